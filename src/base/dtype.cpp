@@ -80,8 +80,8 @@ uint16_t float_to_half(float value) {
 }
 
 void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t count) {
-  require(is_floating(from_dtype) && is_floating(to_dtype), "cannot convert ", name_of(from_dtype), " to ", name_of(to_dtype),
-          "; F32, BF16 and F16 convert into each other");
+  require(is_floating(from_dtype) && is_floating(to_dtype), "cannot convert ", name_of(from_dtype), " to ",
+          name_of(to_dtype), "; F32, BF16 and F16 convert into each other");
   if (from_dtype == to_dtype) {
     std::memcpy(to, from, static_cast<size_t>(count * size_of(to_dtype)));
     return;

@@ -1,5 +1,5 @@
-// The one exception type. A message is one line: where, what, why, and what to do about it. It is thrown where the fact is known, caught
-// once in main, and printed once for all ranks that have the same one.
+// The one exception type. A message is one line: where, what, why, and what to do about it. It is thrown where the fact
+// is known, caught once in main, and printed once for all ranks that have the same one.
 #pragma once
 
 #include <sstream>

@@ -1,0 +1,283 @@
+// The list of operations: the table of contents of the mathematics. Each has one front here that checks shapes, counts
+// FLOPs and bytes and takes scratch memory from the workspace arena, then makes one virtual call. cpu/ (and cuda/)
+// implement the calls; in meta.h they do nothing, so that a rehearsal is the same path with the work left out.
+//
+// Letters in shapes: T tokens, H hidden, A heads of this rank, G key/value heads of this rank, D head size, F
+// feed-forward width of this rank, V vocabulary rows of this rank, C rows of a key/value cache (C = T in training). "x"
+// is the activation type of the run: f32 or bf16. Activations and weights have type x, gradients of weights are f32,
+// all sums run in f32. Tensors are dense and row-major. A violated shape or type is an Error (a bug of the caller).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "backend/arena.h"
+#include "backend/tensor.h"
+
+namespace llama_tp {
+
+enum class NormKind : uint8_t { rms, layer_norm_1p };
+struct NormOptions {
+  NormKind kind = NormKind::rms;
+  float epsilon = 1e-5f;
+};
+
+enum class Activation : uint8_t { silu, gelu_tanh, relu_squared };
+struct ActivationOptions {
+  Activation kind = Activation::silu;
+  bool gated = true;  // y = act(gate) * up with gate and up side by side; else y = act(input)
+};
+
+struct AttentionOptions {
+  float scale = 1;     // of q·k, 1/sqrt(D) as a rule
+  int64_t window = 0;  // a query sees at most the last `window` keys, itself among them; 0: all of them
+};
+
+// The sequences in a flat run of tokens. A row of `ranges` (i32): {first query, queries Q, first key row, keys K}.
+// Causal from the end: query i of Q sees keys 0 … K − Q + i. The rest is known on the host without reading `ranges`.
+struct Sequences {
+  Tensor ranges;              // [n, 4]
+  int64_t longest_query = 0;  // the largest Q
+  int64_t longest_key = 0;    // the largest K
+  int64_t pairs = 0;          // of a query and a key that it sees, summed over the sequences (for counting FLOPs)
+};
+
+struct AdamWOptions {
+  float learning_rate = 5e-5f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
+  int64_t step = 1;         // from 1, for the bias corrections
+  float max_grad_norm = 0;  // 0: no clipping
+};
+
+enum class Operation : uint8_t {
+  linear_forward,
+  linear_backward_input,
+  linear_backward_weight,
+  bias_backward,
+  norm_forward,
+  add_norm_forward,
+  norm_apply,
+  norm_backward,
+  rope_table,
+  rope_forward,
+  rope_backward,
+  attention_forward,
+  attention_backward,
+  activation_forward,
+  activation_backward,
+  embedding_forward,
+  embedding_backward,
+  cross_entropy_statistics,
+  cross_entropy_loss,
+  cross_entropy_backward,
+  add,
+  zero,
+  gather_rows,
+  add_sum_of_squares,
+  adamw,
+  count_
+};
+std::string_view name_of(Operation operation);
+
+// Calls of an operation since the backend was made, with the arithmetic and the least traffic to memory that they
+// imply.
+struct Work {
+  int64_t calls = 0;
+  double flops = 0, bytes = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // ---- matrix products
+  // ------------------------------------------------------------------------------------------------------- y[T, N] =
+  // x[T, K] · w[N, K]ᵀ + bias[N]              y: type x, or f32 (logits). bias: type x, may be absent.        2·T·N·K
+  // FLOP
+  void linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y);
+  // dx[T, K] = dy[T, N] · w[N, K]
+  void linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx);
+  // dw[N, K] += dy[T, N]ᵀ · x[T, K]                      dw: f32
+  void linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw);
+  // db[N] += Σ_t dy[t]                                   db: f32
+  void bias_backward(const Tensor& dy, const Tensor& db);
+
+  // ---- normalization
+  // --------------------------------------------------------------------------------------------------------- rms: y =
+  // x / sqrt(mean(x²) + ε) · w                                   (Zhang & Sennrich 2019) layer_norm_1p:  y = (x − mean)
+  // / sqrt(var + ε) · (1 + w) + b                      (Nemotron-4) x, y: [T, H]; w, b: [H] of type x, b may be absent.
+  // statistics: [T] f32 1/rms, or [T, 2] f32 mean and 1/deviation; kept for backward.
+  void norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options, const Tensor& y,
+                    const Tensor& statistics);
+  // sum = residual + part; y = norm(sum). sum may be residual itself.
+  void add_norm_forward(const Tensor& part, const Tensor& residual, const Tensor& w, const Tensor& b,
+                        const NormOptions& options, const Tensor& sum, const Tensor& y, const Tensor& statistics);
+  // y again from x and the saved statistics, bitwise what norm_forward gave.
+  void norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                  const Tensor& statistics, const Tensor& y);
+  // dx += dnorm/dx · dy; dw += …; db += …                dx: [T, H] type x, accumulated (it already holds the
+  // residual's gradient); dw, db: f32
+  void norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
+                     const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db);
+
+  // ---- rotary positions (Su et al. 2021, in Hugging Face's half-split layout)
+  // --------------------------------------------------- table[t] = scale · {cos(p_t f_0) … cos(p_t f_{R/2−1}), sin(p_t
+  // f_0) … sin(p_t f_{R/2−1})} positions: [T] i32; frequencies f: [R/2] f32 radians a position; table: [T, R] f32. R ≤
+  // D: only the first R of each head turn.
+  void rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table);
+  // Takes packed qkv [T, (A + 2G)·D] apart, turns q and k, and lays them out head by head:
+  // q: [A, T, D]; k, v: [G, C, D], token t written to row slots[t] (i32 [T]).
+  void rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q, const Tensor& k,
+                    const Tensor& v);
+  // The conjugate: dq [A, T, D], dk, dv [G, T, D] turned back and packed into dqkv [T, (A + 2G)·D].
+  void rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& table, const Tensor& dqkv);
+
+  // ---- attention
+  // -------------------------------------------------------------------------------------------------------------
+  // out[t, a·D …] = Σ_j softmax_j(scale · q[a, t] · k[a·G/A, j]) v[a·G/A, j]          (grouped queries: Ainslie et al.
+  // 2023) q: [A, T, D]; k, v: [G, C, D]; out: [T, A·D]; lse: [A, T] f32, log Σ exp, kept for backward; absent in
+  // generation.
+  void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences,
+                         const AttentionOptions& options, const Tensor& out, const Tensor& lse);
+  // dq [A, T, D], dk, dv [G, T, D] (written). Probabilities are computed again from lse (Dao 2023). C = T here.
+  void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+                          const Tensor& lse, const Sequences& sequences, const AttentionOptions& options,
+                          const Tensor& dq, const Tensor& dk, const Tensor& dv);
+
+  // ---- feed-forward
+  // ---------------------------------------------------------------------------------------------------------- gated:
+  // input = [T, 2F] (gate, then up), y[T, F] = act(gate) · up; else input = [T, F], y = act(input).      (Shazeer 2020)
+  void activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y);
+  // dinput may be input itself.
+  void activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
+                           const Tensor& dinput);
+
+  // ---- embedding (vocabulary split over ranks: this one holds rows first_row … first_row + V − 1)
+  // ---------------------------------- y[t] = table[ids[t] − first_row], or 0 where another rank holds the row. ids:
+  // [T] i32; table: [V, H]; y: [T, H]
+  void embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y);
+  // dtable[ids[t] − first_row] += dy[t], in the order of t.     dtable: [V, H] f32. The row of skip_id gets nothing
+  // (torch's padding_idx; −1: none).
+  void embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
+                          const Tensor& dtable);
+
+  // ---- loss (vocabulary split over ranks; Shoeybi et al. 2019)
+  // -------------------------------------------------------------------- logits: [T, V] f32, of which the first
+  // `columns` exist (the rest pads the vocabulary); targets: [T] i32 global ids, −100 ignored. statistics[t] = {max, Σ
+  // exp(logit − max), the target's logit or −inf where another rank holds it}, [T, 3] f32; {−inf, 0, −inf} if columns =
+  // 0.
+  void cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column, int64_t columns,
+                                const Tensor& statistics);
+  // gathered: [ranks, T, 3] f32, in rank order. lse[t] = log Σ exp over the whole vocabulary ([T] f32); loss[0] += Σ_t
+  // (lse − target logit) over targets that are not ignored ([1] f64).
+  void cross_entropy_loss(const Tensor& gathered, const Tensor& targets, const Tensor& lse, const Tensor& loss);
+  // dlogits = (softmax(logits) − onehot(target)) · scale; 0 in ignored rows and padded columns. dlogits: [T, V] type x;
+  // may be logits itself (f32).
+  void cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse, int64_t first_column,
+                              int64_t columns, float scale, const Tensor& dlogits);
+
+  // ---- small ones
+  // ------------------------------------------------------------------------------------------------------------ y += x
+  void add(const Tensor& x, const Tensor& y);
+  void zero(const Tensor& x);
+  // y[i] = x[rows[i]]                                   rows: [n] i32; y: [n, H]
+  void gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y);
+
+  // ---- optimizer
+  // -------------------------------------------------------------------------------------------------------------
+  // result[0] += Σ x²                                   x: f32; result: [1] f64; in an order that depends on x's size
+  // alone
+  void add_sum_of_squares(const Tensor& x, const Tensor& result);
+  // One AdamW step (Loshchilov & Hutter 2019) in torch's order of operations, then grad = 0.
+  // The gradient is first scaled by min(1, max_grad_norm / (sqrt(squared_norm[0]) + 1e-6)), squared_norm: [1] f64,
+  // absent: no clipping. f32: w is the weight, rest absent. bf16: w (bf16) and rest (i16) together are the f32 master
+  // weight, exactly:
+  //   bits(master) = (bits(w) << 16) + rest, w = master rounded half up, so that rest fits 16 signed bits.
+  void adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad, const Tensor& m,
+             const Tensor& v, const Tensor& squared_norm);
+
+  // ---- memory and the host
+  // -----------------------------------------------------------------------------------------------------
+  virtual void* reserve(int64_t bytes) = 0;
+  virtual void release(void* base, int64_t bytes) = 0;
+  // Copies between host memory of the tensor's own type and the tensor. download waits for what was asked before.
+  virtual void upload(const void* host, const Tensor& tensor) = 0;
+  virtual void download(const Tensor& tensor, void* host) = 0;
+  virtual void synchronize() = 0;
+  // "cpu: 2 threads, AVX512-BF16 …": one line for the user.
+  virtual std::string description() const = 0;
+
+  // Where operations take scratch memory from; set before the first of them.
+  void use_workspace(Arena* arena) { workspace_ = arena; }
+  const Work& work(Operation operation) const { return work_[static_cast<size_t>(operation)]; }
+
+  // Bytes of scratch that an operation needs, from shapes alone. Asking also prepares it (oneDNN makes its primitive),
+  // so that no step does.
+  virtual int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) = 0;
+  virtual int64_t linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) = 0;
+  virtual int64_t linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) = 0;
+  virtual int64_t bias_backward_workspace(const Tensor& dy, const Tensor& db) = 0;
+  virtual int64_t norm_backward_workspace(const Tensor& dy, const NormOptions& options) = 0;
+  virtual int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) = 0;
+  virtual int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) = 0;
+  virtual int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) = 0;
+  virtual int64_t add_sum_of_squares_workspace(const Tensor& x) = 0;
+
+ protected:
+  virtual void run_linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
+                                  void* workspace) = 0;
+  virtual void run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) = 0;
+  virtual void run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) = 0;
+  virtual void run_bias_backward(const Tensor& dy, const Tensor& db, void* workspace) = 0;
+  virtual void run_norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                                const Tensor& y, const Tensor& statistics) = 0;
+  virtual void run_add_norm_forward(const Tensor& part, const Tensor& residual, const Tensor& w, const Tensor& b,
+                                    const NormOptions& options, const Tensor& sum, const Tensor& y,
+                                    const Tensor& statistics) = 0;
+  virtual void run_norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                              const Tensor& statistics, const Tensor& y) = 0;
+  virtual void run_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
+                                 const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db,
+                                 void* workspace) = 0;
+  virtual void run_rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table) = 0;
+  virtual void run_rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q,
+                                const Tensor& k, const Tensor& v) = 0;
+  virtual void run_rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& table,
+                                 const Tensor& dqkv) = 0;
+  virtual void run_attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences,
+                                     const AttentionOptions& options, const Tensor& out, const Tensor& lse,
+                                     void* workspace) = 0;
+  virtual void run_attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                      const Tensor& out, const Tensor& lse, const Sequences& sequences,
+                                      const AttentionOptions& options, const Tensor& dq, const Tensor& dk,
+                                      const Tensor& dv, void* workspace) = 0;
+  virtual void run_activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) = 0;
+  virtual void run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
+                                       const Tensor& dinput) = 0;
+  virtual void run_embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y) = 0;
+  virtual void run_embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
+                                      const Tensor& dtable, void* workspace) = 0;
+  virtual void run_cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
+                                            int64_t columns, const Tensor& statistics) = 0;
+  virtual void run_cross_entropy_loss(const Tensor& gathered, const Tensor& targets, const Tensor& lse,
+                                      const Tensor& loss) = 0;
+  virtual void run_cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse,
+                                          int64_t first_column, int64_t columns, float scale,
+                                          const Tensor& dlogits) = 0;
+  virtual void run_add(const Tensor& x, const Tensor& y) = 0;
+  virtual void run_zero(const Tensor& x) = 0;
+  virtual void run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) = 0;
+  virtual void run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) = 0;
+  virtual void run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
+                         const Tensor& m, const Tensor& v, const Tensor& squared_norm) = 0;
+
+ private:
+  void count(Operation operation, double flops, double bytes);
+  Tensor scratch(Frame& frame, int64_t bytes) const;
+
+  Arena* workspace_ = nullptr;
+  std::array<Work, static_cast<size_t>(Operation::count_)> work_{};
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,42 @@
+#include "backend/ledger.h"
+
+#include <algorithm>
+
+namespace llama_tp {
+
+std::string_view name_of(Category category) {
+  static constexpr std::array<std::string_view, category_count> names{
+      "parameters", "gradients",     "master_weights", "moments",  "saved_split", "saved_whole", "transient",
+      "logits",     "communication", "workspace",      "kv_cache", "data",        "alignment"};
+  return names[static_cast<size_t>(category)];
+}
+
+std::string_view name_of(Phase phase) {
+  static constexpr std::array<std::string_view, phase_count> names{"load",          "forward",   "loss", "backward",
+                                                                   "gradient_sync", "optimizer", "save", "generate"};
+  return names[static_cast<size_t>(phase)];
+}
+
+void Ledger::add(Category category, int64_t bytes) {
+  bytes_[static_cast<size_t>(category)] += bytes;
+  total_ += bytes;
+  int64_t& phase_peak = phase_peaks_[static_cast<size_t>(phase_)];
+  phase_peak = std::max(phase_peak, total_);
+  if (total_ > peak_) {
+    peak_ = total_;
+    at_peak_ = bytes_;
+  }
+}
+
+void Ledger::subtract(Category category, int64_t bytes) {
+  bytes_[static_cast<size_t>(category)] -= bytes;
+  total_ -= bytes;
+}
+
+void Ledger::enter(Phase phase) {
+  phase_ = phase;
+  int64_t& phase_peak = phase_peaks_[static_cast<size_t>(phase)];
+  phase_peak = std::max(phase_peak, total_);
+}
+
+}  // namespace llama_tp

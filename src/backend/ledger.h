@@ -1,0 +1,56 @@
+// The one account of memory: every byte taken for tensors has a category, and each phase of the work its high-water
+// mark.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace llama_tp {
+
+enum class Category : uint8_t {
+  parameters,
+  gradients,
+  master_weights,  // f32 master weights, or in bf16 the low halves that complete the weights to f32
+  moments,         // AdamW's m and v
+  saved_split,     // activations kept from forward to backward that shrink with 1/tp
+  saved_whole,     // those that every tp rank holds whole
+  transient,       // activations that live inside one layer
+  logits,          // logits, their gradient and the statistics of the loss
+  communication,
+  workspace,  // scratch memory of operations (oneDNN's scratchpads among it)
+  kv_cache,
+  data,       // token ids, targets, positions
+  alignment,  // what rounding up to aligned addresses costs
+};
+inline constexpr int category_count = 13;
+std::string_view name_of(Category category);
+
+enum class Phase : uint8_t { load, forward, loss, backward, gradient_sync, optimizer, save, generate };
+inline constexpr int phase_count = 8;
+std::string_view name_of(Phase phase);
+
+using CategoryBytes = std::array<int64_t, category_count>;
+
+class Ledger {
+ public:
+  void add(Category category, int64_t bytes);
+  void subtract(Category category, int64_t bytes);
+  void enter(Phase phase);
+
+  Phase phase() const { return phase_; }
+  int64_t current() const { return total_; }
+  int64_t peak() const { return peak_; }
+  // What each category held at the moment of the peak.
+  const CategoryBytes& at_peak() const { return at_peak_; }
+  // The highest total seen inside a phase.
+  int64_t peak_of(Phase phase) const { return phase_peaks_[static_cast<size_t>(phase)]; }
+
+ private:
+  CategoryBytes bytes_{}, at_peak_{};
+  std::array<int64_t, phase_count> phase_peaks_{};
+  int64_t total_ = 0, peak_ = 0;
+  Phase phase_ = Phase::load;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,62 @@
+// Collectives of one group of ranks, on tensors. MPI with shared memory inside a node (mpi_communicator.h), a lone
+// rank, or a rehearsal that only counts (both in local_communicator.h). Sums run in f32 in the order of the ranks and
+// every rank gets the same bits, so replicas stay equal by construction and two runs of one mesh agree bitwise.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "backend/tensor.h"
+
+namespace llama_tp {
+
+// What a collective in flight leaves behind. What it reads and writes must live until wait() returned.
+// With MPI the work is done when the call returns; with NCCL wait() makes the compute stream wait for the communication
+// stream's event.
+class [[nodiscard]] Pending {
+ public:
+  void wait() {}
+};
+
+enum class Collective : uint8_t { all_reduce, all_gather, reduce_scatter, broadcast, count_ };
+std::string_view name_of(Collective collective);
+
+struct Traffic {
+  int64_t calls = 0;
+  int64_t bytes = 0;  // payload: of the whole tensor (all-reduce, broadcast: the tensor; all-gather, reduce-scatter:
+                      // all ranks' parts together)
+};
+
+class Communicator {
+ public:
+  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+  virtual ~Communicator() = default;
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+
+  // x = Σ over ranks of x, in place; f32, f64 or bf16 (summed in f32 and rounded once).
+  Pending all_reduce(const Tensor& x);
+  // whole = the ranks' parts, one after another: bytes of whole = size · bytes of part.
+  Pending all_gather(const Tensor& part, const Tensor& whole);
+  // part = this rank's piece of Σ over ranks of whole.
+  Pending reduce_scatter(const Tensor& whole, const Tensor& part);
+  // Rank root's x on every rank.
+  Pending broadcast(const Tensor& x, int root);
+
+  // Since the communicator was made. A group of one sends nothing and counts nothing.
+  const Traffic& traffic(Collective collective) const { return traffic_[static_cast<size_t>(collective)]; }
+
+ protected:
+  virtual Pending run_all_reduce(const Tensor& x) = 0;
+  virtual Pending run_all_gather(const Tensor& part, const Tensor& whole) = 0;
+  virtual Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) = 0;
+  virtual Pending run_broadcast(const Tensor& x, int root) = 0;
+
+ private:
+  void count(Collective collective, int64_t bytes);
+  int rank_, size_;
+  std::array<Traffic, static_cast<size_t>(Collective::count_)> traffic_{};
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,32 @@
+// What ranks tell each other from host memory, outside of the mathematics: small values, and the pieces of a parameter
+// on their way to a file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace llama_tp {
+
+class HostGroup {
+ public:
+  virtual ~HostGroup() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual void barrier() = 0;
+  // Rank root's text on every rank.
+  virtual std::string broadcast(const std::string& value, int root) = 0;
+  // Every rank's value, in rank order, on every rank.
+  virtual std::vector<double> all_gather(double value) = 0;
+  virtual std::vector<std::string> all_gather(const std::string& value) = 0;
+  // Every rank's piece, one after another in rank order, into `whole` on root (elsewhere it is not looked at). Pieces
+  // have equal sizes.
+  virtual void gather(std::span<const char> piece, std::span<char> whole, int root) = 0;
+};
+
+// A group of one.
+std::unique_ptr<HostGroup> make_lone_host_group();
+
+}  // namespace llama_tp
