@@ -1,0 +1,376 @@
+#include "backend/backend.h"
+
+namespace llama_tp {
+
+namespace {
+
+void expect(bool condition, Operation operation, const char* what) {
+  if (!condition) fail(name_of(operation), ": ", what, " (a bug of the caller; please report it)");
+}
+
+double bytes_of(std::initializer_list<const Tensor*> tensors) {
+  double sum = 0;
+  for (const Tensor* tensor : tensors) sum += static_cast<double>(tensor->bytes());
+  return sum;
+}
+
+double elements_of(const Tensor& tensor) { return static_cast<double>(tensor.elements()); }
+
+bool is_matrix(const Tensor& tensor, int64_t rows, int64_t columns) { return tensor.shape == Shape{rows, columns}; }
+
+bool is_activation(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16; }
+
+Shape statistics_shape(const NormOptions& options, int64_t rows) {
+  return options.kind == NormKind::rms ? Shape{rows} : Shape{rows, 2};
+}
+
+}  // namespace
+
+std::string_view name_of(Operation operation) {
+  static constexpr std::array<std::string_view, static_cast<size_t>(Operation::count_)> names{
+      "linear_forward",
+      "linear_backward_input",
+      "linear_backward_weight",
+      "bias_backward",
+      "norm_forward",
+      "add_norm_forward",
+      "norm_apply",
+      "norm_backward",
+      "rope_table",
+      "rope_forward",
+      "rope_backward",
+      "attention_forward",
+      "attention_backward",
+      "activation_forward",
+      "activation_backward",
+      "embedding_forward",
+      "embedding_backward",
+      "cross_entropy_statistics",
+      "cross_entropy_loss",
+      "cross_entropy_backward",
+      "add",
+      "zero",
+      "gather_rows",
+      "add_sum_of_squares",
+      "adamw"};
+  return names[static_cast<size_t>(operation)];
+}
+
+void Backend::count(Operation operation, double flops, double bytes) {
+  Work& work = work_[static_cast<size_t>(operation)];
+  work.calls++;
+  work.flops += flops;
+  work.bytes += bytes;
+}
+
+Tensor Backend::scratch(Frame& frame, int64_t bytes) const {
+  return bytes > 0 ? frame.take(Category::workspace, {bytes}, DType::u8) : Tensor{};
+}
+
+// ---- matrix products
+// ---------------------------------------------------------------------------------------------------------
+
+void Backend::linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {
+  constexpr auto op = Operation::linear_forward;
+  expect(x.shape.rank() == 2 && w.shape.rank() == 2 && x.shape[1] == w.shape[1], op, "x is [T, K], w [N, K]");
+  expect(is_matrix(y, x.shape[0], w.shape[0]), op, "y is [T, N]");
+  expect(is_activation(x.dtype) && w.dtype == x.dtype && (y.dtype == x.dtype || y.dtype == DType::f32), op, "types");
+  expect(!bias.exists() || (bias.shape == Shape{w.shape[0]} && bias.dtype == x.dtype), op, "bias is [N] of x's type");
+  count(op, 2 * elements_of(x) * static_cast<double>(w.shape[0]), bytes_of({&x, &w, &y}));
+  Frame frame(*workspace_);
+  run_linear_forward(x, w, bias, y, scratch(frame, linear_forward_workspace(x, w, bias, y)).data);
+}
+
+void Backend::linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx) {
+  constexpr auto op = Operation::linear_backward_input;
+  expect(dy.shape.rank() == 2 && w.shape.rank() == 2 && dy.shape[1] == w.shape[0], op, "dy is [T, N], w [N, K]");
+  expect(is_matrix(dx, dy.shape[0], w.shape[1]), op, "dx is [T, K]");
+  expect(is_activation(dy.dtype) && w.dtype == dy.dtype && dx.dtype == dy.dtype, op, "one type");
+  count(op, 2 * elements_of(dy) * static_cast<double>(w.shape[1]), bytes_of({&dy, &w, &dx}));
+  Frame frame(*workspace_);
+  run_linear_backward_input(dy, w, dx, scratch(frame, linear_backward_input_workspace(dy, w, dx)).data);
+}
+
+void Backend::linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw) {
+  constexpr auto op = Operation::linear_backward_weight;
+  expect(dy.shape.rank() == 2 && x.shape.rank() == 2 && dy.shape[0] == x.shape[0], op, "dy is [T, N], x [T, K]");
+  expect(is_matrix(dw, dy.shape[1], x.shape[1]), op, "dw is [N, K]");
+  expect(is_activation(dy.dtype) && x.dtype == dy.dtype && dw.dtype == DType::f32, op, "types");
+  count(op, 2 * elements_of(dy) * static_cast<double>(x.shape[1]), bytes_of({&dy, &x, &dw, &dw}));
+  Frame frame(*workspace_);
+  run_linear_backward_weight(dy, x, dw, scratch(frame, linear_backward_weight_workspace(dy, x, dw)).data);
+}
+
+void Backend::bias_backward(const Tensor& dy, const Tensor& db) {
+  constexpr auto op = Operation::bias_backward;
+  expect(dy.shape.rank() == 2 && db.shape == Shape{dy.shape[1]} && db.dtype == DType::f32, op,
+         "dy is [T, N], db [N] f32");
+  count(op, elements_of(dy), bytes_of({&dy, &db, &db}));
+  Frame frame(*workspace_);
+  run_bias_backward(dy, db, scratch(frame, bias_backward_workspace(dy, db)).data);
+}
+
+// ---- normalization
+// -----------------------------------------------------------------------------------------------------------
+
+void Backend::norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                           const Tensor& y, const Tensor& statistics) {
+  constexpr auto op = Operation::norm_forward;
+  expect(x.shape.rank() == 2 && w.shape == Shape{x.shape[1]} && y.shape == x.shape, op, "x, y are [T, H], w [H]");
+  expect(is_activation(x.dtype) && w.dtype == x.dtype && y.dtype == x.dtype, op, "one type");
+  expect(statistics.shape == statistics_shape(options, x.shape[0]) && statistics.dtype == DType::f32, op, "statistics");
+  count(op, 4 * elements_of(x), bytes_of({&x, &y, &w}));
+  run_norm_forward(x, w, b, options, y, statistics);
+}
+
+void Backend::add_norm_forward(const Tensor& part, const Tensor& residual, const Tensor& w, const Tensor& b,
+                               const NormOptions& options, const Tensor& sum, const Tensor& y,
+                               const Tensor& statistics) {
+  constexpr auto op = Operation::add_norm_forward;
+  expect(part.shape.rank() == 2 && w.shape == Shape{part.shape[1]} && residual.shape == part.shape, op,
+         "[T, H], w [H]");
+  expect(sum.shape == part.shape && y.shape == part.shape, op, "sum and y are [T, H]");
+  expect(is_activation(part.dtype) && residual.dtype == part.dtype && sum.dtype == part.dtype &&
+             y.dtype == part.dtype && w.dtype == part.dtype,
+         op, "one type");
+  expect(statistics.shape == statistics_shape(options, part.shape[0]) && statistics.dtype == DType::f32, op,
+         "statistics");
+  count(op, 5 * elements_of(part), bytes_of({&part, &residual, &sum, &y, &w}));
+  run_add_norm_forward(part, residual, w, b, options, sum, y, statistics);
+}
+
+void Backend::norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                         const Tensor& statistics, const Tensor& y) {
+  constexpr auto op = Operation::norm_apply;
+  expect(x.shape.rank() == 2 && w.shape == Shape{x.shape[1]} && y.shape == x.shape, op, "x, y are [T, H], w [H]");
+  expect(statistics.shape == statistics_shape(options, x.shape[0]), op, "statistics");
+  count(op, 2 * elements_of(x), bytes_of({&x, &y, &w}));
+  run_norm_apply(x, w, b, options, statistics, y);
+}
+
+void Backend::norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
+                            const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db) {
+  constexpr auto op = Operation::norm_backward;
+  expect(dy.shape.rank() == 2 && x.shape == dy.shape && dx.shape == dy.shape, op, "dy, x, dx are [T, H]");
+  expect(w.shape == Shape{x.shape[1]} && dw.shape == w.shape && dw.dtype == DType::f32, op, "w, dw are [H]");
+  expect(statistics.shape == statistics_shape(options, x.shape[0]), op, "statistics");
+  count(op, 8 * elements_of(x), bytes_of({&dy, &x, &dx, &dx, &w, &dw, &dw}));
+  Frame frame(*workspace_);
+  run_norm_backward(dy, x, w, options, statistics, dx, dw, db,
+                    scratch(frame, norm_backward_workspace(dy, options)).data);
+}
+
+// ---- rotary positions
+// --------------------------------------------------------------------------------------------------------
+
+void Backend::rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table) {
+  constexpr auto op = Operation::rope_table;
+  expect(positions.dtype == DType::i32 && frequencies.dtype == DType::f32 && table.dtype == DType::f32, op, "types");
+  expect(is_matrix(table, positions.shape[0], 2 * frequencies.shape[0]), op, "table is [T, R], frequencies [R/2]");
+  count(op, 2 * elements_of(table), bytes_of({&table}));
+  run_rope_table(positions, frequencies, scale, table);
+}
+
+void Backend::rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q,
+                           const Tensor& k, const Tensor& v) {
+  constexpr auto op = Operation::rope_forward;
+  expect(q.shape.rank() == 3 && k.shape.rank() == 3 && v.shape == k.shape && q.shape[2] == k.shape[2], op,
+         "q is [A, T, D], k, v [G, C, D]");
+  const int64_t tokens = q.shape[1], width = (q.shape[0] + 2 * k.shape[0]) * q.shape[2];
+  expect(is_matrix(qkv, tokens, width), op, "qkv is [T, (A + 2G) D]");
+  expect(table.shape.rank() == 2 && table.shape[0] == tokens && table.shape[1] <= q.shape[2], op,
+         "table is [T, R ≤ D]");
+  expect(slots.shape == Shape{tokens} && slots.dtype == DType::i32, op, "slots are [T] i32");
+  expect(is_activation(qkv.dtype) && q.dtype == qkv.dtype && k.dtype == qkv.dtype && v.dtype == qkv.dtype, op,
+         "one type");
+  count(op, 3 * elements_of(qkv), 2 * bytes_of({&qkv}) + bytes_of({&table}));
+  run_rope_forward(qkv, table, slots, q, k, v);
+}
+
+void Backend::rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& table,
+                            const Tensor& dqkv) {
+  constexpr auto op = Operation::rope_backward;
+  expect(dq.shape.rank() == 3 && dk.shape.rank() == 3 && dv.shape == dk.shape && dk.shape[1] == dq.shape[1], op,
+         "dq is [A, T, D], dk, dv [G, T, D]");
+  expect(is_matrix(dqkv, dq.shape[1], (dq.shape[0] + 2 * dk.shape[0]) * dq.shape[2]), op, "dqkv is [T, (A + 2G) D]");
+  expect(dqkv.dtype == dq.dtype && dk.dtype == dq.dtype && dv.dtype == dq.dtype, op, "one type");
+  count(op, 3 * elements_of(dqkv), 2 * bytes_of({&dqkv}) + bytes_of({&table}));
+  run_rope_backward(dq, dk, dv, table, dqkv);
+}
+
+// ---- attention
+// ---------------------------------------------------------------------------------------------------------------
+
+namespace {
+void expect_attention(Operation op, const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences) {
+  expect(q.shape.rank() == 3 && k.shape.rank() == 3 && v.shape == k.shape && q.shape[2] == k.shape[2], op,
+         "q is [A, T, D], k, v [G, C, D]");
+  expect(k.shape[0] > 0 && q.shape[0] % k.shape[0] == 0, op, "G divides A");
+  expect(is_activation(q.dtype) && k.dtype == q.dtype && v.dtype == q.dtype, op, "one type");
+  expect(sequences.ranges.shape.rank() == 2 && sequences.ranges.shape[1] == 4 && sequences.ranges.dtype == DType::i32,
+         op, "sequence ranges are [n, 4] i32");
+}
+}  // namespace
+
+void Backend::attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences,
+                                const AttentionOptions& options, const Tensor& out, const Tensor& lse) {
+  constexpr auto op = Operation::attention_forward;
+  expect_attention(op, q, k, v, sequences);
+  expect(is_matrix(out, q.shape[1], q.shape[0] * q.shape[2]) && out.dtype == q.dtype, op, "out is [T, A D]");
+  expect(!lse.exists() || (is_matrix(lse, q.shape[0], q.shape[1]) && lse.dtype == DType::f32), op, "lse is [A, T] f32");
+  const double pairs = static_cast<double>(sequences.pairs) * static_cast<double>(q.shape[0] * q.shape[2]);
+  count(op, 4 * pairs, bytes_of({&q, &k, &v, &out, &lse}));
+  Frame frame(*workspace_);
+  run_attention_forward(q, k, v, sequences, options, out, lse,
+                        scratch(frame, attention_forward_workspace(q, k, sequences)).data);
+}
+
+void Backend::attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                 const Tensor& out, const Tensor& lse, const Sequences& sequences,
+                                 const AttentionOptions& options, const Tensor& dq, const Tensor& dk,
+                                 const Tensor& dv) {
+  constexpr auto op = Operation::attention_backward;
+  expect_attention(op, q, k, v, sequences);
+  expect(k.shape[1] == q.shape[1], op, "keys and queries are the same tokens");
+  expect(is_matrix(out, q.shape[1], q.shape[0] * q.shape[2]) && dout.shape == out.shape, op, "out, dout are [T, A D]");
+  expect(is_matrix(lse, q.shape[0], q.shape[1]), op, "lse is [A, T]");
+  expect(dq.shape == q.shape && dk.shape == k.shape && dv.shape == v.shape, op, "gradients have their values' shapes");
+  expect(dout.dtype == q.dtype && dq.dtype == q.dtype && dk.dtype == q.dtype && dv.dtype == q.dtype, op, "one type");
+  const double pairs = static_cast<double>(sequences.pairs) * static_cast<double>(q.shape[0] * q.shape[2]);
+  count(op, 10 * pairs, bytes_of({&q, &k, &v, &out, &dout, &lse, &dq, &dk, &dv}));
+  Frame frame(*workspace_);
+  run_attention_backward(dout, q, k, v, out, lse, sequences, options, dq, dk, dv,
+                         scratch(frame, attention_backward_workspace(q, k, sequences)).data);
+}
+
+// ---- feed-forward
+// ------------------------------------------------------------------------------------------------------------
+
+void Backend::activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) {
+  constexpr auto op = Operation::activation_forward;
+  expect(y.shape.rank() == 2 && is_matrix(input, y.shape[0], (options.gated ? 2 : 1) * y.shape[1]), op,
+         "input is [T, 2F] or [T, F]");
+  expect(is_activation(input.dtype) && y.dtype == input.dtype, op, "one type");
+  count(op, 5 * elements_of(y), bytes_of({&input, &y}));
+  run_activation_forward(input, options, y);
+}
+
+void Backend::activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
+                                  const Tensor& dinput) {
+  constexpr auto op = Operation::activation_backward;
+  expect(dy.shape.rank() == 2 && is_matrix(input, dy.shape[0], (options.gated ? 2 : 1) * dy.shape[1]), op,
+         "input is [T, 2F] or [T, F]");
+  expect(dinput.shape == input.shape && dinput.dtype == input.dtype && dy.dtype == input.dtype, op, "dinput as input");
+  count(op, 10 * elements_of(dy), bytes_of({&dy, &input, &dinput}));
+  run_activation_backward(dy, input, options, dinput);
+}
+
+// ---- embedding
+// ---------------------------------------------------------------------------------------------------------------
+
+void Backend::embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y) {
+  constexpr auto op = Operation::embedding_forward;
+  expect(ids.shape.rank() == 1 && ids.dtype == DType::i32 && table.shape.rank() == 2, op,
+         "ids are [T] i32, table [V, H]");
+  expect(is_matrix(y, ids.shape[0], table.shape[1]) && y.dtype == table.dtype, op, "y is [T, H]");
+  count(op, 0, 2 * bytes_of({&y}));
+  run_embedding_forward(ids, table, first_row, y);
+}
+
+void Backend::embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
+                                 const Tensor& dtable) {
+  constexpr auto op = Operation::embedding_backward;
+  expect(ids.shape.rank() == 1 && ids.dtype == DType::i32 && dtable.shape.rank() == 2, op,
+         "ids are [T] i32, dtable [V, H]");
+  expect(is_matrix(dy, ids.shape[0], dtable.shape[1]) && dtable.dtype == DType::f32, op, "dy is [T, H], dtable f32");
+  count(op, elements_of(dy), bytes_of({&dy}) + 2 * elements_of(dy) * 4);
+  Frame frame(*workspace_);
+  run_embedding_backward(ids, dy, first_row, skip_id, dtable,
+                         scratch(frame, embedding_backward_workspace(ids, dtable)).data);
+}
+
+// ---- loss
+// --------------------------------------------------------------------------------------------------------------------
+
+void Backend::cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
+                                       int64_t columns, const Tensor& statistics) {
+  constexpr auto op = Operation::cross_entropy_statistics;
+  expect(logits.shape.rank() == 2 && logits.dtype == DType::f32 && columns <= logits.shape[1], op,
+         "logits are [T, V] f32");
+  expect(targets.shape == Shape{logits.shape[0]} && targets.dtype == DType::i32, op, "targets are [T] i32");
+  expect(is_matrix(statistics, logits.shape[0], 3) && statistics.dtype == DType::f32, op, "statistics are [T, 3] f32");
+  count(op, 4 * elements_of(logits), bytes_of({&logits}));
+  run_cross_entropy_statistics(logits, targets, first_column, columns, statistics);
+}
+
+void Backend::cross_entropy_loss(const Tensor& gathered, const Tensor& targets, const Tensor& lse, const Tensor& loss) {
+  constexpr auto op = Operation::cross_entropy_loss;
+  expect(gathered.shape.rank() == 3 && gathered.shape[1] == targets.shape[0] && gathered.shape[2] == 3, op,
+         "gathered is [ranks, T, 3]");
+  expect(lse.shape == targets.shape && lse.dtype == DType::f32 && loss.shape == Shape{1} && loss.dtype == DType::f64,
+         op, "lse is [T] f32, loss [1] f64");
+  count(op, 4 * elements_of(gathered), bytes_of({&gathered, &lse}));
+  run_cross_entropy_loss(gathered, targets, lse, loss);
+}
+
+void Backend::cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse,
+                                     int64_t first_column, int64_t columns, float scale, const Tensor& dlogits) {
+  constexpr auto op = Operation::cross_entropy_backward;
+  expect(logits.shape.rank() == 2 && logits.dtype == DType::f32 && columns <= logits.shape[1], op,
+         "logits are [T, V] f32");
+  expect(targets.shape == Shape{logits.shape[0]} && lse.shape == targets.shape, op, "targets and lse are [T]");
+  expect(dlogits.shape == logits.shape && is_activation(dlogits.dtype), op, "dlogits is [T, V]");
+  count(op, 4 * elements_of(logits), bytes_of({&logits, &dlogits}));
+  run_cross_entropy_backward(logits, targets, lse, first_column, columns, scale, dlogits);
+}
+
+// ---- small ones
+// --------------------------------------------------------------------------------------------------------------
+
+void Backend::add(const Tensor& x, const Tensor& y) {
+  expect(x.shape == y.shape && x.dtype == y.dtype && is_activation(x.dtype), Operation::add, "x and y are alike");
+  count(Operation::add, elements_of(x), bytes_of({&x, &y, &y}));
+  run_add(x, y);
+}
+
+void Backend::zero(const Tensor& x) {
+  count(Operation::zero, 0, bytes_of({&x}));
+  run_zero(x);
+}
+
+void Backend::gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) {
+  constexpr auto op = Operation::gather_rows;
+  expect(x.shape.rank() == 2 && rows.dtype == DType::i32 && rows.shape.rank() == 1, op, "x is [T, H], rows [n] i32");
+  expect(is_matrix(y, rows.shape[0], x.shape[1]) && y.dtype == x.dtype, op, "y is [n, H]");
+  count(op, 0, 2 * bytes_of({&y}));
+  run_gather_rows(x, rows, y);
+}
+
+// ---- optimizer
+// ---------------------------------------------------------------------------------------------------------------
+
+void Backend::add_sum_of_squares(const Tensor& x, const Tensor& result) {
+  constexpr auto op = Operation::add_sum_of_squares;
+  expect(x.dtype == DType::f32 && result.shape == Shape{1} && result.dtype == DType::f64, op,
+         "x is f32, result [1] f64");
+  count(op, 2 * elements_of(x), bytes_of({&x}));
+  Frame frame(*workspace_);
+  run_add_sum_of_squares(x, result, scratch(frame, add_sum_of_squares_workspace(x)).data);
+}
+
+void Backend::adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
+                    const Tensor& m, const Tensor& v, const Tensor& squared_norm) {
+  constexpr auto op = Operation::adamw;
+  expect(is_activation(w.dtype) && (w.dtype == DType::bf16) == rest.exists(), op,
+         "bf16 weights have a rest, f32 weights none");
+  expect(!rest.exists() || (rest.dtype == DType::i16 && rest.elements() == w.elements()), op,
+         "rest is i16, as large as w");
+  expect(grad.elements() == w.elements() && m.elements() == w.elements() && v.elements() == w.elements(), op,
+         "one size");
+  expect(grad.dtype == DType::f32 && m.dtype == DType::f32 && v.dtype == DType::f32, op,
+         "gradient and moments are f32");
+  count(op, 15 * elements_of(w), 2 * bytes_of({&w, &rest, &grad, &m, &v}));
+  run_adamw(options, w, rest, grad, m, v, squared_norm);
+}
+
+}  // namespace llama_tp
