@@ -1,0 +1,108 @@
+// The operations on the cores of one process: matrix products by oneDNN (linear.cpp), matrix-vector products and
+// attention by own kernels, the element-wise rest by loops that the compiler vectorizes. Each operation's file has the
+// operation's name.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+
+namespace llama_tp {
+
+class OneDnn;
+
+class CpuBackend : public Backend {
+ public:
+  // Errors: threads < 1.
+  explicit CpuBackend(int threads);
+  ~CpuBackend() override;
+
+  // Anonymous pages, huge where the system allows; each belongs to the memory of the core that first writes it.
+  void* reserve(int64_t bytes) override;
+  void release(void* base, int64_t bytes) override;
+  void upload(const void* host, const Tensor& tensor) override;
+  void download(const Tensor& tensor, void* host) override;
+  void synchronize() override {}
+  std::string description() const override;
+
+  int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override;
+  int64_t linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) override;
+  int64_t linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) override;
+  int64_t bias_backward_workspace(const Tensor& dy, const Tensor& db) override;
+  int64_t norm_backward_workspace(const Tensor& dy, const NormOptions& options) override;
+  int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override;
+  int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override;
+  int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) override;
+  int64_t add_sum_of_squares_workspace(const Tensor& x) override;
+
+ protected:
+  // linear.cpp
+  void run_linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
+                          void* workspace) override;
+  void run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) override;
+  void run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) override;
+  void run_bias_backward(const Tensor& dy, const Tensor& db, void* workspace) override;
+
+  // norm.cpp
+  void run_norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options, const Tensor& y,
+                        const Tensor& statistics) override;
+  void run_add_norm_forward(const Tensor& part, const Tensor& residual, const Tensor& w, const Tensor& b,
+                            const NormOptions& options, const Tensor& sum, const Tensor& y,
+                            const Tensor& statistics) override;
+  void run_norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                      const Tensor& statistics, const Tensor& y) override;
+  void run_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
+                         const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db,
+                         void* workspace) override;
+
+  // rope.cpp
+  void run_rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table) override;
+  void run_rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q, const Tensor& k,
+                        const Tensor& v) override;
+  void run_rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& table,
+                         const Tensor& dqkv) override;
+
+  // attention.cpp
+  void run_attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences,
+                             const AttentionOptions& options, const Tensor& out, const Tensor& lse,
+                             void* workspace) override;
+  void run_attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+                              const Tensor& lse, const Sequences& sequences, const AttentionOptions& options,
+                              const Tensor& dq, const Tensor& dk, const Tensor& dv, void* workspace) override;
+
+  // activation.cpp
+  void run_activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) override;
+  void run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
+                               const Tensor& dinput) override;
+
+  // embedding.cpp
+  void run_embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y) override;
+  void run_embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
+                              const Tensor& dtable, void* workspace) override;
+
+  // cross_entropy.cpp
+  void run_cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column, int64_t columns,
+                                    const Tensor& statistics) override;
+  void run_cross_entropy_loss(const Tensor& gathered, const Tensor& targets, const Tensor& lse,
+                              const Tensor& loss) override;
+  void run_cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse, int64_t first_column,
+                                  int64_t columns, float scale, const Tensor& dlogits) override;
+
+  // elementwise.cpp, optimizer.cpp
+  void run_add(const Tensor& x, const Tensor& y) override;
+  void run_zero(const Tensor& x) override;
+  void run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) override;
+  void run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) override;
+  void run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad, const Tensor& m,
+                 const Tensor& v, const Tensor& squared_norm) override;
+
+ private:
+  const int threads_;
+  std::unique_ptr<OneDnn> onednn_;
+};
+
+// threads: how many cores this rank may use.
+std::unique_ptr<Backend> make_cpu_backend(int threads);
+
+}  // namespace llama_tp

@@ -1,0 +1,51 @@
+// Work divided over OpenMP's threads by range alone: a thread gets the same part of the same range every time, so that
+// results are bitwise repeatable and a thread finds again the pages that it has read before. Teams always have the
+// backend's number of threads, since OpenMP allocates when a team's size changes. Bodies must not throw.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace llama_tp {
+
+struct Range {
+  int64_t begin = 0, end = 0;
+};
+
+// Part `part` of `parts` of [0, count), in whole granules; sizes differ by one granule at most, later parts may be
+// empty.
+inline Range part_of(int64_t count, int64_t granule, int part, int parts) {
+  const int64_t granules = (count + granule - 1) / granule;
+  const int64_t share = granules / parts, extra = granules % parts;
+  const int64_t begin = part * share + std::min<int64_t>(part, extra);
+  const int64_t end = begin + share + (part < extra ? 1 : 0);
+  return {std::min(begin * granule, count), std::min(end * granule, count)};
+}
+
+// body(Range, thread) once on every thread, empty ranges left out. A granule keeps two threads off one cache line, or
+// rows together.
+template <class Body>
+void parallel_ranges(int threads, int64_t count, int64_t granule, const Body& body) {
+#pragma omp parallel num_threads(threads)
+  {
+    const int thread = omp_get_thread_num();
+    const Range range = part_of(count, granule, thread, omp_get_num_threads());
+    if (range.begin < range.end) body(range, thread);
+  }
+}
+
+// body(index, thread) for each index of [0, count), in ascending order, as threads become free. Only for bodies whose
+// results do not depend on which thread runs them.
+template <class Body>
+void parallel_tasks(int threads, int64_t count, const Body& body) {
+#pragma omp parallel num_threads(threads)
+  {
+    const int thread = omp_get_thread_num();
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t index = 0; index < count; index++) body(index, thread);
+  }
+}
+
+}  // namespace llama_tp
