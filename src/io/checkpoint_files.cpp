@@ -1,0 +1,204 @@
+#include "io/checkpoint_files.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+
+#include "base/error.h"
+
+namespace llama_tp {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view checkpoint_prefix = "checkpoint-";
+constexpr std::string_view partial_suffix = ".partial";
+// An old checkpoint of the same step between two renames, where the file system cannot exchange two folders at once.
+constexpr std::string_view replaced_suffix = ".replaced";
+constexpr std::string_view marker_text = "{\"program\": \"llama_tp\", \"holds\": \"output of llama_tp train\"}\n";
+constexpr int64_t largest_marker = 64 << 10;
+
+constexpr const char* tokenizer_files[] = {
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",     "merges.txt",      "chat_template.jinja",
+};
+
+// The step of "checkpoint-STEP" + suffix, and only of that: no sign, no leading zero.
+std::optional<int64_t> step_of(std::string_view name, std::string_view suffix = "") {
+  if (!name.starts_with(checkpoint_prefix) || !name.ends_with(suffix)) return std::nullopt;
+  if (name.size() <= checkpoint_prefix.size() + suffix.size()) return std::nullopt;
+  const std::string_view digits =
+      name.substr(checkpoint_prefix.size(), name.size() - checkpoint_prefix.size() - suffix.size());
+  int64_t step = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  if (error != std::errc() || end != digits.data() + digits.size() || std::to_string(step) != digits || step < 0)
+    return std::nullopt;
+  return step;
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    names.push_back(at->path().filename().string());
+  require(!error, folder, ": cannot list the folder: ", error.message());
+  return names;
+}
+
+std::vector<int64_t> steps_in(const std::string& folder) {
+  std::vector<int64_t> steps;
+  for (const std::string& name : names_in(folder))
+    if (const auto step = step_of(name); step && folder_exists(folder + "/" + name)) steps.push_back(*step);
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+void remove_tree(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  require(!error, path, ": cannot remove it: ", error.message());
+}
+
+void rename_path(const std::string& from, const std::string& to) {
+  require(std::rename(from.c_str(), to.c_str()) == 0, from, ": cannot rename it to ", to, ": ", std::strerror(errno));
+}
+
+bool is_ours(const std::string& path) {
+  const std::string marker = path + "/" + output_marker_name;
+  return file_exists(marker) && read_text(marker, largest_marker).find("\"llama_tp\"") != std::string::npos;
+}
+
+// True once the two folders have changed places, in one step; false where the file system cannot.
+bool exchange(const std::string& a, const std::string& b) {
+#ifdef RENAME_EXCHANGE
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
+#else
+  (void)a, (void)b;
+  return false;
+#endif
+}
+
+// Puts folder `from` in the place of folder `to`. What was at `to` is then at `from` or, renamed, beside it.
+void replace(const std::string& from, const std::string& to) {
+  if (exchange(from, to)) return;
+  const std::string replaced = to + std::string(replaced_suffix);
+  remove_tree(replaced);
+  rename_path(to, replaced);
+  if (std::rename(from.c_str(), to.c_str()) == 0) return;
+  const int error = errno;
+  rename_path(replaced, to);
+  fail(from, ": cannot rename it to ", to, ": ", std::strerror(error));
+}
+
+// Only names that no finished save has are removed; a replaced checkpoint whose successor never arrived comes back.
+void clean_up(const std::string& folder) {
+  for (const std::string& name : names_in(folder)) {
+    const std::string path = folder + "/" + name;
+    if (step_of(name, partial_suffix)) remove_tree(path);
+    if (const auto step = step_of(name, replaced_suffix)) {
+      if (folder_exists(checkpoint_path(folder, *step)))
+        remove_tree(path);
+      else
+        rename_path(path, checkpoint_path(folder, *step));
+    }
+  }
+}
+
+File claim(const std::string& path) {
+  std::error_code error;
+  require(!file_exists(path), path, ": is a file; --output-dir needs a folder");
+  fs::create_directories(path, error);
+  require(!error, path, ": cannot make the folder: ", error.message());
+  const std::string marker_path = path + "/" + output_marker_name;
+  const std::vector<std::string> names = names_in(path);
+  // A run that was killed at its very start leaves an empty marker.
+  const bool is_new = names.empty() || (names.size() == 1 && names[0] == output_marker_name);
+  require(is_new || is_ours(path), path, ": is neither empty nor an output folder of llama_tp train (no ",
+          output_marker_name, "); nothing in it was touched: choose another --output-dir");
+  if (is_new) write_text(marker_path, std::string(marker_text));
+  sync_folder(path);
+  File marker = File::open(marker_path);
+  require(marker.lock(), path, ": another llama_tp train is writing there; wait for it or choose another --output-dir");
+  return marker;
+}
+
+}  // namespace
+
+OutputFolder::OutputFolder(const std::string& path) : path_(path), marker_(claim(path)) { clean_up(path_); }
+
+std::vector<int64_t> OutputFolder::checkpoint_steps() const { return steps_in(path_); }
+
+std::string checkpoint_path(const std::string& output_folder, int64_t step) {
+  return text(output_folder, "/", checkpoint_prefix, step);
+}
+
+std::string partial_checkpoint_path(const std::string& output_folder, int64_t step) {
+  return text(checkpoint_path(output_folder, step), partial_suffix);
+}
+
+PartialCheckpoint::PartialCheckpoint(const std::string& output_folder, int64_t step)
+    : output_folder_(output_folder),
+      folder_(partial_checkpoint_path(output_folder, step)),
+      final_folder_(checkpoint_path(output_folder, step)) {
+  remove_tree(folder_);
+  std::error_code error;
+  fs::create_directory(folder_, error);
+  require(!error, folder_, ": cannot make the folder: ", error.message());
+}
+
+PartialCheckpoint::~PartialCheckpoint() {
+  std::error_code ignored;
+  if (!published_) fs::remove_all(folder_, ignored);
+}
+
+void PartialCheckpoint::publish() {
+  for (const std::string& name : names_in(folder_)) File::open(folder_ + "/" + name).sync();
+  sync_folder(folder_);
+  if (folder_exists(final_folder_))
+    replace(folder_, final_folder_);
+  else
+    rename_path(folder_, final_folder_);
+  published_ = true;
+  sync_folder(output_folder_);
+  remove_tree(folder_);  // the old one, where it was exchanged
+  remove_tree(final_folder_ + std::string(replaced_suffix));
+}
+
+std::optional<std::string> newest_checkpoint(const std::string& output_folder) {
+  const std::vector<int64_t> steps = steps_in(output_folder);
+  if (steps.empty()) return std::nullopt;
+  return checkpoint_path(output_folder, steps.back());
+}
+
+std::string resolve_model_folder(const std::string& path) {
+  require(folder_exists(path), path, ": ", file_exists(path) ? "is a file" : "no such folder",
+          "; give a Hugging Face model folder or an output folder of llama_tp train");
+  if (file_exists(path + "/config.json")) return path;
+  if (const std::optional<std::string> newest = newest_checkpoint(path)) return *newest;
+  require(!is_ours(path), path, ": this output folder of llama_tp train holds no whole checkpoint yet");
+  return path;
+}
+
+void carry_tokenizer(const std::string& tokenizer, const std::string& to_folder) {
+  if (file_exists(tokenizer)) {
+    copy_file(tokenizer, to_folder + (tokenizer.ends_with(".model") ? "/tokenizer.model" : "/tokenizer.json"));
+    return;
+  }
+  for (const char* name : tokenizer_files)
+    if (file_exists(tokenizer + "/" + name)) copy_file(tokenizer + "/" + name, to_folder + "/" + name);
+}
+
+void carry_generation_config(const std::string& from_folder, const std::string& to_folder) {
+  const std::string name = "/generation_config.json";
+  if (file_exists(from_folder + name)) copy_file(from_folder + name, to_folder + name);
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,71 @@
+// The output folder of a training run and the checkpoints in it. A save is written to checkpoint-STEP.partial, brought
+// to the disk and renamed to checkpoint-STEP: whole or absent, whatever is killed and whenever. A folder is a run's own
+// if it was absent or empty when the run began, or holds the marker llama_tp.json.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/files.h"
+
+namespace llama_tp {
+
+inline const std::string output_marker_name = "llama_tp.json";
+
+// Holds an output folder for one run; rank 0 makes one and keeps it until the end.
+class OutputFolder {
+ public:
+  // Makes the folder where it is absent, marks it as this program's, removes what killed runs left half-written.
+  // Errors: a folder that is not empty and not this program's, another run that is using it, not writable, a full disk.
+  explicit OutputFolder(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  // Steps of the whole checkpoints that are there, ascending.
+  std::vector<int64_t> checkpoint_steps() const;
+
+ private:
+  std::string path_;
+  File marker_;  // locked, so that a second run into the same folder is refused
+};
+
+std::string checkpoint_path(const std::string& output_folder, int64_t step);
+// Where the files of a save go until it is whole.
+std::string partial_checkpoint_path(const std::string& output_folder, int64_t step);
+
+// A checkpoint being written. One rank makes it before any rank writes into folder(), and publishes after all have.
+class PartialCheckpoint {
+ public:
+  // Makes the empty folder. Errors: no room, not writable.
+  PartialCheckpoint(const std::string& output_folder, int64_t step);
+  PartialCheckpoint(const PartialCheckpoint&) = delete;
+  PartialCheckpoint& operator=(const PartialCheckpoint&) = delete;
+  // Unless published, removes the half-written folder.
+  ~PartialCheckpoint();
+
+  const std::string& folder() const { return folder_; }
+
+  // Brings all files to the disk and renames. A checkpoint of the same step is replaced, and exists whole until then.
+  void publish();
+
+ private:
+  std::string output_folder_, folder_, final_folder_;
+  bool published_ = false;
+};
+
+// The whole checkpoint of the highest step; none where there is none.
+std::optional<std::string> newest_checkpoint(const std::string& output_folder);
+
+// What `-m` and `--model` mean: a folder with a config.json is itself, one with checkpoints is its newest, any other is
+// itself. Errors: no such folder; an output folder without a whole checkpoint.
+std::string resolve_model_folder(const std::string& path);
+
+// Copies the tokenizer's files, those that are there: from a folder, or one tokenizer file (under the name by which it
+// is found).
+void carry_tokenizer(const std::string& tokenizer, const std::string& to_folder);
+
+// Copies generation_config.json, if it is there. (config.json is written by whoever knows the dtype.)
+void carry_generation_config(const std::string& from_folder, const std::string& to_folder);
+
+}  // namespace llama_tp

@@ -1,0 +1,180 @@
+#include "io/files.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "base/error.h"
+
+namespace llama_tp {
+
+namespace {
+
+// The most that one call transfers on Linux, rounded down to whole pages.
+constexpr int64_t largest_transfer = 0x7ffff000;
+constexpr int64_t copy_block = 4 << 20;
+
+[[noreturn]] void fail_with_errno(const std::string& path, const char* doing) {
+  fail(path, ": cannot ", doing, ": ", std::strerror(errno));
+}
+
+[[noreturn]] void fail_full(const std::string& path, int64_t needed) {
+  fail(path, ": the disk is full: ", needed, " bytes are needed, ", free_bytes(path),
+       " are free; free some or choose another folder");
+}
+
+bool is_full_disk(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+}  // namespace
+
+File File::open(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0 && errno == ENOENT) fail(path, ": no such file");
+  if (descriptor < 0) fail_with_errno(path, "open it");
+  File file(path, descriptor);
+  require(!folder_exists(path), path, ": is a folder; a file is needed here");
+  return file;
+}
+
+File File::create(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor < 0 && errno == ENOENT) fail(path, ": cannot create it: its folder does not exist");
+  if (descriptor < 0 && is_full_disk(errno)) fail_full(folder_of(path), 1);
+  if (descriptor < 0) fail_with_errno(path, "create it");
+  return File(path, descriptor);
+}
+
+File::File(File&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+File::~File() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+int64_t File::size() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) fail_with_errno(path_, "ask for its size");
+  return status.st_size;
+}
+
+void File::read(void* to, int64_t bytes, int64_t offset) const {
+  for (int64_t done = 0; done < bytes;) {
+    const auto ask = static_cast<size_t>(std::min(bytes - done, largest_transfer));
+    const ssize_t got = ::pread(descriptor_, static_cast<char*>(to) + done, ask, offset + done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_with_errno(path_, "read it");
+    require(got > 0, path_, ": ends at byte ", offset + done, " where ", bytes - done,
+            " more are expected; the file is cut: copy it again");
+    done += got;
+  }
+}
+
+void File::write(const void* from, int64_t bytes, int64_t offset) const {
+  for (int64_t done = 0; done < bytes;) {
+    const auto give = static_cast<size_t>(std::min(bytes - done, largest_transfer));
+    const ssize_t taken = ::pwrite(descriptor_, static_cast<const char*>(from) + done, give, offset + done);
+    if (taken < 0 && errno == EINTR) continue;
+    if (taken == 0 || (taken < 0 && is_full_disk(errno))) fail_full(path_, bytes - done);
+    if (taken < 0) fail_with_errno(path_, "write it");
+    done += taken;
+  }
+}
+
+void File::reserve(int64_t bytes) const {
+  // Asked first: on some file systems fallocate fills the disk before it finds that the rest does not fit.
+  const int64_t missing = bytes - size();
+  if (missing > 0 && missing > free_bytes(path_)) fail_full(path_, missing);
+#ifdef __linux__
+  if (bytes > 0 && ::fallocate(descriptor_, 0, 0, bytes) == 0) return;
+  if (bytes > 0 && is_full_disk(errno)) fail_full(path_, missing);
+#endif
+  if (::ftruncate(descriptor_, bytes) != 0) {
+    if (is_full_disk(errno)) fail_full(path_, missing);
+    fail_with_errno(path_, "make it larger");
+  }
+}
+
+void File::sync() const {
+  if (::fsync(descriptor_) == 0) return;
+  if (is_full_disk(errno)) fail_full(path_, 1);
+  fail_with_errno(path_, "bring it to the disk");
+}
+
+bool File::lock() const { return ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
+
+bool file_exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored) && !std::filesystem::is_directory(path, ignored);
+}
+
+bool folder_exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(path, ignored);
+}
+
+std::string read_text(const std::string& path, int64_t limit) {
+  const File file = File::open(path);
+  const int64_t size = file.size();
+  require(size <= limit, path, ": is ", size, " bytes long; at most ", limit, " are read here");
+  std::string text(static_cast<size_t>(size), '\0');
+  file.read(text.data(), size, 0);
+  return text;
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  const File file = File::create(path);
+  file.write(text.data(), static_cast<int64_t>(text.size()), 0);
+  file.sync();
+}
+
+void copy_file(const std::string& from, const std::string& to) {
+  const File source = File::open(from);
+  std::error_code ignored;
+  require(!std::filesystem::equivalent(from, to, ignored), from, ": cannot be copied onto itself");
+  const File copy = File::create(to);
+  const int64_t size = source.size();
+  const auto block = std::make_unique<char[]>(static_cast<size_t>(std::min(size, copy_block)));
+  for (int64_t done = 0; done < size; done += copy_block) {
+    const int64_t bytes = std::min(copy_block, size - done);
+    source.read(block.get(), bytes, done);
+    copy.write(block.get(), bytes, done);
+  }
+  copy.sync();
+}
+
+int64_t free_bytes(const std::string& path) {
+  struct statvfs status {};
+  if (::statvfs(path.c_str(), &status) != 0) fail_with_errno(path, "ask for the free space of its disk");
+  return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+}
+
+void sync_folder(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) fail_with_errno(path, "open the folder");
+  const bool synced = ::fsync(descriptor) == 0 || errno == EINVAL;  // EINVAL: a file system without it
+  const int error = errno;
+  ::close(descriptor);
+  errno = error;
+  if (!synced) fail_with_errno(path, "bring the folder to the disk");
+}
+
+}  // namespace llama_tp

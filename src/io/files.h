@@ -1,0 +1,61 @@
+// Files read and written whole: what is asked for happens entirely, or an Error names the file, the reason and the
+// mend. Only pread and pwrite, never mmap: mapped pages would count as this process's memory. A path is a std::string,
+// so that headers stay cheap to include.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace llama_tp {
+
+// An open file. Reads and writes take their position, so threads may share one.
+class File {
+ public:
+  // Errors: missing, a folder, not readable.
+  static File open(const std::string& path);
+  // A new or emptied file to write. Errors: no such folder, not writable, disk full.
+  static File create(const std::string& path);
+
+  File(File&& other) noexcept;
+  File& operator=(File&& other) noexcept;
+  ~File();
+
+  const std::string& path() const { return path_; }
+  int64_t size() const;
+
+  // Exactly `bytes` from `offset` on. Errors: the file ends before them.
+  void read(void* to, int64_t bytes, int64_t offset) const;
+  // Errors: a full disk, with the bytes needed and free.
+  void write(const void* from, int64_t bytes, int64_t offset) const;
+  // Makes the file `bytes` long and takes its room on the disk, where the file system can. Errors: less is free.
+  void reserve(int64_t bytes) const;
+  // Returns when the contents are on the disk.
+  void sync() const;
+  // Tries to become the only holder of the file's lock, which ends with the process; true where the file system has no
+  // locks.
+  bool lock() const;
+
+ private:
+  File(std::string path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
+
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+bool file_exists(const std::string& path);
+bool folder_exists(const std::string& path);
+
+// The whole file. Errors: as File::open; longer than `limit` bytes.
+std::string read_text(const std::string& path, int64_t limit = INT64_MAX);
+// A new or replaced file, synced.
+void write_text(const std::string& path, const std::string& text);
+// In blocks of bounded size; the copy is synced.
+void copy_file(const std::string& from, const std::string& to);
+
+// Bytes that this user may still write on the disk of an existing file or folder.
+int64_t free_bytes(const std::string& path);
+
+// Returns when the entries of the folder are on the disk.
+void sync_folder(const std::string& path);
+
+}  // namespace llama_tp

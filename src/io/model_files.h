@@ -1,0 +1,51 @@
+// The tensors of a Hugging Face model folder, wherever they lie: in model.safetensors, in the shards that
+// model.safetensors.index.json names, or in whatever *.safetensors there are. Slices are read by name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "io/safetensors.h"
+
+namespace llama_tp {
+
+class ModelFiles {
+ public:
+  // Opens and checks every file. Errors: a missing folder, no safetensors (pickles are refused, with the way to convert
+  // them), an index that names a missing file or tensor, a tensor in two files, any bad file.
+  explicit ModelFiles(const std::string& folder);
+
+  const std::string& folder() const { return folder_; }
+
+  // All names, sorted.
+  std::vector<std::string> names() const;
+
+  // nullptr where no file has it.
+  const StoredTensor* find(std::string_view name) const;
+
+  // The tensor, of exactly this shape. Errors: missing; another shape than config.json implies; a type that is not
+  // floating.
+  const StoredTensor& expect(std::string_view name, const std::vector<int64_t>& shape) const;
+
+  // As SafetensorsFile::read. Errors: also a missing tensor.
+  void read(std::string_view name, const Region& region, DType dtype, void* to, int64_t to_stride = 0) const;
+
+ private:
+  struct Place {
+    size_t file;
+    const StoredTensor* tensor;
+  };
+
+  void add_file(const std::string& name);
+  void check_index(const std::string& path);
+  const Place& at(std::string_view name) const;
+
+  std::string folder_;
+  std::vector<SafetensorsFile> files_;
+  std::unordered_map<std::string_view, Place> places_;  // views of the names in files_
+};
+
+}  // namespace llama_tp
