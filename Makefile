@@ -1,0 +1,101 @@
+# make            ./llama_tp
+# make test       every test but the long ones (a pairwise choice of meshes); make test-all: all of them
+# make demo       train a small Llama on two ranks and let it write; make bench: speed and memory
+# make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# make format     clang-format and clang-tidy; make clean
+#
+# ARCH=x86-64-v3  another instruction set than this machine's;  CXX=clang++;  BUILD=dir
+
+CXX      ?= g++
+ARCH     ?= native
+SANITIZE ?=
+BUILD    ?= build/$(notdir $(CXX))-$(ARCH)$(if $(SANITIZE),-sanitize)
+JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
+
+pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
+MPI_CFLAGS  := $(or $(call pkg,--cflags,ompi-c),$(shell mpicc --showme:compile 2>/dev/null))
+MPI_LIBS    := $(or $(call pkg,--libs,ompi-c),$(shell mpicc --showme:link 2>/dev/null))
+TEXT_CFLAGS := $(call pkg,--cflags,libpcre2-8 sentencepiece)
+TEXT_LIBS   := $(or $(call pkg,--libs,libpcre2-8 sentencepiece),-lpcre2-8 -lsentencepiece)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror=return-type
+CXXFLAGS += -std=c++20 -O3 -g1 -march=$(ARCH) -fopenmp $(WARNINGS)
+CPPFLAGS += -Isrc -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"' -DLLAMA_TP_FAMILY_COUNT=$(words $(FAMILIES))
+LDLIBS   += -ldnnl $(MPI_LIBS) $(TEXT_LIBS) -lpthread
+ifneq ($(SANITIZE),)
+CXXFLAGS += -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+endif
+
+SOURCES  := $(filter-out src/main.cpp,$(sort $(shell find src -name '*.cpp')))
+FAMILIES := $(sort $(wildcard src/model/families/*.json))
+OBJECTS  := $(SOURCES:%.cpp=$(BUILD)/%.o)
+LIBRARY  := $(BUILD)/libllama_tp.a
+BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
+TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(sort $(wildcard tests/*_test.cpp)))
+SUPPORT  := $(patsubst %.cpp,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.cpp)))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all tests test test-all demo bench sanitize format clean found
+
+all: found $(BINARY)
+
+# One line each on what this build uses.
+found:
+	@command -v $(CXX) >/dev/null || { echo "make: no C++ compiler ($(CXX)); scripts/dependencies installs what is missing"; exit 1; }
+	@[ -n "$(MPI_LIBS)" ] || { echo "make: no Open MPI; scripts/dependencies installs what is missing"; exit 1; }
+	@echo "compiler  $$($(CXX) --version | head -n 1), -march=$(ARCH)"
+	@echo "MPI       $$(mpirun --version 2>/dev/null | head -n 1)"
+	@echo "oneDNN    $$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd. -)"
+	@echo "CUDA      left out: this version has the CPU backend alone"
+
+$(BINARY): $(BUILD)/src/main.o $(LIBRARY)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(LIBRARY): $(OBJECTS)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(BUILD)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+
+# The families are data: each JSON file becomes one raw string literal of a list.
+$(BUILD)/src/model/families.o: $(BUILD)/generated/families.inc
+$(BUILD)/generated/families.inc: $(FAMILIES)
+	@mkdir -p $(@D)
+	@for file in $(FAMILIES); do printf "{\"%s\", R\"json(" "$$(basename $$file .json)"; cat $$file; printf ")json\"},\n"; done > $@
+
+$(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -lgtest $(LDLIBS) -o $@
+
+tests: $(TESTS)
+
+test: all
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@BUILD=$(BUILD) BINARY=$(BINARY) scripts/run_tests
+
+test-all: all
+	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@BUILD=$(BUILD) BINARY=$(BINARY) LLAMA_TP_TEST_ALL=1 scripts/run_tests
+
+sanitize:
+	@$(MAKE) --no-print-directory -j$(JOBS) SANITIZE=1 all tests
+	@$(MAKE) --no-print-directory SANITIZE=1 run-sanitized
+run-sanitized:
+	@BUILD=$(BUILD) BINARY=$(BINARY) SANITIZE=1 scripts/run_tests
+
+demo:
+	@scripts/demo
+bench: all
+	@scripts/bench
+
+format:
+	clang-format -i $$(git ls-files '*.cpp' '*.h')
+	clang-tidy --quiet $$(git ls-files 'src/*.cpp') -- -std=c++20 -fopenmp $(CPPFLAGS)
+
+clean:
+	rm -rf build llama_tp
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

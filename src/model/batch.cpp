@@ -1,0 +1,55 @@
+#include "model/batch.h"
+
+#include <algorithm>
+
+namespace llama_tp {
+
+void HostBatch::clear() {
+  for (auto* values : {&ids, &targets, &positions, &slots, &ranges}) values->clear();
+  longest_query = longest_key = pairs = length = 0;
+}
+
+int64_t causal_pairs(int64_t queries, int64_t past) { return queries * past + queries * (queries + 1) / 2; }
+
+void HostBatch::append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past,
+                       int64_t first_key) {
+  const auto count = static_cast<int64_t>(tokens.size()), keys = past + count;
+  for (const int64_t value : {static_cast<int64_t>(ids.size()), count, first_key, keys})
+    ranges.push_back(static_cast<int32_t>(value));
+  for (int64_t i = 0; i < count; i++) {
+    ids.push_back(tokens[static_cast<size_t>(i)]);
+    targets.push_back(following.empty() ? ignored_target : following[static_cast<size_t>(i)]);
+    positions.push_back(static_cast<int32_t>(past + i));
+    slots.push_back(static_cast<int32_t>(first_key + past + i));
+  }
+  longest_query = std::max(longest_query, count);
+  longest_key = std::max(longest_key, keys);
+  length = std::max(length, keys);
+  pairs += causal_pairs(count, past);
+}
+
+Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences) {
+  Batch batch;
+  for (Tensor* tensor : {&batch.ids, &batch.targets, &batch.positions, &batch.slots})
+    *tensor = arena.push(Category::data, {tokens}, DType::i32);
+  batch.sequences.ranges = arena.push(Category::data, {sequences, 4}, DType::i32);
+  return batch;
+}
+
+void upload(Backend& backend, const HostBatch& host, Batch& batch) {
+  const auto tokens = static_cast<int64_t>(host.ids.size()), sequences = static_cast<int64_t>(host.ranges.size() / 4);
+  require(tokens == batch.tokens() && sequences == batch.sequences.ranges.shape[0], "a batch of ", tokens,
+          " tokens in ", sequences, " sequences does not fit tensors of ", batch.tokens(), " and ",
+          batch.sequences.ranges.shape[0]);
+  backend.upload(host.ids.data(), batch.ids);
+  backend.upload(host.targets.data(), batch.targets);
+  backend.upload(host.positions.data(), batch.positions);
+  backend.upload(host.slots.data(), batch.slots);
+  backend.upload(host.ranges.data(), batch.sequences.ranges);
+  batch.sequences.longest_query = host.longest_query;
+  batch.sequences.longest_key = host.longest_key;
+  batch.sequences.pairs = host.pairs;
+  batch.length = host.length;
+}
+
+}  // namespace llama_tp

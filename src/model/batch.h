@@ -1,0 +1,44 @@
+// The tokens of one forward as the model sees them: a flat run of T tokens in which each sequence is a range.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace llama_tp {
+
+inline constexpr int32_t ignored_target = -100;  // Hugging Face's ignore_index
+
+struct Batch {
+  Tensor ids;        // [T] i32
+  Tensor targets;    // [T] i32, the id that follows, or ignored_target
+  Tensor positions;  // [T] i32, from 0 in each sequence
+  Tensor slots;      // [T] i32, the row of keys and values that token t fills
+  Sequences sequences;
+  int64_t length = 0;  // the longest position + 1
+
+  int64_t tokens() const { return ids.shape[0]; }
+};
+
+// The same in host memory, for building.
+struct HostBatch {
+  std::vector<int32_t> ids, targets, positions, slots, ranges;
+  int64_t longest_query = 0, longest_key = 0, pairs = 0, length = 0;
+
+  void clear();
+  // Appends a sequence whose queries follow `past` tokens that the cache holds; its keys begin at row first_key.
+  // targets may be empty.
+  void append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past, int64_t first_key);
+};
+
+// How many (query, key) pairs a causal sequence has: queries q that follow past tokens.
+int64_t causal_pairs(int64_t queries, int64_t past);
+
+// Takes a batch's tensors from `arena` (pushed at its bottom).
+Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences);
+// Copies host values into the tensors. Errors: another number of tokens or sequences.
+void upload(Backend& backend, const HostBatch& host, Batch& batch);
+
+}  // namespace llama_tp

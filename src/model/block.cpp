@@ -1,0 +1,66 @@
+#include "model/block.h"
+
+namespace llama_tp {
+
+Shape statistics_shape(const NormOptions& options, int64_t tokens) {
+  return options.kind == NormKind::rms ? Shape{tokens} : Shape{tokens, 2};
+}
+
+BlockSaved Block::push_saved(int64_t tokens) const {
+  BlockSaved saved;
+  saved.attention = attention_.push_saved(tokens);
+  saved.middle = runtime_.step.push(Category::saved_whole, {tokens, config_.hidden}, runtime_.dtype);
+  saved.middle_statistics =
+      runtime_.step.push(Category::saved_whole, statistics_shape(config_.norm, tokens), DType::f32);
+  saved.mlp = mlp_.push_saved(tokens);
+  return saved;
+}
+
+BlockSaved Block::take_saved(Frame& frame, int64_t tokens, const Tensor& keys, const Tensor& values,
+                             const Stream& in) const {
+  return {attention_.take_saved(frame, tokens, keys, values), in.residual, in.statistics,
+          mlp_.take_saved(frame, tokens)};
+}
+
+void Block::forward_to_middle(const Stream& in, const Batch& batch, const Tensor& rope, const BlockSaved& saved) const {
+  Frame frame(runtime_.step);
+  const Tensor part = frame.take(Category::transient, in.residual.shape, runtime_.dtype);    // [T, H]
+  const Tensor normed = frame.take(Category::transient, in.residual.shape, runtime_.dtype);  // [T, H]
+  attention_.attend(in.normed, batch, rope, saved.attention);
+  attention_.project(saved.attention, part);
+  const Norm& norm = weights_.mlp_norm;
+  runtime_.backend.add_norm_forward(part, in.residual, norm.weight->value, norm.bias_value(), config_.norm,
+                                    saved.middle, normed, saved.middle_statistics);
+  mlp_.expand(normed, saved.mlp);
+}
+
+void Block::forward_from_middle(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const {
+  Frame frame(runtime_.step);
+  const Tensor part = frame.take(Category::transient, saved.middle.shape, runtime_.dtype);  // [T, H]
+  mlp_.contract(saved.mlp, part);
+  runtime_.backend.add_norm_forward(part, saved.middle, next_norm.weight->value, next_norm.bias_value(), config_.norm,
+                                    out.residual, out.normed, out.statistics);
+}
+
+void Block::backward(const Tensor& dx, const Stream& in, const Batch& batch, const Tensor& rope,
+                     const BlockSaved& saved) const {
+  Frame frame(runtime_.step);
+  Backend& backend = runtime_.backend;
+  const Tensor normed = frame.take(Category::transient, dx.shape, runtime_.dtype);   // [T, H]
+  const Tensor dnormed = frame.take(Category::transient, dx.shape, runtime_.dtype);  // [T, H]
+
+  const Norm& second = weights_.mlp_norm;
+  backend.norm_apply(saved.middle, second.weight->value, second.bias_value(), config_.norm, saved.middle_statistics,
+                     normed);
+  mlp_.backward(dx, normed, saved.mlp, dnormed);
+  backend.norm_backward(dnormed, saved.middle, second.weight->value, config_.norm, saved.middle_statistics, dx,
+                        second.weight->gradient, second.bias_gradient());
+
+  const Norm& first = weights_.attention_norm;
+  backend.norm_apply(in.residual, first.weight->value, first.bias_value(), config_.norm, in.statistics, normed);
+  attention_.backward(dx, normed, batch, rope, saved.attention, dnormed);
+  backend.norm_backward(dnormed, in.residual, first.weight->value, config_.norm, in.statistics, dx,
+                        first.weight->gradient, first.bias_gradient());
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,62 @@
+// One block of the transformer, pre-norm (Touvron et al. 2023):
+//   middle = residual + attention(norm(residual));   out = middle + mlp(norm(middle))
+// The residual addition at a block's end is fused with the norm that opens the next block, so a block takes its input
+// already normed.
+#pragma once
+
+#include "model/attention.h"
+#include "model/mlp.h"
+
+namespace llama_tp {
+
+// The residual stream between two blocks.
+struct Stream {
+  Tensor residual;    // [T, H]  kept for backward
+  Tensor statistics;  // [T] f32, [T, 2] for a layer norm: of norm(residual); kept for backward
+  Tensor normed;      // [T, H]  norm(residual); consumed at once, computed again in backward
+};
+
+struct BlockSaved {
+  AttentionSaved attention;
+  Tensor middle;             // [T, H]  the residual stream between attention and mlp
+  Tensor middle_statistics;  // [T] f32
+  MlpSaved mlp;
+};
+
+// [T] or [T, 2]: what a norm keeps of T tokens.
+Shape statistics_shape(const NormOptions& options, int64_t tokens);
+
+class Block {
+ public:
+  Block(const ModelConfig& config, const LayerLayout& layout, const BlockWeights& weights, Runtime& runtime)
+      : config_(config),
+        weights_(weights),
+        runtime_(runtime),
+        attention_(config, layout, weights, runtime),
+        mlp_(config, layout, weights, runtime) {}
+
+  BlockSaved push_saved(int64_t tokens) const;
+  // Generation: nothing is kept but keys and values. The middle of the stream takes the place of its beginning.
+  BlockSaved take_saved(Frame& frame, int64_t tokens, const Tensor& keys, const Tensor& values, const Stream& in) const;
+
+  // Fills saved up to what backward needs: all but the last product.
+  void forward_to_middle(const Stream& in, const Batch& batch, const Tensor& rope, const BlockSaved& saved) const;
+  // out.residual = saved.middle + mlp; out.normed = next_norm(out.residual). Buffers of `out` may be those of the
+  // input.
+  void forward_from_middle(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const;
+
+  // dx: [T, H], the gradient of the residual stream behind the block, turned into the one before it.
+  void backward(const Tensor& dx, const Stream& in, const Batch& batch, const Tensor& rope,
+                const BlockSaved& saved) const;
+
+  const Norm& first_norm() const { return weights_.attention_norm; }
+
+ private:
+  const ModelConfig& config_;
+  const BlockWeights& weights_;
+  Runtime& runtime_;
+  Attention attention_;
+  Mlp mlp_;
+};
+
+}  // namespace llama_tp

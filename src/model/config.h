@@ -1,0 +1,69 @@
+// What a Hugging Face config.json says of a model, checked and in one struct. The family (model/families.h) tells which
+// of its keys mean what; nothing after this file looks at config.json or asks for a family's name.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "model/families.h"
+
+namespace llama_tp {
+
+enum class RopeKind : uint8_t { standard, linear, dynamic, llama3 };
+
+// Rotary frequencies and how they are stretched for long contexts (transformers' modeling_rope_utils).
+struct RopeConfig {
+  RopeKind kind = RopeKind::standard;
+  double theta = 10000;
+  double factor = 1;
+  double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
+  int64_t original_max_positions = 0;                          // llama3 and dynamic
+};
+
+struct ModelConfig {
+  const Family* family = nullptr;
+  std::string source;  // the file it was read from, for messages
+
+  int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocabulary = 0, max_positions = 0;
+  NormOptions norm;
+  bool norm_bias = false;
+  ActivationOptions activation;
+  bool qkv_bias = false, o_bias = false, mlp_bias = false;
+  bool qk_norm = false;       // an RMSNorm on each head of q and k before they turn
+  int64_t rotary_dim = 0;     // the first elements of each head that turn; the rest stays
+  int64_t window = 0;         // sliding window of attention; 0: none
+  float attention_scale = 1;  // of q·k
+  bool tied = false;          // the head is the embedding
+  RopeConfig rope;
+  double initializer_range = 0.02;
+  DType dtype = DType::f32;  // of the weights as config.json states it
+  std::optional<int64_t> bos_id, pad_id;
+  std::vector<int64_t> eos_ids;
+  // A TP plan in config.json: module pattern → style, in the order of the file.
+  std::vector<std::pair<std::string, std::string>> plan_overrides;
+
+  int64_t q_width() const { return heads * head_dim; }
+  int64_t kv_width() const { return kv_heads * head_dim; }
+};
+
+// Reads and checks config.json in either spelling (rope_theta and rope_scaling, or rope_parameters; torch_dtype or
+// dtype). Errors: a value missing, of the wrong type, 0, negative, huge, not implemented, or not fitting another: one
+// line with key, value and mend.
+ModelConfig read_model_config(const std::filesystem::path& file);
+
+// config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are
+// written now.
+std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype);
+
+// The rotation frequencies, [rotary_dim / 2] in radians a position, for a forward whose longest position + 1 is
+// `length`.
+std::vector<float> rope_frequencies(const ModelConfig& config, int64_t length);
+
+// The number of the model's parameters, tied ones once.
+int64_t parameter_count(const ModelConfig& config);
+
+}  // namespace llama_tp

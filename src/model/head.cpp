@@ -1,0 +1,84 @@
+#include "model/head.h"
+
+#include <algorithm>
+
+namespace llama_tp {
+
+namespace {
+// f32 logits of one chunk of tokens on one rank; large enough for products at full speed, small beside the activations.
+constexpr int64_t chunk_bytes = int64_t{64} << 20;
+constexpr int64_t chunk_multiple = 64;
+}  // namespace
+
+int64_t Head::chunk_tokens() const {
+  const int64_t fitting = chunk_bytes / (slice_.rows * size_of(DType::f32));
+  return std::max(chunk_multiple, fitting / chunk_multiple * chunk_multiple);
+}
+
+void Head::chunk(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const {
+  Frame frame(runtime_.step);
+  Backend& backend = runtime_.backend;
+  const int64_t tokens = x.shape[0];
+  const Tensor logits = frame.take(Category::logits, {tokens, slice_.rows}, DType::f32);
+  const Tensor statistics = frame.take(Category::logits, {tokens, 3}, DType::f32);
+  const Tensor lse = frame.take(Category::logits, {tokens}, DType::f32);
+  backend.linear_forward(x, weight_.value, {}, logits);
+  backend.cross_entropy_statistics(logits, targets, slice_.begin, slice_.count, statistics);
+  if (slice_.split) {
+    const Tensor gathered = frame.take(Category::communication, {ranks(), tokens, 3}, DType::f32);
+    runtime_.tp.all_gather(statistics, gathered).wait();
+    backend.cross_entropy_loss(gathered, targets, lse, loss);
+  } else {
+    backend.cross_entropy_loss(statistics.reshaped({1, tokens, 3}), targets, lse, loss);
+  }
+  if (!with_gradient) return;
+  const Tensor dlogits =
+      runtime_.dtype == DType::f32 ? logits : frame.take(Category::logits, logits.shape, runtime_.dtype);
+  backend.cross_entropy_backward(logits, targets, lse, slice_.begin, slice_.count, scale, dlogits);
+  backend.linear_backward_weight(dlogits, x, weight_.gradient);
+  backend.linear_backward_input(dlogits, weight_.value, x);
+}
+
+void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const {
+  const int64_t step = chunk_tokens();
+  for (int64_t begin = 0; begin < x.shape[0]; begin += step) {
+    const int64_t count = std::min(step, x.shape[0] - begin);
+    chunk(x.rows(begin, count), targets.rows(begin, count), false, 0, loss);
+  }
+}
+
+void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
+  const int64_t step = chunk_tokens();
+  for (int64_t begin = 0; begin < x.shape[0]; begin += step) {
+    const int64_t count = std::min(step, x.shape[0] - begin);
+    chunk(x.rows(begin, count), targets.rows(begin, count), true, scale, loss);
+  }
+  if (slice_.split) runtime_.tp.all_reduce(x).wait();  // each rank had the gradient through its part of the vocabulary
+}
+
+Tensor Head::take_logits(Frame& frame, int64_t rows) const {
+  return frame.take(Category::logits, {ranks(), rows, slice_.rows}, DType::f32);
+}
+
+void Head::gathered_logits(const Tensor& x, const Tensor& logits) const {
+  Frame frame(runtime_.step);
+  const Shape own{x.shape[0], slice_.rows};
+  if (!slice_.split || runtime_.tp.size() == 1) {
+    runtime_.backend.linear_forward(x, weight_.value, {}, logits.reshaped(own));
+    return;
+  }
+  const Tensor part = frame.take(Category::logits, own, DType::f32);
+  runtime_.backend.linear_forward(x, weight_.value, {}, part);
+  runtime_.tp.all_gather(part, logits).wait();
+}
+
+void Head::assemble_row(const float* gathered, int64_t rows, int64_t row, std::span<float> vocabulary) const {
+  const auto total = static_cast<int64_t>(vocabulary.size());
+  for (int64_t rank = 0; rank < ranks(); rank++) {
+    const int64_t begin = rank * slice_.rows, count = std::min(slice_.rows, total - begin);
+    if (count <= 0) break;
+    std::copy_n(gathered + (rank * rows + row) * slice_.rows, count, vocabulary.data() + begin);
+  }
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,42 @@
+// The last product and the loss. The vocabulary is split over the tensor-parallel ranks and logits are never gathered
+// in training: each rank tells the others three numbers a token (Shoeybi et al. 2019). Tokens go through in chunks, so
+// that f32 logits are never held whole; a chunk's gradient goes straight on to the weight and to the hidden states,
+// whose place it takes.
+#pragma once
+
+#include "model/batch.h"
+#include "model/config.h"
+#include "model/parameters.h"
+#include "model/runtime.h"
+
+namespace llama_tp {
+
+class Head {
+ public:
+  Head(const Weight& weight, const VocabularySlice& slice, Runtime& runtime)
+      : weight_(weight), slice_(slice), runtime_(runtime) {}
+
+  // loss[0] += Σ of −log p(target) over the targets of `batch` that are not ignored ([1] f64). x: [T, H], the normed
+  // hidden states.
+  void add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const;
+  // The same; the gradient of scale · Σ is added to the weight's and written over x.
+  void add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const;
+
+  // Tensors of a product of n rows with the whole vocabulary, in the order of the ranks: [ranks, n, V] f32.
+  Tensor take_logits(Frame& frame, int64_t rows) const;
+  // logits of x: [n, H], gathered over the ranks into a tensor from take_logits.
+  void gathered_logits(const Tensor& x, const Tensor& logits) const;
+  // Row `row` of gathered logits in host memory ([ranks, n, V]), without the padding: [vocabulary].
+  void assemble_row(const float* gathered, int64_t rows, int64_t row, std::span<float> vocabulary) const;
+
+ private:
+  void chunk(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const;
+  int64_t chunk_tokens() const;
+  int64_t ranks() const { return slice_.split ? runtime_.tp.size() : 1; }
+
+  const Weight& weight_;
+  const VocabularySlice& slice_;
+  Runtime& runtime_;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,44 @@
+// The feed-forward half of a block, gated (SwiGLU) or plain; its width is split over the tensor-parallel ranks.
+#pragma once
+
+#include "model/config.h"
+#include "model/parameters.h"
+#include "model/runtime.h"
+#include "parallel/tensor_parallel.h"
+
+namespace llama_tp {
+
+// What forward leaves for backward. F: this rank's width.
+struct MlpSaved {
+  Tensor up;  // [T, 2F] gate and up, before the activation ([T, F] where there is no gate); backward writes its
+              // gradient over it
+};
+
+class Mlp {
+ public:
+  Mlp(const ModelConfig& config, const LayerLayout& layout, const BlockWeights& weights, Runtime& runtime)
+      : config_(config), layout_(layout), weights_(weights), runtime_(runtime), tp_(runtime.tp, layout.mlp_split) {}
+
+  MlpSaved push_saved(int64_t tokens) const;
+  MlpSaved take_saved(Frame& frame, int64_t tokens) const;
+
+  // saved.up = x · Wᵘᵖ from x = norm(residual): [T, H].
+  void expand(const Tensor& x, const MlpSaved& saved) const;
+  // y[T, H] = activation(saved.up) · Wᵈᵒʷⁿ, summed over the ranks.
+  void contract(const MlpSaved& saved, const Tensor& y) const;
+
+  // From dy [T, H] to dx [T, H] (written), the gradients of the weights added on the way; activation(up) is computed
+  // again. x: [T, H] as expand saw it; it may be dx itself.
+  void backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved, const Tensor& dx) const;
+
+ private:
+  Shape up_shape(int64_t tokens) const { return {tokens, (config_.activation.gated ? 2 : 1) * layout_.ffn}; }
+
+  const ModelConfig& config_;
+  const LayerLayout& layout_;
+  const BlockWeights& weights_;
+  Runtime& runtime_;
+  TensorParallel tp_;
+};
+
+}  // namespace llama_tp

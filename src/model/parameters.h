@@ -1,0 +1,115 @@
+// The one table that drives everything. What is stored is a packed tensor (a Weight: q, k and v in one, gate and up in
+// one); a row of the table (a Parameter) is the part of it that one named tensor of the checkpoint fills: which rows,
+// which slice of the file's tensor, who counts it in the norm, over whom its gradient is summed. Load, init, gradient
+// sync, clipping, optimizer, save and inspect walk this table.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "backend/arena.h"
+#include "model/plan.h"
+
+namespace llama_tp {
+
+// A tensor as this rank stores it: [out, in] with out split (column-parallel), in split (row-parallel) or neither.
+struct Weight {
+  std::string name;
+  int64_t unit = 0;  // 0: embedding, 1 + layer: a block, last: final norm and head
+  Shape shape;
+  bool decays = true;     // weight decay; not on biases and norms
+  Tensor value;           // of the run's type
+  Tensor rest;            // bf16: what completes value to its f32 master (backend.h, adamw)
+  Tensor gradient, m, v;  // f32
+};
+
+struct Linear {
+  Weight* weight = nullptr;
+  Weight* bias = nullptr;  // may be absent
+  Tensor bias_value() const { return bias == nullptr ? Tensor{} : bias->value; }
+};
+
+struct Norm {
+  Weight* weight = nullptr;
+  Weight* bias = nullptr;
+  Tensor bias_value() const { return bias == nullptr ? Tensor{} : bias->value; }
+  Tensor bias_gradient() const { return bias == nullptr ? Tensor{} : bias->gradient; }
+};
+
+struct BlockWeights {
+  Norm attention_norm, mlp_norm;
+  Linear qkv, o, up, down;  // up: gate and up one after another
+};
+
+enum class Initial : uint8_t { normal, zeros, ones };
+// Over whom the gradient of a part is summed after backward.
+enum class GradientSum : uint8_t { none, kv_replicas };
+
+struct Parameter {
+  std::string name;      // of the tensor in the file, Hugging Face's
+  Shape file_shape;      // of that whole tensor
+  int64_t file_row = 0;  // the part's first row in it (0 unless the file packs several parts)
+  Shape shape;           // of the part, global
+  std::string style;     // of the plan
+  Weight* weight = nullptr;
+  int64_t row = 0;               // the part's first row in the stored tensor
+  int axis = -1;                 // split over: 0 out, 1 in, −1 not at all
+  int64_t begin = 0, count = 0;  // this rank's slice of that axis (of axis 0 where there is no split)
+  int64_t replicas = 1;          // consecutive tp ranks that hold the same slice
+  bool counted = true;           // in the norm, by this rank
+  GradientSum sum = GradientSum::none;
+  Initial initial = Initial::normal;
+
+  // This rank's part of a stored tensor (value, gradient, m or v of weight): a range of its rows.
+  Tensor of(const Tensor& stored) const { return stored.rows(row, axis == 0 ? count : shape[0]); }
+};
+
+// How much of a block this rank computes.
+struct LayerLayout {
+  bool attention_split = false, mlp_split = false;
+  int64_t heads = 0, kv_heads = 0, ffn = 0;
+  int64_t kv_replicas = 1;  // consecutive tp ranks that hold the same key/value heads
+};
+
+// The rows of the vocabulary that this rank holds: count of them exist, from begin on; the rest up to `rows` pads them.
+struct VocabularySlice {
+  bool split = false;
+  int64_t rows = 0, begin = 0, count = 0;
+};
+
+class Parameters {
+ public:
+  // Errors: check_tensor_parallel's.
+  Parameters(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp_rank, int64_t tp_size);
+  Parameters(const Parameters&) = delete;
+  Parameters& operator=(const Parameters&) = delete;
+
+  // Takes the memory of the weights, and of gradients, master weights and moments where the run trains. A unit's
+  // tensors lie in one flat buffer a category, each at a multiple of 256 bytes.
+  void allocate(Arena& state, DType dtype, bool trains);
+
+  const LayerLayout& layout(int64_t layer) const { return layouts_[static_cast<size_t>(layer)]; }
+  const VocabularySlice& embedding_slice() const { return embedding_slice_; }
+  const VocabularySlice& head_slice() const { return head_slice_; }
+
+  std::vector<Parameter>& rows() { return rows_; }
+  const std::vector<Parameter>& rows() const { return rows_; }
+  std::deque<Weight>& weights() { return weights_; }
+  Weight& embedding() { return *embedding_; }
+  Weight& head() { return *head_; }  // the embedding's where they are tied
+  Norm& final_norm() { return final_norm_; }
+  BlockWeights& block(int64_t layer) { return blocks_[static_cast<size_t>(layer)]; }
+
+ private:
+  friend class ParametersBuilder;
+  std::deque<Weight> weights_;
+  std::vector<Parameter> rows_;
+  std::vector<BlockWeights> blocks_;
+  std::vector<LayerLayout> layouts_;
+  Weight *embedding_ = nullptr, *head_ = nullptr;
+  Norm final_norm_;
+  VocabularySlice embedding_slice_, head_slice_;
+};
+
+}  // namespace llama_tp

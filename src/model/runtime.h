@@ -1,0 +1,43 @@
+// What a rank computes with: its device, its place among the tensor-parallel ranks, and its memory. The real thing and
+// its rehearsal (MetaBackend, MetaCommunicator, arenas that only count) are both a Runtime; nothing in model/ can tell
+// them apart.
+#pragma once
+
+#include "backend/arena.h"
+#include "backend/backend.h"
+#include "parallel/communicator.h"
+
+namespace llama_tp {
+
+// Bytes of the three arenas.
+struct MemoryPlan {
+  int64_t state = 0, cache = 0, step = 0;
+  int64_t total() const { return state + cache + step; }
+};
+
+struct Runtime {
+  // kv_replicas: the ranks that hold the same key/value heads as this one (a group of one where heads suffice).
+  Runtime(Backend& backend_, Communicator& tp_, Communicator& kv_replicas_, DType dtype_)
+      : backend(backend_), tp(tp_), kv_replicas(kv_replicas_), dtype(dtype_) {
+    backend.use_workspace(&step);
+  }
+
+  // Takes the memory that a rehearsal found to be needed.
+  void reserve(const MemoryPlan& plan) {
+    state.reserve(backend, plan.state);
+    if (plan.cache > 0) cache.reserve(backend, plan.cache);
+    step.reserve(backend, plan.step);
+  }
+  MemoryPlan high_water() const { return {state.high_water(), cache.high_water(), step.high_water()}; }
+
+  Backend& backend;
+  Communicator& tp;
+  Communicator& kv_replicas;
+  DType dtype;  // of activations and of the weights that products read
+  Ledger ledger;
+  Arena state{"state", ledger};  // parameters, gradients, optimizer state
+  Arena cache{"cache", ledger};  // keys and values of generation
+  Arena step{"step", ledger};    // activations and scratch
+};
+
+}  // namespace llama_tp

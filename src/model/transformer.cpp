@@ -1,0 +1,187 @@
+#include "model/transformer.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace llama_tp {
+
+Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runtime& runtime, bool recompute)
+    : config_(config),
+      parameters_(parameters),
+      runtime_(runtime),
+      recompute_(recompute),
+      embedding_tp_(runtime.tp, parameters.embedding_slice().split),
+      head_(parameters.head(), parameters.head_slice(), runtime) {
+  for (int64_t layer = 0; layer < config.layers; layer++)
+    blocks_.emplace_back(config_, parameters_.layout(layer), parameters_.block(layer), runtime_);
+  streams_.resize(blocks_.size() + 1);
+  saved_.resize(blocks_.size());
+  frequencies_tensor_ = runtime_.state.push(Category::data, {config_.rotary_dim / 2}, DType::f32);
+}
+
+const Norm& Transformer::norm_after(size_t layer) const {
+  return layer + 1 < blocks_.size() ? blocks_[layer + 1].first_norm() : parameters_.final_norm();
+}
+
+// ---- training
+// ------------------------------------------------------------------------------------------------------------------
+
+void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
+  Saved kept(runtime_.step);
+  Frame frame(runtime_.step);
+  const Tensor x = frame.take(Category::transient, {batch.tokens(), config_.hidden}, runtime_.dtype);  // [T, H]
+  runtime_.ledger.enter(Phase::forward);
+  const Tensor rope = push_rope(batch);
+  forward(batch, rope, x);
+  runtime_.ledger.enter(Phase::loss);
+  head_.add_loss_and_gradient(x, batch.targets, scale, loss);  // x is its own gradient from here on
+  runtime_.ledger.enter(Phase::backward);
+  backward(batch, rope, x);
+}
+
+void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& normed) {
+  streams_[0] = push_stream(batch.tokens(), normed);
+  embed(batch, streams_[0]);
+  for (size_t layer = 0; layer < blocks_.size(); layer++) {
+    const Block& block = blocks_[layer];
+    // With recompute the stream behind the block is pushed first: what the block saved can then be popped at once.
+    if (recompute_) streams_[layer + 1] = push_stream(batch.tokens(), normed);
+    const size_t before = runtime_.step.mark();
+    saved_[layer] = block.push_saved(batch.tokens());
+    block.forward_to_middle(streams_[layer], batch, rope, saved_[layer]);
+    if (!recompute_) streams_[layer + 1] = push_stream(batch.tokens(), normed);
+    block.forward_from_middle(saved_[layer], norm_after(layer), streams_[layer + 1]);
+    if (recompute_) runtime_.step.pop_to(before);
+  }
+}
+
+void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor& dnormed) {
+  Frame frame(runtime_.step);
+  Backend& backend = runtime_.backend;
+  const Tensor dx = frame.take(Category::transient, dnormed.shape, runtime_.dtype);  // [T, H] of the residual stream
+  backend.zero(dx);
+  const Norm& last = parameters_.final_norm();
+  backend.norm_backward(dnormed, streams_.back().residual, last.weight->value, config_.norm, streams_.back().statistics,
+                        dx, last.weight->gradient, last.bias_gradient());
+  for (size_t layer = blocks_.size(); layer-- > 0;) {
+    const Block& block = blocks_[layer];
+    const Stream& in = streams_[layer];
+    if (recompute_) {
+      Saved again(runtime_.step);
+      const Norm& norm = block.first_norm();
+      const BlockSaved saved = block.push_saved(batch.tokens());
+      backend.norm_apply(in.residual, norm.weight->value, norm.bias_value(), config_.norm, in.statistics, in.normed);
+      block.forward_to_middle(in, batch, rope, saved);
+      block.backward(dx, in, batch, rope, saved);
+    } else {
+      block.backward(dx, in, batch, rope, saved_[layer]);
+    }
+  }
+  const int64_t skipped = config_.pad_id.value_or(-1);  // torch's padding_idx
+  backend.embedding_backward(batch.ids, embedding_tp_.leave_backward(dx), parameters_.embedding_slice().begin, skipped,
+                             parameters_.embedding().gradient);
+}
+
+Stream Transformer::push_stream(int64_t tokens, const Tensor& normed) const {
+  return {runtime_.step.push(Category::saved_whole, {tokens, config_.hidden}, runtime_.dtype),
+          runtime_.step.push(Category::saved_whole, statistics_shape(config_.norm, tokens), DType::f32), normed};
+}
+
+void Transformer::embed(const Batch& batch, const Stream& out) {
+  Backend& backend = runtime_.backend;
+  backend.embedding_forward(batch.ids, parameters_.embedding().value, parameters_.embedding_slice().begin,
+                            out.residual);
+  embedding_tp_.leave(out.residual);
+  const Norm& norm = blocks_.front().first_norm();
+  backend.norm_forward(out.residual, norm.weight->value, norm.bias_value(), config_.norm, out.normed, out.statistics);
+}
+
+Tensor Transformer::push_rope(const Batch& batch) {
+  const Tensor table = runtime_.step.push(Category::saved_whole, {batch.tokens(), config_.rotary_dim}, DType::f32);
+  turn(batch, table);
+  return table;
+}
+
+void Transformer::turn(const Batch& batch, const Tensor& table) {
+  const bool stale =
+      frequencies_.empty() || (config_.rope.kind == RopeKind::dynamic && frequencies_length_ != batch.length);
+  if (stale) {
+    frequencies_ = rope_frequencies(config_, batch.length);
+    frequencies_length_ = batch.length;
+    runtime_.backend.upload(frequencies_.data(), frequencies_tensor_);
+  }
+  runtime_.backend.rope_table(batch.positions, frequencies_tensor_, 1, table);
+}
+
+void Transformer::sum_gradients() {
+  runtime_.ledger.enter(Phase::gradient_sync);
+  for (const Parameter& row : parameters_.rows())
+    if (row.sum == GradientSum::kv_replicas) runtime_.kv_replicas.all_reduce(row.of(row.weight->gradient)).wait();
+}
+
+// ---- generation and evaluation
+// ----------------------------------------------------------------------------------------------------
+
+KeyValueCache Transformer::push_cache(int64_t rows) {
+  KeyValueCache cache;
+  cache.rows = rows;
+  for (int64_t layer = 0; layer < config_.layers; layer++) {
+    const Shape shape{parameters_.layout(layer).kv_heads, rows, config_.head_dim};
+    cache.keys.push_back(runtime_.cache.push(Category::kv_cache, shape, runtime_.dtype));
+    cache.values.push_back(runtime_.cache.push(Category::kv_cache, shape, runtime_.dtype));
+  }
+  return cache;
+}
+
+void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& x) {
+  Frame frame(runtime_.step);
+  const int64_t tokens = batch.tokens();
+  const Tensor rope = frame.take(Category::transient, {tokens, config_.rotary_dim}, DType::f32);
+  turn(batch, rope);
+  const Stream stream{frame.take(Category::transient, {tokens, config_.hidden}, runtime_.dtype),
+                      frame.take(Category::transient, statistics_shape(config_.norm, tokens), DType::f32), x};
+  embed(batch, stream);
+  for (size_t layer = 0; layer < blocks_.size(); layer++) {
+    Frame inner(runtime_.step);
+    const Shape own{parameters_.layout(static_cast<int64_t>(layer)).kv_heads, tokens, config_.head_dim};
+    const Tensor keys = cache != nullptr ? cache->keys[layer] : inner.take(Category::transient, own, runtime_.dtype);
+    const Tensor values =
+        cache != nullptr ? cache->values[layer] : inner.take(Category::transient, own, runtime_.dtype);
+    const BlockSaved saved = blocks_[layer].take_saved(inner, tokens, keys, values, stream);
+    blocks_[layer].forward_to_middle(stream, batch, rope, saved);
+    blocks_[layer].forward_from_middle(saved, norm_after(layer), stream);
+  }
+}
+
+// ---- finding where values stopped being finite
+// -------------------------------------------------------------------------------------
+
+namespace {
+
+bool is_finite(Backend& backend, const Tensor& tensor) {
+  std::vector<char> host(static_cast<size_t>(tensor.bytes()));
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+  backend.download(tensor, host.data());
+  convert(host.data(), tensor.dtype, values.data(), DType::f32, tensor.elements());
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+}  // namespace
+
+std::string Transformer::first_not_finite(const Batch& batch) {
+  Saved kept(runtime_.step);
+  Frame frame(runtime_.step);
+  const Tensor normed = frame.take(Category::transient, {batch.tokens(), config_.hidden}, runtime_.dtype);
+  const Tensor rope = push_rope(batch);
+  forward(batch, rope, normed);
+  if (!is_finite(runtime_.backend, streams_[0].residual)) return "the embedding";
+  for (size_t layer = 0; layer < blocks_.size(); layer++) {
+    if (!recompute_ && !is_finite(runtime_.backend, saved_[layer].middle))
+      return "the attention of block " + std::to_string(layer);
+    if (!is_finite(runtime_.backend, streams_[layer + 1].residual))
+      return (recompute_ ? "block " : "the mlp of block ") + std::to_string(layer);
+  }
+  return is_finite(runtime_.backend, normed) ? "" : "the final norm";
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,68 @@
+// The model: embedding, blocks, head; read `train` from top to bottom. There is no autograd: what forward keeps is
+// pushed on the step arena and backward pops it in reverse.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/block.h"
+#include "model/head.h"
+
+namespace llama_tp {
+
+// Keys and values of what a sequence has seen, of every block: [G, C, D] each.
+struct KeyValueCache {
+  std::vector<Tensor> keys, values;
+  int64_t rows = 0;  // C
+};
+
+class Transformer {
+ public:
+  // recompute: keep only the residual stream between blocks and run each block's forward again in backward (Chen et al.
+  // 2016).
+  Transformer(const ModelConfig& config, Parameters& parameters, Runtime& runtime, bool recompute);
+
+  // Forward, loss and backward of one micro-batch. Adds the gradient of scale · Σ loss to the gradients and Σ loss to
+  // loss[0] ([1] f64).
+  void train(const Batch& batch, float scale, const Tensor& loss);
+  // Sums the gradients of what several ranks hold whole though each saw a part of its use; once a step, before
+  // clipping.
+  void sum_gradients();
+
+  // Forward without keeping anything: x [T, H], the normed hidden states. Keys and values are kept if there is a cache.
+  void infer(const Batch& batch, KeyValueCache* cache, const Tensor& x);
+  const Head& head() const { return head_; }
+
+  KeyValueCache push_cache(int64_t rows);
+
+  // Runs a forward and names the first place whose values are not finite: "the attention of block 3". "" if all are.
+  std::string first_not_finite(const Batch& batch);
+
+  const ModelConfig& config() const { return config_; }
+  Runtime& runtime() const { return runtime_; }
+
+ private:
+  Stream push_stream(int64_t tokens, const Tensor& normed) const;
+  void embed(const Batch& batch, const Stream& out);
+  Tensor push_rope(const Batch& batch);
+  void turn(const Batch& batch, const Tensor& table);
+  void forward(const Batch& batch, const Tensor& rope, const Tensor& normed);
+  void backward(const Batch& batch, const Tensor& rope, const Tensor& dx);
+  const Norm& norm_after(size_t layer) const;
+
+  const ModelConfig& config_;
+  Parameters& parameters_;
+  Runtime& runtime_;
+  bool recompute_;
+  TensorParallel embedding_tp_;
+  Head head_;
+  std::vector<Block> blocks_;
+  std::vector<Stream> streams_;    // before each block, and behind the last
+  std::vector<BlockSaved> saved_;  // of each block
+  std::vector<float> frequencies_;
+  int64_t frequencies_length_ = 0;  // the length that they are for
+  Tensor frequencies_tensor_;       // [R/2] f32
+};
+
+}  // namespace llama_tp
