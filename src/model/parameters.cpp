@@ -189,7 +189,7 @@ class ParametersBuilder {
 
   void add_norm(Parameter row, const std::string& module, const Place& place) {
     row.file_shape = row.shape = {config_.hidden};
-    row.count = config_.hidden;
+    row.count = row.stride = config_.hidden;
     row.counted = rank_ == 0;
     row.name = module + ".weight";
     row.weight = place.weight;
@@ -205,12 +205,13 @@ class ParametersBuilder {
   // This rank's slice of the part over `axis`, if the plan splits the module.
   void slice(Parameter& row, Part part, int64_t layer, int axis) const {
     const int64_t extent = row.shape[std::max(axis, 0)];
-    row.count = extent;
+    row.count = row.stride = extent;
     if (part == Part::embedding || part == Part::head) {
       const VocabularySlice& vocabulary = part == Part::embedding ? out_.embedding_slice_ : out_.head_slice_;
       row.axis = vocabulary.split ? 0 : -1;
       row.begin = vocabulary.begin;
       row.count = vocabulary.count;
+      row.stride = vocabulary.rows;
       row.counted = vocabulary.split || rank_ == 0;
       return;
     }
@@ -223,7 +224,7 @@ class ParametersBuilder {
     const bool kv = part == Part::k || part == Part::v;
     row.replicas = kv ? layout.kv_replicas : 1;
     row.axis = axis;
-    row.count = extent * row.replicas / size_;
+    row.count = row.stride = extent * row.replicas / size_;
     row.begin = rank_ / row.replicas * row.count;
     row.counted = rank_ % row.replicas == 0;
     row.sum = row.replicas > 1 ? GradientSum::kv_replicas : GradientSum::none;

@@ -56,6 +56,7 @@ struct Parameter {
   int64_t row = 0;               // the part's first row in the stored tensor
   int axis = -1;                 // split over: 0 out, 1 in, −1 not at all
   int64_t begin = 0, count = 0;  // this rank's slice of that axis (of axis 0 where there is no split)
+  int64_t stride = 0;            // slices of successive ranks begin so far apart; the last ones may be shorter
   int64_t replicas = 1;          // consecutive tp ranks that hold the same slice
   bool counted = true;           // in the norm, by this rank
   GradientSum sum = GradientSum::none;

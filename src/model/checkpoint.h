@@ -1,0 +1,33 @@
+// Weights between the parameter table and files. Files are global (Hugging Face's names and shapes); each rank reads
+// only the slices that the table names, and writing gathers piece by piece, so that no rank ever holds a second copy of
+// anything large.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/model_files.h"
+#include "io/safetensors_writer.h"
+#include "model/parameters.h"
+#include "parallel/host_group.h"
+
+namespace llama_tp {
+
+// Fills the weights (and in bf16 training what completes them to f32).
+// Errors: a tensor missing, of another shape or type, or one that the model has no place for, by name and file.
+void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend);
+
+// Random weights: matrices normal with config's initializer_range, biases 0, norms 1. Each element is a function of
+// (seed, tensor name, global index), so every mesh starts from the same weights.
+void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& parameters, Backend& backend);
+
+// The tensors of a file of all parameters in the given type.
+std::vector<PlannedTensor> planned_tensors(const Parameters& parameters, DType dtype);
+
+// Writes &Weight::value or &Weight::gradient of every parameter, whole, into the planned files of a folder. Collective
+// over the tensor-parallel group; file i is written by rank i modulo its size. Errors: a full disk.
+void write_parameters(const Parameters& parameters, Tensor Weight::*which, DType dtype, const SavePlan& plan,
+                      const std::string& folder, Backend& backend, HostGroup& tp);
+
+}  // namespace llama_tp
