@@ -1,0 +1,102 @@
+// The feed-forward's activations, with and without a gate. Each activation is a type that gives act and act and its
+// derivative together; the loops are written once for all of them.
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/rows.h"
+#include "backend/cpu/vector.h"
+
+namespace llama_tp {
+
+namespace {
+
+struct Slope {
+  Floats value, derivative;
+};
+
+Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
+
+struct Silu {
+  static Floats value(Floats x) { return x * sigmoid(x); }
+  static Slope slope(Floats x) {
+    const Floats s = sigmoid(x);
+    return {x * s, s * (1.0f + x * (1.0f - s))};
+  }
+};
+
+// ½x(1 + tanh u) with u = √(2/π)(x + 0.044715x³) is x·sigmoid(2u), which keeps its digits where tanh nears −1.
+// (Hendrycks & Gimpel 2016)
+struct GeluTanh {
+  static constexpr float twice_root = 1.5957691216f, cubic = 0.044715f;  // 2√(2/π)
+  static Floats value(Floats x) { return x * sigmoid(twice_root * (x + cubic * x * x * x)); }
+  static Slope slope(Floats x) {
+    const Floats s = sigmoid(twice_root * (x + cubic * x * x * x));
+    return {x * s, s + x * s * (1.0f - s) * (twice_root * (1.0f + 3.0f * cubic * x * x))};
+  }
+};
+
+struct ReluSquared {
+  static Floats positive(Floats x) { return x > 0.0f ? x : Floats{}; }
+  static Floats value(Floats x) { return positive(x) * positive(x); }
+  static Slope slope(Floats x) { return {value(x), 2.0f * positive(x)}; }
+};
+
+template <class Kernel>
+void with_activation(Activation kind, const Kernel& kernel) {
+  switch (kind) {
+    case Activation::silu:
+      return kernel(Silu{});
+    case Activation::gelu_tanh:
+      return kernel(GeluTanh{});
+    case Activation::relu_squared:
+      return kernel(ReluSquared{});
+  }
+}
+
+template <class Act, class X>
+void forward_row(const X* input, bool gated, X* y, int64_t width) {
+  if (gated)
+    each_lanes(width, [&](auto i) { store(y, i, Act::value(load(input, i)) * load(input + width, i)); });
+  else
+    each_lanes(width, [&](auto i) { store(y, i, Act::value(load(input, i))); });
+}
+
+// An element's inputs are all loaded before its outputs are stored: dinput may be input.
+template <class Act, class X>
+void backward_row(const X* dy, const X* input, bool gated, X* dinput, int64_t width) {
+  if (gated)
+    each_lanes(width, [&](auto i) {
+      const Slope act = Act::slope(load(input, i));
+      const Floats up = load(input + width, i), d = load(dy, i);
+      store(dinput, i, d * up * act.derivative);
+      store(dinput + width, i, d * act.value);
+    });
+  else
+    each_lanes(width, [&](auto i) { store(dinput, i, load(dy, i) * Act::slope(load(input, i)).derivative); });
+}
+
+}  // namespace
+
+void CpuBackend::run_activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) {
+  const int64_t width = y.shape[1], stride = input.shape[1];
+  with_activation(options.kind, [&]<class Act>(Act) {
+    with_type(y.dtype, [&]<class X>(X) {
+      each_row(threads_, y.shape[0], stride, [&](int64_t t) {
+        forward_row<Act>(input.as<X>() + t * stride, options.gated, y.as<X>() + t * width, width);
+      });
+    });
+  });
+}
+
+void CpuBackend::run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
+                                         const Tensor& dinput) {
+  const int64_t width = dy.shape[1], stride = input.shape[1];
+  with_activation(options.kind, [&]<class Act>(Act) {
+    with_type(dy.dtype, [&]<class X>(X) {
+      each_row(threads_, dy.shape[0], stride, [&](int64_t t) {
+        backward_row<Act>(dy.as<X>() + t * width, input.as<X>() + t * stride, options.gated,
+                          dinput.as<X>() + t * stride, width);
+      });
+    });
+  });
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,95 @@
+// AdamW in one pass over memory: 16 bytes a parameter are read and written once, the gradient's zero among them.
+#include <cmath>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/rows.h"
+#include "backend/cpu/vector.h"
+
+namespace llama_tp {
+
+namespace {
+
+// One step's scalars, computed in f64 and rounded to f32 where torch does.
+struct Step {
+  float clip, keep, beta1_rest, beta2, beta2_rest, root_correction2, epsilon, minus_step_size;
+};
+
+// NaN in the norm reaches every weight, as in torch: hiding it would train on garbage.
+float clip_coefficient(const AdamWOptions& options, const Tensor& squared_norm) {
+  if (!squared_norm.exists() || options.max_grad_norm <= 0) return 1;
+  const auto norm = static_cast<float>(std::sqrt(*squared_norm.as<double>()));
+  const float coefficient = options.max_grad_norm / (norm + 1e-6f);
+  return coefficient > 1 ? 1.0f : coefficient;
+}
+
+Step step_of(const AdamWOptions& options, const Tensor& squared_norm) {
+  const double rate = options.learning_rate, beta1 = options.beta1, beta2 = options.beta2;
+  const auto count = static_cast<double>(options.step);
+  Step step{};
+  step.clip = clip_coefficient(options, squared_norm);
+  step.keep = static_cast<float>(1 - rate * static_cast<double>(options.weight_decay));
+  step.beta1_rest = static_cast<float>(1 - beta1);
+  step.beta2 = static_cast<float>(beta2);
+  step.beta2_rest = static_cast<float>(1 - beta2);
+  step.root_correction2 = static_cast<float>(std::sqrt(1 - std::pow(beta2, count)));
+  step.epsilon = static_cast<float>(options.epsilon);
+  step.minus_step_size = static_cast<float>(-rate / (1 - std::pow(beta1, count)));
+  return step;
+}
+
+// The f32 master weight of a bf16 weight and its rest, and back. NaN has one form, since rounding could carry a NaN's
+// bits over into those of a number.
+template <class Where>
+Floats load_master(const bf16* w, const int16_t* rest, Where i) {
+  const Words high = __builtin_convertvector(load_bits<HalfWords>(w, i), Words) << 16;
+  const Ints low = __builtin_convertvector(load_bits<HalfInts>(rest, i), Ints);
+  return floats_of(high + reinterpret_cast<Words>(low));
+}
+template <class Where>
+void store_master(bf16* w, int16_t* rest, Where i, Floats master) {
+  const Words nan = Words{} + 0x7fc00000u;
+  const Words bits = master == master ? bits_of(master) : nan;
+  store_bits(w, i, __builtin_convertvector((bits + 0x8000u) >> 16, HalfWords));
+  // bits − (w << 16): the low half, read as signed.
+  store_bits(rest, i, __builtin_convertvector(bits & 0xffffu, HalfWords));
+}
+// An f32 weight is its own master.
+template <class Where>
+Floats load_master(const float* w, const int16_t*, Where i) {
+  return load(w, i);
+}
+template <class Where>
+void store_master(float* w, int16_t*, Where i, Floats master) {
+  store(w, i, master);
+}
+
+template <class X>
+void update(const Step& step, X* w, int16_t* rest, float* grad, float* m, float* v, int64_t count) {
+  each_lanes(count, [&](auto i) {
+    const Floats g = load(grad, i) * step.clip;
+    const Floats weight = load_master(w, rest, i) * step.keep;
+    const Floats first = load(m, i) + step.beta1_rest * (g - load(m, i));
+    const Floats second = load(v, i) * step.beta2 + step.beta2_rest * g * g;
+    const Floats denominator = square_root(second) / step.root_correction2 + step.epsilon;
+    store_master(w, rest, i, weight + step.minus_step_size * first / denominator);
+    store(m, i, first);
+    store(v, i, second);
+    store(grad, i, Floats{});
+  });
+}
+
+}  // namespace
+
+void CpuBackend::run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
+                           const Tensor& m, const Tensor& v, const Tensor& squared_norm) {
+  const Step step = step_of(options, squared_norm);
+  with_type(w.dtype, [&]<class X>(X) {
+    each_block(threads_, w.elements(), [&](int64_t begin, int64_t count) {
+      int16_t* low = rest.exists() ? rest.as<int16_t>() + begin : nullptr;
+      update(step, w.as<X>() + begin, low, grad.as<float>() + begin, m.as<float>() + begin, v.as<float>() + begin,
+             count);
+    });
+  });
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,167 @@
+// RMSNorm and LayerNorm1P, forward and backward. A row is read from memory once: what is read again still lies in the
+// nearest cache. Sums run in f32; a value of type x is rounded once, when it is stored.
+#include <cmath>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/rows.h"
+#include "backend/cpu/vector.h"
+
+namespace llama_tp {
+
+namespace {
+
+// dw and db are summed over blocks of rows first, then over the blocks in order. The size is part of the result.
+constexpr int64_t rows_a_block = 32;
+
+struct RowStatistics {
+  float mean = 0, scale = 0;  // scale: 1/rms or 1/deviation
+};
+
+bool centers(const NormOptions& options) { return options.kind == NormKind::layer_norm_1p; }
+
+void save(const RowStatistics& row, const NormOptions& options, const Tensor& statistics, int64_t t) {
+  if (centers(options)) {
+    statistics.as<float>()[2 * t] = row.mean;
+    statistics.as<float>()[2 * t + 1] = row.scale;
+  } else {
+    statistics.as<float>()[t] = row.scale;
+  }
+}
+
+RowStatistics saved(const NormOptions& options, const Tensor& statistics, int64_t t) {
+  const float* values = statistics.as<float>();
+  return centers(options) ? RowStatistics{values[2 * t], values[2 * t + 1]} : RowStatistics{0, values[t]};
+}
+
+template <class X>
+RowStatistics statistics_of(const X* x, int64_t hidden, const NormOptions& options) {
+  const auto n = static_cast<float>(hidden);
+  RowStatistics row;
+  if (centers(options)) row.mean = sum_of(hidden, [&](auto i) { return load(x, i); }) / n;
+  const float squares = sum_of(hidden, [&](auto i) {
+    const Floats value = load(x, i) - row.mean;
+    return value * value;
+  });
+  row.scale = 1.0f / std::sqrt(squares / n + options.epsilon);
+  return row;
+}
+
+// Apart and never inlined, so that norm_forward and norm_apply run the very same instructions.
+template <class X>
+[[gnu::noinline]] void apply(const X* x, const X* w, const X* b, const NormOptions& options, RowStatistics row, X* y,
+                             int64_t hidden) {
+  if (!centers(options))
+    each_lanes(hidden, [&](auto i) { store(y, i, load(x, i) * row.scale * load(w, i)); });
+  else if (b == nullptr)
+    each_lanes(hidden, [&](auto i) { store(y, i, (load(x, i) - row.mean) * row.scale * (1.0f + load(w, i))); });
+  else
+    each_lanes(hidden,
+               [&](auto i) { store(y, i, (load(x, i) - row.mean) * row.scale * (1.0f + load(w, i)) + load(b, i)); });
+}
+
+// One row: dx += scale · (g − mean(g) − x̂ · mean(g · x̂)) with g = dy · w and x̂ = (x − mean) · scale; without centring
+// there is no mean(g). dw += dy · x̂, db += dy.
+template <class X>
+void backward_row(const X* dy, const X* x, const X* w, const NormOptions& options, RowStatistics row, X* dx, float* dw,
+                  float* db, int64_t hidden) {
+  const float one = centers(options) ? 1.0f : 0.0f;
+  const auto n = static_cast<float>(hidden);
+  const auto normalized = [&](auto i) { return (load(x, i) - row.mean) * row.scale; };
+  const auto gradient = [&](auto i) { return load(dy, i) * (one + load(w, i)); };
+  const float along_x = sum_of(hidden, [&](auto i) { return gradient(i) * normalized(i); }) / n;
+  const float along_one = centers(options) ? sum_of(hidden, gradient) / n : 0.0f;
+  each_lanes(hidden, [&](auto i) {
+    const Floats x_hat = normalized(i);
+    store(dx, i, load(dx, i) + row.scale * (gradient(i) - along_one - x_hat * along_x));
+    store(dw, i, load(dw, i) + load(dy, i) * x_hat);
+    if (db != nullptr) store(db, i, load(db, i) + load(dy, i));
+  });
+}
+
+int64_t blocks_of(int64_t rows) { return (rows + rows_a_block - 1) / rows_a_block; }
+
+// total[i] += Σ_block partial[block, i], in the order of the blocks.
+void add_blocks(int threads, const float* partial, int64_t blocks, int64_t stride, float* total, int64_t hidden) {
+  const auto columns = [&](Range range, int) {
+    for (int64_t block = 0; block < blocks; block++) {
+      const float* from = partial + block * stride + range.begin;
+      float* to = total + range.begin;
+      each_lanes(range.end - range.begin, [&](auto i) { store(to, i, load(to, i) + load(from, i)); });
+    }
+  };
+  if (blocks * hidden < worth_threads)
+    columns({0, hidden}, 0);
+  else
+    parallel_ranges(threads, hidden, 64, columns);
+}
+
+}  // namespace
+
+void CpuBackend::run_norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                                  const Tensor& y, const Tensor& statistics) {
+  const int64_t hidden = x.shape[1];
+  with_type(x.dtype, [&]<class X>(X) {
+    each_row(threads_, x.shape[0], hidden, [&](int64_t t) {
+      const X* row = x.as<X>() + t * hidden;
+      const RowStatistics of_row = statistics_of(row, hidden, options);
+      save(of_row, options, statistics, t);
+      apply(row, w.as<X>(), b.as<X>(), options, of_row, y.as<X>() + t * hidden, hidden);
+    });
+  });
+}
+
+void CpuBackend::run_add_norm_forward(const Tensor& part, const Tensor& residual, const Tensor& w, const Tensor& b,
+                                      const NormOptions& options, const Tensor& sum, const Tensor& y,
+                                      const Tensor& statistics) {
+  const int64_t hidden = part.shape[1];
+  with_type(part.dtype, [&]<class X>(X) {
+    each_row(threads_, part.shape[0], hidden, [&](int64_t t) {
+      const X* added = part.as<X>() + t * hidden;
+      const X* to = residual.as<X>() + t * hidden;
+      X* row = sum.as<X>() + t * hidden;
+      each_lanes(hidden, [&](auto i) { store(row, i, load(to, i) + load(added, i)); });
+      // From the rounded sum, since that is what backward and norm_apply will see.
+      const RowStatistics of_row = statistics_of(row, hidden, options);
+      save(of_row, options, statistics, t);
+      apply(row, w.as<X>(), b.as<X>(), options, of_row, y.as<X>() + t * hidden, hidden);
+    });
+  });
+}
+
+void CpuBackend::run_norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                                const Tensor& statistics, const Tensor& y) {
+  const int64_t hidden = x.shape[1];
+  with_type(x.dtype, [&]<class X>(X) {
+    each_row(threads_, x.shape[0], hidden, [&](int64_t t) {
+      apply(x.as<X>() + t * hidden, w.as<X>(), b.as<X>(), options, saved(options, statistics, t),
+            y.as<X>() + t * hidden, hidden);
+    });
+  });
+}
+
+int64_t CpuBackend::norm_backward_workspace(const Tensor& dy, const NormOptions& options) {
+  return blocks_of(dy.shape[0]) * dy.shape[1] * (centers(options) ? 2 : 1) * size_of(DType::f32);
+}
+
+void CpuBackend::run_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
+                                   const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db,
+                                   void* workspace) {
+  const int64_t tokens = dy.shape[0], hidden = dy.shape[1], blocks = blocks_of(tokens);
+  const bool with_bias = centers(options) && db.exists();
+  const int64_t stride = with_bias ? 2 * hidden : hidden;  // a block's partial dw, then its partial db
+  auto* partial = static_cast<float*>(workspace);
+  with_type(dy.dtype, [&]<class X>(X) {
+    each_row(threads_, blocks, rows_a_block * hidden, [&](int64_t block) {
+      float* block_dw = partial + block * stride;
+      float* block_db = with_bias ? block_dw + hidden : nullptr;
+      std::fill_n(block_dw, stride, 0.0f);
+      for (int64_t t = block * rows_a_block; t < std::min(tokens, (block + 1) * rows_a_block); t++)
+        backward_row(dy.as<X>() + t * hidden, x.as<X>() + t * hidden, w.as<X>(), options, saved(options, statistics, t),
+                     dx.as<X>() + t * hidden, block_dw, block_db, hidden);
+    });
+  });
+  add_blocks(threads_, partial, blocks, stride, dw.as<float>(), hidden);
+  if (with_bias) add_blocks(threads_, partial + hidden, blocks, stride, db.as<float>(), hidden);
+}
+
+}  // namespace llama_tp

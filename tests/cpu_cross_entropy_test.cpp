@@ -1,0 +1,167 @@
+// The loss of a vocabulary split unevenly over ranks, against the softmax of the whole row in f64.
+#include "cpu_fixture.h"
+
+namespace llama_tp {
+namespace {
+
+constexpr float infinity = HUGE_VALF;
+constexpr int64_t stride = 53;                        // columns of a rank, padding included
+constexpr std::array<int64_t, 3> columns{53, 37, 0};  // those that exist
+constexpr std::array<int64_t, 3> first_column{0, 53, 90};
+constexpr int64_t vocabulary = 90;
+
+struct Batch {
+  std::vector<Owned> logits;  // of each rank
+  Owned targets;
+  double at(int64_t t, int64_t column) const {
+    const size_t rank = column < first_column[1] ? 0 : 1;
+    return logits[rank][t * stride + column - first_column[rank]];
+  }
+};
+
+Batch random_batch(int64_t tokens, Random& random) {
+  Batch batch{{}, Owned({tokens}, DType::i32, [&](int64_t t) {
+                return t % 4 == 3 ? -100.0 : static_cast<double>(random.below(vocabulary));
+              })};
+  // Padding holds large numbers, which must not matter.
+  for (const int64_t existing : columns)
+    batch.logits.push_back(Owned({tokens, stride}, DType::f32,
+                                 [&](int64_t i) { return i % stride < existing ? 10 * random.normal() : 1000; }));
+  return batch;
+}
+
+struct Loss {
+  Owned lse, sum;
+};
+
+Loss loss_of(Cpu& cpu, const Batch& batch) {
+  const int64_t tokens = batch.targets.size();
+  Owned gathered({3, tokens, 3}, DType::f32);
+  for (size_t rank = 0; rank < 3; rank++)
+    cpu->cross_entropy_statistics(
+        batch.logits[rank], batch.targets, first_column[rank], columns[rank],
+        static_cast<const Tensor&>(gathered).rows(static_cast<int64_t>(rank), 1).reshaped({tokens, 3}));
+  Loss loss{Owned({tokens}, DType::f32), Owned({1}, DType::f64, [](int64_t) { return 1.5; })};
+  cpu->cross_entropy_loss(gathered, batch.targets, loss.lse, loss.sum);
+  return loss;
+}
+
+double plain_lse(const Batch& batch, int64_t t) {
+  double maximum = -HUGE_VAL, sum = 0;
+  for (int64_t c = 0; c < vocabulary; c++) maximum = std::max(maximum, batch.at(t, c));
+  for (int64_t c = 0; c < vocabulary; c++) sum += std::exp(batch.at(t, c) - maximum);
+  return maximum + std::log(sum);
+}
+
+TEST(CrossEntropy, StatisticsAreOfTheColumnsThatExist) {
+  Cpu cpu;
+  const Owned logits({2, 5}, DType::f32, [](int64_t i) {
+    return std::array<double, 10>{1, 3, 2, 9, 9, -1, -1, -1, 9, 9}[static_cast<size_t>(i)];
+  });
+  const Owned targets({2}, DType::i32, [](int64_t t) { return t == 0 ? 12 : 99; });
+  Owned statistics({2, 3}, DType::f32);
+  cpu->cross_entropy_statistics(logits, targets, 10, 3, statistics);
+  EXPECT_EQ(statistics[0], 3);
+  EXPECT_NEAR(statistics[1], std::exp(-2.0) + 1 + std::exp(-1.0), 1e-6);  // a handful of roundings of 1
+  EXPECT_EQ(statistics[2], 2);
+  EXPECT_EQ(statistics[3], -1);
+  EXPECT_NEAR(statistics[4], 3, 1e-6);
+  EXPECT_EQ(statistics[5], -infinity) << "another rank holds this target";
+
+  cpu->cross_entropy_statistics(logits, targets, 10, 0, statistics);
+  for (const int64_t t : {0, 1}) {
+    EXPECT_EQ(statistics[3 * t], -infinity);
+    EXPECT_EQ(statistics[3 * t + 1], 0);
+    EXPECT_EQ(statistics[3 * t + 2], -infinity);
+  }
+}
+
+TEST(CrossEntropy, LossOfASplitVocabularyIsThatOfTheWhole) {
+  Random random(1);
+  Cpu cpu;
+  for (const int64_t tokens : {1, 200}) {
+    const Batch batch = random_batch(tokens, random);
+    const Loss loss = loss_of(cpu, batch);
+    double expected = 1.5;  // what was there is added to
+    for (int64_t t = 0; t < tokens; t++) {
+      const double lse = plain_lse(batch, t);
+      expect_close(loss.lse, t, lse, 10, 1);  // Σ exp: some roundings relative to the sum, so absolute in its log
+      if (batch.targets[t] >= 0) expected += lse - batch.at(t, static_cast<int64_t>(batch.targets[t]));
+    }
+    // Each lse is rounded to f32 near 32: 1 rounding of 32 and 10 of 1.
+    EXPECT_NEAR(loss.sum[0], expected, static_cast<double>(tokens) * 42 * 0x1p-24);
+  }
+}
+
+TEST(CrossEntropy, GradientIsSoftmaxMinusOneHot) {
+  Random random(2);
+  Cpu cpu;
+  constexpr float scale = 0.125f;
+  for (const DType dtype : activation_types) {
+    const int64_t tokens = 101;
+    const Batch batch = random_batch(tokens, random);
+    const Loss loss = loss_of(cpu, batch);
+    for (size_t rank = 0; rank < 3; rank++) {
+      Owned dlogits = random.normals({tokens, stride}, dtype);
+      cpu->cross_entropy_backward(batch.logits[rank], batch.targets, loss.lse, first_column[rank], columns[rank], scale,
+                                  dlogits);
+      for (int64_t t = 0; t < tokens; t++)
+        for (int64_t c = 0; c < stride; c++) {
+          const int64_t column = first_column[rank] + c;
+          double expected = 0;
+          if (c < columns[rank] && batch.targets[t] >= 0)
+            expected = std::exp(batch.at(t, column) - plain_lse(batch, t)) -
+                       (static_cast<int64_t>(batch.targets[t]) == column ? 1 : 0);
+          // lse near 32 is rounded, and so is logit − lse, up to 128: relative errors of a probability, at most 1.
+          expect_close(dlogits, t * stride + c, static_cast<double>(scale) * expected, 180, static_cast<double>(scale));
+        }
+    }
+  }
+}
+
+TEST(CrossEntropy, GradientMayBeWrittenOverTheLogits) {
+  Random random(3);
+  Cpu cpu;
+  Batch batch = random_batch(150, random);
+  const Loss loss = loss_of(cpu, batch);
+  for (size_t rank = 0; rank < 3; rank++) {
+    Owned apart({150, stride}, DType::f32);
+    Owned& logits = batch.logits[rank];
+    cpu->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, apart);
+    cpu->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, logits);
+    EXPECT_TRUE(logits.same_bytes(apart));
+  }
+}
+
+TEST(CrossEntropy, LogitsOfMinusInfinityHaveProbabilityZero) {
+  Random random(4);
+  Cpu cpu;
+  Batch batch = random_batch(1, random);
+  batch.targets.set(0, 60);
+  for (int64_t c = 0; c < stride; c++) batch.logits[0].set(c, -infinity);  // all of rank 0's
+  const Loss loss = loss_of(cpu, batch);
+  double lse = 0;
+  for (int64_t c = 53; c < vocabulary; c++) lse += std::exp(batch.at(0, c));
+  expect_close(loss.lse, 0, std::log(lse), 10, 1);
+  Owned dlogits({1, stride}, DType::f32, [](int64_t) { return 5; });
+  cpu->cross_entropy_backward(batch.logits[0], batch.targets, loss.lse, 0, columns[0], 1, dlogits);
+  for (int64_t c = 0; c < stride; c++) EXPECT_EQ(dlogits[c], 0);
+}
+
+TEST(CrossEntropy, NotANumberStaysVisible) {
+  Random random(5);
+  Cpu cpu;
+  for (const int64_t bad : {0, 5, 16, 33, 52}) {
+    Batch batch = random_batch(1, random);
+    batch.targets.set(0, 60);
+    batch.logits[0].set(bad, NAN);
+    const Loss loss = loss_of(cpu, batch);
+    EXPECT_TRUE(std::isnan(loss.sum[0])) << "logit " << bad << " is NaN";
+    Owned dlogits({1, stride}, DType::bf16);
+    cpu->cross_entropy_backward(batch.logits[0], batch.targets, loss.lse, 0, columns[0], 1, dlogits);
+    EXPECT_TRUE(std::isnan(dlogits[0]));
+  }
+}
+
+}  // namespace
+}  // namespace llama_tp

@@ -1,0 +1,197 @@
+// Norms against plain loops in f64, their gradients against differences of those loops.
+#include "cpu_fixture.h"
+
+namespace llama_tp {
+namespace {
+
+struct Case {
+  NormOptions options;
+  DType dtype;
+  int64_t tokens, hidden;
+  bool bias;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const DType dtype : activation_types)
+    for (const auto& [tokens, hidden] : {std::pair<int64_t, int64_t>{1, 1}, {3, 37}, {70, 64}, {33, 771}})
+      for (const NormKind kind : {NormKind::rms, NormKind::layer_norm_1p})
+        for (const bool bias : {false, true})
+          if (!bias || kind == NormKind::layer_norm_1p) all.push_back({{kind, 1e-5f}, dtype, tokens, hidden, bias});
+  return all;
+}
+
+bool centers(const Case& of) { return of.options.kind == NormKind::layer_norm_1p; }
+Shape statistics_shape(const Case& of) { return centers(of) ? Shape{of.tokens, 2} : Shape{of.tokens}; }
+
+struct Inputs {
+  Owned x, w, b;
+  Inputs(const Case& of, Random& random)
+      : x(random.normals({of.tokens, of.hidden}, of.dtype)),
+        w(random.normals({of.hidden}, of.dtype)),
+        b(random.normals({of.hidden}, of.dtype)) {}
+  Tensor bias(const Case& of) const { return of.bias ? static_cast<const Tensor&>(b) : Tensor{}; }
+};
+
+// One row and its parameters in f64, and y of it by the formula.
+struct Row {
+  std::vector<double> x, w, b;
+};
+std::vector<double> plain_norm(const Case& of, const Row& row) {
+  const auto& [x, w, b] = row;
+  double mean = 0, square = 0;
+  if (centers(of))
+    for (const double value : x) mean += value / static_cast<double>(x.size());
+  for (const double value : x) square += (value - mean) * (value - mean) / static_cast<double>(x.size());
+  const double scale = 1 / std::sqrt(square + static_cast<double>(of.options.epsilon));
+  std::vector<double> y(x.size());
+  for (size_t i = 0; i < x.size(); i++)
+    y[i] = (x[i] - mean) * scale * (centers(of) ? 1 + w[i] : w[i]) + (of.bias ? b[i] : 0);
+  return y;
+}
+
+Row row_of(const Inputs& in, int64_t t, int64_t hidden) {
+  Row row;
+  for (int64_t i = 0; i < hidden; i++) {
+    row.x.push_back(in.x[t * hidden + i]);
+    row.w.push_back(in.w[i]);
+    row.b.push_back(in.b[i]);
+  }
+  return row;
+}
+
+TEST(Norm, ForwardIsTheFormulaRoundedOnce) {
+  Random random(1);
+  Cpu cpu;
+  for (const Case& of : cases()) {
+    const Inputs in(of, random);
+    Owned y({of.tokens, of.hidden}, of.dtype), statistics(statistics_shape(of), DType::f32);
+    cpu->norm_forward(in.x, in.w, in.bias(of), of.options, y, statistics);
+    for (int64_t t = 0; t < of.tokens; t++) {
+      const auto expected = plain_norm(of, row_of(in, t, of.hidden));
+      // A mean of H terms of size 1 in at least four running sums: H/4 roundings at worst, 1/√H of that in practice;
+      // x − mean cancels (terms of size 4), and a lone element's deviation is 1/√ε = 316 times its rounding.
+      const double roundings = 20 + static_cast<double>(of.hidden) / 16, terms = of.hidden == 1 ? 1000 : 8;
+      for (int64_t i = 0; i < of.hidden; i++)
+        expect_close(y, t * of.hidden + i, expected[static_cast<size_t>(i)], roundings, terms);
+    }
+  }
+}
+
+TEST(Norm, ApplyRepeatsForwardBitForBit) {
+  Random random(2);
+  Cpu cpu;
+  for (const Case& of : cases()) {
+    const Inputs in(of, random);
+    Owned y({of.tokens, of.hidden}, of.dtype), again = y, statistics(statistics_shape(of), DType::f32);
+    cpu->norm_forward(in.x, in.w, in.bias(of), of.options, y, statistics);
+    cpu->norm_apply(in.x, in.w, in.bias(of), of.options, statistics, again);
+    EXPECT_TRUE(y.same_bytes(again));
+  }
+}
+
+TEST(Norm, AddNormIsTheRoundedSumThenTheNorm) {
+  Random random(3);
+  Cpu cpu;
+  for (const Case& of : cases()) {
+    const Inputs in(of, random);
+    const Shape shape{of.tokens, of.hidden};
+    const Owned part = random.normals(shape, of.dtype);
+    Owned sum(shape, of.dtype), y(shape, of.dtype), statistics(statistics_shape(of), DType::f32);
+    cpu->add_norm_forward(part, in.x, in.w, in.bias(of), of.options, sum, y, statistics);
+    // An exact sum of two f32 has at most one rounding, and float(double sum) is it.
+    const Owned expected_sum(shape, of.dtype, [&](int64_t i) { return part[i] + in.x[i]; });
+    EXPECT_TRUE(sum.same_bytes(expected_sum));
+    Owned expected_y(shape, of.dtype), expected_statistics(statistics_shape(of), DType::f32);
+    cpu->norm_forward(expected_sum, in.w, in.bias(of), of.options, expected_y, expected_statistics);
+    EXPECT_TRUE(y.same_bytes(expected_y));
+    EXPECT_TRUE(statistics.same_bytes(expected_statistics));
+
+    Owned residual = in.x;
+    cpu->add_norm_forward(part, residual, in.w, in.bias(of), of.options, residual, y, statistics);
+    EXPECT_TRUE(residual.same_bytes(sum));
+    EXPECT_TRUE(y.same_bytes(expected_y));
+  }
+}
+
+// d Σ dy·y / d (row.*of_what)[i] by central differences in f64: exact to about 1e-8.
+double slope(const Case& of, Row row, const std::vector<double>& dy, std::vector<double> Row::*of_what, size_t i) {
+  constexpr double step = 1e-4;
+  double& value = (row.*of_what)[i];
+  const double at = value;
+  double change = 0;
+  for (const double sign : {1.0, -1.0}) {
+    value = at + sign * step;
+    const std::vector<double> y = plain_norm(of, row);
+    for (size_t j = 0; j < y.size(); j++) change += sign * dy[j] * y[j];
+  }
+  return change / (2 * step);
+}
+
+struct Gradients {
+  Owned dx, dw, db;
+};
+
+Gradients backward(Cpu& cpu, const Case& of, const Inputs& in, const Owned& dy, const Gradients& before) {
+  Gradients out = before;
+  Owned y({of.tokens, of.hidden}, of.dtype), statistics(statistics_shape(of), DType::f32);
+  cpu->norm_forward(in.x, in.w, in.bias(of), of.options, y, statistics);
+  cpu->norm_backward(dy, in.x, in.w, of.options, statistics, out.dx, out.dw,
+                     of.bias ? static_cast<const Tensor&>(out.db) : Tensor{});
+  return out;
+}
+
+TEST(Norm, BackwardAddsTheSlopesOfForward) {
+  Random random(4);
+  Cpu cpu;
+  for (const Case& of : cases()) {
+    if (of.hidden == 1 || of.hidden > 100) continue;  // one element: a slope too steep for differences
+    const Inputs in(of, random);
+    const Owned dy = random.normals({of.tokens, of.hidden}, of.dtype);
+    const Gradients before{random.normals({of.tokens, of.hidden}, of.dtype), random.normals({of.hidden}, DType::f32),
+                           random.normals({of.hidden}, DType::f32)};
+    const Gradients got = backward(cpu, of, in, dy, before);
+    std::vector<double> dw(static_cast<size_t>(of.hidden)), db = dw;
+    for (int64_t t = 0; t < of.tokens; t++) {
+      const Row row = row_of(in, t, of.hidden);
+      std::vector<double> row_dy;
+      for (int64_t i = 0; i < of.hidden; i++) row_dy.push_back(dy[t * of.hidden + i]);
+      for (int64_t i = 0; i < of.hidden; i++) {
+        const auto at = static_cast<size_t>(i);
+        const double dx = before.dx[t * of.hidden + i] + slope(of, row, row_dy, &Row::x, at);
+        // Some forty roundings on terms up to 3·3·3; the difference's own 1e-8 is 7 roundings of 27 more.
+        expect_close(got.dx, t * of.hidden + i, dx, 50, 27);
+        dw[at] += slope(of, row, row_dy, &Row::w, at);
+        db[at] += row_dy[at];
+      }
+    }
+    for (int64_t i = 0; i < of.hidden; i++) {
+      // Sums of T products of up to 3·3, one rounding or two each.
+      const double terms = 9 * std::sqrt(static_cast<double>(of.tokens));
+      expect_close(got.dw, i, before.dw[i] + dw[static_cast<size_t>(i)], 2 * static_cast<double>(of.tokens), terms);
+      if (of.bias)
+        expect_close(got.db, i, before.db[i] + db[static_cast<size_t>(i)], static_cast<double>(of.tokens), terms);
+    }
+  }
+}
+
+TEST(Norm, BackwardDoesNotDependOnTheNumberOfThreads) {
+  Random random(5);
+  for (const DType dtype : activation_types) {
+    const Case of{{NormKind::layer_norm_1p, 1e-5f}, dtype, 300, 200, true};
+    const Inputs in(of, random);
+    const Owned dy = random.normals({of.tokens, of.hidden}, of.dtype);
+    const Gradients zeros{Owned({of.tokens, of.hidden}, dtype), Owned({of.hidden}, DType::f32),
+                          Owned({of.hidden}, DType::f32)};
+    Cpu one(1);
+    const Gradients expected = backward(one, of, in, dy, zeros);
+    for (const int threads : {2, 3, 5}) {
+      Cpu several(threads);
+      const Gradients got = backward(several, of, in, dy, zeros);
+      EXPECT_TRUE(got.dx.same_bytes(expected.dx) && got.dw.same_bytes(expected.dw) && got.db.same_bytes(expected.db));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace llama_tp
