@@ -1,0 +1,51 @@
+#include "report/format.h"
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+namespace llama_tp {
+
+namespace {
+
+template <class... Values>
+std::string print(const char* format, Values... values) {
+  std::array<char, 64> buffer{};
+  std::snprintf(buffer.data(), buffer.size(), format, values...);
+  return buffer.data();
+}
+
+}  // namespace
+
+std::string with_commas(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
+  return digits;
+}
+
+std::string bytes_text(int64_t bytes) {
+  static constexpr std::array<const char*, 5> units{"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < units.size(); unit++) value /= 1024;
+  return unit == 0 ? print("%.0f B", value) : print("%.2f %s", value, units[unit]);
+}
+
+std::string duration_text(double seconds) {
+  if (!std::isfinite(seconds) || seconds < 0) return "-:--";
+  const auto whole = static_cast<int64_t>(std::llround(seconds));
+  const auto hours = static_cast<long long>(whole / 3600), minutes = static_cast<long long>(whole / 60 % 60);
+  const auto rest = static_cast<long long>(whole % 60);
+  return hours > 0 ? print("%lld:%02lld:%02lld", hours, minutes, rest) : print("%lld:%02lld", minutes, rest);
+}
+
+std::string fixed(double value, int digits) { return print("%.*f", digits, value); }
+std::string scientific(double value) { return print("%.1e", value); }
+
+std::string padded(const std::string& text, int width) {
+  const auto have = static_cast<int>(text.size());
+  return have >= width ? text : std::string(static_cast<size_t>(width - have), ' ') + text;
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,16 @@
+// Numbers as people read them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace llama_tp {
+
+std::string with_commas(int64_t value);                  // "1,234,567"
+std::string bytes_text(int64_t bytes);                   // "1.25 GiB"
+std::string duration_text(double seconds);               // "0:42", "1:02:03"
+std::string fixed(double value, int digits);             // "0.123"
+std::string scientific(double value);                    // "4.8e-04"
+std::string padded(const std::string& text, int width);  // to the right edge of `width` columns
+
+}  // namespace llama_tp

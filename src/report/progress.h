@@ -1,0 +1,41 @@
+// How a training run looks: on a terminal one line that is rewritten at every step, with lines that stay at every
+// logging step; into a file the lines that stay alone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace llama_tp {
+
+// One step as metrics.jsonl and the progress line have it.
+struct StepMetrics {
+  int64_t step = 0, steps = 0;
+  double epoch = 0, loss = 0, gradient_norm = 0, learning_rate = 0;
+  int64_t tokens = 0;  // trained on so far
+  double tokens_per_second = 0;
+  double seconds = 0;             // of this step
+  int64_t peak_memory_bytes = 0;  // resident, of the rank that has most
+  double evaluation_loss = -1;    // below 0: not evaluated at this step
+};
+
+class Progress {
+ public:
+  // columns: the terminal's width, 0 where stdout is none.
+  Progress(int columns, int64_t steps, int64_t logging_steps);
+
+  void show(const StepMetrics& metrics);
+  // A line of its own, above the progress line.
+  void say(const std::string& line);
+
+ private:
+  void clear();
+  int columns_;
+  int64_t steps_, logging_steps_;
+  double mean_seconds_ = 0;
+  bool open_ = false;  // an unfinished line stands on the terminal
+};
+
+// Resident memory of this process at its highest, in bytes (VmHWM).
+int64_t peak_resident_bytes();
+
+}  // namespace llama_tp

@@ -1,0 +1,55 @@
+// Which samples belong to which step, and a micro-batch's samples as the model sees them. The order depends on the seed
+// alone: a global batch holds the same samples on any mesh; data-parallel ranks take different ones of it,
+// tensor-parallel ranks the same.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "io/dataset.h"
+#include "io/sample_order.h"
+#include "model/batch.h"
+
+namespace llama_tp {
+
+struct BatchShape {
+  int64_t micro_batch = 8;   // samples of one forward on one rank
+  int64_t accumulation = 1;  // forwards of a step
+  int64_t data_ranks = 1;
+  int64_t block_size = 0;  // the most tokens of a sample
+
+  int64_t global_batch() const { return micro_batch * accumulation * data_ranks; }
+  int64_t tokens() const {
+    return micro_batch * block_size;
+  }  // of a forward; shorter samples are filled up with tokens that count for nothing
+  // Ranges of a forward's sequences: its samples and the pieces that fill up.
+  int64_t sequences() const { return 2 * micro_batch; }
+};
+
+// Samples in order, then as many tokens as are missing, in sequences of their own whose targets are ignored.
+void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const BatchShape& shape, HostBatch& batch);
+// The targets of these samples that count.
+int64_t count_targets(const Dataset& data, const std::vector<int64_t>& samples);
+
+class EpochBatches {
+ public:
+  EpochBatches(const Dataset& data, BatchShape shape, uint64_t seed);
+
+  // The last step of an epoch takes what is left.
+  int64_t steps_per_epoch() const;
+  // Samples of a whole step, from 1.
+  std::vector<int64_t> global(int64_t step);
+  // Those of one forward of a data rank, some or none: sample (m · data_ranks + d) · micro_batch + i of the global
+  // batch.
+  std::vector<int64_t> local(const std::vector<int64_t>& global, int64_t micro, int64_t data_rank) const;
+
+ private:
+  const Dataset& data_;
+  BatchShape shape_;
+  uint64_t seed_;
+  int64_t epoch_ = -1;
+  std::unique_ptr<SampleOrder> order_;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,68 @@
+// One training step on this rank: gradients of a global batch, their norm, AdamW. All memory is taken when the trainer
+// is made; which amounts a run needs is found by making one on a rehearsal's runtime and letting it take a step
+// (plan_training).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "model/transformer.h"
+#include "train/batches.h"
+
+namespace llama_tp {
+
+struct TrainerOptions {
+  BatchShape batch;
+  bool recompute = false;  // --gradient-checkpointing
+  bool evaluates = false;  // forwards without gradients happen, too
+};
+
+struct StepResult {
+  double loss = 0;           // mean over the targets of the global batch
+  double gradient_norm = 0;  // before clipping
+};
+
+class Trainer {
+ public:
+  // Weights are not filled yet (model/checkpoint.h); gradients and moments are zero.
+  Trainer(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options, Runtime& runtime,
+          Communicator& data);
+
+  // A step is: begin, accumulate for each micro-batch, finish, update.
+  void begin();
+  // Adds the gradients of Σ loss / targets; targets: those of the whole global batch.
+  void accumulate(const HostBatch& batch, int64_t targets);
+  // Sums over the ranks. The gradients are those of the global batch from here on.
+  StepResult finish(int64_t targets);
+  // One AdamW step; the gradients are zero afterwards.
+  void update(const AdamWOptions& options);
+
+  // Σ loss over a batch's targets, without gradients, on this data rank.
+  double evaluate(const HostBatch& batch);
+
+  // After a loss or norm that is not finite: where it began, looking at this rank's batch and gradients.
+  std::string blame(const HostBatch& batch);
+
+  Parameters& parameters() { return parameters_; }
+  Transformer& model() { return model_; }
+
+ private:
+  void sum_over_data();
+  double scalar(const Tensor& value);
+
+  Runtime& runtime_;
+  Communicator& data_;
+  TrainerOptions options_;
+  Parameters parameters_;
+  Batch batch_;
+  Tensor loss_;          // [1] f64  Σ over the targets
+  Tensor squared_norm_;  // [1] f64
+  Transformer model_;
+};
+
+// The memory that a rank of the mesh needs for training, found by a step that computes nothing. Also prepares backend
+// for the shapes of the run, so that no step allocates.
+MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
+                         Backend& backend, const Runtime& runtime, const Communicator& data);
+
+}  // namespace llama_tp

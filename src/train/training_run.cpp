@@ -1,0 +1,298 @@
+#include "train/training_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+
+#include "backend/cpu/cpu_backend.h"
+#include "io/checkpoint_files.h"
+#include "io/tokenizer/tokenizer.h"
+#include "model/checkpoint.h"
+#include "model/placement.h"
+#include "report/format.h"
+#include "report/progress.h"
+#include "train/dataset_exchange.h"
+#include "train/metrics.h"
+#include "train/trainer.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// Where the model comes from: a folder with weights, or a config.json alone.
+struct Source {
+  std::string folder;  // "" for random weights
+  std::string config_file;
+  std::string tokenizer;  // "" where there is none
+};
+
+Source find_source(const TrainingSettings& settings) {
+  require(settings.model.empty() != settings.config.empty(),
+          "train needs either --model DIR (to go on from its weights) or --config FILE (to start from random weights)");
+  Source source;
+  if (!settings.model.empty()) source.folder = resolve_model_folder(settings.model);
+  source.config_file = source.folder.empty() ? settings.config : source.folder + "/config.json";
+  const bool beside = file_exists(source.folder + "/tokenizer.json") || file_exists(source.folder + "/tokenizer.model");
+  source.tokenizer = !settings.tokenizer.empty()        ? settings.tokenizer
+                     : !source.folder.empty() && beside ? source.folder
+                                                        : "";
+  return source;
+}
+
+class TrainingRun {
+ public:
+  TrainingRun(TrainingSettings settings, const Launch& launch)
+      : settings_(std::move(settings)),
+        launch_(launch),
+        source_(find_source(settings_)),
+        config_(read_model_config(source_.config_file)),
+        plan_(resolve_plan(config_)),
+        progress_(launch.rank() == 0 ? launch.stdout_columns() : 0, 1, 1) {}
+
+  int run() {
+    mesh_ = make_mesh(launch_, config_, plan_, settings_.tensor_parallel, placement_said_);
+    if (launch_.rank() == 0) output_ = std::make_unique<OutputFolder>(settings_.output_dir);
+    if (launch_.rank() == 0) refuse_earlier_run();
+    read_data();
+    settle_sizes();
+    make_trainer();
+    introduce();
+    train();
+    return 0;
+  }
+
+ private:
+  bool leads() const { return launch_.rank() == 0; }
+  void say(const std::string& line) {
+    if (leads()) progress_.say(line);
+  }
+
+  void refuse_earlier_run() const {
+    require(output_->checkpoint_steps().empty(), settings_.output_dir,
+            ": holds checkpoints of an earlier run (the last is ",
+            output_->checkpoint_steps().empty() ? 0 : output_->checkpoint_steps().back(),
+            "); choose another --output-dir, or remove them first");
+  }
+
+  // Rank 0 reads and tokenizes; the others get the arrays.
+  void read_data() {
+    if (leads()) {
+      DatasetOptions options{settings_.block_size, config_.vocabulary, {}, {}};
+      if (!source_.tokenizer.empty()) {
+        tokenizer_ = load_tokenizer(source_.tokenizer);
+        require(tokenizer_->vocabulary_size() <= config_.vocabulary, source_.tokenizer,
+                ": the tokenizer has ids up to ", tokenizer_->vocabulary_size() - 1, ", but ", config_.source,
+                " has vocab_size ", config_.vocabulary, "; take the tokenizer that belongs to the model");
+        options.eos = tokenizer_->eos();
+        options.tokenize = [this](std::string_view document) {
+          return tokenizer_->encode(document, {.add_special_tokens = false});
+        };
+      }
+      data_ = read_dataset(settings_.train_file, options);
+      if (!settings_.validation_file.empty()) validation_ = read_dataset(settings_.validation_file, options);
+    }
+    exchange(data_, mesh_->world());
+    if (!settings_.validation_file.empty()) exchange(validation_, mesh_->world());
+  }
+
+  void settle_sizes() {
+    const int64_t data_ranks = mesh_->shape().data, each = settings_.micro_batch * data_ranks;
+    if (settings_.global_batch > 0) {
+      require(settings_.accumulation == 0 || settings_.accumulation * each == settings_.global_batch,
+              "--global-batch-size ", settings_.global_batch, " is not --per-device-train-batch-size ",
+              settings_.micro_batch, " × ", data_ranks, " data-parallel ranks × --gradient-accumulation-steps ",
+              settings_.accumulation, "; leave one of them out");
+      require(settings_.global_batch % each == 0, "--global-batch-size ", settings_.global_batch,
+              " is no multiple of --per-device-train-batch-size ", settings_.micro_batch, " × ", data_ranks,
+              " data-parallel ranks (", each, "); the nearest are ",
+              std::max(each, settings_.global_batch / each * each), " and ",
+              (settings_.global_batch / each + 1) * each);
+      settings_.accumulation = settings_.global_batch / each;
+    }
+    // No sample is longer than the longest: a forward need not be either.
+    const int64_t longest =
+        std::max(data_.longest_sample(), validation_.samples() > 0 ? validation_.longest_sample() : 0);
+    shape_ = {settings_.micro_batch, std::max<int64_t>(1, settings_.accumulation), data_ranks,
+              std::min(settings_.block_size, longest)};
+    batches_ = std::make_unique<EpochBatches>(data_, shape_, settings_.seed);
+    const int64_t per_epoch = batches_->steps_per_epoch();
+    steps_ = settings_.max_steps > 0
+                 ? settings_.max_steps
+                 : static_cast<int64_t>(std::ceil(settings_.epochs * static_cast<double>(per_epoch) - 1e-9));
+    settings_.schedule.steps = steps_;
+    progress_ = Progress(leads() ? launch_.stdout_columns() : 0, steps_, settings_.logging_steps);
+  }
+
+  void make_trainer() {
+    backend_ = make_cpu_backend(launch_.threads());
+    runtime_ = std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), settings_.dtype);
+    const TrainerOptions options{shape_, settings_.recompute, validation_.samples() > 0};
+    memory_ = plan_training(config_, plan_, options, *backend_, *runtime_, mesh_->data());
+    runtime_->reserve(memory_);
+    trainer_ = std::make_unique<Trainer>(config_, plan_, options, *runtime_, mesh_->data());
+    if (source_.folder.empty())
+      initialize_weights(config_, settings_.seed, trainer_->parameters(), *backend_);
+    else
+      load_weights(ModelFiles(source_.folder), config_, trainer_->parameters(), *backend_);
+    mesh_->world().barrier();
+  }
+
+  void introduce() {
+    if (!placement_said_.empty()) say(placement_said_);
+    say(text("model       ", with_commas(parameter_count(config_)), " parameters (", config_.family->name, ", ",
+             config_.layers, " layers × ", config_.hidden, "), ",
+             source_.folder.empty() ? "random weights" : "from " + source_.folder));
+    say(text("mesh        ", launch_.size(), " ranks: data-parallel ", mesh_->shape().data, " × tensor-parallel ",
+             mesh_->shape().tensor));
+    say(text("device      ", backend_->description()));
+    say(text("data        ", with_commas(data_.samples()), " samples, ",
+             with_commas(static_cast<int64_t>(data_.tokens.size())), " tokens; a step takes ", shape_.global_batch(),
+             " × up to ", shape_.block_size, " tokens, an epoch ", batches_->steps_per_epoch(), " steps"));
+    if (data_.cut_samples > 0)
+      say(text("            ", with_commas(data_.cut_samples), " samples were longer than --block-size ",
+               settings_.block_size, " and lost ", with_commas(data_.cut_tokens), " tokens"));
+    say(text("memory      ", bytes_text(memory_.total()), " a rank: ", bytes_text(memory_.state),
+             " weights, gradients and optimizer, ", bytes_text(memory_.step), " for a step"));
+  }
+
+  void train() {
+    std::unique_ptr<MetricsFile> metrics;
+    if (leads()) metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl");
+    for (int64_t step = 1; step <= steps_; step++) {
+      const auto begin = Clock::now();
+      const std::vector<int64_t> samples = batches_->global(step);
+      StepMetrics now = one_step(step, samples);
+      now.seconds = seconds_since(begin);
+      for (const int64_t sample : samples) trained_tokens_ += static_cast<int64_t>(data_.sample(sample).tokens.size());
+      now.tokens_per_second = static_cast<double>(trained_tokens_ - now.tokens) / now.seconds;
+      now.tokens = trained_tokens_;
+      const std::vector<double> peaks = mesh_->world().all_gather(static_cast<double>(peak_resident_bytes()));
+      now.peak_memory_bytes = static_cast<int64_t>(*std::max_element(peaks.begin(), peaks.end()));
+      const bool last = step == steps_;
+      if (validation_.samples() > 0 &&
+          (last || (settings_.evaluation_steps > 0 && step % settings_.evaluation_steps == 0)))
+        now.evaluation_loss = evaluate();
+      if (leads()) {
+        metrics->append(now);
+        progress_.show(now);
+      }
+      if (last || (settings_.save_steps > 0 && step % settings_.save_steps == 0)) save(step);
+    }
+  }
+
+  StepMetrics one_step(int64_t step, const std::vector<int64_t>& samples) {
+    const int64_t targets = count_targets(data_, samples);
+    trainer_->begin();
+    for (int64_t micro = 0; micro < shape_.accumulation; micro++) {
+      fill_batch(data_, batches_->local(samples, micro, mesh_->data_rank()), shape_, batch_);
+      trainer_->accumulate(batch_, targets);
+    }
+    const StepResult result = trainer_->finish(targets);
+    if (step == 1 && !settings_.dump_gradients.empty()) dump_gradients();
+    if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
+      fail("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
+           " is not finite; it begins in ", trainer_->blame(batch_),
+           "; lower --learning-rate, or look at the data of this step");
+    const double rate = settings_.schedule.rate(step);
+    trainer_->update({static_cast<float>(rate), static_cast<float>(settings_.adam_beta1),
+                      static_cast<float>(settings_.adam_beta2), static_cast<float>(settings_.adam_epsilon),
+                      static_cast<float>(settings_.weight_decay), step, static_cast<float>(settings_.max_grad_norm)});
+    StepMetrics metrics;
+    metrics.step = step;
+    metrics.steps = steps_;
+    metrics.epoch = static_cast<double>(step) / static_cast<double>(batches_->steps_per_epoch());
+    metrics.loss = result.loss;
+    metrics.gradient_norm = result.gradient_norm;
+    metrics.learning_rate = rate;
+    metrics.tokens = trained_tokens_;
+    return metrics;
+  }
+
+  // Mean loss over the validation file, its samples divided among the data ranks.
+  double evaluate() {
+    double sum = 0;
+    int64_t targets = 0;
+    for (int64_t first = 0; first < validation_.samples(); first += shape_.micro_batch) {
+      if (first / shape_.micro_batch % shape_.data_ranks != mesh_->data_rank()) continue;
+      std::vector<int64_t> samples;
+      for (int64_t i = first; i < std::min(first + shape_.micro_batch, validation_.samples()); i++)
+        samples.push_back(i);
+      fill_batch(validation_, samples, shape_, batch_);
+      sum += trainer_->evaluate(batch_);
+      targets += count_targets(validation_, samples);
+    }
+    double all = 0, count = 0;
+    // Tensor ranks of one data rank have the same sums: each data rank is counted as often as it has tensor ranks.
+    for (const double value : mesh_->world().all_gather(sum)) all += value;
+    for (const double value : mesh_->world().all_gather(static_cast<double>(targets))) count += value;
+    return all / std::max(1.0, count);
+  }
+
+  void save(int64_t step) {
+    runtime_->ledger.enter(Phase::save);
+    std::unique_ptr<PartialCheckpoint> partial;
+    if (leads()) partial = std::make_unique<PartialCheckpoint>(settings_.output_dir, step);
+    mesh_->world().barrier();
+    const std::string folder = partial_checkpoint_path(settings_.output_dir, step);
+    const SavePlan files = plan_model(planned_tensors(trainer_->parameters(), settings_.dtype));
+    if (mesh_->data_rank() == 0)
+      write_parameters(trainer_->parameters(), &Weight::value, settings_.dtype, files, folder, *backend_,
+                       mesh_->tensor_host());
+    mesh_->world().barrier();
+    if (leads()) {
+      write_text(folder + "/config.json", config_text_with_dtype(source_.config_file, settings_.dtype));
+      if (!files.index.empty()) write_text(folder + "/" + index_file_name, files.index);
+      if (!source_.tokenizer.empty()) carry_tokenizer(source_.tokenizer, folder);
+      if (!source_.folder.empty()) carry_generation_config(source_.folder, folder);
+      partial->publish();
+    }
+    mesh_->world().barrier();
+    say("saved " + checkpoint_path(settings_.output_dir, step));
+  }
+
+  void dump_gradients() {
+    if (mesh_->data_rank() != 0) return;
+    const size_t slash = settings_.dump_gradients.find_last_of('/');
+    const std::string folder = slash == std::string::npos ? "." : settings_.dump_gradients.substr(0, slash);
+    SavePlan files;
+    files.files.push_back(
+        plan_file(settings_.dump_gradients.substr(slash + 1), planned_tensors(trainer_->parameters(), DType::f32)));
+    write_parameters(trainer_->parameters(), &Weight::gradient, DType::f32, files, folder, *backend_,
+                     mesh_->tensor_host());
+    say("gradients of the first step: " + settings_.dump_gradients);
+  }
+
+  TrainingSettings settings_;
+  const Launch& launch_;
+  Source source_;
+  ModelConfig config_;
+  TensorParallelPlan plan_;
+  std::string placement_said_;
+  Progress progress_;
+  std::unique_ptr<Mesh> mesh_;
+  std::unique_ptr<OutputFolder> output_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  Dataset data_, validation_;
+  BatchShape shape_;
+  std::unique_ptr<EpochBatches> batches_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Runtime> runtime_;
+  std::unique_ptr<Trainer> trainer_;
+  MemoryPlan memory_;
+  HostBatch batch_;
+  int64_t steps_ = 0, trained_tokens_ = 0;
+};
+
+}  // namespace
+
+int run_training(TrainingSettings settings, const Launch& launch) {
+  return TrainingRun(std::move(settings), launch).run();
+}
+
+}  // namespace llama_tp
