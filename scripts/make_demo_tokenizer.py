@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the demo's tokenizer on its corpus: byte-level BPE behind Llama 3's split into words.
 
-    scripts/make_demo_tokenizer.py [--data data/demo] [--vocabulary 1024]
+    scripts/make_demo_tokenizer.py [--data data/demo] [--vocabulary 1792]
 
 Writes tokenizer.json and tokenizer_config.json beside the corpus. Needs Hugging Face's `tokenizers`; the result is
 committed, so only a new corpus asks for it. The one special token both begins a text and ends it: a story in a packed
@@ -40,7 +40,7 @@ def train(texts, vocabulary):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("data/demo"))
-    parser.add_argument("--vocabulary", type=int, default=1024)
+    parser.add_argument("--vocabulary", type=int, default=1792)
     options = parser.parse_args()
 
     texts = [json.loads(line)["text"] for line in (options.data / "train.jsonl").read_text(encoding="utf-8").splitlines()]

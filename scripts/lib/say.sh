@@ -1,0 +1,39 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# What scripts/demo and scripts/test share: saying what happens, and starting ranks on any machine.
+# Sourced, with $script as the name to speak under.
+
+say() { echo "$script: $*"; }
+fail() {
+  echo "$script: $*" >&2
+  exit 1
+}
+
+# The command as one could type it: quoted only where the shell needs it.
+typed() {
+  local word words=()
+  for word in "$@"; do
+    if [[ $word =~ ^[A-Za-z0-9_./:=,+-]+$ ]]; then words+=("$word"); else words+=("${word@Q}"); fi
+  done
+  echo "${words[*]}"
+}
+
+# Shows a command, runs it, and says which one it was when it fails.
+show_and_run() {
+  echo
+  echo "\$ $(typed "$@")"
+  "$@" || fail "this command failed (exit status $?, its reason is above):  $(typed "$@")"
+}
+
+# Open MPI refuses root unless told twice, and more ranks than cores unless told once. $launch then starts two ranks.
+prepare_two_ranks() {
+  launch=(mpirun --oversubscribe -np 2)
+  say "two ranks; --oversubscribe lets Open MPI start them where there are fewer cores"
+  if [ "$(id -u)" = 0 ]; then
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    say "as root, Open MPI wants OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 in the environment: set here"
+  fi
+}
+
+build() {
+  show_and_run make --silent "-j$(nproc)"
+}
