@@ -44,7 +44,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   bool number_unsigned(uint64_t value) override {
     if (at_ == At::shape || at_ == At::offsets) {
-      require(value <= INT64_MAX, where(), field_, " holds ", value, ", more than 2^63 - 1");
+      if (value > INT64_MAX) fail(where(), field_, " holds ", value, ", more than 2^63 - 1");
       numbers_.push_back(static_cast<int64_t>(value));
       return true;
     }
@@ -64,12 +64,12 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool key(std::string& value) override {
     if (at_ == At::top) {
       name_ = std::move(value);
-      require(names_.insert(name_).second, path_, ": holds tensor ", name_, " twice; save the file again");
+      if (!names_.insert(name_).second) fail(where(), "stands twice; save the file again");
     } else {
       field_ = std::move(value);
       if (at_ == At::metadata) return true;
-      require(field_ == "dtype" || field_ == "shape" || field_ == "data_offsets", where(), "unknown field ", field_);
-      require(fields_.insert(field_).second, where(), "field ", field_, " stands twice");
+      if (field_ != "dtype" && field_ != "shape" && field_ != "data_offsets") fail(where(), "unknown field ", field_);
+      if (!fields_.insert(field_).second) fail(where(), "field ", field_, " stands twice");
     }
     return true;
   }
@@ -91,8 +91,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool end_object() override {
-    if (at_ == At::tensor)
-      require(fields_.size() == 3, where(), "one of the fields dtype, shape and data_offsets is missing");
+    if (at_ == At::tensor && fields_.size() != 3) fail(where(), "lacks dtype, shape or data_offsets");
     at_ = at_ == At::top ? At::outside : At::top;
     return true;
   }
@@ -108,7 +107,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     if (at_ == At::shape) {
       header.tensors.back().shape = std::move(numbers_);
     } else {
-      require(numbers_.size() == 2, where(), "data_offsets holds ", numbers_.size(), " numbers instead of 2");
+      if (numbers_.size() != 2) fail(where(), "data_offsets holds ", numbers_.size(), " numbers instead of 2");
       ranges.back() = {numbers_[0], numbers_[1]};
     }
     at_ = At::tensor;

@@ -1,0 +1,167 @@
+#include "io/dataset.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "base/error.h"
+#include "io/files.h"
+#include "io/json_lines.h"
+#include "io/lines.h"
+#include "io/utf8.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Kind = JsonLine::Kind;
+
+// Documents differ in length: small shares keep the threads busy to the end.
+constexpr int lines_a_share = 16;
+// Room beyond what the first lines predict; memory that is reserved and never touched costs nothing.
+constexpr double reserve_margin = 1.1;
+
+// Parses all lines on all threads. The error, if any, is the first bad line's.
+std::vector<JsonLine> parse_lines(const std::string& path, const std::vector<Line>& lines,
+                                  const DatasetOptions& options) {
+  std::vector<JsonLine> parsed(lines.size());
+  std::vector<std::exception_ptr> errors(lines.size());
+#pragma omp parallel for schedule(dynamic, lines_a_share)
+  for (size_t i = 0; i < lines.size(); i++) {
+    try {
+      parsed[i] = parse_json_line(lines[i].text, options);
+    } catch (...) {
+      errors[i] = std::current_exception();
+    }
+  }
+  const auto bad = std::find_if(errors.begin(), errors.end(), [](const auto& error) { return error != nullptr; });
+  if (bad == errors.end()) return parsed;
+  try {
+    std::rethrow_exception(*bad);
+  } catch (const Error& error) {
+    fail(path, ": line ", lines[static_cast<size_t>(bad - errors.begin())].number, ": ", error.what());
+  }
+}
+
+void add_document(Dataset& data, const std::vector<int32_t>& tokens, const DatasetOptions& options) {
+  if (tokens.empty()) return;
+  data.tokens.insert(data.tokens.end(), tokens.begin(), tokens.end());
+  if (options.eos) data.tokens.push_back(*options.eos);
+  data.documents++;
+}
+
+void add_sample(Dataset& data, const JsonLine& line, int64_t block_size) {
+  const auto size = static_cast<int64_t>(line.tokens.size()), kept = std::min(size, block_size);
+  // The first line with labels makes the array; before it, each token was its own.
+  if (!line.labels.empty() && data.labels.empty()) data.labels = data.tokens;
+  const bool has_labels = !line.labels.empty() || !data.labels.empty();
+  const std::vector<int32_t>& labels = line.labels.empty() ? line.tokens : line.labels;
+  data.tokens.insert(data.tokens.end(), line.tokens.begin(), line.tokens.begin() + kept);
+  if (has_labels) data.labels.insert(data.labels.end(), labels.begin(), labels.begin() + kept);
+  data.starts.push_back(static_cast<int64_t>(data.tokens.size()));
+  data.cut_samples += kept < size;
+  data.cut_tokens += size - kept;
+}
+
+Dataset read_json_lines(const std::string& path, const DatasetOptions& options) {
+  Dataset data;
+  LineReader reader(path);
+  Kind kind = Kind::blank;  // of the first line that is not blank
+  for (std::vector<Line> lines = reader.next(); !lines.empty(); lines = reader.next()) {
+    const bool first_batch = data.tokens.empty();
+    std::vector<JsonLine> parsed = parse_lines(path, lines, options);
+    for (size_t i = 0; i < lines.size(); i++) {
+      if (parsed[i].kind == Kind::blank) continue;
+      if (kind == Kind::blank) kind = parsed[i].kind;
+      require(parsed[i].kind == kind, path, ": line ", lines[i].number, ": has ",
+              kind == Kind::text ? "input_ids where the lines before have text"
+                                 : "text where the lines before have input_ids",
+              "; keep the two in files of their own");
+      if (kind == Kind::text)
+        add_document(data, parsed[i].tokens, options);
+      else
+        add_sample(data, parsed[i], options.block_size);
+    }
+    if (first_batch) {
+      const double batches = static_cast<double>(reader.file_bytes()) / static_cast<double>(reader.bytes_done());
+      const auto room = static_cast<size_t>(static_cast<double>(data.tokens.size()) * batches * reserve_margin);
+      data.tokens.reserve(room);
+      if (!data.labels.empty()) data.labels.reserve(room);
+    }
+  }
+  data.packed = kind == Kind::text;
+  return data;
+}
+
+Dataset read_text_file(const std::string& path, const DatasetOptions& options) {
+  Dataset data;
+  data.packed = true;
+  const std::string document = read_text(path);
+  if (const int64_t bad = first_bad_utf8(document); bad >= 0) {
+    const std::string_view before(document.data(), static_cast<size_t>(bad));
+    const int64_t line_begin = static_cast<int64_t>(before.rfind('\n') + 1);  // npos + 1 is 0
+    fail(path, ": line ", std::count(before.begin(), before.end(), '\n') + 1, ": byte ", bad - line_begin + 1,
+         " is not UTF-8; convert the file to UTF-8");
+  }
+  try {
+    data.tokens = tokenize_document(document, options);
+  } catch (const Error& error) {
+    fail(path, ": ", error.what());
+  }
+  if (data.tokens.empty()) return data;
+  if (options.eos) data.tokens.push_back(*options.eos);
+  data.documents = 1;
+  return data;
+}
+
+void pack(Dataset& data, int64_t block_size) {
+  const auto size = static_cast<int64_t>(data.tokens.size());
+  for (int64_t end = 0; end < size;) data.starts.push_back(end += std::min(block_size, size - end));
+}
+
+}  // namespace
+
+int64_t Dataset::longest_sample() const {
+  int64_t longest = 0;
+  for (size_t i = 1; i < starts.size(); i++) longest = std::max(longest, starts[i] - starts[i - 1]);
+  return longest;
+}
+
+Sample Dataset::sample(int64_t index) const {
+  const auto i = static_cast<size_t>(index);
+  const auto begin = static_cast<size_t>(starts[i]), size = static_cast<size_t>(starts[i + 1] - starts[i]);
+  return {std::span(tokens).subspan(begin, size), std::span(labels.empty() ? tokens : labels).subspan(begin, size)};
+}
+
+Dataset read_dataset(const std::string& path, const DatasetOptions& options) {
+  require(options.block_size >= 2, "--block-size ", options.block_size, " leaves nothing to predict; at least 2");
+  require(!options.eos || (*options.eos >= 0 && *options.eos < options.vocabulary), "the EOS id ",
+          options.eos.value_or(0), " is outside of the vocabulary of ", options.vocabulary,
+          "; correct eos_token_id in config.json");
+  const bool is_text = path.ends_with(".txt");
+  require(is_text || path.ends_with(".jsonl"), path, ": is not a data file by its name; .txt and .jsonl are read");
+  require(File::open(path).size() > 0, path, ": is empty");
+  Dataset data = is_text ? read_text_file(path, options) : read_json_lines(path, options);
+  if (data.packed) pack(data, options.block_size);
+  bool something_to_predict = false;
+  for (int64_t i = 0; i < data.samples() && !something_to_predict; i++)
+    something_to_predict = count_targets(data.sample(i)) > 0;
+  require(something_to_predict, path, ": holds ", data.tokens.size(), " tokens in ", data.samples(),
+          " samples and none to predict; a sample needs two tokens and a second label that is not ", ignored_label);
+  return data;
+}
+
+void shifted_targets(const Sample& sample, std::span<int32_t> targets) {
+  require(targets.size() == sample.labels.size() && !targets.empty(), "a sample of ", sample.labels.size(),
+          " tokens has as many targets, not ", targets.size());
+  std::copy(sample.labels.begin() + 1, sample.labels.end(), targets.begin());
+  targets.back() = ignored_label;
+}
+
+int64_t count_targets(const Sample& sample) {
+  if (sample.labels.empty()) return 0;
+  return std::count_if(sample.labels.begin() + 1, sample.labels.end(),
+                       [](int32_t label) { return label != ignored_label; });
+}
+
+}  // namespace llama_tp

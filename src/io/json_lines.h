@@ -1,0 +1,26 @@
+// One line of a .jsonl data file, parsed, checked and tokenized.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "io/dataset.h"
+
+namespace llama_tp {
+
+struct JsonLine {
+  enum class Kind { blank, text, input_ids };
+
+  Kind kind = Kind::blank;
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> labels;  // empty where the line has none
+};
+
+// Errors: whatever is wrong with the line, without file and number.
+JsonLine parse_json_line(std::string_view line, const DatasetOptions& options);
+
+// Tokens of a document. Errors: no tokenizer; an id outside of the vocabulary.
+std::vector<int32_t> tokenize_document(std::string_view document, const DatasetOptions& options);
+
+}  // namespace llama_tp

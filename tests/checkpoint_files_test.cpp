@@ -1,0 +1,237 @@
+// Model folders as Hugging Face lays them out, output folders, and saves that are killed or fail at any point.
+#include "io/checkpoint_files.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "io/model_files.h"
+#include "io/safetensors_writer.h"
+#include "tests/scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Files of one F32 scalar a name, each holding `value`.
+void write_tensors(const std::string& folder, const std::string& file, const std::vector<std::string>& names,
+                   float value = 1) {
+  std::vector<PlannedTensor> tensors;
+  for (const std::string& name : names) tensors.push_back({name, DType::f32, {1}});
+  const FilePlan plan = plan_file(file, tensors);
+  SafetensorsWriter writer(folder, plan);
+  for (const std::string& name : names) writer.write(name, 0, &value, sizeof value);
+  writer.finish();
+}
+
+float scalar(const ModelFiles& model, const std::string& name) {
+  float value = 0;
+  model.read(name, {0, 1, 0, 1}, DType::f32, &value);
+  return value;
+}
+
+std::string refused_model(const std::string& folder) {
+  return error_of([&] { ModelFiles model(folder); });
+}
+
+void save(const std::string& output, int64_t step, const std::string& contents) {
+  PartialCheckpoint checkpoint(output, step);
+  write_text(checkpoint.folder() + "/config.json", contents);
+  checkpoint.publish();
+}
+
+TEST(ModelFiles, TensorsAreFoundInOneFileInIndexedShardsAndInFilesWithoutIndex) {
+  const ScratchFolder one, indexed, loose;
+  write_tensors(one.path(), "model.safetensors", {"a", "b"}, 1);
+  write_tensors(one.path(), "unrelated.safetensors", {"a"}, 2);  // transformers does not look at it either
+  EXPECT_EQ(scalar(ModelFiles(one.path()), "a"), 1);
+
+  const SavePlan plan = plan_model({{"a", DType::f32, {1}}, {"b", DType::f32, {1}}}, 4);
+  write_tensors(indexed.path(), plan.files[0].name, {"a"}, 3);
+  write_tensors(indexed.path(), plan.files[1].name, {"b"}, 4);
+  write_tensors(indexed.path(), "not-in-the-index.safetensors", {"a"}, 5);
+  write_text(indexed / index_file_name, plan.index);
+  EXPECT_EQ(scalar(ModelFiles(indexed.path()), "a"), 3);
+  EXPECT_EQ(scalar(ModelFiles(indexed.path()), "b"), 4);
+  EXPECT_EQ(ModelFiles(indexed.path()).names(), (std::vector<std::string>{"a", "b"}));
+
+  write_tensors(loose.path(), "x.safetensors", {"a"}, 6);
+  write_tensors(loose.path(), "y.safetensors", {"b"}, 7);
+  EXPECT_EQ(scalar(ModelFiles(loose.path()), "b"), 7);
+  EXPECT_EQ(ModelFiles(loose.path()).find("c"), nullptr);
+}
+
+TEST(ModelFiles, MissingFoldersFilesAndTensorsAreNamed) {
+  const ScratchFolder scratch;
+  EXPECT_TRUE(holds(refused_model(scratch / "nowhere"), "nowhere: no such folder"));
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "no *.safetensors"));
+  write_text(scratch / "pytorch_model.bin", "x");
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "pickles (pytorch_model.bin)", "save_pretrained"));
+  EXPECT_TRUE(holds(refused_model(scratch / "pytorch_model.bin"), "is a file"));
+
+  write_tensors(scratch.path(), "part.safetensors", {"a"});
+  const auto index = [&](const std::string& map) { write_text(scratch / index_file_name, map); };
+  index(R"({"weight_map": {"a": "part.safetensors", "b": "gone.safetensors"}})");
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "index.json", "gone.safetensors (for b)", "not there"));
+  index(R"({"weight_map": {"a": "part.safetensors", "b": "part.safetensors"}})");
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "tensor b is not in part.safetensors"));
+  index(R"({"weight_map": {"a": "part.safetensors", "a": "part.safetensors"}})");
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "tensor a twice"));
+  index(R"({"weight_map": {"a": "../part.safetensors"}})");
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "../part.safetensors", "plain name"));
+  for (const char* bad : {"{\"weight_map\": {", "[]", "{}", "{\"weight_map\": {\"a\": 1}}", "{\"weight_map\": 3}"}) {
+    index(bad);
+    EXPECT_TRUE(holds(refused_model(scratch.path()), "index.json: is not an index")) << bad;
+  }
+  index(R"({"weight_map": {}})");
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "empty"));
+
+  fs::remove(scratch / index_file_name);
+  const ModelFiles model(scratch.path());
+  EXPECT_TRUE(holds(error_of([&] { model.expect("lm_head.weight", {1}); }), "tensor lm_head.weight is missing"));
+  EXPECT_TRUE(holds(error_of([&] { model.expect("a", {2, 3}); }), "tensor a has shape [1]", "[2, 3]"));
+  EXPECT_EQ(model.expect("a", {1}).dtype(), DType::f32);
+
+  write_tensors(scratch.path(), "second.safetensors", {"a"});
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "second.safetensors: tensor a is in", "part.safetensors too"));
+}
+
+TEST(OutputFolder, AnAbsentAnEmptyAndItsOwnFolderAreTakenAnyOtherIsRefusedUntouched) {
+  const ScratchFolder scratch;
+  { OutputFolder absent(scratch / "deep/new"); }
+  { OutputFolder own(scratch / "deep/new"); }
+  fs::create_directory(scratch / "empty");
+  { OutputFolder empty(scratch / "empty"); }
+  EXPECT_TRUE(file_exists(scratch / "empty/" + output_marker_name));
+
+  fs::create_directories(scratch / "foreign/checkpoint-7.partial");
+  EXPECT_TRUE(holds(error_of([&] { OutputFolder foreign(scratch / "foreign"); }), "foreign", "--output-dir"));
+  EXPECT_TRUE(folder_exists(scratch / "foreign/checkpoint-7.partial"));
+  write_text(scratch / "file", "");
+  EXPECT_TRUE(holds(error_of([&] { OutputFolder file(scratch / "file"); }), "is a file"));
+  EXPECT_TRUE(holds(error_of([&] { OutputFolder below(scratch / "file/below"); }), "cannot make the folder"));
+}
+
+TEST(OutputFolder, ASecondRunIntoTheSameFolderIsRefusedWhileTheFirstLives) {
+  const ScratchFolder scratch;
+  {
+    const OutputFolder first(scratch / "out");
+    EXPECT_TRUE(holds(error_of([&] { OutputFolder second(scratch / "out"); }), "another llama_tp train"));
+  }
+  const OutputFolder third(scratch / "out");
+}
+
+TEST(OutputFolder, LeftoversOfKilledRunsGoAndFinishedCheckpointsStay) {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "out";
+  { OutputFolder run(out); }
+  save(out, 9, "nine");
+  save(out, 10, "ten");
+  fs::create_directory(out + "/checkpoint-11.partial");
+  write_text(out + "/checkpoint-11.partial/config.json", "half");
+  fs::create_directory(out + "/checkpoint-10.replaced");
+  fs::rename(out + "/checkpoint-9", out + "/checkpoint-9.replaced");  // killed between two renames
+  fs::create_directory(out + "/checkpoint-12.partial.mine");
+  fs::create_directory(out + "/checkpoint-012");
+  const OutputFolder next(out);
+  EXPECT_EQ(next.checkpoint_steps(), (std::vector<int64_t>{9, 10}));
+  EXPECT_FALSE(fs::exists(out + "/checkpoint-11.partial"));
+  EXPECT_FALSE(fs::exists(out + "/checkpoint-10.replaced"));
+  EXPECT_TRUE(fs::exists(out + "/checkpoint-12.partial.mine"));
+  EXPECT_EQ(read_text(out + "/checkpoint-9/config.json"), "nine");
+}
+
+TEST(Checkpoint, IsAbsentUntilPublishedAndThenWhole) {
+  const ScratchFolder scratch;
+  const OutputFolder run(scratch / "out");
+  {
+    PartialCheckpoint checkpoint(run.path(), 5);
+    EXPECT_EQ(checkpoint.folder(), partial_checkpoint_path(run.path(), 5));
+    write_text(checkpoint.folder() + "/config.json", "five");
+    EXPECT_EQ(newest_checkpoint(run.path()), std::nullopt);
+    checkpoint.publish();
+  }
+  EXPECT_EQ(newest_checkpoint(run.path()), checkpoint_path(run.path(), 5));
+  EXPECT_EQ(read_text(checkpoint_path(run.path(), 5) + "/config.json"), "five");
+  EXPECT_FALSE(fs::exists(partial_checkpoint_path(run.path(), 5)));
+}
+
+TEST(Checkpoint, ASaveThatFailsLeavesTheOldOneOfItsStepAndASaveThatSucceedsReplacesIt) {
+  const ScratchFolder scratch;
+  const OutputFolder run(scratch / "out");
+  save(run.path(), 5, "old");
+  error_of([&] {
+    PartialCheckpoint checkpoint(run.path(), 5);
+    write_text(checkpoint.folder() + "/config.json", "new");
+    fail("the disk is full");
+  });
+  EXPECT_EQ(read_text(checkpoint_path(run.path(), 5) + "/config.json"), "old");
+  EXPECT_FALSE(fs::exists(partial_checkpoint_path(run.path(), 5)));
+  save(run.path(), 5, "new");
+  EXPECT_EQ(read_text(checkpoint_path(run.path(), 5) + "/config.json"), "new");
+  EXPECT_FALSE(fs::exists(partial_checkpoint_path(run.path(), 5)));
+  EXPECT_EQ(run.checkpoint_steps(), std::vector<int64_t>{5});
+}
+
+// A child saves the same step again and again and is killed at a random moment: what is there is always a whole save.
+TEST(Checkpoint, KilledAtAnyMomentACheckpointIsWhole) {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "out", body(100000, 'x');
+  { OutputFolder run(out); }
+  save(out, 1, "first " + body + " end");
+  for (int round = 0; round < 15; round++) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      for (;;) save(out, 1, "again " + body + " end");
+    }
+    usleep(static_cast<useconds_t>(1000 + 1700 * round));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    const std::string text = read_text(*newest_checkpoint(out) + "/config.json");
+    EXPECT_EQ(text.size(), body.size() + 10);
+    EXPECT_TRUE(text.ends_with(" end"));
+    const OutputFolder next(out);
+    EXPECT_FALSE(fs::exists(partial_checkpoint_path(out, 1)));
+  }
+}
+
+TEST(ResolveModelFolder, AnOutputFolderMeansItsNewestCheckpointAnyOtherFolderItself) {
+  const ScratchFolder scratch;
+  EXPECT_EQ(resolve_model_folder(scratch.path()), scratch.path());  // as one that holds a tokenizer alone
+  { OutputFolder run(scratch / "out"); }
+  EXPECT_TRUE(holds(error_of([&] { resolve_model_folder(scratch / "out"); }), "no whole checkpoint yet"));
+  save(scratch / "out", 9, "");
+  save(scratch / "out", 100, "");
+  fs::create_directory(scratch / "out/checkpoint-200.partial");
+  EXPECT_EQ(resolve_model_folder(scratch / "out"), scratch / "out/checkpoint-100");
+  EXPECT_EQ(resolve_model_folder(scratch / "out/checkpoint-9"), scratch / "out/checkpoint-9");
+  write_text(scratch / "config.json", "{}");
+  fs::create_directory(scratch / "checkpoint-3");
+  EXPECT_EQ(resolve_model_folder(scratch.path()), scratch.path());
+  EXPECT_TRUE(holds(error_of([&] { resolve_model_folder(scratch / "none"); }), "none: no such folder"));
+}
+
+TEST(CarriedFiles, TokenizerAndGenerationConfigAreCopiedByteForByteWhereTheyAre) {
+  const ScratchFolder from, to;
+  const std::string large = std::string(5'000'000, 'a') + "b";  // more than one block of the copy
+  write_text(from / "tokenizer.json", large);
+  write_text(from / "tokenizer_config.json", "{\"\\u0000\": \"\xf0\x9f\x99\x82\"}");
+  write_text(from / "generation_config.json", "{}");
+  write_text(from / "model.safetensors", "weights");
+  carry_tokenizer(from.path(), to.path());
+  carry_generation_config(from.path(), to.path());
+  EXPECT_EQ(read_text(to / "tokenizer.json"), large);
+  EXPECT_EQ(read_text(to / "tokenizer_config.json"), read_text(from / "tokenizer_config.json"));
+  EXPECT_EQ(read_text(to / "generation_config.json"), "{}");
+  EXPECT_FALSE(file_exists(to / "model.safetensors"));
+  write_text(from / "my.model", "sentencepiece");
+  carry_tokenizer(from / "my.model", to.path());
+  EXPECT_EQ(read_text(to / "tokenizer.model"), "sentencepiece");
+  EXPECT_TRUE(holds(error_of([&] { copy_file(to / "tokenizer.model", to / "tokenizer.model"); }), "onto itself"));
+  EXPECT_EQ(read_text(to / "tokenizer.model"), "sentencepiece");
+}
+
+}  // namespace
+}  // namespace llama_tp

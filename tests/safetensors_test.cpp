@@ -1,0 +1,371 @@
+// The safetensors reader against a file by the reference library, against what is written here, and against damage.
+#include "io/safetensors.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "io/safetensors_writer.h"
+#include "tests/scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+const char* const reference_path = "tests/goldens/safetensors_reference.safetensors";
+
+// A file of these parts: the header's length, the header, bytes of data.
+std::string file_with(const std::string& header, int64_t data_bytes, int64_t claimed_length = -1) {
+  const auto length = static_cast<uint64_t>(claimed_length < 0 ? static_cast<int64_t>(header.size()) : claimed_length);
+  std::string text(sizeof length, '\0');
+  std::memcpy(text.data(), &length, sizeof length);
+  return text + header + std::string(static_cast<size_t>(data_bytes), '\1');
+}
+
+// The error for a header over so many bytes of data.
+std::string refusal(const std::string& header, int64_t data_bytes, int64_t claimed_length = -1) {
+  const ScratchFolder scratch;
+  const std::string bytes = file_with(header, data_bytes, claimed_length);
+  File::create(scratch / "bad.safetensors").write(bytes.data(), static_cast<int64_t>(bytes.size()), 0);
+  const std::string error = error_of([&] { SafetensorsFile file(scratch / "bad.safetensors"); });
+  EXPECT_TRUE(holds(error, "bad.safetensors: "));
+  return error;
+}
+
+std::vector<float> read_floats(const SafetensorsFile& file, const std::string& name, Region region) {
+  std::vector<float> values(static_cast<size_t>(region.rows() * region.columns()));
+  file.read(*file.find(name), region, DType::f32, values.data());
+  return values;
+}
+
+TEST(Safetensors, AFileOfTheReferenceLibraryIsListedAsItIs) {
+  const SafetensorsFile file(reference_path);
+  EXPECT_EQ(file.tensors().size(), 9u);
+  EXPECT_EQ(file.metadata().at("by"), "safetensors");
+  EXPECT_EQ(file.find("matrix.f16")->dtype(), DType::f16);
+  EXPECT_EQ(file.find("cube.f32")->shape, (std::vector<int64_t>{2, 3, 4}));
+  EXPECT_EQ(file.find("cube.f32")->columns(), 12);
+  EXPECT_EQ(file.find("scalar")->shape, std::vector<int64_t>{});
+  EXPECT_EQ(file.find("empty")->bytes, 0);
+  EXPECT_NE(file.find("naïve \"name\""), nullptr);
+  EXPECT_EQ(file.find("matrix"), nullptr);
+}
+
+TEST(Safetensors, EverySliceOfEveryFloatingTypeHoldsTheReferencesValues) {
+  const SafetensorsFile file(reference_path);
+  for (const char* name : {"matrix.f32", "matrix.bf16", "matrix.f16"})
+    for (const Region region : {Region{0, 5, 0, 7}, Region{1, 4, 0, 7}, Region{0, 5, 2, 5}, Region{4, 5, 6, 7}}) {
+      const std::vector<float> values = read_floats(file, name, region);
+      for (int64_t row = 0; row < region.rows(); row++)
+        for (int64_t column = 0; column < region.columns(); column++)
+          EXPECT_EQ(values[static_cast<size_t>(row * region.columns() + column)],
+                    static_cast<float>((region.row_begin + row) * 7 + region.column_begin + column) * 0.375f - 4)
+              << name;
+    }
+  EXPECT_EQ(read_floats(file, "scalar", {0, 1, 0, 1}), std::vector<float>{0.15625f});
+  EXPECT_EQ(read_floats(file, "cube.f32", {1, 2, 3, 5}), (std::vector<float>{15 / 8.0f, 16 / 8.0f}));
+  EXPECT_TRUE(read_floats(file, "empty", {0, 0, 0, 3}).empty());
+  int64_t integers[2];
+  file.read(*file.find("vector.i64"), {1, 3, 0, 1}, DType::i64, integers);
+  EXPECT_EQ(integers[0], -1);
+  EXPECT_EQ(integers[1], 0);
+}
+
+TEST(Safetensors, WhatCannotBeReadIsRefusedByName) {
+  const SafetensorsFile file(reference_path);
+  float value;
+  EXPECT_TRUE(holds(error_of([&] {
+                      file.read(*file.find("mask"), {0, 1, 0, 1}, DType::f32, &value);
+                    }),
+                    "mask", "BOOL"));
+  EXPECT_TRUE(holds(error_of([&] {
+                      file.read(*file.find("vector.i64"), {0, 1, 0, 1}, DType::f32, &value);
+                    }),
+                    "vector.i64", "I64", "F32"));
+  for (const Region region :
+       {Region{0, 6, 0, 7}, Region{-1, 1, 0, 7}, Region{3, 2, 0, 7}, Region{0, 1, 0, 8}, Region{0, 1, 5, 4}})
+    EXPECT_TRUE(holds(error_of([&] { file.read(*file.find("matrix.f32"), region, DType::f32, &value); }), "matrix.f32",
+                      "[5, 7]"));
+  EXPECT_TRUE(holds(error_of([] { SafetensorsFile missing("/nonexistent/model.safetensors"); }), "no such file"));
+  EXPECT_TRUE(holds(error_of([] { SafetensorsFile folder("tests"); }), "folder"));
+}
+
+// Shapes on both sides of each choice that the reader makes: one long row, rows with large gaps, rows with small gaps,
+// staging crossed in the middle of a row; types that convert and that do not; dense and strided targets.
+TEST(Safetensors, SlicesOfLargeTensorsEqualTheSameSlicesOfTheWhole) {
+  struct Case {
+    int64_t rows, columns;
+    Region region;
+    int64_t stride;
+  };
+  const ScratchFolder scratch;
+  const Case cases[] = {{300, 4099, {7, 293, 0, 4099}, 0},    {300, 4099, {0, 300, 5, 4000}, 0},
+                        {9, 200001, {3, 8, 1000, 180000}, 0}, {2000, 513, {1, 1999, 100, 201}, 0},
+                        {5000, 64, {0, 5000, 0, 32}, 0},      {500, 9000, {11, 480, 8000, 8003}, 0},
+                        {300, 1000, {2, 299, 0, 1000}, 1024}, {1000000, 1, {17, 999983, 0, 1}, 0}};
+  for (const DType from : {DType::f32, DType::bf16, DType::f16})
+    for (const Case& c : cases) {
+      const FilePlan plan = plan_file("big.safetensors", {{"odd", DType::u8, {3}}, {"x", from, {c.rows, c.columns}}});
+      std::vector<float> values(static_cast<size_t>(c.rows * c.columns));
+      for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(i % 2039) - 1000;
+      std::vector<char> stored(values.size() * static_cast<size_t>(size_of(from)));
+      convert(values.data(), DType::f32, stored.data(), from, static_cast<int64_t>(values.size()));
+      SafetensorsWriter writer(scratch.path(), plan);
+      writer.write("odd", 0, "abc", 3);
+      writer.write("x", 0, stored.data(), static_cast<int64_t>(stored.size()));
+      writer.finish();
+
+      const SafetensorsFile file(scratch / "big.safetensors");
+      for (const DType to : {DType::f32, DType::bf16, DType::f16}) {
+        const int64_t stride = c.stride ? c.stride : c.region.columns();
+        std::vector<char> read(static_cast<size_t>(c.region.rows() * stride * size_of(to)), '\x55');
+        const std::vector<char> untouched(static_cast<size_t>((stride - c.region.columns()) * size_of(to)), '\x55');
+        std::vector<char> expected(static_cast<size_t>(c.region.columns() * size_of(to)));
+        file.read(*file.find("x"), c.region, to, read.data(), c.stride);
+        for (int64_t row = 0; row < c.region.rows(); row++) {
+          const int64_t first = (c.region.row_begin + row) * c.columns + c.region.column_begin;
+          convert(stored.data() + first * size_of(from), from, expected.data(), to, c.region.columns());
+          const char* at = read.data() + row * stride * size_of(to);
+          ASSERT_EQ(std::memcmp(at, expected.data(), expected.size()), 0)
+              << c.rows << " " << c.columns << " row " << row;
+          ASSERT_EQ(std::memcmp(at + expected.size(), untouched.data(), untouched.size()), 0) << "row " << row;
+        }
+      }
+    }
+}
+
+TEST(Safetensors, AFileCutWhileItIsReadIsAnError) {
+  const ScratchFolder scratch;
+  copy_file(reference_path, scratch / "cut.safetensors");
+  const SafetensorsFile file(scratch / "cut.safetensors");
+  std::filesystem::resize_file(scratch / "cut.safetensors", 800);
+  float values[35];
+  EXPECT_TRUE(holds(error_of([&] {
+                      for (const StoredTensor& tensor : file.tensors())
+                        if (tensor.is_floating()) file.read(tensor, whole(tensor), DType::f32, values);
+                    }),
+                    "cut.safetensors: ends at byte"));
+}
+
+TEST(SafetensorsHeader, LengthsThatLieAreRefused) {
+  EXPECT_TRUE(holds(refusal("{}", 0, 3), "claims a header of 3 bytes"));
+  EXPECT_TRUE(holds(refusal("{}", 0, 100'000'001), "at most 100000000"));
+  EXPECT_TRUE(holds(refusal("{}", 0, INT64_MAX), "at most 100000000"));
+  EXPECT_TRUE(holds(refusal("{}", 10, 0), "does not begin with {"));
+  EXPECT_TRUE(holds(refusal("{}", 1), "end at byte 10 of 11"));
+  EXPECT_TRUE(holds(refusal("", 0), "too few"));
+}
+
+TEST(SafetensorsHeader, WhatIsNotTheFormatsObjectIsRefused) {
+  const std::string good = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
+  EXPECT_TRUE(holds(refusal("{\"a\":{" + good, 8), "not JSON at byte"));
+  EXPECT_TRUE(holds(refusal("{\"a\xff\":{" + good + "}}", 8), "not JSON at byte"));
+  EXPECT_TRUE(holds(refusal("[1]", 0), "does not begin with {"));
+  EXPECT_TRUE(holds(refusal("{\"a\":7}", 0), "tensor a: holds a number"));
+  EXPECT_TRUE(holds(refusal("{\"a\":{" + good + "},\"a\":{" + good + "}}", 8), "tensor a: stands twice"));
+  EXPECT_TRUE(holds(refusal("{\"a\":{" + good + ",\"dtype\":\"F32\"}}", 8), "dtype stands twice"));
+  EXPECT_TRUE(holds(refusal("{\"a\":{" + good + ",\"extra\":1}}", 8), "unknown field extra"));
+  EXPECT_TRUE(holds(refusal(R"({"a":{"dtype":"F32","shape":[2]}})", 8), "lacks"));
+  EXPECT_TRUE(holds(refusal(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8), "shape", "-2"));
+  EXPECT_TRUE(holds(refusal(R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", 8), "shape", "2.0"));
+  EXPECT_TRUE(holds(refusal(R"({"a":{"dtype":"F32","shape":[[2]],"data_offsets":[0,8]}})", 8), "shape", "array"));
+  EXPECT_TRUE(holds(refusal(R"({"a":{"dtype":"F32","shape":2,"data_offsets":[0,8]}})", 8), "shape", "number"));
+  EXPECT_TRUE(holds(refusal(R"({"a":{"dtype":4,"shape":[2],"data_offsets":[0,8]}})", 8), "dtype", "number"));
+  EXPECT_TRUE(holds(refusal(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4,8]}})", 8), "3 numbers"));
+  EXPECT_TRUE(holds(refusal(R"({"__metadata__":{"format":1}})", 0), "__metadata__", "format"));
+  EXPECT_TRUE(holds(refusal(std::string(3000000, '['), 0), "does not begin with {"));
+  EXPECT_TRUE(holds(refusal("{\"a\":" + std::string(3000000, '['), 0), "tensor a: holds an array"));
+}
+
+TEST(SafetensorsHeader, TypesShapesAndRangesThatDoNotFitAreRefused) {
+  const auto one = [](const std::string& dtype, const std::string& shape, const std::string& offsets) {
+    return "{\"a\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}}";
+  };
+  EXPECT_TRUE(holds(refusal(one("F31", "[2]", "[0,8]"), 8), "tensor a", "F31"));
+  EXPECT_TRUE(holds(refusal(one("F32", "[3]", "[0,8]"), 8), "takes 12 bytes, its range has 8"));
+  EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[0,8]"), 7), "ends at 8 of 7"));
+  EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[8,0]"), 8), "before its begin"));
+  EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[1,9]"), 9), "belong to no tensor"));
+  EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[0,9223372036854775807]"), 8), "of 8 bytes"));
+  EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[0,18446744073709551616]"), 8), "18446744073709551616"));
+  EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[9223372036854775808,9223372036854775816]"), 8), "more than 2^63"));
+  // 2^62 elements of 4 bytes are 0 modulo 2^64.
+  EXPECT_TRUE(holds(refusal(one("F32", "[4611686018427387904]", "[0,0]"), 0), "overflows"));
+  EXPECT_TRUE(holds(refusal(one("F32", "[0,4611686018427387904,8]", "[0,0]"), 0), "overflows"));
+}
+
+TEST(SafetensorsHeader, TensorsThatOverlapOrLeaveGapsAreRefused) {
+  const auto two = [](const std::string& first, const std::string& second) {
+    return R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + first +
+           R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + second + "}}";
+  };
+  EXPECT_TRUE(holds(refusal(two("[0,4]", "[3,7]"), 7), "tensor b", "inside of a's"));
+  EXPECT_TRUE(holds(refusal(two("[0,4]", "[0,4]"), 4), "inside of a's"));
+  EXPECT_TRUE(holds(refusal(two("[5,9]", "[0,4]"), 9), "tensor a", "belong to no tensor"));
+  EXPECT_TRUE(holds(refusal(two("[0,4]", "[4,8]"), 12), "end at byte"));
+}
+
+// Whatever bytes change, a file opens and can be read whole, or an Error says why not.
+TEST(SafetensorsHeader, MutatedFilesOpenOrThrowAndNothingElse) {
+  const std::string valid = read_text(reference_path);
+  const char* const words[] = {"{",
+                               "}",
+                               "[",
+                               "]",
+                               "\"",
+                               ",",
+                               ":",
+                               "-",
+                               "0",
+                               "1",
+                               "9",
+                               "1e400",
+                               "null",
+                               "18446744073709551615",
+                               "\\u0000",
+                               "\\ud800",
+                               "F32",
+                               "dtype",
+                               "[]",
+                               "{}",
+                               "[[[[[[",
+                               "\xff",
+                               "9223372036854775807",
+                               "0.5",
+                               "true",
+                               "shape",
+                               "data_offsets"};
+  const ScratchFolder scratch;
+  const std::string path = scratch / "mutated.safetensors";
+  std::mt19937 random(7);
+  const auto below = [&](size_t count) { return static_cast<size_t>(random() % count); };
+  int opened = 0, refused = 0;
+  for (int round = 0; round < 6000; round++) {
+    std::string bytes = valid;
+    for (size_t change = 0; change < 1 + below(3); change++) {
+      const size_t at = below(bytes.size()), length = std::min(1 + below(8), bytes.size() - at);
+      const std::string word = words[below(std::size(words))];
+      switch (below(7)) {
+        case 0:
+          bytes[at] = static_cast<char>(random());
+          break;
+        case 1:
+          bytes.erase(at, length);
+          break;
+        case 2:
+          bytes.insert(at, word);
+          break;
+        case 3:
+          bytes.replace(at, word.size(), word);
+          break;
+        case 4:
+          bytes.resize(at + 1);
+          break;
+        case 5:
+          bytes[below(8)] = static_cast<char>(random());
+          break;
+        default:
+          bytes.insert(at, bytes.substr(below(bytes.size()), length));
+          break;
+      }
+    }
+    std::filesystem::remove(path);  // some file systems flush a file that replaces its contents
+    File::create(path).write(bytes.data(), static_cast<int64_t>(bytes.size()), 0);
+    try {
+      const SafetensorsFile file(path);
+      for (const StoredTensor& tensor : file.tensors()) {
+        ASSERT_LE(tensor.bytes, static_cast<int64_t>(bytes.size()));
+        std::vector<float> values(static_cast<size_t>(tensor.rows() * tensor.columns()));
+        if (tensor.is_floating()) file.read(tensor, whole(tensor), DType::f32, values.data());
+      }
+      opened++;
+    } catch (const Error& error) {
+      EXPECT_TRUE(holds(error.what(), "mutated.safetensors: "));
+      refused++;
+    }
+  }
+  EXPECT_GT(opened, 100);  // mutations of the data alone
+  EXPECT_GT(refused, 1000);
+}
+
+TEST(SafetensorsWriter, WritesInAnyOrderWhatTheReaderReads) {
+  const ScratchFolder scratch;
+  const FilePlan plan = plan_file("model.safetensors", {{"half", DType::bf16, {3}},
+                                                        {"wide \"\\ü", DType::f32, {2, 3}},
+                                                        {"scalar", DType::f32, {}},
+                                                        {"none", DType::f32, {0, 5}}});
+  const float wide[6] = {1, 2, 3, 4, 5, 6}, scalar = 7;
+  const bf16 half[3] = {to_bf16(8), to_bf16(9), to_bf16(10)};
+  SafetensorsWriter writer(scratch.path(), plan);
+  writer.write("scalar", 0, &scalar, 4);
+  writer.write("wide \"\\ü", 16, wide + 4, 8);
+  writer.write("half", 0, half, 6);
+  writer.write("wide \"\\ü", 0, wide, 16);
+  writer.finish();
+
+  const SafetensorsFile file(scratch / "model.safetensors");
+  EXPECT_EQ(file.metadata(), (std::map<std::string, std::string>{{"format", "pt"}}));
+  EXPECT_EQ(read_floats(file, "wide \"\\ü", {0, 2, 0, 3}), (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(read_floats(file, "scalar", {0, 1, 0, 1}), std::vector<float>{7});
+  EXPECT_EQ(read_floats(file, "half", {1, 3, 0, 1}), (std::vector<float>{9, 10}));
+  EXPECT_EQ(File::open(scratch / "model.safetensors").size(), plan.bytes);
+  // The format's alignment: data begins at a multiple of 8, and elements lie at multiples of their size.
+  EXPECT_EQ(plan.header.size() % 8, 0u);
+  for (const StoredTensor& tensor : plan.tensors) EXPECT_EQ(tensor.offset % size_of(tensor.dtype()), 0) << tensor.name;
+}
+
+TEST(SafetensorsWriter, AnUnfinishedTensorAndBytesOutsideOfOneAreErrors) {
+  const ScratchFolder scratch;
+  const FilePlan plan = plan_file("model.safetensors", {{"a", DType::f32, {2}}, {"b", DType::f32, {1}}});
+  const float values[2] = {1, 2};
+  SafetensorsWriter writer(scratch.path(), plan);
+  writer.write("a", 0, values, 8);
+  EXPECT_TRUE(holds(error_of([&] { writer.write("b", 0, values, 8); }), "tensor b", "inside of its 4"));
+  EXPECT_TRUE(holds(error_of([&] { writer.write("b", -1, values, 1); }), "tensor b"));
+  EXPECT_TRUE(holds(error_of([&] { writer.write("c", 0, values, 8); }), "tensor c", "plan"));
+  EXPECT_TRUE(holds(error_of([&] { writer.finish(); }), "tensor b: 0 of its 4 bytes"));
+  EXPECT_TRUE(holds(error_of([&] { plan_file("x", {{"a", DType::f32, {1}}, {"a", DType::f32, {1}}}); }), "tensor a"));
+}
+
+TEST(SafetensorsWriter, AFullDiskIsNamedWithTheBytesNeededAndFreeBeforeAnythingIsWritten) {
+  const ScratchFolder scratch;
+  const int64_t too_many = free_bytes(scratch.path()) + (int64_t{1} << 40);
+  const FilePlan plan = plan_file("model.safetensors", {{"a", DType::u8, {too_many}}});
+  EXPECT_TRUE(holds(error_of([&] { SafetensorsWriter writer(scratch.path(), plan); }), "model.safetensors",
+                    "the disk is full", std::to_string(plan.bytes), "are needed", "are free"));
+  // /dev/full refuses every write as a full disk does.
+  EXPECT_TRUE(
+      holds(error_of([&] { File::create("/dev/full").write("abc", 3, 0); }), "/dev/full", "3 bytes are needed"));
+  EXPECT_TRUE(holds(error_of([&] { File::create(scratch / "no/such/folder"); }), "folder does not exist"));
+}
+
+TEST(SafetensorsWriter, PastTheLargestShardFilesAreNamedAndIndexedAsHuggingFaces) {
+  const SavePlan one = plan_model({{"a", DType::bf16, {1000}}, {"b", DType::bf16, {500}}}, 3000);
+  ASSERT_EQ(one.files.size(), 1u);
+  EXPECT_EQ(one.files[0].name, "model.safetensors");
+  EXPECT_EQ(one.index, "");
+
+  const SavePlan plan = plan_model(
+      {{"a", DType::bf16, {1000}}, {"b", DType::f32, {10, 250}}, {"c", DType::bf16, {50}}, {"d", DType::bf16, {1451}}},
+      3000);
+  ASSERT_EQ(plan.files.size(), 4u);  // 2000; 10000 alone; 100; 2902, two bytes too many beside c
+  EXPECT_EQ(plan.files[0].name, "model-00001-of-00004.safetensors");
+  EXPECT_EQ(plan.files[3].name, "model-00004-of-00004.safetensors");
+  EXPECT_EQ(plan.index, R"({
+  "metadata": {
+    "total_parameters": 5001,
+    "total_size": 15002
+  },
+  "weight_map": {
+    "a": "model-00001-of-00004.safetensors",
+    "b": "model-00002-of-00004.safetensors",
+    "c": "model-00003-of-00004.safetensors",
+    "d": "model-00004-of-00004.safetensors"
+  }
+}
+)");
+  EXPECT_TRUE(holds(error_of([] { plan_model({{"a", DType::u8, {4}}, {"a", DType::u8, {4}}}, 4); }), "tensor a"));
+}
+
+}  // namespace
+}  // namespace llama_tp
