@@ -14,8 +14,8 @@ class OneDnn;
 
 class CpuBackend : public Backend {
  public:
-  // Errors: threads < 1.
-  explicit CpuBackend(int threads);
+  // bf16_products: whether oneDNN multiplies bf16 itself; else products of bf16 are done in f32. Errors: threads < 1.
+  CpuBackend(int threads, bool bf16_products);
   ~CpuBackend() override;
 
   // Anonymous pages, huge where the system allows; each belongs to the memory of the core that first writes it.
@@ -98,7 +98,11 @@ class CpuBackend : public Backend {
                  const Tensor& v, const Tensor& squared_norm) override;
 
  private:
+  // Whether oneDNN takes this type as it is.
+  bool direct(DType dtype) const { return dtype == DType::f32 || bf16_products_; }
+
   const int threads_;
+  const bool bf16_products_;
   std::unique_ptr<OneDnn> onednn_;
 };
 

@@ -1,0 +1,57 @@
+#include "backend/cpu/cpu_backend.h"
+
+#include <cstring>
+
+#include "backend/cpu/huge_pages.h"
+#include "backend/cpu/onednn.h"
+#include "backend/cpu/parallel.h"
+
+namespace llama_tp {
+
+CpuBackend::CpuBackend(int threads, bool bf16_products)
+    : threads_(threads), bf16_products_(bf16_products), onednn_(std::make_unique<OneDnn>(threads)) {
+  require(threads >= 1, "cpu: ", threads, " threads; a rank needs at least one");
+}
+
+CpuBackend::~CpuBackend() = default;
+
+void* CpuBackend::reserve(int64_t bytes) {
+  void* const memory = take_pages(bytes);
+  require(memory != nullptr, "cpu: the system gives no ", bytes,
+          " bytes of memory; a smaller batch, --gradient-checkpointing or more ranks need less");
+  return memory;
+}
+
+void CpuBackend::release(void* base, int64_t bytes) { give_pages_back(base, bytes); }
+
+// Large tensors by several threads, in the parts in which matrix_vector.cpp reads them: on a machine with several
+// memories a page belongs to the core that writes it first.
+void CpuBackend::upload(const void* host, const Tensor& tensor) {
+  constexpr int64_t worth_threads = 1 << 20;
+  const int64_t bytes = tensor.bytes();
+  if (bytes < worth_threads) {
+    if (bytes > 0) std::memcpy(tensor.data, host, static_cast<size_t>(bytes));
+    return;
+  }
+  const int64_t row = bytes / tensor.shape[0];
+  parallel_ranges(threads_, tensor.shape[0], 1, [&](Range range, int) {
+    std::memcpy(tensor.as<char>() + range.begin * row, static_cast<const char*>(host) + range.begin * row,
+                static_cast<size_t>((range.end - range.begin) * row));
+  });
+}
+
+void CpuBackend::download(const Tensor& tensor, void* host) {
+  if (tensor.bytes() > 0) std::memcpy(host, tensor.data, static_cast<size_t>(tensor.bytes()));
+}
+
+std::string CpuBackend::description() const {
+  const std::string products = bf16_products_ ? text("by ", OneDnn::bf16_instructions()) : "in f32, this CPU has none";
+  return text("cpu: ", threads_, threads_ == 1 ? " thread" : " threads", ", oneDNN ", OneDnn::version(),
+              ", bf16 products: ", products, ", huge pages: ", huge_page_policy());
+}
+
+std::unique_ptr<Backend> make_cpu_backend(int threads) {
+  return std::make_unique<CpuBackend>(threads, !OneDnn::bf16_instructions().empty());
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,157 @@
+#include "backend/cpu/matrix_vector.h"
+
+#include "backend/cpu/parallel.h"
+#include "backend/cpu/rows.h"
+#include "backend/cpu/scratch.h"
+#include "backend/cpu/vector.h"
+
+namespace llama_tp {
+
+namespace {
+
+// One step of a dot product: how many elements it takes and how it adds them. x is f32 whatever the weights are …
+template <class Weight>
+struct InFloats {
+  using Input = float;
+  static constexpr int64_t step = lanes;
+  static Floats weight(const Weight* w) { return load(w, Whole{0}); }
+  static Floats input(const float* x) { return load(x, Whole{0}); }
+  static Floats add(Floats sum, Floats w, Floats x) { return sum + w * x; }
+};
+
+// … except where the CPU multiplies pairs of bf16 and adds both products to an f32.
+#if defined(__AVX512BF16__)
+struct InPairs {
+  using Input = bf16;
+  static constexpr int64_t step = 2 * lanes;
+  static __m512bh weight(const bf16* w) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(w)); }
+  static __m512bh input(const bf16* x) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(x)); }
+  static Floats add(Floats sum, __m512bh w, __m512bh x) { return _mm512_dpbf16_ps(sum, w, x); }
+};
+using InBf16 = InPairs;
+#else
+using InBf16 = InFloats<bf16>;
+#endif
+
+float total(Floats value) {
+  for (int half = lanes / 2; half > 0; half /= 2)
+    for (int lane = 0; lane < half; lane++) value[lane] += value[lane + half];
+  return value[0];
+}
+
+float number(float value) { return value; }
+float number(bf16 value) { return to_float(value); }
+
+// sums[r][t] = w[r] · x[t] for `rows` rows that are read side by side. Software prefetching hides the start of each
+// row, which the processor does not foresee.
+template <class Dot, int tokens, int rows, class Weight>
+void dots(const Weight* w, const typename Dot::Input* x, int64_t k, float (&sums)[rows][tokens]) {
+  constexpr int64_t ahead = 1024 / sizeof(Weight);
+  Floats sum[rows][tokens] = {};
+  int64_t i = 0;
+  for (; i + Dot::step <= k; i += Dot::step) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) __builtin_prefetch(w + r * k + i + ahead);
+#pragma GCC unroll 8
+    for (int t = 0; t < tokens; t++) {
+      const auto input = Dot::input(x + t * k + i);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; r++) sum[r][t] = Dot::add(sum[r][t], Dot::weight(w + r * k + i), input);
+    }
+  }
+  for (int r = 0; r < rows; r++)
+    for (int t = 0; t < tokens; t++) {
+      sums[r][t] = total(sum[r][t]);
+      for (int64_t rest = i; rest < k; rest++) sums[r][t] += number(w[r * k + rest]) * number(x[t * k + rest]);
+    }
+}
+
+struct Output {
+  const Tensor& bias;
+  const Tensor& y;
+  void put(int64_t t, int64_t n, float sum) const {
+    const int64_t at = t * y.shape[1] + n;
+    if (bias.exists()) sum += bias.dtype == DType::bf16 ? to_float(bias.as<bf16>()[n]) : bias.as<float>()[n];
+    if (y.dtype == DType::bf16)
+      y.as<bf16>()[at] = to_bf16(sum);
+    else
+      y.as<float>()[at] = sum;
+  }
+};
+
+template <class Dot, int tokens, int rows, class Weight>
+int64_t whole_blocks(Range range, const Weight* w, const typename Dot::Input* x, int64_t k, const Output& output) {
+  int64_t n = range.begin;
+  for (; n + rows <= range.end; n += rows) {
+    float sums[rows][tokens];
+    dots<Dot, tokens, rows>(w + n * k, x, k, sums);
+    for (int r = 0; r < rows; r++)
+      for (int t = 0; t < tokens; t++) output.put(t, n + r, sums[r][t]);
+  }
+  return n;
+}
+
+// As many rows side by side as leave the sums in registers.
+template <int tokens>
+constexpr int rows_at_once = tokens == 1   ? 4
+                             : tokens <= 4 ? 4
+                                           : 3;
+
+template <class Dot, int tokens, class Weight>
+void multiply(int threads, const Weight* w, const typename Dot::Input* x, int64_t rows, int64_t k,
+              const Output& output) {
+  parallel_ranges(threads, rows, rows_at_once<tokens>, [&](Range range, int) {
+    range.begin = whole_blocks<Dot, tokens, rows_at_once<tokens>>(range, w, x, k, output);
+    whole_blocks<Dot, tokens, 1>(range, w, x, k, output);
+  });
+}
+
+template <class Dot, class Weight>
+void multiply(int threads, const Tensor& w, const typename Dot::Input* x, const Output& output) {
+  const auto with = [&]<int tokens>() {
+    multiply<Dot, tokens>(threads, w.as<Weight>(), x, w.shape[0], w.shape[1], output);
+  };
+  switch (output.y.shape[0]) {
+    case 1:
+      return with.template operator()<1>();
+    case 2:
+      return with.template operator()<2>();
+    case 3:
+      return with.template operator()<3>();
+    case 4:
+      return with.template operator()<4>();
+    case 5:
+      return with.template operator()<5>();
+    case 6:
+      return with.template operator()<6>();
+    case 7:
+      return with.template operator()<7>();
+    default:
+      return with.template operator()<8>();
+  }
+}
+
+bool widens(const Tensor& x) { return x.dtype == DType::bf16 && std::is_same_v<InBf16::Input, float>; }
+
+}  // namespace
+
+int64_t matrix_vector_workspace(const Tensor& x) {
+  Scratch scratch(nullptr);
+  if (widens(x)) scratch.take<float>(x.elements());
+  return scratch.used();
+}
+
+void multiply_few(int threads, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
+                  [[maybe_unused]] void* workspace) {
+  const Output output{bias, y};
+  if (w.dtype == DType::f32) return multiply<InFloats<float>, float>(threads, w, x.as<float>(), output);
+#if defined(__AVX512BF16__)
+  multiply<InBf16, bf16>(threads, w, x.as<bf16>(), output);
+#else
+  float* wide = Scratch(workspace).take<float>(x.elements());
+  each_lanes(x.elements(), [&](auto i) { store(wide, i, load(x.as<bf16>(), i)); });
+  multiply<InBf16, bf16>(threads, w, wide, output);
+#endif
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,135 @@
+#include "backend/cpu/onednn.h"
+
+#include <omp.h>
+
+#include <array>
+#include <map>
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include "base/error.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Memory = dnnl::memory;
+
+Memory::data_type type_of(DType dtype) {
+  return dtype == DType::bf16 ? Memory::data_type::bf16 : Memory::data_type::f32;
+}
+
+// rows x columns as the product sees them, whichever way they are stored.
+Memory::desc matrix(int64_t rows, int64_t columns, DType dtype, bool transposed) {
+  return {{rows, columns}, type_of(dtype), transposed ? Memory::dims{1, rows} : Memory::dims{columns, 1}};
+}
+
+dnnl::matmul::primitive_desc describe(const Product& product, const dnnl::engine& engine) {
+  const auto a = matrix(product.m, product.k, product.input, product.a_transposed);
+  const auto b = matrix(product.k, product.n, product.input, product.b_transposed);
+  const auto c = matrix(product.m, product.n, product.output, false);
+  const auto bias = product.bias ? matrix(1, product.n, product.input, false) : Memory::desc();
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (product.accumulate) {
+    dnnl::post_ops after;
+    after.append_sum(1.0f);
+    attributes.set_post_ops(after);
+  }
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine, a, b, bias, c, attributes};
+#else
+  return {dnnl::matmul::desc(a, b, bias, c), attributes, engine};
+#endif
+}
+
+// oneDNN reports a failure by an exception of its own.
+[[noreturn]] void refuse(const Product& p, const dnnl::error& error) {
+  fail("oneDNN ", OneDnn::version(), ": no product [", p.m, ", ", p.k, "] x [", p.k, ", ", p.n, "] in ",
+       name_of(p.input), " (", error.what(), "); another --dtype or another version of oneDNN may help");
+}
+
+}  // namespace
+
+// A primitive with memory objects that only get new pointers, so that running it makes none.
+struct OneDnn::Cache {
+  struct Entry {
+    Entry(const Product& product, const dnnl::engine& engine)
+        : description(describe(product, engine)),
+          primitive(description),
+          a(description.src_desc(), engine, nullptr),
+          b(description.weights_desc(), engine, nullptr),
+          c(description.dst_desc(), engine, nullptr),
+          scratch(description.scratchpad_desc(), engine, nullptr) {
+      if (product.bias) bias = Memory(description.bias_desc(), engine, nullptr);
+      arguments = {{{DNNL_ARG_SRC, a.get()},
+                    {DNNL_ARG_WEIGHTS, b.get()},
+                    {DNNL_ARG_DST, c.get()},
+                    {DNNL_ARG_SCRATCHPAD, scratch.get()},
+                    {DNNL_ARG_BIAS, product.bias ? bias.get() : nullptr}}};
+    }
+    dnnl::matmul::primitive_desc description;
+    dnnl::matmul primitive;
+    Memory a, b, c, scratch, bias;
+    std::array<dnnl_exec_arg_t, 5> arguments;  // the bias last: it may be left out
+  };
+
+  Entry& find(const Product& product) {
+    const auto known = entries.find(product);
+    if (known != entries.end()) return known->second;
+    try {
+      return entries.try_emplace(product, product, engine).first->second;
+    } catch (const dnnl::error& error) {
+      refuse(product, error);
+    }
+  }
+
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+  std::map<Product, Entry> entries;
+};
+
+OneDnn::OneDnn(int threads) : threads_(threads), cache_(std::make_unique<Cache>()) {}
+OneDnn::~OneDnn() = default;
+
+int64_t OneDnn::workspace(const Product& product) {
+  omp_set_num_threads(threads_);  // oneDNN divides the work when it makes the primitive
+  return static_cast<int64_t>(cache_->find(product).description.scratchpad_desc().get_size());
+}
+
+void OneDnn::run(const Product& product, const void* a, const void* b, const void* bias, void* c, void* workspace) {
+  omp_set_num_threads(threads_);
+  Cache::Entry& entry = cache_->find(product);
+  entry.a.set_data_handle(const_cast<void*>(a));
+  entry.b.set_data_handle(const_cast<void*>(b));
+  entry.c.set_data_handle(c);
+  entry.scratch.set_data_handle(workspace);
+  if (product.bias) entry.bias.set_data_handle(const_cast<void*>(bias));
+  // The C function: its C++ wrapper copies the arguments twice more.
+  const dnnl_status_t status =
+      dnnl_primitive_execute(entry.primitive.get(), cache_->stream.get(), product.bias ? 5 : 4, entry.arguments.data());
+  if (status != dnnl_success) refuse(product, dnnl::error(status, "it could not be run"));
+}
+
+std::string OneDnn::implementation(const Product& product) {
+  omp_set_num_threads(threads_);
+  return cache_->find(product).description.impl_info_str();
+}
+
+std::string_view OneDnn::bf16_instructions() {
+#if defined(__x86_64__)
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());  // each set holds the bits of lesser ones
+  const auto has = [&](dnnl::cpu_isa wanted) {
+    return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted);
+  };
+  if (has(dnnl::cpu_isa::avx512_core_amx)) return "AMX";
+  if (has(dnnl::cpu_isa::avx512_core_bf16)) return "AVX512-BF16";
+#endif
+  return "";
+}
+
+std::string OneDnn::version() {
+  const dnnl_version_t* version = dnnl_version();
+  return text(version->major, ".", version->minor, ".", version->patch);
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,201 @@
+// Matrix products of the CPU backend against plain loops in double, on every path: oneDNN as it is, widened to f32
+// where the CPU has no bf16 products, and the matrix-vector kernel for few tokens.
+#include "backend/cpu/bandwidth.h"
+#include "backend/cpu/huge_pages.h"
+#include "backend/cpu/math.h"
+#include "backend/cpu/onednn.h"
+#include "cpu_fixture.h"
+
+namespace llama_tp {
+namespace {
+
+// bf16 products by oneDNN, or in f32 as on a CPU that has none.
+enum class Bf16 { direct, widened };
+
+class LinearCpu {
+ public:
+  explicit LinearCpu(Bf16 products, int threads = 2) : backend_(threads, products == Bf16::direct) {
+    scratch_.reserve(backend_, int64_t{1} << 27);
+    backend_.use_workspace(&scratch_);
+  }
+  Backend* operator->() { return &backend_; }
+
+ private:
+  CpuBackend backend_;
+  Ledger ledger_;
+  Arena scratch_{"scratch", ledger_};
+};
+
+struct Sizes {
+  int64_t tokens, k, n;
+};
+// Odd, smaller than a vector, few tokens, many, and rows of w beyond one widened chunk (1024).
+const std::vector<Sizes> all_sizes{{1, 64, 32},    {1, 1, 1},      {2, 33, 7},   {3, 130, 65}, {5, 96, 31},
+                                   {8, 257, 9},    {9, 64, 48},    {17, 31, 13}, {64, 96, 80}, {100, 7, 3},
+                                   {33, 50, 2050}, {7, 100, 1500}, {4, 513, 70}, {6, 1024, 10}};
+
+void with_every_path(const std::function<void(Bf16, DType)>& body) {
+  body(Bf16::direct, DType::f32);
+  if (!OneDnn::bf16_instructions().empty()) body(Bf16::direct, DType::bf16);
+  body(Bf16::widened, DType::bf16);
+}
+
+// Sums of k products in f32 are off by k roundings of the terms' total at most, in whatever order they are added.
+TEST(CpuLinear, ForwardIsTheProductWithTheTransposedWeightPlusBias) {
+  with_every_path([](Bf16 products, DType dtype) {
+    LinearCpu cpu(products);
+    Random random(1);
+    for (const auto& [tokens, k, n] : all_sizes)
+      for (const bool has_bias : {false, true})
+        for (const DType output : {dtype, DType::f32}) {
+          const Owned x = random.normals({tokens, k}, dtype), w = random.normals({n, k}, dtype);
+          const Owned bias = random.normals({n}, dtype);
+          const Owned y({tokens, n}, output);
+          cpu->linear_forward(x, w, has_bias ? static_cast<const Tensor&>(bias) : Tensor{}, y);
+          for (int64_t t = 0; t < tokens; t++)
+            for (int64_t row = 0; row < n; row++) {
+              double sum = has_bias ? bias[row] : 0, terms = std::fabs(sum);
+              for (int64_t i = 0; i < k; i++) {
+                sum += x[t * k + i] * w[row * k + i];
+                terms += std::fabs(x[t * k + i] * w[row * k + i]);
+              }
+              expect_close(y, t * n + row, sum, static_cast<double>(k + 1), terms);
+            }
+        }
+  });
+}
+
+TEST(CpuLinear, BackwardInputIsTheProductWithTheWeight) {
+  with_every_path([](Bf16 products, DType dtype) {
+    LinearCpu cpu(products);
+    Random random(2);
+    for (const auto& [tokens, k, n] : all_sizes) {
+      const Owned dy = random.normals({tokens, n}, dtype), w = random.normals({n, k}, dtype);
+      const Owned dx({tokens, k}, dtype, [](int64_t) { return 1e9; });  // to be overwritten
+      cpu->linear_backward_input(dy, w, dx);
+      for (int64_t t = 0; t < tokens; t++)
+        for (int64_t i = 0; i < k; i++) {
+          double sum = 0, terms = 0;
+          for (int64_t row = 0; row < n; row++) {
+            sum += dy[t * n + row] * w[row * k + i];
+            terms += std::fabs(dy[t * n + row] * w[row * k + i]);
+          }
+          expect_close(dx, t * k + i, sum, static_cast<double>(n), terms);
+        }
+    }
+  });
+}
+
+TEST(CpuLinear, BackwardWeightAddsTheProductOfGradientAndInputToWhatIsThere) {
+  with_every_path([](Bf16 products, DType dtype) {
+    LinearCpu cpu(products);
+    Random random(3);
+    for (const auto& [tokens, k, n] : all_sizes) {
+      const Owned dy = random.normals({tokens, n}, dtype), x = random.normals({tokens, k}, dtype);
+      const Owned dw = random.normals({n, k}, DType::f32), before = dw;
+      cpu->linear_backward_weight(dy, x, dw);
+      for (int64_t row = 0; row < n; row++)
+        for (int64_t i = 0; i < k; i++) {
+          double sum = before[row * k + i], terms = std::fabs(sum);
+          for (int64_t t = 0; t < tokens; t++) {
+            sum += dy[t * n + row] * x[t * k + i];
+            terms += std::fabs(dy[t * n + row] * x[t * k + i]);
+          }
+          expect_close(dw, row * k + i, sum, static_cast<double>(tokens + 1), terms);
+        }
+    }
+  });
+}
+
+TEST(CpuLinear, BiasGradientAddsTheColumnsOfTheGradient) {
+  LinearCpu cpu(Bf16::direct);
+  Random random(4);
+  for (const DType dtype : activation_types)
+    for (const auto& [tokens, k, n] : all_sizes) {
+      const Owned dy = random.normals({tokens, n}, dtype);
+      const Owned db = random.normals({n}, DType::f32), before = db;
+      cpu->bias_backward(dy, db);
+      for (int64_t i = 0; i < n; i++) {
+        double sum = before[i], terms = std::fabs(sum);
+        for (int64_t t = 0; t < tokens; t++) sum += dy[t * n + i], terms += std::fabs(dy[t * n + i]);
+        expect_close(db, i, sum, static_cast<double>(tokens + 1), terms);
+      }
+    }
+}
+
+TEST(CpuLinear, ResultsOfOneNumberOfThreadsAreRepeatedBitForBit) {
+  for (const DType dtype : activation_types)
+    for (const int64_t tokens : {1, 5, 70}) {
+      Random random(5);
+      const Owned x = random.normals({tokens, 300}, dtype), w = random.normals({200, 300}, dtype);
+      const Owned dy = random.normals({tokens, 200}, dtype);
+      const Owned y({tokens, 200}, dtype), dw({200, 300}, DType::f32), y2 = y, dw2 = dw;
+      const Bf16 products = OneDnn::bf16_instructions().empty() ? Bf16::widened : Bf16::direct;
+      LinearCpu first(products), second(products);
+      first->linear_forward(x, w, {}, y);
+      first->linear_backward_weight(dy, x, dw);
+      second->linear_forward(x, w, {}, y2);
+      second->linear_backward_weight(dy, x, dw2);
+      EXPECT_TRUE(y.same_bytes(y2) && dw.same_bytes(dw2));
+    }
+}
+
+TEST(CpuLinear, NoTokensAreNoWork) {
+  LinearCpu cpu(Bf16::direct);
+  const Owned x({0, 8}, DType::f32), y({0, 4}, DType::f32);
+  Random random(6);
+  const Owned w = random.normals({4, 8}, DType::f32), dw = random.normals({4, 8}, DType::f32), before = dw;
+  cpu->linear_forward(x, w, {}, y);
+  cpu->linear_backward_input(y, w, x);
+  cpu->linear_backward_weight(y, x, dw);
+  EXPECT_TRUE(dw.same_bytes(before));
+}
+
+// The claim of math.h, at points that no float of that range is far from.
+TEST(CpuMath, TheExponentialIsWithinATenMillionthAndKeepsTheExtremes) {
+  for (double x = -87.3; x < 88.72; x += 1.0 / 4096) {
+    const float rounded = static_cast<float>(x);
+    const double expected = std::exp(static_cast<double>(rounded));
+    ASSERT_NEAR(fast_exp(rounded), expected, 1.1e-7 * expected) << x;
+  }
+  EXPECT_EQ(fast_exp(0), 1);
+  EXPECT_EQ(fast_exp(-INFINITY), 0);
+  EXPECT_EQ(fast_exp(-1e4f), 0);
+  EXPECT_EQ(fast_exp(INFINITY), INFINITY);
+  EXPECT_EQ(fast_exp(1e4f), INFINITY);
+  EXPECT_TRUE(std::isnan(fast_exp(NAN)));
+}
+
+TEST(CpuMemory, PagesAreZeroAndAlignedForHugeOnes) {
+  for (const int64_t bytes : {int64_t{1}, int64_t{4097}, int64_t{5} << 20}) {
+    char* const memory = static_cast<char*>(take_pages(bytes));
+    ASSERT_NE(memory, nullptr);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % (1 << 21), 0u);
+    EXPECT_EQ(memory[0], 0);
+    EXPECT_EQ(memory[bytes - 1], 0);
+    memory[bytes - 1] = 1;
+    give_pages_back(memory, bytes);
+  }
+  EXPECT_EQ(take_pages(int64_t{1} << 60), nullptr);
+}
+
+TEST(CpuMemory, WhatTheSystemCannotGiveIsAnErrorThatSaysSo) {
+  CpuBackend backend(1, false);
+  EXPECT_THROW(backend.reserve(int64_t{1} << 60), Error);
+  EXPECT_THROW(CpuBackend(0, false), Error);
+}
+
+// Between a tenth and a thousand gigabytes a second, as any machine of these decades.
+TEST(CpuMemory, TheReadBandwidthIsThatOfAMachine) {
+  const double bandwidth = measure_read_bandwidth(1);
+  EXPECT_GT(bandwidth, 1e8);
+  EXPECT_LT(bandwidth, 1e12);
+}
+
+TEST(CpuBackend, DescribesItselfInOneLine) {
+  EXPECT_EQ(CpuBackend(1, true).description().substr(0, 14), "cpu: 1 thread,");
+  EXPECT_NE(CpuBackend(2, false).description().find("in f32, this CPU has none"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace llama_tp
