@@ -1,0 +1,218 @@
+// tokenizer.json: added tokens are found, the text between them is normalized, cut into words and encoded by BPE.
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "io/tokenizer/bpe.h"
+#include "io/tokenizer/decoder.h"
+#include "io/tokenizer/json_loader.h"
+#include "io/tokenizer/loaders.h"
+#include "io/tokenizer/normalizer.h"
+#include "io/tokenizer/post_processor.h"
+#include "io/tokenizer/pre_tokenizer.h"
+#include "io/tokenizer/workspace_pool.h"
+
+namespace llama_tp {
+
+namespace {
+
+Bpe read_model(TokenizerFile& file, const Component& root, bool spell_bytes) {
+  const Component model = root.at("model");
+  if (model.is_null()) root.refuse("\"model\" is missing; the file is cut, or is no tokenizer.json");
+  if (model.text("type", "BPE") != "BPE") model.refuse_type("BPE");
+  if (!file.has_vocabulary || !file.has_merges) {
+    model.refuse("a BPE model needs \"vocab\", an object, and \"merges\", a list; one of them is missing");
+  }
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    if (model.has(key) && !model.text(key).empty()) model.refuse(text(key, " is not supported; it must be null"));
+  }
+  if (model.has("dropout") && !model.is_zero("dropout")) {
+    model.refuse("dropout makes ids random; set it to null");
+  }
+  BpeOptions options{.fuse_unknown = model.flag("fuse_unk", false),
+                     .byte_fallback = model.flag("byte_fallback", false),
+                     .ignore_merges = model.flag("ignore_merges", false),
+                     .spell_bytes = spell_bytes};
+  if (model.has("unk_token")) {
+    const std::string name = model.text("unk_token");
+    options.unknown = file.vocabulary.find(name);
+    if (options.unknown == no_token)
+      model.refuse(text("unk_token \"", name, "\" is not in the vocabulary; add it, or set it to null"));
+  }
+  return Bpe(std::move(file.vocabulary), std::move(file.merges), options);
+}
+
+class JsonTokenizer : public Tokenizer {
+ public:
+  JsonTokenizer(TokenizerFile file, const Component& root, const SpecialNames& names)
+      : normalizer_(root.at("normalizer")),
+        pre_tokenizer_(root.at("pre_tokenizer")),
+        bpe_(read_model(file, root, pre_tokenizer_.ends_in_letters())),
+        decoder_(root.at("decoder")),
+        frame_(read_post_processor(root.at("post_processor"))),
+        size_(bpe_.vocabulary().size()) {
+    if (root.has("added_tokens")) {
+      for (const Component& component : root.list("added_tokens")) add_token(component);
+    }
+    const auto named = [&](const std::optional<std::string>& name, const char* role) -> std::optional<int32_t> {
+      if (!name) return std::nullopt;
+      const std::optional<int32_t> id = id_of(*name);
+      if (!id) root.refuse(text("lacks the token \"", *name, "\", which the files beside it call the ", role));
+      return id;
+    };
+    bos_ = named(names.bos, "bos_token");
+    eos_ = named(names.eos, "eos_token");
+    if (!bos_ && !frame_.before.empty()) bos_ = frame_.before.front();
+    if (!eos_ && !frame_.behind.empty()) eos_ = frame_.behind.back();
+  }
+
+  std::unique_ptr<StreamDecoder> stream_decoder(DecodeOptions options) const override;
+
+  int64_t vocabulary_size() const override { return size_; }
+
+  std::optional<int32_t> id_of(std::string_view token) const override {
+    const auto added = added_ids_.find(std::string(token));
+    if (added != added_ids_.end()) return added->second;
+    const int32_t id = bpe_.vocabulary().find(token);
+    return id == no_token ? std::nullopt : std::optional(id);
+  }
+
+  std::optional<std::string> token_of(int32_t id) const override {
+    const auto added = added_.find(id);
+    if (added != added_.end()) return added->second.content;
+    if (!bpe_.vocabulary().contains(id)) return std::nullopt;
+    return std::string(bpe_.vocabulary().name(id));
+  }
+
+  bool is_special(int32_t id) const override {
+    const auto added = added_.find(id);
+    return added != added_.end() && added->second.special;
+  }
+
+  // The name that decoding begins from; empty for an id without a token.
+  std::string_view name_for_decoding(int32_t id) const {
+    const auto added = names_found_.find(id);
+    if (added != names_found_.end()) return added->second;
+    return bpe_.vocabulary().contains(id) ? bpe_.vocabulary().name(id) : std::string_view();
+  }
+
+  const Decoder& decoder() const { return decoder_; }
+
+ protected:
+  void encode_valid(std::string_view text, EncodeOptions options, std::vector<int32_t>& ids) const override;
+
+ private:
+  struct Workspace {
+    PreTokenizer::Workspace pre_tokenizer;
+    Bpe::Workspace bpe;
+  };
+
+  // Encodes the words of the pre-tokenizer as they come.
+  struct WordSink : PieceSink {
+    WordSink(const Bpe& model, Bpe::Workspace& space, std::vector<int32_t>& out)
+        : bpe(model), workspace(space), ids(out) {}
+    void take(std::string_view word) override { bpe.encode(word, workspace, ids); }
+    const Bpe& bpe;
+    Bpe::Workspace& workspace;
+    std::vector<int32_t>& ids;
+  };
+
+  void add_token(const Component& component) {
+    const AddedToken token = AddedToken::read(component);
+    const auto differs = [&](std::string_view what, const std::string& taken) {
+      component.refuse(text(what, " is already that of ", taken, "; ids and names must be unique"));
+    };
+    if (const auto id = id_of(token.content); id && *id != token.id) {
+      differs(text("\"", token.content, "\""), text("id ", *id));
+    }
+    if (const auto name = token_of(token.id); name && *name != token.content) {
+      differs(text("id ", token.id), text("\"", *name, "\""));
+    }
+    std::string name = token.content;
+    if (token.normalized) {
+      Regex::Workspace workspace;
+      name = normalizer_.normalize(name, workspace);
+    }
+    (token.normalized ? in_normalized_ : in_text_).add(name, token);
+    names_found_[token.id] = std::move(name);
+    added_ids_[token.content] = token.id;
+    added_[token.id] = token;
+    size_ = std::max<int64_t>(size_, token.id + 1);
+  }
+
+  Normalizer normalizer_;
+  PreTokenizer pre_tokenizer_;
+  Bpe bpe_;
+  Decoder decoder_;
+  SpecialFrame frame_;
+  int64_t size_;
+  AddedTokenSearch in_text_, in_normalized_;
+  std::unordered_map<std::string, int32_t> added_ids_;
+  std::unordered_map<int32_t, AddedToken> added_;
+  std::unordered_map<int32_t, std::string> names_found_;  // what is looked for in the text, and decoded again
+  mutable WorkspacePool<Workspace> workspaces_;
+};
+
+void JsonTokenizer::encode_valid(std::string_view text, EncodeOptions options, std::vector<int32_t>& ids) const {
+  const WorkspacePool<Workspace>::Lease lease(workspaces_);
+  Workspace& workspace = *lease;
+  WordSink sink(bpe_, workspace.bpe, ids);
+  const auto encode_normalized = [&](std::string_view normalized, bool at_start) {
+    in_normalized_.for_each_part(normalized, options.parse_special_tokens,
+                                 [&](std::string_view part, int32_t id, size_t offset) {
+                                   if (id != no_token) return ids.push_back(id);
+                                   pre_tokenizer_.run({part, at_start && offset == 0}, workspace.pre_tokenizer, sink);
+                                 });
+  };
+  if (options.add_special_tokens) ids = frame_.before;
+  in_text_.for_each_part(text, options.parse_special_tokens, [&](std::string_view part, int32_t id, size_t offset) {
+    if (id != no_token) return ids.push_back(id);
+    if (normalizer_.is_identity()) return encode_normalized(part, offset == 0);
+    encode_normalized(normalizer_.normalize(part, workspace.pre_tokenizer.regex), offset == 0);
+  });
+  if (options.add_special_tokens) ids.insert(ids.end(), frame_.behind.begin(), frame_.behind.end());
+}
+
+class JsonStreamDecoder : public StreamDecoder {
+ public:
+  JsonStreamDecoder(const JsonTokenizer& tokenizer, bool skip_special_tokens)
+      : tokenizer_(tokenizer), skip_(skip_special_tokens), chain_(tokenizer.decoder().chain(text_)) {}
+
+ protected:
+  void add(int32_t id) override {
+    if (skip_ && tokenizer_.is_special(id)) return;
+    const std::string_view name = tokenizer_.name_for_decoding(id);
+    if (!name.empty()) chain_->take(name);
+  }
+  void release(std::string& text) override {
+    text.append(text_);
+    text_.clear();
+  }
+  void release_all(std::string& text) override {
+    chain_->finish();
+    release(text);
+  }
+
+ private:
+  const JsonTokenizer& tokenizer_;
+  bool skip_;
+  std::string text_;  // what came out at the chain's end
+  std::unique_ptr<DecoderStage> chain_;
+};
+
+std::unique_ptr<StreamDecoder> JsonTokenizer::stream_decoder(DecodeOptions options) const {
+  return std::make_unique<JsonStreamDecoder>(*this, options.skip_special_tokens);
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_json_tokenizer(const std::string& path, const SpecialNames& names) {
+  TokenizerFile file = parse_tokenizer_file(read_file(path), path);
+  const std::unique_ptr<nlohmann::json> rest = std::move(file.rest);
+  const Component root(*rest, path + ":");
+  const std::string version = root.text("version", "1.0");
+  require(version == "1.0", path, ": version \"", version, "\" is not known; this program reads version 1.0");
+  return std::make_unique<JsonTokenizer>(std::move(file), root, names);
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,56 @@
+#include "io/tokenizer/post_processor.h"
+
+#include "base/error.h"
+#include "io/tokenizer/vocabulary.h"
+
+namespace llama_tp {
+
+namespace {
+
+std::vector<int32_t> ids_of_special(const Component& processor, const std::string& name) {
+  std::vector<int32_t> ids;
+  for (const Component& item : processor.at("special_tokens").at(name).list("ids")) {
+    const int64_t id = item.as_integer();
+    if (id < 0 || id > Vocabulary::highest_id) item.refuse(text("id ", id, " is out of range"));
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
+}
+
+SpecialFrame read_template(const Component& processor) {
+  SpecialFrame frame;
+  int sequences = 0;
+  for (const Component& part : processor.list("single")) {
+    if (part.has("Sequence")) {
+      ++sequences;
+    } else if (part.has("SpecialToken")) {
+      std::vector<int32_t>& side = sequences == 0 ? frame.before : frame.behind;
+      const std::vector<int32_t> ids = ids_of_special(processor, part.at("SpecialToken").text("id"));
+      side.insert(side.end(), ids.begin(), ids.end());
+    } else {
+      part.refuse("must hold \"Sequence\" or \"SpecialToken\"");
+    }
+  }
+  if (sequences != 1)
+    processor.refuse(text("the template \"single\" holds the text ", sequences, " times; it must once"));
+  return frame;
+}
+
+}  // namespace
+
+SpecialFrame read_post_processor(const Component& component) {
+  SpecialFrame frame;
+  if (component.is_null()) return frame;
+  const std::string type = component.type();
+  if (type == "TemplateProcessing") return read_template(component);
+  if (type == "ByteLevel") return frame;  // concerns offsets in the text, which nobody asks for here
+  if (type != "Sequence") component.refuse_type("Sequence, TemplateProcessing and ByteLevel");
+  for (const Component& part : component.list("processors")) {
+    const SpecialFrame outer = read_post_processor(part);
+    frame.before.insert(frame.before.begin(), outer.before.begin(), outer.before.end());
+    frame.behind.insert(frame.behind.end(), outer.behind.begin(), outer.behind.end());
+  }
+  return frame;
+}
+
+}  // namespace llama_tp

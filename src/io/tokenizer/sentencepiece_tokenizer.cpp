@@ -1,0 +1,197 @@
+// tokenizer.model: SentencePiece's library does the work; here its control symbols and the tokens added beside it are
+// found in the text, and its decoding is made to give text id by id.
+#include <sentencepiece_processor.h>
+
+#include <unordered_map>
+
+#include "base/error.h"
+#include "io/tokenizer/component.h"
+#include "io/tokenizer/loaders.h"
+#include "io/tokenizer/utf8.h"
+
+namespace llama_tp {
+
+namespace {
+
+using sentencepiece::SentencePieceProcessor;
+
+class SentencePieceTokenizer : public Tokenizer {
+ public:
+  SentencePieceTokenizer(const std::string& path, const SpecialNames& names) : path_(path) {
+    const std::string bytes = read_file(path);
+    const auto status = processor_.LoadFromSerializedProto(bytes);
+    require(status.ok() && processor_.GetPieceSize() > 0, path, ": is not a SentencePiece model (", status.ToString(),
+            "); the file is cut or of another kind, fetch it again");
+    size_ = processor_.GetPieceSize();
+    for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+      if (processor_.IsControl(id) || processor_.IsUnknown(id)) {
+        search_.add(processor_.IdToPiece(id), {.id = id, .content = processor_.IdToPiece(id), .special = true});
+      }
+    }
+    for (const AddedToken& token : names.added) add_token(token);
+    bos_ = choose(names.bos, "bos_token", processor_.bos_id());
+    eos_ = choose(names.eos, "eos_token", processor_.eos_id());
+    if (bos_ && names.add_bos.value_or(true)) before_.push_back(*bos_);
+    if (eos_ && names.add_eos.value_or(false)) behind_.push_back(*eos_);
+    find_anchor();
+  }
+
+  std::unique_ptr<StreamDecoder> stream_decoder(DecodeOptions options) const override;
+
+  int64_t vocabulary_size() const override { return size_; }
+
+  std::optional<int32_t> id_of(std::string_view token) const override {
+    for (const auto& [id, added] : added_) {
+      if (added.content == token) return id;
+    }
+    // The library gives the unknown id for what it does not know.
+    const int id = processor_.PieceToId(token);
+    return in_model(id) && processor_.IdToPiece(id) == token ? std::optional<int32_t>(id) : std::nullopt;
+  }
+
+  std::optional<std::string> token_of(int32_t id) const override {
+    const auto added = added_.find(id);
+    if (added != added_.end()) return added->second.content;
+    return in_model(id) ? std::optional(processor_.IdToPiece(id)) : std::nullopt;
+  }
+
+  bool is_special(int32_t id) const override {
+    const auto added = added_.find(id);
+    if (added != added_.end()) return added->second.special;
+    return in_model(id) && (processor_.IsControl(id) || processor_.IsUnknown(id));
+  }
+
+ protected:
+  void encode_valid(std::string_view text, EncodeOptions options, std::vector<int32_t>& ids) const override {
+    if (options.add_special_tokens) ids = before_;
+    std::vector<int> part_ids;
+    search_.for_each_part(text, options.parse_special_tokens, [&](std::string_view part, int32_t id, size_t) {
+      if (id != no_token) return ids.push_back(id);
+      const auto status = processor_.Encode(part, &part_ids);
+      require(status.ok(), path_, ": SentencePiece cannot encode the text: ", status.ToString());
+      ids.insert(ids.end(), part_ids.begin(), part_ids.end());
+    });
+    if (options.add_special_tokens) ids.insert(ids.end(), behind_.begin(), behind_.end());
+  }
+
+ private:
+  friend class SentencePieceStreamDecoder;
+
+  bool in_model(int32_t id) const { return 0 <= id && id < processor_.GetPieceSize(); }
+
+  void add_token(const AddedToken& token) {
+    const std::optional<std::string> name = token_of(token.id);
+    require(!name || *name == token.content, path_, ": id ", token.id, " is \"", *name, "\", but \"", token.content,
+            "\" in the files beside it; they are of another tokenizer");
+    search_.add(token.content, token);
+    added_[token.id] = token;
+    size_ = std::max<int64_t>(size_, token.id + 1);
+  }
+
+  std::optional<int32_t> choose(const std::optional<std::string>& name, const char* role, int in_file) const {
+    if (!name) return in_file < 0 ? std::nullopt : std::optional<int32_t>(in_file);
+    const std::optional<int32_t> id = id_of(*name);
+    require(id.has_value(), path_, ": lacks the token \"", *name, "\", which the files beside it call the ", role);
+    return id;
+  }
+
+  // How the library decodes a token depends on whether text came before it. The anchor is a token that stands for any
+  // such text.
+  void find_anchor() {
+    for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+      if (processor_.IsControl(id) || processor_.IsByte(id) || processor_.IsUnknown(id)) continue;
+      anchor_ = id;
+      anchor_text_ = decode_in_model({id});
+      if (!anchor_text_.empty()) return;
+    }
+    fail(path_, ": holds no token with text of its own; the model is of no use");
+  }
+
+  std::string decode_in_model(const std::vector<int>& ids) const {
+    std::string text;
+    const auto status = processor_.Decode(ids, &text);
+    require(status.ok(), path_, ": SentencePiece cannot decode: ", status.ToString());
+    return text;
+  }
+
+  std::string path_;
+  SentencePieceProcessor processor_;
+  int64_t size_ = 0;
+  AddedTokenSearch search_;
+  std::unordered_map<int32_t, AddedToken> added_;  // by the files beside the model
+  std::vector<int32_t> before_, behind_;
+  int anchor_ = -1;
+  std::string anchor_text_;
+};
+
+class SentencePieceStreamDecoder : public StreamDecoder {
+ public:
+  SentencePieceStreamDecoder(const SentencePieceTokenizer& tokenizer, bool skip_special_tokens)
+      : tokenizer_(tokenizer), skip_(skip_special_tokens) {}
+
+ protected:
+  void add(int32_t id) override {
+    const bool special = tokenizer_.is_special(id);
+    if (special && skip_) return;
+    if (special || !tokenizer_.in_model(id)) return add_name(id);
+    pending_.push_back(id);
+    if (tokenizer_.processor_.IsByte(id)) {
+      const std::string piece = tokenizer_.processor_.IdToPiece(id);  // "<0xE2>"
+      bytes_.push_back(static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16)));
+    } else {
+      bytes_.clear();
+    }
+  }
+
+  void release(std::string& text) override {
+    if (utf8::cut_length(bytes_) == 0) decode_pending();
+    text.append(text_);
+    text_.clear();
+  }
+
+  void release_all(std::string& text) override {
+    decode_pending();
+    text.append(text_);
+    text_.clear();
+  }
+
+ private:
+  // A token outside the library's text: its name, as it is.
+  void add_name(int32_t id) {
+    const std::optional<std::string> name = tokenizer_.token_of(id);
+    if (!name) return;
+    decode_pending();
+    text_.append(*name);
+    begun_ = true;
+  }
+
+  void decode_pending() {
+    if (pending_.empty()) return;
+    if (begun_) pending_.insert(pending_.begin(), tokenizer_.anchor_);
+    const std::string decoded = tokenizer_.decode_in_model(pending_);
+    const size_t known = begun_ ? tokenizer_.anchor_text_.size() : 0;
+    text_.append(decoded, known);
+    begun_ = begun_ || !decoded.empty();
+    pending_.clear();
+    bytes_.clear();
+  }
+
+  const SentencePieceTokenizer& tokenizer_;
+  bool skip_;
+  bool begun_ = false;        // some text came out
+  std::vector<int> pending_;  // not decoded yet
+  std::string bytes_;         // the byte tokens at its end
+  std::string text_;          // decoded, not released yet
+};
+
+std::unique_ptr<StreamDecoder> SentencePieceTokenizer::stream_decoder(DecodeOptions options) const {
+  return std::make_unique<SentencePieceStreamDecoder>(*this, options.skip_special_tokens);
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_sentencepiece_tokenizer(const std::string& path, const SpecialNames& names) {
+  return std::make_unique<SentencePieceTokenizer>(path, names);
+}
+
+}  // namespace llama_tp

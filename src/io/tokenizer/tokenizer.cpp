@@ -1,0 +1,72 @@
+#include "io/tokenizer/tokenizer.h"
+
+#include "base/error.h"
+#include "io/tokenizer/loaders.h"
+#include "io/tokenizer/utf8.h"
+
+namespace llama_tp {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+void require_id(int32_t id) { require(id >= 0, "token id ", id, " is negative; ids count from 0"); }
+
+// The tokenizer's own file.
+fs::path find_file(const fs::path& path) {
+  if (!fs::is_directory(path)) {
+    require(fs::exists(path), path.string(), ": no such file or folder; give a folder with tokenizer.json or ",
+            "tokenizer.model, or one of these files");
+    return path;
+  }
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+    if (fs::exists(path / name)) return path / name;
+  }
+  fail(path.string(), ": holds neither tokenizer.json nor tokenizer.model; put the model's tokenizer there, or name ",
+       "another folder");
+}
+
+}  // namespace
+
+std::string StreamDecoder::push(int32_t id) {
+  require_id(id);
+  std::string text;
+  add(id);
+  release(text);
+  return text;
+}
+
+std::string StreamDecoder::finish() {
+  std::string text;
+  release_all(text);
+  return text;
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
+  const size_t bad = utf8::first_invalid(text);
+  require(bad == text.size(), "text to tokenize: not UTF-8 at byte ", bad,
+          "; convert it, for example with iconv -t UTF-8");
+  std::vector<int32_t> ids;
+  encode_valid(text, options, ids);
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, DecodeOptions options) const {
+  const std::unique_ptr<StreamDecoder> stream = stream_decoder(options);
+  for (int32_t id : ids) {
+    require_id(id);
+    stream->add(id);
+  }
+  return stream->finish();
+}
+
+std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
+  const fs::path file = find_file(path);
+  const SpecialNames names = read_special_names(file.parent_path());
+  if (file.extension() == ".json") return load_json_tokenizer(file.string(), names);
+  if (file.extension() == ".model") return load_sentencepiece_tokenizer(file.string(), names);
+  fail(file.string(),
+       ": is neither a tokenizer.json nor a tokenizer.model by its name; it must end in .json or .model");
+}
+
+}  // namespace llama_tp
