@@ -18,7 +18,7 @@ struct Step {
 float clip_coefficient(const AdamWOptions& options, const Tensor& squared_norm) {
   if (!squared_norm.exists() || options.max_grad_norm <= 0) return 1;
   const auto norm = static_cast<float>(std::sqrt(*squared_norm.as<double>()));
-  const float coefficient = options.max_grad_norm / (norm + 1e-6f);
+  const float coefficient = static_cast<float>(options.max_grad_norm) / (norm + 1e-6f);
   return coefficient > 1 ? 1.0f : coefficient;
 }
 
@@ -41,17 +41,17 @@ Step step_of(const AdamWOptions& options, const Tensor& squared_norm) {
 // bits over into those of a number.
 template <class Where>
 Floats load_master(const bf16* w, const int16_t* rest, Where i) {
-  const Words high = __builtin_convertvector(load_bits<HalfWords>(w, i), Words) << 16;
-  const Ints low = __builtin_convertvector(load_bits<HalfInts>(rest, i), Ints);
-  return floats_of(high + reinterpret_cast<Words>(low));
+  const Words high = widened(load_bits<HalfWords>(w, i)) << 16;
+  const Words low = widened(load_bits<HalfWords>(rest, i));
+  return floats_of(high + ((low ^ 0x8000u) - 0x8000u));  // with the sign of 16 bits carried to 32
 }
 template <class Where>
 void store_master(bf16* w, int16_t* rest, Where i, Floats master) {
   const Words nan = Words{} + 0x7fc00000u;
   const Words bits = master == master ? bits_of(master) : nan;
-  store_bits(w, i, __builtin_convertvector((bits + 0x8000u) >> 16, HalfWords));
+  store_bits(w, i, narrowed((bits + 0x8000u) >> 16));
   // bits − (w << 16): the low half, read as signed.
-  store_bits(rest, i, __builtin_convertvector(bits & 0xffffu, HalfWords));
+  store_bits(rest, i, narrowed(bits & 0xffffu));
 }
 // An f32 weight is its own master.
 template <class Where>

@@ -68,13 +68,23 @@ void backward_row(const X* dy, const X* x, const X* w, const NormOptions& option
   const auto n = static_cast<float>(hidden);
   const auto normalized = [&](auto i) { return (load(x, i) - row.mean) * row.scale; };
   const auto gradient = [&](auto i) { return load(dy, i) * (one + load(w, i)); };
-  const float along_x = sum_of(hidden, [&](auto i) { return gradient(i) * normalized(i); }) / n;
-  const float along_one = centers(options) ? sum_of(hidden, gradient) / n : 0.0f;
+  Floats with_x{}, with_one{};  // lanes past the end add 0, since dy is 0 there
   each_lanes(hidden, [&](auto i) {
-    const Floats x_hat = normalized(i);
-    store(dx, i, load(dx, i) + row.scale * (gradient(i) - along_one - x_hat * along_x));
-    store(dw, i, load(dw, i) + load(dy, i) * x_hat);
-    if (db != nullptr) store(db, i, load(db, i) + load(dy, i));
+    const Floats g = gradient(i);
+    with_x += g * normalized(i);
+    with_one += g;
+  });
+  const float along_x = across(with_x, sum) / n;
+  const float along_one = centers(options) ? across(with_one, sum) / n : 0.0f;
+  // All loads come before the first store: a load whose address agrees with a fresh store in its low twelve bits, as
+  // rows of whole pages do, would wait for it.
+  each_lanes(hidden, [&](auto i) {
+    const Floats x_hat = normalized(i), d = load(dy, i);
+    const Floats dx_sum = load(dx, i) + row.scale * (gradient(i) - along_one - x_hat * along_x);
+    const Floats dw_sum = load(dw, i) + d * x_hat;
+    if (db != nullptr) store(db, i, load(db, i) + d);
+    store(dx, i, dx_sum);
+    store(dw, i, dw_sum);
   });
 }
 

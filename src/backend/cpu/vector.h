@@ -26,10 +26,8 @@ namespace llama_tp {
 #endif
 inline constexpr int lanes = LLAMA_TP_VECTOR_BYTES / 4;
 typedef float Floats __attribute__((vector_size(LLAMA_TP_VECTOR_BYTES)));
-typedef int32_t Ints __attribute__((vector_size(LLAMA_TP_VECTOR_BYTES)));
 typedef uint32_t Words __attribute__((vector_size(LLAMA_TP_VECTOR_BYTES)));
 typedef uint16_t HalfWords __attribute__((vector_size(LLAMA_TP_VECTOR_BYTES / 2)));
-typedef int16_t HalfInts __attribute__((vector_size(LLAMA_TP_VECTOR_BYTES / 2)));
 #undef LLAMA_TP_VECTOR_BYTES
 
 // Where in a row: `lanes` elements from `begin`, or the fewer that are left.
@@ -72,12 +70,34 @@ void store_bits(Element* row, Part i, Vector value) {
 inline Words bits_of(Floats value) { return reinterpret_cast<Words>(value); }
 inline Floats floats_of(Words bits) { return reinterpret_cast<Floats>(bits); }
 
-inline Floats widen(HalfWords bits) { return floats_of(__builtin_convertvector(bits, Words) << 16); }
-// As to_bf16 in base/dtype.h: to nearest, ties to even; NaN stays NaN.
+// Sixteen bits to thirty-two and back. g++ 12 takes AVX512's vectors apart where one instruction does; its forms with a
+// mask are those that it does not warn of.
+inline Words widened(HalfWords bits) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Words>(_mm512_maskz_cvtepu16_epi32(0xffff, reinterpret_cast<__m256i>(bits)));
+#else
+  return __builtin_convertvector(bits, Words);
+#endif
+}
+inline HalfWords narrowed(Words bits) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<HalfWords>(_mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(bits)));
+#else
+  return __builtin_convertvector(bits, HalfWords);
+#endif
+}
+
+inline Floats floats_of_bf16(HalfWords bits) { return floats_of(widened(bits) << 16); }
+// As to_bf16 in base/dtype.h: to nearest, ties to even; NaN stays NaN. The instruction takes a quarter of the time, and
+// denormals (below 1.2e-38) for 0.
 inline HalfWords round_to_bf16(Floats value) {
+#if defined(__AVX512F__) && defined(__AVX512BF16__)
+  return reinterpret_cast<HalfWords>(_mm512_cvtneps_pbh(value));
+#else
   const Words bits = bits_of(value), high = bits >> 16;
   const Words rounded = (bits + (0x7fffu + (high & 1u))) >> 16;
-  return __builtin_convertvector(value == value ? rounded : high | 0x40u, HalfWords);
+  return narrowed(value == value ? rounded : high | 0x40u);
+#endif
 }
 
 template <class Where>
@@ -86,7 +106,7 @@ Floats load(const float* row, Where i) {
 }
 template <class Where>
 Floats load(const bf16* row, Where i) {
-  return widen(load_bits<HalfWords>(row, i));
+  return floats_of_bf16(load_bits<HalfWords>(row, i));
 }
 template <class Where>
 void store(float* row, Where i, Floats value) {
@@ -105,7 +125,7 @@ inline Floats largest(Floats a, Floats b) { return a > b ? a : b; }
 // errno.
 inline Floats square_root(Floats value) {
 #if defined(__AVX512F__)
-  return _mm512_maskz_sqrt_ps(0xffff, value);  // g++ 12 warns of a variable inside the form without a mask
+  return _mm512_maskz_sqrt_ps(0xffff, value);
 #elif defined(__AVX__)
   return _mm256_sqrt_ps(value);
 #elif defined(__SSE__)
@@ -126,6 +146,18 @@ inline Floats exponential(Floats x) {
   return x;
 }
 
+// The lanes of one vector joined to a number, in halves.
+template <class Join>
+float across(Floats values, const Join& join) {
+  for (int half = lanes / 2; half > 0; half /= 2) {
+    Floats upper = values;
+    for (int lane = 0; lane < half; lane++) upper[lane] = values[lane + half];
+    values = join(values, upper);
+  }
+  return values[0];
+}
+inline Floats sum(Floats a, Floats b) { return a + b; }
+
 // Σ or max of term(i) over a row: four running vectors (one addition waits for the one before it), then one by one.
 inline Floats kept(Whole, Floats value, float /*otherwise*/) { return value; }
 inline Floats kept(Part i, Floats value, float otherwise) {
@@ -144,17 +176,11 @@ float reduce(int64_t n, float start, const Term& term, const Join& join) {
   }
   for (; i + lanes <= n; i += lanes) a = join(a, term(Whole{i}));
   if (i < n) b = join(b, kept(Part{i, n - i}, term(Part{i, n - i}), start));
-  a = join(join(a, b), join(c, d));
-  for (int half = lanes / 2; half > 0; half /= 2) {
-    Floats upper = a;
-    for (int lane = 0; lane < half; lane++) upper[lane] = a[lane + half];
-    a = join(a, upper);
-  }
-  return a[0];
+  return across(join(join(a, b), join(c, d)), join);
 }
 template <class Term>
 float sum_of(int64_t n, const Term& term) {
-  return reduce(n, 0.0f, term, [](Floats a, Floats b) { return a + b; });
+  return reduce(n, 0.0f, term, sum);
 }
 template <class Term>
 float largest_of(int64_t n, const Term& term) {
