@@ -1,0 +1,275 @@
+// Data files against plain loops over what they hold, and every kind of bad line against its message.
+#include "io/dataset.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "io/files.h"
+#include "io/lines.h"
+#include "io/sample_order.h"
+#include "io/utf8.h"
+#include "tests/scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+constexpr int32_t eos = 256;
+
+// A byte is its own id.
+std::vector<int32_t> bytes_as_ids(std::string_view text) {
+  std::vector<int32_t> ids;
+  for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+  return ids;
+}
+
+DatasetOptions options_with(int64_t block_size) { return {block_size, 257, eos, bytes_as_ids}; }
+
+Dataset read(const std::string& name, const std::string& contents, const DatasetOptions& options) {
+  const ScratchFolder scratch;
+  const File file = File::create(scratch / name);
+  file.write(contents.data(), static_cast<int64_t>(contents.size()), 0);
+  return read_dataset(scratch / name, options);
+}
+
+std::string refusal(const std::string& name, const std::string& contents) {
+  const std::string error = error_of([&] { read(name, contents, options_with(8)); });
+  EXPECT_TRUE(holds(error, name + ": "));
+  return error;
+}
+
+std::vector<int32_t> to_vector(std::span<const int32_t> ids) { return {ids.begin(), ids.end()}; }
+
+// {"text": …} a line, for text without anything to escape.
+std::string text_lines(const std::vector<std::string>& documents) {
+  std::string lines;
+  for (const std::string& document : documents) lines += "{\"text\": \"" + document + "\", \"source\": 3}\n";
+  return lines;
+}
+
+TEST(Dataset, DocumentsAreJoinedWithEosAndPackedAndEveryTokenIsUsed) {
+  const Dataset data = read("d.jsonl", text_lines({"abcde", "", "fg", "hijklmn"}), options_with(4));
+  std::vector<int32_t> all;
+  for (int64_t i = 0; i < data.samples(); i++) {
+    const std::vector<int32_t> tokens = to_vector(data.sample(i).tokens);
+    EXPECT_EQ(tokens.size(), i + 1 < data.samples() ? 4u : 1u);
+    EXPECT_EQ(to_vector(data.sample(i).labels), tokens);
+    all.insert(all.end(), tokens.begin(), tokens.end());
+  }
+  std::vector<int32_t> expected;
+  for (const char* document : {"abcde", "fg", "hijklmn"}) {
+    for (const int32_t id : bytes_as_ids(document)) expected.push_back(id);
+    expected.push_back(eos);
+  }
+  EXPECT_EQ(all, expected);
+  EXPECT_TRUE(data.packed);
+  EXPECT_EQ(data.documents, 3);
+  EXPECT_EQ(data.longest_sample(), 4);
+}
+
+TEST(Dataset, ATextFileIsOneDocument) {
+  const std::string text = "Ein Satz.\n\nNoch einer: ü.\n";
+  const Dataset data = read("d.txt", text, options_with(1000));
+  std::vector<int32_t> expected = bytes_as_ids(text);
+  expected.push_back(eos);
+  ASSERT_EQ(data.samples(), 1);
+  EXPECT_EQ(to_vector(data.sample(0).tokens), expected);
+
+  DatasetOptions without_eos = options_with(INT64_MAX);
+  without_eos.eos.reset();
+  EXPECT_EQ(to_vector(read("d.txt", text, without_eos).sample(0).tokens), bytes_as_ids(text));
+}
+
+TEST(Dataset, ManyDocumentsKeepTheirOrderThoughThreadsTokenizeThem) {
+  std::vector<std::string> documents;
+  std::vector<int32_t> expected;
+  for (size_t i = 0; i < 3000; i++) {
+    documents.push_back(std::to_string(i) + std::string(i * 7 % 191, 'x'));
+    for (const int32_t id : bytes_as_ids(documents.back())) expected.push_back(id);
+    expected.push_back(eos);
+  }
+  EXPECT_EQ(read("d.jsonl", text_lines(documents), options_with(64)).tokens, expected);
+}
+
+TEST(Dataset, LinesOfIdsAreSamplesOfTheirOwnCutAtTheBlockSize) {
+  const Dataset data = read("d.jsonl",
+                            "{\"input_ids\": [1, 2, 3]}\n\n"
+                            "{\"input_ids\": [4, 5, 6, 7, 8, 9], \"labels\": [-100, -100, 6, 7, 8, 9]}\r\n"
+                            "{\"input_ids\": [10, 256], \"attention_mask\": [1, 1]}",
+                            options_with(4));
+  ASSERT_EQ(data.samples(), 3);
+  EXPECT_EQ(to_vector(data.sample(0).tokens), (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(to_vector(data.sample(0).labels), (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(to_vector(data.sample(1).tokens), (std::vector<int32_t>{4, 5, 6, 7}));
+  EXPECT_EQ(to_vector(data.sample(1).labels), (std::vector<int32_t>{-100, -100, 6, 7}));
+  EXPECT_EQ(to_vector(data.sample(2).labels), (std::vector<int32_t>{10, 256}));
+  EXPECT_EQ(data.cut_samples, 1);
+  EXPECT_EQ(data.cut_tokens, 2);
+  EXPECT_FALSE(data.packed);
+}
+
+// transformers: shift_labels = labels[1:], the last position has none; -100 is ignored.
+TEST(Dataset, TargetsAreTheLabelsOfTheNextPosition) {
+  const std::vector<int32_t> tokens{4, 5, 6, 7}, labels{4, -100, 6, 7};
+  std::vector<int32_t> targets(4);
+  shifted_targets({tokens, labels}, targets);
+  EXPECT_EQ(targets, (std::vector<int32_t>{-100, 6, 7, -100}));
+  EXPECT_EQ(count_targets({tokens, labels}), 2);
+  EXPECT_EQ(count_targets({tokens, tokens}), 3);
+  EXPECT_EQ(count_targets({std::span(tokens).first(1), std::span(tokens).first(1)}), 0);
+  EXPECT_TRUE(holds(error_of([&] { shifted_targets({tokens, labels}, std::span(targets).first(3)); }), "4", "3"));
+}
+
+TEST(Dataset, BadLinesAreNamedByTheirNumber) {
+  const std::string good = "{\"text\": \"abc\"}\n", ids = "{\"input_ids\": [1, 2]}\n";
+  EXPECT_TRUE(holds(refusal("d.jsonl", good + good + "{\"text\": \"ab"), "line 3: is not JSON from byte 13"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", good + "{\"text\": \"ab\"} x\n"), "line 2: is not JSON"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", good + "{\"text\": \"\\ud800\"}\n"), "line 2: is not JSON"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "\n\n[1]\n"), "line 3: holds [1]"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"content\": \"a\"}\n"), "line 1: has neither text nor input_ids"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"text\": \"a\", \"input_ids\": [1]}"), "line 1: has both"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"text\": 7}\n"), "line 1: text is 7"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", good + ids), "line 2: has input_ids where"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", ids + good), "line 2: has text where"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", ids + "{\"input_ids\": 3}"), "line 2: input_ids is 3"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", ids + "{\"input_ids\": []}"), "line 2: input_ids is empty"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"input_ids\": [1, 2.0]}"), "line 1: input_ids[1] is 2.0", "integer"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"input_ids\": [1, null]}"), "line 1: input_ids[1] is null"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"input_ids\": [1, 257]}"), "input_ids[1] is 257", "ids 0 to 256"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"input_ids\": [-1, 2]}"), "input_ids[0] is -1"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"input_ids\": [1, -100]}"), "input_ids[1] is -100"));
+  const std::string labels = "{\"input_ids\": [1, 2], \"labels\": ";
+  EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1]}"), "line 1: has 1 labels for 2 input_ids"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[]}"), "line 1: has 0 labels for 2 input_ids"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", labels + "null}"), "line 1: labels is null"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, -99]}"), "labels[1] is -99", "-100"));
+  // 2^64 - 100 is -100 to whoever looks at the low bits alone.
+  EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, 18446744073709551516]}"), "labels[1] is 18446744073709551516"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, \"" + std::string(1000, 'y') + "\"]}"), "yyy …"));
+}
+
+TEST(Dataset, OfSeveralBadLinesTheFirstIsNamed) {
+  std::string lines;
+  for (int i = 1; i < 200; i++) lines += i % 50 == 0 ? "bad\n" : "{\"text\": \"abc\"}\n";
+  EXPECT_TRUE(holds(refusal("d.jsonl", lines), "line 50: "));
+}
+
+TEST(Dataset, TextThatIsNotUtf8IsNamedByLineAndByte) {
+  EXPECT_TRUE(holds(refusal("d.txt", "first\nsec\xc3\xbcnd\nth\xfcrd\n"), "line 3: byte 3 is not UTF-8"));
+  EXPECT_TRUE(holds(refusal("d.txt", "\xff"), "line 1: byte 1 is not UTF-8"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xe9\"}\n"), "line 2: byte 11 is not UTF-8"));
+}
+
+TEST(Dataset, FilesWithNothingToLearnAndFilesOfAnotherKindAreRefused) {
+  EXPECT_TRUE(holds(refusal("d.txt", ""), "is empty"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "\n \n"), "0 tokens"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"text\": \"\"}\n"), "0 tokens"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"input_ids\": [1]}\n{\"input_ids\": [1, 2], \"labels\": [1, -100]}"),
+                    "3 tokens in 2 samples and none to predict"));
+  EXPECT_TRUE(holds(refusal("d.csv", "a,b\n"), ".txt and .jsonl are read"));
+  EXPECT_TRUE(holds(error_of([] { read_dataset("/nonexistent.txt", options_with(8)); }), "no such file"));
+  EXPECT_TRUE(holds(error_of([] { read_dataset("d.txt", options_with(1)); }), "--block-size 1"));
+}
+
+TEST(Dataset, ATokenizerThatIsMissingOrDoesNotFitTheVocabularyIsNamed) {
+  DatasetOptions options = options_with(8);
+  options.vocabulary = 100;
+  options.eos = 2;
+  EXPECT_TRUE(holds(error_of([&] { read("d.txt", "abz", options); }), "d.txt: the tokenizer gives id 122", "0 to 99"));
+  EXPECT_TRUE(
+      holds(error_of([&] { read("d.jsonl", text_lines({"z"}), options); }), "line 1: the tokenizer gives id 122"));
+  options.tokenize = nullptr;
+  EXPECT_TRUE(holds(error_of([&] { read("d.txt", "abc", options); }), "no tokenizer", "--tokenizer"));
+  EXPECT_EQ(read("d.jsonl", "{\"input_ids\": [1, 2]}", options).samples(), 1);
+  options.eos = 100;
+  EXPECT_TRUE(holds(error_of([&] { read("d.txt", "abc", options); }), "EOS id 100"));
+}
+
+// Blocks of every small size cut lines at every place.
+TEST(Lines, AreTheSameWhateverTheBlocks) {
+  const ScratchFolder scratch;
+  const std::string text = "one\n\r\n\nfour is longer than a block\r\nfive\n\nseven";
+  for (const std::string ending : {"", "\n", "\n\n"}) {
+    write_text(scratch / "lines", text + ending);
+    std::vector<std::string> expected{"one", "", "", "four is longer than a block", "five", "", "seven"};
+    if (ending == "\n\n") expected.push_back("");
+    for (int64_t block = 1; block < 60; block++) {
+      LineReader reader(scratch / "lines", block);
+      std::vector<std::string> lines;
+      for (std::vector<Line> batch = reader.next(); !batch.empty(); batch = reader.next())
+        for (const Line& line : batch) {
+          lines.emplace_back(line.text);
+          EXPECT_EQ(line.number, static_cast<int64_t>(lines.size()));
+        }
+      EXPECT_EQ(lines, expected) << block;
+      EXPECT_EQ(reader.bytes_done(), reader.file_bytes());
+    }
+  }
+}
+
+// Every sequence of up to three bytes, and of four around the limits, against the definition: a code point that encodes
+// to it.
+TEST(Utf8, AcceptsWhatTheDefinitionEncodesAndNothingElse) {
+  std::set<std::string> encodings;
+  for (uint32_t point = 0; point < 0x110000; point++) {
+    if (point >= 0xd800 && point < 0xe000) continue;
+    const auto low_bits = [&](int shift) { return static_cast<char>(0x80 | ((point >> shift) & 0x3f)); };
+    std::string bytes;
+    if (point < 0x80)
+      bytes = {static_cast<char>(point)};
+    else if (point < 0x800)
+      bytes = {static_cast<char>(0xc0 | point >> 6), low_bits(0)};
+    else if (point < 0x10000)
+      bytes = {static_cast<char>(0xe0 | point >> 12), low_bits(6), low_bits(0)};
+    else
+      bytes = {static_cast<char>(0xf0 | point >> 18), low_bits(12), low_bits(6), low_bits(0)};
+    ASSERT_EQ(first_bad_utf8(bytes), -1) << point;
+    ASSERT_EQ(first_bad_utf8("twelve bytes" + bytes.substr(0, bytes.size() - 1)), bytes.size() == 1 ? -1 : 12) << point;
+    if (bytes.size() == 2 || bytes.size() == 3) encodings.insert(bytes);
+  }
+  for (int a = 0x80; a < 0x100; a++)
+    for (int b = 0; b < 0x100; b++) {
+      const std::string two{static_cast<char>(a), static_cast<char>(b)};
+      ASSERT_EQ(first_bad_utf8(two) == -1, encodings.contains(two)) << a << " " << b;
+      const std::string three = two + "\x80", four = two + "\x80\x80";
+      ASSERT_EQ(first_bad_utf8(three) == -1, encodings.contains(three)) << a << " " << b;
+      const bool is_character = (a == 0xf0 && b >= 0x90 && b <= 0xbf) ||
+                                (a >= 0xf1 && a <= 0xf3 && b >= 0x80 && b <= 0xbf) ||
+                                (a == 0xf4 && b >= 0x80 && b <= 0x8f);
+      ASSERT_EQ(first_bad_utf8(four) == -1, is_character) << a << " " << b;
+    }
+}
+
+TEST(SampleOrder, IsAPermutationThatSeedAndEpochChange) {
+  const SampleOrder order(1000, 42, 0), again(1000, 42, 0), next(1000, 42, 1), other(1000, 43, 0);
+  std::set<int64_t> seen;
+  int64_t same_place = 0, as_next = 0, as_other = 0;
+  for (int64_t i = 0; i < order.size(); i++) {
+    seen.insert(order[i]);
+    EXPECT_EQ(order[i], again[i]);
+    same_place += order[i] == i, as_next += order[i] == next[i], as_other += order[i] == other[i];
+  }
+  EXPECT_EQ(seen.size(), 1000u);
+  EXPECT_EQ(*seen.rbegin(), 999);
+  // One agreement is expected of two random permutations; ten have a probability below 1e-6.
+  EXPECT_LT(same_place, 10);
+  EXPECT_LT(as_next, 10);
+  EXPECT_LT(as_other, 10);
+  EXPECT_EQ(SampleOrder(0, 1, 0).size(), 0);
+  EXPECT_EQ(SampleOrder(1, 1, 0)[0], 0);
+}
+
+// All 24 orders of four samples in 24,000 epochs: each 1000 times but for five standard deviations of about 31.
+TEST(SampleOrder, EveryOrderIsAsLikelyAsEveryOther) {
+  std::map<std::vector<int64_t>, int> counts;
+  for (int64_t epoch = 0; epoch < 24000; epoch++) {
+    const SampleOrder order(4, 7, epoch);
+    counts[{order[0], order[1], order[2], order[3]}]++;
+  }
+  EXPECT_EQ(counts.size(), 24u);
+  for (const auto& [order, count] : counts) EXPECT_NEAR(count, 1000, 5 * 31);
+}
+
+}  // namespace
+}  // namespace llama_tp
