@@ -153,6 +153,13 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
   }
 }
 
+void Transformer::add_loss(const Batch& batch, const Tensor& loss) {
+  Frame frame(runtime_.step);
+  const Tensor x = frame.take(Category::transient, {batch.tokens(), config_.hidden}, runtime_.dtype);  // [T, H]
+  infer(batch, nullptr, x);
+  head_.add_loss(x, batch.targets, loss);
+}
+
 // ---- finding where values stopped being finite
 // -------------------------------------------------------------------------------------
 

@@ -32,6 +32,8 @@ class Transformer {
 
   // Forward without keeping anything: x [T, H], the normed hidden states. Keys and values are kept if there is a cache.
   void infer(const Batch& batch, KeyValueCache* cache, const Tensor& x);
+  // Forward without gradients: adds Σ loss to loss[0] ([1] f64).
+  void add_loss(const Batch& batch, const Tensor& loss);
   const Head& head() const { return head_; }
 
   KeyValueCache push_cache(int64_t rows);

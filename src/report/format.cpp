@@ -18,10 +18,14 @@ std::string print(const char* format, Values... values) {
 }  // namespace
 
 std::string with_commas(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return digits;
+  const std::string digits = std::to_string(value);
+  std::string out;
+  for (size_t i = 0; i < digits.size(); i++) {
+    out.push_back(digits[i]);
+    const size_t behind = digits.size() - 1 - i;
+    if (behind > 0 && behind % 3 == 0 && digits[i] != '-') out.push_back(',');
+  }
+  return out;
 }
 
 std::string bytes_text(int64_t bytes) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "backend/meta.h"
+#include "model/rehearsal.h"
 #include "parallel/local_communicator.h"
 
 namespace llama_tp {
@@ -65,13 +65,9 @@ void Trainer::update(const AdamWOptions& options) {
 }
 
 double Trainer::evaluate(const HostBatch& batch) {
-  Frame frame(runtime_.step);
   upload(runtime_.backend, batch, batch_);
-  const Tensor x =
-      frame.take(Category::transient, {batch_.tokens(), model_.config().hidden}, runtime_.dtype);  // [T, H]
   runtime_.backend.zero(loss_);
-  model_.infer(batch_, nullptr, x);
-  model_.head().add_loss(x, batch_.targets, loss_);
+  model_.add_loss(batch_, loss_);
   return scalar(loss_);
 }
 
@@ -96,19 +92,17 @@ std::string Trainer::blame(const HostBatch& batch) {
 
 MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
                          Backend& backend, const Runtime& runtime, const Communicator& data) {
-  MetaBackend meta(backend);
-  MetaCommunicator tp(runtime.tp.rank(), runtime.tp.size()),
-      replicas(runtime.kv_replicas.rank(), runtime.kv_replicas.size()), data_ranks(data.rank(), data.size());
-  Runtime rehearsal(meta, tp, replicas, runtime.dtype);
-  Trainer trainer(config, plan, options, rehearsal, data_ranks);
-  HostBatch batch;
-  fill_batch(Dataset{}, {}, options.batch, batch);
-  trainer.begin();
-  trainer.accumulate(batch, 1);
-  trainer.finish(1);
-  trainer.update({});
-  if (options.evaluates) trainer.evaluate(batch);
-  return rehearsal.high_water();
+  return rehearse(backend, runtime, [&](Runtime& rehearsal) {
+    MetaCommunicator data_ranks(data.rank(), data.size());
+    Trainer trainer(config, plan, options, rehearsal, data_ranks);
+    HostBatch batch;
+    fill_batch(Dataset{}, {}, options.batch, batch);
+    trainer.begin();
+    trainer.accumulate(batch, 1);
+    trainer.finish(1);
+    trainer.update({});
+    if (options.evaluates) trainer.evaluate(batch);
+  });
 }
 
 }  // namespace llama_tp

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "backend/cpu/cpu_backend.h"
+#include "backend/device.h"
 #include "io/checkpoint_files.h"
 #include "io/tokenizer/tokenizer.h"
 #include "model/checkpoint.h"
@@ -130,7 +130,7 @@ class TrainingRun {
   }
 
   void make_trainer() {
-    backend_ = make_cpu_backend(launch_.threads());
+    backend_ = make_backend(settings_.backend, launch_.threads());
     runtime_ = std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), settings_.dtype);
     const TrainerOptions options{shape_, settings_.recompute, validation_.samples() > 0};
     memory_ = plan_training(config_, plan_, options, *backend_, *runtime_, mesh_->data());

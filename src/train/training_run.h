@@ -24,6 +24,7 @@ struct TrainingSettings {
   Schedule schedule;
   double weight_decay = 0, adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8, max_grad_norm = 1;
   DType dtype = DType::bf16;
+  std::string backend = "auto";
   bool recompute = false;
   uint64_t seed = 42;
   int64_t logging_steps = 500, evaluation_steps = 0, save_steps = 500;

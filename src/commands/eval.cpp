@@ -1,0 +1,152 @@
+// Loss and perplexity of a model on a file, and its logits for whoever wants to compare.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "io/checkpoint_files.h"
+#include "io/safetensors_writer.h"
+#include "io/tokenizer/tokenizer.h"
+#include "model/loaded.h"
+#include "report/format.h"
+#include "train/dataset_exchange.h"
+#include "train/evaluator.h"
+
+namespace llama_tp {
+
+namespace {
+
+// Tokens of a forward: enough for products at full speed.
+constexpr int64_t forward_tokens = 2048;
+
+class Evaluation {
+ public:
+  Evaluation(const Options& options, const Launch& launch)
+      : options_(options),
+        launch_(launch),
+        model_(options.word("model"),
+               options.given("dtype") ? std::optional(options.dtype("dtype", DType::f32)) : std::nullopt,
+               options.integer_or_auto("tensor-parallel"), options.word("backend"), launch) {}
+
+  int run() {
+    read_data();
+    const int64_t block = data_.longest_sample();
+    // Dynamic rotary frequencies depend on the longest sequence of a forward: there each sample has its own.
+    const bool alone = dumps() || model_.config.rope.kind == RopeKind::dynamic;
+    shape_ = {alone ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, 1, block};
+    model_.runtime->reserve(
+        plan_evaluation(model_.config, model_.plan, shape_, dumps(), *model_.backend, *model_.runtime));
+    evaluator_ = std::make_unique<Evaluator>(model_.config, model_.plan, shape_, *model_.runtime);
+    model_.load(evaluator_->parameters());
+    if (dumps()) open_dump();
+    evaluate();
+    return 0;
+  }
+
+ private:
+  bool leads() const { return launch_.rank() == 0; }
+  bool dumps() const { return options_.given("dump-logits"); }
+
+  void read_data() {
+    if (leads()) {
+      std::unique_ptr<Tokenizer> tokenizer;
+      DatasetOptions options{options_.integer("block-size", 2), model_.config.vocabulary, {}, {}};
+      if (file_exists(model_.folder + "/tokenizer.json") || file_exists(model_.folder + "/tokenizer.model")) {
+        tokenizer = load_tokenizer(model_.folder);
+        options.eos = tokenizer->eos();
+        options.tokenize = [&](std::string_view document) {
+          return tokenizer->encode(document, {.add_special_tokens = false});
+        };
+      }
+      data_ = read_dataset(options_.word("file"), options);
+    }
+    exchange(data_, model_.mesh->world());
+  }
+
+  void open_dump() {
+    std::vector<PlannedTensor> planned;
+    for (int64_t i = 0; i < data_.samples(); i++)
+      planned.push_back(
+          {name(i), DType::f32, {static_cast<int64_t>(data_.sample(i).tokens.size()), model_.config.vocabulary}});
+    const std::string path = options_.word("dump-logits");
+    const size_t slash = path.find_last_of('/');
+    dump_plan_ = plan_file(path.substr(slash + 1), planned);
+    if (leads())
+      dump_ = std::make_unique<SafetensorsWriter>(slash == std::string::npos ? "." : path.substr(0, slash), dump_plan_);
+  }
+
+  static std::string name(int64_t sample) { return "logits." + std::to_string(sample); }
+
+  void evaluate() {
+    double sum = 0;
+    int64_t targets = 0;
+    HostBatch batch;
+    for (int64_t first = 0; first < data_.samples(); first += shape_.micro_batch) {
+      std::vector<int64_t> samples;
+      for (int64_t i = first; i < std::min(first + shape_.micro_batch, data_.samples()); i++) samples.push_back(i);
+      fill_batch(data_, samples, shape_, batch);
+      sum += evaluator_->loss(batch);
+      targets += count_targets(data_, samples);
+      if (dumps()) dump(first, batch);
+    }
+    if (dump_ != nullptr) dump_->finish();
+    report(sum / static_cast<double>(std::max<int64_t>(1, targets)), targets);
+  }
+
+  void dump(int64_t sample, const HostBatch& batch) {
+    const auto row_bytes = model_.config.vocabulary * size_of(DType::f32);
+    evaluator_->logits(batch, static_cast<int64_t>(data_.sample(sample).tokens.size()),
+                       [&](int64_t t, std::span<const float> row) {
+                         if (dump_ != nullptr) dump_->write(name(sample), t * row_bytes, row.data(), row_bytes);
+                       });
+  }
+
+  void report(double loss, int64_t targets) const {
+    require(std::isfinite(loss), options_.word("file"), ": the loss is not finite; the weights in ", model_.folder,
+            " may be damaged");
+    if (!leads()) return;
+    if (options_.is_set("json"))
+      std::printf(
+          "%s\n",
+          nlohmann::ordered_json{{"loss", loss}, {"perplexity", std::exp(loss)}, {"tokens", targets}}.dump().c_str());
+    else
+      std::printf("loss %s  perplexity %s  over %s tokens\n", fixed(loss, 6).c_str(), fixed(std::exp(loss), 4).c_str(),
+                  with_commas(targets).c_str());
+  }
+
+  const Options& options_;
+  const Launch& launch_;
+  ModelOnRanks model_;
+  Dataset data_;
+  BatchShape shape_;
+  std::unique_ptr<Evaluator> evaluator_;
+  FilePlan dump_plan_;
+  std::unique_ptr<SafetensorsWriter> dump_;  // rank 0's
+};
+
+}  // namespace
+
+int evaluate_command(const Arguments& arguments) {
+  Launch launch;
+  return launch.guard([&] {
+    Options options("eval", "Mean loss a token and perplexity of a model on a file.",
+                    "mpirun -np 2 ./llama_tp eval -m Llama-3.2-1B --file notes.txt --block-size 1024 --json");
+    options.value("m,model", "model folder, or an output folder of train (its newest checkpoint)", "DIR");
+    options.value("file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
+    options.value("block-size", "the most tokens of a sample", "N", "1024");
+    options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
+    options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
+    options.flag("json", "one JSON object on stdout: loss, perplexity, tokens");
+    options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
+                  "FILE");
+    options.value("backend", "auto or cpu", "WORD", "auto");
+    if (!options.parse(arguments, launch.rank() == 0)) return 0;
+    require(options.given("model"), "-m is missing; give a model folder");
+    require(options.given("file"), "--file is missing; give a .txt or .jsonl file");
+    return Evaluation(options, launch).run();
+  });
+}
+
+}  // namespace llama_tp

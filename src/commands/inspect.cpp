@@ -1,0 +1,103 @@
+// The parameter table: what the checkpoint calls each tensor, how the plan splits it, and the slice of one rank.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "io/checkpoint_files.h"
+#include "model/parameters.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+std::string slice_text(const Parameter& row) {
+  const std::string range = std::to_string(row.begin) + ":" + std::to_string(row.begin + row.count);
+  if (row.axis < 0) return "whole";
+  if (row.axis == 1) return text("[:, ", range, "]");
+  return row.shape.rank() > 1 ? text("[", range, ", :]") : text("[", range, "]");
+}
+
+int64_t local_elements(const Parameter& row) {
+  return row.axis < 0 ? row.shape.elements() : row.shape.elements() / row.shape[row.axis] * row.count;
+}
+
+void print_table(const ModelConfig& config, const Parameters& parameters, int64_t rank, int64_t size) {
+  size_t width = 4, shape_width = 5;
+  for (const Parameter& row : parameters.rows()) {
+    width = std::max(width, row.name.size());
+    shape_width = std::max(shape_width, text(row.shape).size());
+  }
+  const int name_columns = static_cast<int>(width), shape_columns = static_cast<int>(shape_width);
+  std::printf("%-*s  %-*s  %-22s  slice of rank %lld of %lld\n", name_columns, "name", shape_columns, "shape", "style",
+              static_cast<long long>(rank), static_cast<long long>(size));
+  int64_t whole = 0, local = 0;
+  for (const Parameter& row : parameters.rows()) {
+    const std::string replicas = row.replicas > 1 ? "  (the same on " + std::to_string(row.replicas) + " ranks)" : "";
+    std::printf("%-*s  %-*s  %-22s  %s%s\n", name_columns, row.name.c_str(), shape_columns, text(row.shape).c_str(),
+                row.style.c_str(), slice_text(row).c_str(), replicas.c_str());
+    whole += row.shape.elements();
+    local += local_elements(row);
+  }
+  std::printf("%s family, %s parameters, %s of them on this rank%s\n", config.family->name.c_str(),
+              with_commas(whole).c_str(), with_commas(local).c_str(), config.tied ? "; the head is the embedding" : "");
+}
+
+nlohmann::ordered_json extents(const Shape& shape) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (int axis = 0; axis < shape.rank(); axis++) out.push_back(shape[axis]);
+  return out;
+}
+
+void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64_t size) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (int64_t rank = 0; rank < size; rank++) {
+    const Parameters parameters(config, plan, rank, size);
+    for (size_t i = 0; i < parameters.rows().size(); i++) {
+      const Parameter& row = parameters.rows()[i];
+      if (rank == 0)
+        rows.push_back({{"name", row.name},
+                        {"shape", extents(row.shape)},
+                        {"style", row.style},
+                        {"axis", row.axis < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(row.axis)},
+                        {"replicas", row.replicas},
+                        {"slices", nlohmann::ordered_json::array()}});
+      rows[i]["slices"].push_back({row.begin, row.begin + row.count});
+    }
+  }
+  std::printf("%s\n",
+              nlohmann::ordered_json{{"family", config.family->name}, {"tensor_parallel", size}, {"parameters", rows}}
+                  .dump(1)
+                  .c_str());
+}
+
+}  // namespace
+
+int inspect_command(const Arguments& arguments) {
+  Options options(
+      "inspect",
+      "Shows the parameter table: names, shapes, styles of the plan and a rank's slices. No weights are read.",
+      "./llama_tp inspect -m Llama-3.1-8B --tensor-parallel 8");
+  options.value("m,model", "model folder, or an output folder of train", "DIR");
+  options.value("config", "a config.json instead", "FILE");
+  options.value("tensor-parallel", "ranks that share each layer", "N", "1");
+  options.value("rank", "whose slices to show", "N", "0");
+  options.flag("json", "all ranks' slices as JSON");
+  if (!options.parse(arguments)) return 0;
+  require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE");
+  const std::string file =
+      options.given("config") ? options.word("config") : resolve_model_folder(options.word("model")) + "/config.json";
+  const ModelConfig config = read_model_config(file);
+  const TensorParallelPlan plan = resolve_plan(config);
+  const int64_t size = options.integer("tensor-parallel", 1), rank = options.integer("rank", 0);
+  require(rank < size, "--rank ", rank, " is not one of the ", size, " ranks of --tensor-parallel");
+  const Parameters parameters(config, plan, rank, size);
+  if (options.is_set("json"))
+    print_json(config, plan, size);
+  else
+    print_table(config, parameters, rank, size);
+  return 0;
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,111 @@
+#include "commands/options.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cxxopts.hpp>
+
+namespace llama_tp {
+
+struct Options::Parser {
+  std::string command;
+  cxxopts::Options options;
+  cxxopts::ParseResult result;
+};
+
+namespace {
+
+// "--max_steps=5" → "--max-steps=5"
+std::string with_hyphens(std::string argument) {
+  if (!argument.starts_with("--")) return argument;
+  const auto end = argument.begin() + static_cast<int64_t>(std::min(argument.find('='), argument.size()));
+  std::replace(argument.begin(), end, '_', '-');
+  return argument;
+}
+
+}  // namespace
+
+Options::Options(const std::string& command, const std::string& what_it_does, const std::string& example)
+    : parser_(new Parser{
+          command, cxxopts::Options("llama_tp " + command, what_it_does + "\n\n  $ " + example + "\n"), {}}) {
+  parser_->options.custom_help("[options]");
+  parser_->options.set_width(120);
+  flag("h,help", "this text");
+}
+
+Options::~Options() = default;
+
+void Options::flag(const std::string& names, const std::string& help) { parser_->options.add_options()(names, help); }
+
+void Options::value(const std::string& names, const std::string& help, const std::string& value_name,
+                    const std::string& otherwise) {
+  const auto value = cxxopts::value<std::string>();
+  parser_->options.add_options()(names, help, otherwise.empty() ? value : value->default_value(otherwise), value_name);
+}
+
+bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
+  std::vector<std::string> spelled{"llama_tp " + parser_->command};
+  for (const std::string& argument : arguments) spelled.push_back(with_hyphens(argument));
+  std::vector<const char*> pointers;
+  for (const std::string& argument : spelled) pointers.push_back(argument.c_str());
+  try {
+    parser_->result = parser_->options.parse(static_cast<int>(pointers.size()), pointers.data());
+  } catch (const cxxopts::exceptions::exception& error) {
+    fail(parser_->command, ": ", error.what(), "; llama_tp ", parser_->command, " --help shows the options");
+  }
+  if (parser_->result.count("help") > 0) {
+    if (speaks) std::printf("%s", parser_->options.help().c_str());
+    return false;
+  }
+  const std::vector<std::string> rest = parser_->result.unmatched();
+  require(rest.empty(), parser_->command, ": \"", rest.empty() ? "" : rest.front(), "\" is no option; llama_tp ",
+          parser_->command, " --help shows the options");
+  return true;
+}
+
+bool Options::given(const std::string& name) const { return parser_->result.count(name) > 0; }
+bool Options::is_set(const std::string& flag_name) const { return given(flag_name); }
+
+std::string Options::word(const std::string& name) const {
+  return given(name) || parser_->result[name].has_default() ? parser_->result[name].as<std::string>() : "";
+}
+
+int64_t Options::integer(const std::string& name, int64_t least) const {
+  const std::string written = word(name);
+  int64_t value = 0;
+  size_t used = 0;
+  try {
+    value = std::stoll(written, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  require(used == written.size() && used > 0, "--", name, " ", written, " is not a whole number");
+  require(value >= least, "--", name, " ", written, " must be ", least, " or more");
+  return value;
+}
+
+double Options::number(const std::string& name, double least, double most) const {
+  const std::string written = word(name);
+  double value = 0;
+  size_t used = 0;
+  try {
+    value = std::stod(written, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  require(used == written.size() && used > 0 && std::isfinite(value), "--", name, " ", written, " is not a number");
+  require(value >= least && value <= most, "--", name, " ", written, " must lie between ", least, " and ", most);
+  return value;
+}
+
+DType Options::dtype(const std::string& name, DType otherwise) const {
+  const std::string written = word(name);
+  if (written.empty()) return otherwise;
+  if (written == "float32" || written == "f32") return DType::f32;
+  if (written == "bfloat16" || written == "bf16") return DType::bf16;
+  fail("--", name, " ", written, " is not known; it can be float32 or bfloat16");
+}
+
+int64_t Options::integer_or_auto(const std::string& name) const { return word(name) == "auto" ? 0 : integer(name, 1); }
+
+}  // namespace llama_tp

@@ -1,0 +1,47 @@
+// A command's options: cxxopts with what the commands share. Hyphens and underscores are the same in long options; a
+// value that does not parse, or an option that is not known, is one line that names it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+
+namespace llama_tp {
+
+class Options {
+ public:
+  // example: a whole command line, shown by --help.
+  Options(const std::string& command, const std::string& what_it_does, const std::string& example);
+  ~Options();
+
+  // names: cxxopts' "m,model". A flag takes no value; the others show value_name in the help and have a default, "" for
+  // none.
+  void flag(const std::string& names, const std::string& help);
+  void value(const std::string& names, const std::string& help, const std::string& value_name,
+             const std::string& otherwise = "");
+
+  // False when --help was asked for; it is printed where this rank speaks for all. Errors: unknown options, missing
+  // values.
+  bool parse(const std::vector<std::string>& arguments, bool speaks = true);
+
+  bool given(const std::string& name) const;
+  bool is_set(const std::string& flag_name) const;
+  std::string word(const std::string& name) const;
+  // Errors: no whole number, or less than `least`.
+  int64_t integer(const std::string& name, int64_t least = INT64_MIN) const;
+  // Errors: no number, not finite, outside of [least, most].
+  double number(const std::string& name, double least = -1e300, double most = 1e300) const;
+  // float32 or bfloat16; `otherwise` where the option was not given. Errors: another word.
+  DType dtype(const std::string& name, DType otherwise) const;
+  // 0 for "auto".
+  int64_t integer_or_auto(const std::string& name) const;
+
+ private:
+  struct Parser;
+  std::unique_ptr<Parser> parser_;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,122 @@
+// Text to token ids, or back, by the tokenizer alone.
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "io/checkpoint_files.h"
+#include "io/files.h"
+#include "io/tokenizer/tokenizer.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Json = nlohmann::json;
+
+class Tokenizing {
+ public:
+  explicit Tokenizing(const Options& options) : options_(options), tokenizer_(load_tokenizer(place())) {}
+
+  int run() {
+    if (options_.is_set("jsonl")) {
+      each_line([this](const std::string& line, int64_t number) { json_line(line, number); });
+    } else if (options_.given("p")) {
+      convert(options_.word("p"));
+    } else if (options_.given("f")) {
+      convert(read_text(options_.word("f")));
+    } else {
+      each_line([this](const std::string& line, int64_t) { convert(line); });
+    }
+    return 0;
+  }
+
+ private:
+  // -m: a tokenizer's file or folder, or an output folder of train.
+  std::string place() const {
+    const std::string given = options_.word("model");
+    require(!given.empty(), "tokenize needs -m: a model folder or a tokenizer file");
+    const bool itself =
+        !folder_exists(given) || file_exists(given + "/tokenizer.json") || file_exists(given + "/tokenizer.model");
+    return itself ? given : resolve_model_folder(given);
+  }
+
+  template <class Take>
+  void each_line(Take take) const {
+    int64_t number = 0;
+    const auto split = [&](std::istream& stream) {
+      for (std::string line; std::getline(stream, line);) take(line, ++number);
+    };
+    if (!options_.given("f")) return split(std::cin);
+    std::istringstream stream(read_text(options_.word("f")));
+    split(stream);
+  }
+
+  std::vector<int32_t> encode(const std::string& text) const {
+    return tokenizer_->encode(text, {.add_special_tokens = options_.is_set("add-special-tokens")});
+  }
+  std::string decode(const std::vector<int32_t>& ids) const {
+    return tokenizer_->decode(ids, {.skip_special_tokens = !options_.is_set("special")});
+  }
+
+  // One text to ids parted by blanks, or the other way round.
+  void convert(const std::string& text) const {
+    if (!options_.is_set("decode")) {
+      std::string line;
+      for (const int32_t id : encode(text)) line += (line.empty() ? "" : " ") + std::to_string(id);
+      std::printf("%s\n", line.c_str());
+      return;
+    }
+    std::vector<int32_t> ids;
+    std::istringstream words(text);
+    for (std::string word; words >> word;) ids.push_back(id_from(word));
+    std::printf("%s\n", decode(ids).c_str());
+  }
+
+  static int32_t id_from(const std::string& word) {
+    require(!word.empty() && word.size() < 10 && word.find_first_not_of("0123456789") == std::string::npos,
+            "tokenize --decode: \"", word, "\" is not a token id");
+    return std::stoi(word);
+  }
+
+  void json_line(const std::string& line, int64_t number) const {
+    const Json value = Json::parse(line, nullptr, false);
+    const std::string where = text(options_.given("f") ? options_.word("f") : "stdin", ":", number, ": ");
+    if (!options_.is_set("decode")) {
+      require(value.is_string(), where, "a line of --jsonl is one JSON string");
+      std::printf("%s\n", Json(encode(value.get<std::string>())).dump().c_str());
+      return;
+    }
+    std::vector<int32_t> ids;
+    require(value.is_array(), where, "a line of --jsonl --decode is one JSON array of ids");
+    for (const Json& id : value) {
+      require(id.is_number_unsigned() && id.get<uint64_t>() < (1u << 31), where, id.dump(), " is not a token id");
+      ids.push_back(id.get<int32_t>());
+    }
+    std::printf("%s\n", Json(decode(ids)).dump().c_str());
+  }
+
+  const Options& options_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+}  // namespace
+
+int tokenize_command(const Arguments& arguments) {
+  Options options(
+      "tokenize",
+      "Text to token ids, one list a text; from -p, -f (the whole file is one text) or stdin (one text a line).",
+      "./llama_tp tokenize -m Llama-3.1-8B -p \"Once upon a time\"");
+  options.value("m,model", "model folder, output folder of train, tokenizer.json or tokenizer.model", "PATH");
+  options.value("p", "the text", "TEXT");
+  options.value("f", "a file that is one text", "FILE");
+  options.flag("jsonl", "one JSON string a line in, one JSON array of ids a line out");
+  options.flag("decode", "the other way round: ids to text");
+  options.flag("add-special-tokens", "with what the tokenizer puts around a text, such as BOS");
+  options.flag("special", "with --decode: show special tokens");
+  if (!options.parse(arguments)) return 0;
+  return Tokenizing(options).run();
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,94 @@
+#include <cstdio>
+
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "train/training_run.h"
+
+namespace llama_tp {
+
+namespace {
+
+void declare(Options& options) {
+  options.value("model", "folder to start from: config.json, *.safetensors, tokenizer; or an output folder of train",
+                "DIR");
+  options.value("config", "config.json to start from random weights instead", "FILE");
+  options.value("tokenizer", "folder or file of the tokenizer (default: the model's)", "PATH");
+  options.value("train-file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
+  options.value("validation-file", "the same, for eval_loss", "FILE");
+  options.value("output-dir", "where checkpoints and metrics.jsonl go", "DIR");
+  options.value("tensor-parallel", "ranks that share each layer, or auto: all that the sizes allow", "auto|N", "auto");
+  options.value("block-size", "the most tokens of a sample; text is packed into samples of this size", "N", "1024");
+  options.value("per-device-train-batch-size", "samples of one forward on one data-parallel rank", "N", "8");
+  options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
+  options.value("global-batch-size", "samples of a step; derives the accumulation", "N");
+  options.value("max-steps", "stop after so many steps (default: epochs decide)", "N", "-1");
+  options.value("num-train-epochs", "times through the data", "X", "3");
+  options.value("learning-rate", "AdamW's rate at its highest", "X", "5e-5");
+  options.value("lr-scheduler-type", "constant, linear or cosine", "WORD", "linear");
+  options.value("warmup-steps", "steps in which the rate rises from 0", "N", "0");
+  options.value("weight-decay", "AdamW's decay; not on biases and norms", "X", "0");
+  options.value("adam-beta1", "", "X", "0.9");
+  options.value("adam-beta2", "", "X", "0.999");
+  options.value("adam-epsilon", "", "X", "1e-8");
+  options.value("max-grad-norm", "clip gradients to this global norm; 0: never", "X", "1");
+  options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
+  options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
+  options.value("seed", "of random weights and of the data's order", "N", "42");
+  options.value("logging-steps", "a line that stays, so often", "N", "500");
+  options.value("eval-steps", "evaluate so often (default: at the end)", "N", "0");
+  options.value("save-steps", "save a checkpoint so often, and at the end; 0: at the end only", "N", "500");
+  options.value("dump-gradients", "write the gradients of the first step, before clipping", "FILE");
+  options.value("backend", "auto or cpu", "WORD", "auto");
+}
+
+TrainingSettings settings_from(const Options& options) {
+  TrainingSettings settings;
+  settings.model = options.word("model");
+  settings.config = options.word("config");
+  settings.tokenizer = options.word("tokenizer");
+  settings.train_file = options.word("train-file");
+  settings.validation_file = options.word("validation-file");
+  settings.output_dir = options.word("output-dir");
+  settings.dump_gradients = options.word("dump-gradients");
+  require(!settings.train_file.empty(), "--train-file is missing; give a .txt or .jsonl file");
+  require(!settings.output_dir.empty(), "--output-dir is missing; give a folder for checkpoints and metrics");
+  settings.tensor_parallel = options.integer_or_auto("tensor-parallel");
+  settings.block_size = options.integer("block-size", 2);
+  settings.micro_batch = options.integer("per-device-train-batch-size", 1);
+  settings.accumulation =
+      options.given("gradient-accumulation-steps") ? options.integer("gradient-accumulation-steps", 1) : 0;
+  settings.global_batch = options.given("global-batch-size") ? options.integer("global-batch-size", 1) : 0;
+  settings.max_steps = options.integer("max-steps", -1);
+  settings.epochs = options.number("num-train-epochs", 1e-9, 1e9);
+  settings.schedule = {schedule_named(options.word("lr-scheduler-type")), options.number("learning-rate", 0, 10),
+                       options.integer("warmup-steps", 0), 1};
+  settings.weight_decay = options.number("weight-decay", 0, 10);
+  settings.adam_beta1 = options.number("adam-beta1", 0, 0.9999999);
+  settings.adam_beta2 = options.number("adam-beta2", 0, 0.9999999);
+  settings.adam_epsilon = options.number("adam-epsilon", 0, 1);
+  settings.max_grad_norm = options.number("max-grad-norm", 0, 1e9);
+  settings.dtype = options.dtype("dtype", DType::bf16);
+  settings.recompute = options.is_set("gradient-checkpointing");
+  settings.seed = static_cast<uint64_t>(options.integer("seed", 0));
+  settings.logging_steps = options.integer("logging-steps", 1);
+  settings.evaluation_steps = options.integer("eval-steps", 0);
+  settings.save_steps = options.integer("save-steps", 0);
+  settings.backend = options.word("backend");
+  return settings;
+}
+
+}  // namespace
+
+int train_command(const Arguments& arguments) {
+  Launch launch;
+  return launch.guard([&] {
+    Options options(
+        "train", "Trains a Llama, or goes on training one, with tensor parallelism.",
+        "mpirun -np 2 ./llama_tp train --model Llama-3.2-1B --train-file notes.txt --output-dir out --max-steps 100");
+    declare(options);
+    if (!options.parse(arguments, launch.rank() == 0)) return 0;
+    return run_training(settings_from(options), launch);
+  });
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,31 @@
+// What commands that only run a model have in common: its folder resolved and read, its mesh, its device.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "model/parameters.h"
+#include "model/placement.h"
+#include "model/runtime.h"
+
+namespace llama_tp {
+
+struct ModelOnRanks {
+  // dtype: of the run; none: that of the checkpoint (f16 runs as f32). Errors: the folder's, the config's, make_mesh's.
+  ModelOnRanks(const std::string& path, std::optional<DType> dtype, int64_t tensor_parallel,
+               const std::string& backend_name, const Launch& launch);
+
+  // Fills the weights from the folder.
+  void load(Parameters& parameters) const;
+
+  std::string folder;
+  ModelConfig config;
+  TensorParallelPlan plan;
+  std::string placement_said;
+  std::unique_ptr<Mesh> mesh;
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Runtime> runtime;
+};
+
+}  // namespace llama_tp
