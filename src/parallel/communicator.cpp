@@ -1,0 +1,64 @@
+#include "parallel/communicator.h"
+
+#include "base/error.h"
+
+namespace llama_tp {
+
+namespace {
+
+// Conditions are tested before a message is built: texts of shapes live on the heap, and a step allocates nothing.
+void check_summable(const char* collective, const Tensor& x) {
+  if (x.dtype != DType::f32 && x.dtype != DType::bf16 && x.dtype != DType::f64)
+    fail(collective, ": sums F32, BF16 and F64, not ", name_of(x.dtype));
+}
+
+void check_parts(const char* collective, const Tensor& part, const Tensor& whole, int size) {
+  if (part.dtype != whole.dtype || part.elements() * size != whole.elements())
+    fail(collective, ": the whole ", name_of(whole.dtype), " ", text(whole.shape), " is not ", size, " parts of ",
+         name_of(part.dtype), " ", text(part.shape));
+}
+
+}  // namespace
+
+std::string_view name_of(Collective collective) {
+  static constexpr std::array<std::string_view, static_cast<size_t>(Collective::count_)> names{
+      "all_reduce", "all_gather", "reduce_scatter", "broadcast"};
+  return names[static_cast<size_t>(collective)];
+}
+
+void Communicator::count(Collective collective, int64_t bytes) {
+  if (size_ == 1) return;
+  Traffic& traffic = traffic_[static_cast<size_t>(collective)];
+  traffic.calls++;
+  traffic.bytes += bytes;
+}
+
+Pending Communicator::all_reduce(const Tensor& x) {
+  check_summable("all_reduce", x);
+  if (size_ == 1) return {};
+  count(Collective::all_reduce, x.bytes());
+  return run_all_reduce(x);
+}
+
+// A group of one still has a part to copy, and only the implementation knows where the memory lies.
+Pending Communicator::all_gather(const Tensor& part, const Tensor& whole) {
+  check_parts("all_gather", part, whole, size_);
+  count(Collective::all_gather, whole.bytes());
+  return run_all_gather(part, whole);
+}
+
+Pending Communicator::reduce_scatter(const Tensor& whole, const Tensor& part) {
+  check_summable("reduce_scatter", whole);
+  check_parts("reduce_scatter", part, whole, size_);
+  count(Collective::reduce_scatter, whole.bytes());
+  return run_reduce_scatter(whole, part);
+}
+
+Pending Communicator::broadcast(const Tensor& x, int root) {
+  if (root < 0 || root >= size_) fail("broadcast: root ", root, " is not one of ", size_, " ranks");
+  if (size_ == 1) return {};
+  count(Collective::broadcast, x.bytes());
+  return run_broadcast(x, root);
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,144 @@
+#include "parallel/cores.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <string>
+#include <tuple>
+
+#include "base/error.h"
+#include "parallel/launcher_process.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int no_limit = std::numeric_limits<int>::max();
+
+int parse_number(std::string_view& text) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  require(error == std::errc() && number >= 0, "not a list of processors: \"", text, "\"");
+  text.remove_prefix(static_cast<size_t>(end - text.data()));
+  return number;
+}
+
+std::string first_line(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  std::string line;
+  std::getline(in, line);
+  return line;
+}
+
+// "max 100000" or "200000 100000": microseconds of processor time in a period.
+int quota_of(const std::string& limit) {
+  std::istringstream in(limit);
+  std::string quota;
+  double period = 0;
+  if (!(in >> quota >> period) || quota == "max" || quota.starts_with('-') || period <= 0) return no_limit;
+  return std::max(1, static_cast<int>(std::ceil(std::strtod(quota.c_str(), nullptr) / period)));
+}
+
+// The group's own path below the mount point, as the third field of /proc/self/cgroup says it.
+std::string cgroup_path(std::string_view controllers) {
+  std::ifstream in("/proc/self/cgroup");
+  for (std::string line; std::getline(in, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    if (line.substr(first + 1, second - first - 1) == controllers) return line.substr(second + 1);
+  }
+  return "/";
+}
+
+}  // namespace
+
+Processors parse_processor_list(std::string_view list) {
+  Processors processors;
+  while (!list.empty()) {
+    const int first = parse_number(list);
+    int last = first;
+    if (list.starts_with('-')) {
+      list.remove_prefix(1);
+      last = parse_number(list);
+    }
+    for (int processor = first; processor <= last; processor++) processors.push_back(processor);
+    if (list.empty()) break;
+    require(list.starts_with(',') && list.size() > 1, "not a list of processors: \"", list, "\"");
+    list.remove_prefix(1);
+  }
+  return processors;
+}
+
+Processors allowed_processors(int process) {
+  return parse_processor_list(process_status(process, "Cpus_allowed_list"));
+}
+
+Processors one_per_core(const Processors& processors) {
+  const std::filesystem::path all = "/sys/devices/system/cpu";
+  std::set<std::tuple<int, int>> cores;  // package, lowest allowed processor of the core
+  for (const int processor : processors) {
+    const std::filesystem::path topology = all / ("cpu" + std::to_string(processor)) / "topology";
+    const Processors siblings = parse_processor_list(first_line(topology / "thread_siblings_list"));
+    int lowest = processor;
+    for (const int sibling : siblings)
+      if (std::find(processors.begin(), processors.end(), sibling) != processors.end())
+        lowest = std::min(lowest, sibling);
+    const std::string package = first_line(topology / "physical_package_id");
+    cores.emplace(package.empty() ? 0 : std::stoi(package), lowest);
+  }
+  Processors out;
+  for (const auto& [package, processor] : cores) out.push_back(processor);
+  return out;
+}
+
+Processors share_of(const Processors& cores, int local_rank, int local_size) {
+  const size_t count = cores.size(), ranks = static_cast<size_t>(local_size), rank = static_cast<size_t>(local_rank);
+  if (count < ranks) return cores;
+  const auto at = [&](size_t boundary) {
+    return cores.begin() + static_cast<std::ptrdiff_t>(count * boundary / ranks);
+  };
+  return Processors(at(rank), at(rank + 1));
+}
+
+bool bind_process(const Processors& processors) {
+  if (processors.empty()) return false;
+  const int highest = *std::max_element(processors.begin(), processors.end());
+  const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(static_cast<size_t>(highest + 1)),
+                                                             [](cpu_set_t* allocated) { CPU_FREE(allocated); });
+  const size_t bytes = CPU_ALLOC_SIZE(static_cast<size_t>(highest + 1));
+  CPU_ZERO_S(bytes, set.get());
+  for (const int processor : processors) CPU_SET_S(static_cast<size_t>(processor), bytes, set.get());
+  bool bound = true;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task"))
+    bound &= sched_setaffinity(std::stoi(thread.path().filename()), bytes, set.get()) == 0;
+  return bound;
+}
+
+int processor_quota() {
+  int quota = no_limit;
+  // Version 2: a limit may stand in the group or in any group above it.
+  const std::filesystem::path mount = "/sys/fs/cgroup";
+  for (std::filesystem::path path = cgroup_path("");; path = path.parent_path()) {
+    quota = std::min(quota, quota_of(first_line(mount / path.relative_path() / "cpu.max")));
+    if (!path.has_relative_path()) break;
+  }
+  // Version 1: a mount a controller; a container sees its own group at the mount point.
+  for (const char* controllers : {"cpu,cpuacct", "cpu"})
+    for (const std::string& path : {cgroup_path(controllers), std::string("/")}) {
+      const auto group = mount / "cpu" / std::filesystem::path(path).relative_path();
+      quota = std::min(
+          quota, quota_of(first_line(group / "cpu.cfs_quota_us") + " " + first_line(group / "cpu.cfs_period_us")));
+    }
+  return quota;
+}
+
+}  // namespace llama_tp

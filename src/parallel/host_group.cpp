@@ -1,0 +1,26 @@
+#include "parallel/host_group.h"
+
+#include <algorithm>
+
+namespace llama_tp {
+
+namespace {
+
+class LoneHostGroup : public HostGroup {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void barrier() override {}
+  std::string broadcast(const std::string& value, int) override { return value; }
+  std::vector<double> all_gather(double value) override { return {value}; }
+  std::vector<std::string> all_gather(const std::string& value) override { return {value}; }
+  void gather(std::span<const char> piece, std::span<char> whole, int) override {
+    if (piece.data() != whole.data()) std::copy(piece.begin(), piece.end(), whole.begin());
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<HostGroup> make_lone_host_group() { return std::make_unique<LoneHostGroup>(); }
+
+}  // namespace llama_tp

@@ -1,0 +1,245 @@
+#include "parallel/launch.h"
+
+#define OMPI_SKIP_MPICXX 1  // the C interface alone
+#include <mpi.h>
+#include <omp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <new>
+#include <thread>
+
+#include "base/error.h"
+#include "parallel/cores.h"
+#include "parallel/launcher_process.h"
+
+namespace llama_tp {
+
+namespace {
+
+const char* environment(std::initializer_list<const char*> names) {
+  for (const char* name : names)
+    if (const char* value = std::getenv(name); value != nullptr && *value != '\0') return value;
+  return nullptr;
+}
+
+// What Open MPI, MPICH and Slurm tell each rank.
+bool started_by_mpirun() { return environment({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) != nullptr; }
+
+constexpr const char* again = "LLAMA_TP_STARTED_AGAIN";
+
+// Replaces this program by itself: the same process, arguments and descriptors. Returns only when that fails.
+void start_again() {
+  std::ifstream in("/proc/self/cmdline");
+  std::vector<std::string> words;
+  for (std::string word; std::getline(in, word, '\0');) words.push_back(word);
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  std::array<char, 4096> program{};
+  if (words.empty() || readlink("/proc/self/exe", program.data(), program.size() - 1) <= 0) return;
+  setenv(again, "1", 1);
+  execv(program.data(), arguments.data());
+}
+
+// Open MPI binds one or two ranks to one core each, and more of them to a package each. This takes the rank's share of
+// what mpirun itself may use instead. Threads that start later inherit it; but libgomp, loaded before, counted the one
+// core: it would let its threads sleep between parallel regions, which doubles the time of a short region.
+void take_share_of_cores(int launcher) {
+  const bool second_time = std::getenv(again) != nullptr;
+  unsetenv(again);
+  const char* local_rank = environment({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"});
+  const char* local_size = environment({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"});
+  const bool user_has_bound = environment({"OMPI_MCA_hwloc_base_binding_policy", "OMPI_MCA_hwloc_base_cpu_list",
+                                           "PRTE_MCA_hwloc_default_binding_policy"}) != nullptr;
+  if (launcher == 0 || local_rank == nullptr || local_size == nullptr || user_has_bound) return;
+
+  const Processors all = allowed_processors(launcher), now = allowed_processors(getpid());
+  const Processors cores = one_per_core(all);
+  const int ranks = std::atoi(local_size);
+  const Processors share = static_cast<int>(cores.size()) < ranks ? all : share_of(cores, std::atoi(local_rank), ranks);
+  if (share == now || !bind_process(share)) return;
+  if (now.size() < share.size() && !second_time) start_again();
+}
+
+}  // namespace
+
+Launch::Launch() : launcher_(find_launcher()) {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  host_ = name.data();
+  if (!started_by_mpirun()) {
+    set_threads(1, static_cast<int>(one_per_core(allowed_processors(getpid())).size()));
+    return;
+  }
+  take_share_of_cores(launcher_);
+  try {
+    start_mpi();
+  } catch (const std::exception& error) {
+    if (local_rank_ == 0) std::cerr << "llama_tp: " << error.what() << std::endl;
+    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
+}
+
+void Launch::start_mpi() {
+  // Containers often forbid one process to read another's memory, and Open MPI then complains at each message.
+  setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
+  int provided = 0;
+  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  world_ = std::make_unique<MpiGroup>(MpiGroup::world());
+  rank_ = world_->rank();
+  size_ = world_->size();
+
+  MpiGroup node = MpiGroup::node();
+  local_rank_ = node.rank();
+  local_size_ = node.size();
+  node_ranks_.resize(static_cast<size_t>(local_size_));
+  node.all_gather(&rank_, node_ranks_.data(), sizeof rank_);
+  node_of_.resize(static_cast<size_t>(size_));
+  world_->all_gather(node_ranks_.data(), node_of_.data(), sizeof(int));
+
+  // Ranks with the same processors share them.
+  const std::string processors = process_status(getpid(), "Cpus_allowed_list");
+  const size_t mine = std::hash<std::string>{}(processors);
+  std::vector<size_t> everyones(static_cast<size_t>(local_size_));
+  node.all_gather(&mine, everyones.data(), sizeof mine);
+  set_threads(static_cast<int>(std::count(everyones.begin(), everyones.end(), mine)),
+              static_cast<int>(one_per_core(parse_processor_list(processors)).size()));
+
+  board_ = std::make_unique<FailureBoard>(node);
+  policy_.board = board_.get();
+  world_->set_policy(policy_);
+  endings_.resize(static_cast<size_t>(size_));
+}
+
+void Launch::set_threads(int sharing_ranks, int cores) {
+  const int quota = processor_quota();
+  threads_ = std::max(1, std::min(cores / sharing_ranks, quota / local_size_));
+  if (environment({"OMP_NUM_THREADS"}) != nullptr) threads_ = omp_get_max_threads();
+  omp_set_num_threads(threads_);
+  policy_.yield_at_once = threads_ * sharing_ranks > cores || threads_ > quota / local_size_;
+}
+
+Launch::~Launch() {
+  if (!has_mpi() || std::uncaught_exceptions() > 0) return;
+  world_.reset();
+  MPI_Finalize();
+}
+
+int Launch::stdout_columns() const {
+  return has_mpi() && launcher_ == 0 ? 0 : terminal_columns(has_mpi() ? launcher_ : getpid(), STDOUT_FILENO);
+}
+
+int Launch::stderr_columns() const {
+  return has_mpi() && launcher_ == 0 ? 0 : terminal_columns(has_mpi() ? launcher_ : getpid(), STDERR_FILENO);
+}
+
+// ---- the end
+
+namespace {
+
+// A rank's ending as a number: fine, stopped because of another, or failed with a message that has this hash.
+constexpr uint64_t fine = 0, stopped = 1, first_hash = 2;
+
+// How long a failed rank waits for the others to end too: those in a collective leave at once, those that compute do
+// not look.
+constexpr auto grace = std::chrono::milliseconds(300);
+// From the last message to the end of the job: mpirun must have read it.
+constexpr auto time_to_print = std::chrono::milliseconds(50);
+// MPI_Abort ends the others long before.
+constexpr auto time_to_be_stopped = std::chrono::seconds(5);
+
+void print_error(const std::string& message) {
+  const std::string line = "llama_tp: " + message + "\n";  // one write: lines of several ranks do not mix
+  if (write(STDERR_FILENO, line.data(), line.size()) < 0) return;
+}
+
+// "rank 3 of 8 on node1: "; nothing when all ranks say the same.
+std::string who(const std::vector<int>& ranks, int size, const std::string& host) {
+  constexpr size_t named = 8;
+  if (static_cast<int>(ranks.size()) == size) return "";
+  std::string list = text(ranks.size() == 1 ? "rank " : "ranks ", ranks.front());
+  for (size_t i = 1; i < std::min(ranks.size(), named); i++) list += text(", ", ranks[i]);
+  return text(list, ranks.size() > named ? ", …" : "", " of ", size, " on ", host, ": ");
+}
+
+}  // namespace
+
+struct Launch::Outcome {
+  uint64_t ending = fine;
+  int status = 0;
+  std::string message;
+};
+
+int Launch::guard(const std::function<int()>& body) {
+  Outcome outcome;
+  const auto fail_with = [&outcome](const std::string& message) {
+    outcome = {.ending = std::max(first_hash, uint64_t{std::hash<std::string>{}(message)}),
+               .status = EXIT_FAILURE,
+               .message = message};
+  };
+  try {
+    outcome.status = body();
+  } catch (const Stopped&) {
+    outcome.ending = stopped;
+  } catch (const std::bad_alloc&) {
+    fail_with("out of memory; use more ranks, a smaller batch or a shorter context");
+  } catch (const std::exception& error) {
+    fail_with(error.what());
+  }
+  std::cout.flush();
+  std::fflush(stdout);
+  if (has_mpi())
+    end_together(outcome);
+  else if (outcome.ending >= first_hash)
+    print_error(outcome.message);
+  return outcome.status;
+}
+
+// Returns when all ranks are fine. Else the lowest rank of each message prints it, and the lowest of all ends the job.
+void Launch::end_together(const Outcome& outcome) {
+  const bool failed = outcome.ending >= first_hash;
+  ending_ = outcome.ending;
+  if (failed) board_->announce(ending_);
+  const auto deadline = failed ? board_->first_failure() + grace : std::chrono::steady_clock::time_point::max();
+  const bool late = std::chrono::steady_clock::now() > deadline;  // others are printing and ending already
+  const bool all_known = world_->all_gather_until(deadline, &ending_, endings_.data(), sizeof ending_);
+  const auto is_fine = [](uint64_t ending) { return ending == fine; };
+  if (all_known && std::all_of(endings_.begin(), endings_.end(), is_fine)) return;
+
+  if (failed && !late) {
+    if (!all_known) look_at_board();
+    const std::vector<int> ranks = failed_ranks(ending_);
+    if (rank_ == ranks.front()) print_error(who(ranks, size_, host_) + outcome.message);
+    if (rank_ == failed_ranks().front()) {
+      std::this_thread::sleep_for(time_to_print);
+      MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+    }
+  }
+  std::this_thread::sleep_for(time_to_be_stopped);
+  std::_Exit(EXIT_FAILURE);
+}
+
+// The gathering did not end: what is known is what the ranks of this node have announced.
+void Launch::look_at_board() {
+  std::fill(endings_.begin(), endings_.end(), fine);
+  for (int local = 0; local < local_size_; local++)
+    if (board_->failed(local))
+      endings_[static_cast<size_t>(node_ranks_[static_cast<size_t>(local)])] = board_->message_hash(local);
+}
+
+std::vector<int> Launch::failed_ranks(std::optional<uint64_t> with_message) const {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < size_; rank++) {
+    const uint64_t ending = endings_[static_cast<size_t>(rank)];
+    if (ending >= first_hash && ending == with_message.value_or(ending)) ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,76 @@
+// How this process was started: alone, or as one of mpirun's ranks. A lone rank never touches MPI. Made once, first
+// thing in a command; it divides the node's cores among its ranks, and it is where all ranks end together.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "parallel/failure_board.h"
+#include "parallel/patience.h"
+
+namespace llama_tp {
+
+class Launch {
+ public:
+  // Under mpirun: starts MPI, and gives this rank its contiguous share of the node's cores, for all its threads, unless
+  // mpirun was told --bind-to. That may start the program again in place (same process, same arguments), because the
+  // OpenMP runtime reads its processors only at load: hence "first thing". OMP_NUM_THREADS wins over the count.
+  // Where /dev/shm is full or not shared, says so and ends the job.
+  Launch();
+  // Ends MPI; waits for all ranks.
+  ~Launch();
+  Launch(const Launch&) = delete;
+  Launch& operator=(const Launch&) = delete;
+
+  bool has_mpi() const { return world_ != nullptr; }
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  int local_rank() const { return local_rank_; }
+  int local_size() const { return local_size_; }
+  // A number that the ranks of one node share: the lowest of their ranks.
+  int node_of(int world_rank) const { return node_of_[static_cast<size_t>(world_rank)]; }
+  const std::string& host() const { return host_; }
+
+  // OpenMP threads of this rank, already set.
+  int threads() const { return threads_; }
+  // More threads on this node than cores: waits yield at once.
+  bool oversubscribed() const { return policy_.yield_at_once; }
+  const WaitPolicy& wait_policy() const { return policy_; }
+
+  // Where stdout and stderr end: mpirun's own, for its ranks. Columns are 0 when that is no terminal.
+  bool stdout_is_terminal() const { return stdout_columns() > 0; }
+  bool stderr_is_terminal() const { return stderr_columns() > 0; }
+  int stdout_columns() const;
+  int stderr_columns() const;
+
+  // Runs a command's body and returns its exit status. An exception is printed once for all ranks that have the same
+  // one, "llama_tp: <message>", with the ranks' numbers when others did not fail; the status is 1, and ranks that wait
+  // for the failed one stop within a second. With MPI an error does not return. Collective; once.
+  int guard(const std::function<int()>& body);
+
+ private:
+  struct Outcome;
+  void start_mpi();
+  void set_threads(int sharing_ranks, int cores);
+  void end_together(const Outcome& outcome);
+  void look_at_board();
+  // Of those known to have failed, with this message or any.
+  std::vector<int> failed_ranks(std::optional<uint64_t> with_message = {}) const;
+
+  int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1, threads_ = 1, launcher_ = 0;
+  std::string host_;
+  std::vector<int> node_of_{0};
+  std::vector<int> node_ranks_{0};  // world ranks of this node
+  WaitPolicy policy_;
+  std::unique_ptr<MpiGroup> world_;
+  std::unique_ptr<FailureBoard> board_;
+  // What end_together gathers: 0 for a rank that is fine, else how it ended. Members, since a gathering that is given
+  // up still uses them.
+  std::vector<uint64_t> endings_;
+  uint64_t ending_ = 0;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,20 @@
+// mpirun as its ranks see it in /proc: what it may run on, and where its output goes. A rank's own stdout is a pty and
+// its own processors are one core, whatever the user's terminal and machine are.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace llama_tp {
+
+// A field of /proc/<process>/status ("PPid", "Name", "Cpus_allowed_list"); empty when there is none.
+std::string process_status(int process, std::string_view field);
+
+// mpirun, or its daemon on this node, among this process's ancestors; 0 when there is none.
+int find_launcher();
+
+// Columns of the terminal that a process's descriptor 1 or 2 writes to; 0 when that is no terminal, or not to be seen
+// from here (a daemon on another node than mpirun's has none).
+int terminal_columns(int process, int descriptor);
+
+}  // namespace llama_tp

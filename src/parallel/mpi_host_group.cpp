@@ -1,0 +1,64 @@
+#include "parallel/mpi_host_group.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
+#include "parallel/mpi_group.h"
+
+namespace llama_tp {
+
+namespace {
+
+class MpiHostGroup : public HostGroup {
+ public:
+  explicit MpiHostGroup(MpiGroup group) : group_(std::move(group)) {}
+
+  int rank() const override { return group_.rank(); }
+  int size() const override { return group_.size(); }
+  void barrier() override { group_.barrier(); }
+
+  std::string broadcast(const std::string& value, int root) override {
+    auto length = static_cast<int64_t>(value.size());
+    group_.broadcast(&length, sizeof length, root);
+    std::string out = rank() == root ? value : std::string(static_cast<size_t>(length), '\0');
+    group_.broadcast(out.data(), length, root);
+    return out;
+  }
+
+  std::vector<double> all_gather(double value) override {
+    std::vector<double> values(static_cast<size_t>(size()));
+    group_.all_gather(&value, values.data(), sizeof value);
+    return values;
+  }
+
+  std::vector<std::string> all_gather(const std::string& value) override {
+    std::vector<std::string> values;
+    for (int root = 0; root < size(); root++) values.push_back(broadcast(value, root));
+    return values;
+  }
+
+  void gather(std::span<const char> piece, std::span<char> whole, int root) override {
+    require(rank() != root || whole.size() == piece.size() * static_cast<size_t>(size()), "gather: ", size(),
+            " pieces of ", piece.size(), " bytes do not make ", whole.size());
+    group_.gather(piece.data(), whole.data(), static_cast<int64_t>(piece.size()), root);
+  }
+
+ private:
+  MpiGroup group_;
+};
+
+}  // namespace
+
+std::unique_ptr<HostGroup> make_host_group(const Launch& launch, const std::vector<int>& world_ranks) {
+  if (world_ranks.size() == 1) return make_lone_host_group();
+  return std::make_unique<MpiHostGroup>(MpiGroup(world_ranks, launch.wait_policy()));
+}
+
+std::unique_ptr<HostGroup> make_host_group(const Launch& launch) {
+  std::vector<int> all(static_cast<size_t>(launch.size()));
+  std::iota(all.begin(), all.end(), 0);
+  return make_host_group(launch, all);
+}
+
+}  // namespace llama_tp

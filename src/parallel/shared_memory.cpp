@@ -1,0 +1,76 @@
+#include "parallel/shared_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "base/error.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Name = std::array<char, 64>;
+
+// All ranks learn the first error that any of them met, so that all of them throw or none does.
+void check_on_all(MpiGroup& group, int error, int64_t bytes, const char* what) {
+  std::vector<int> errors(static_cast<size_t>(group.size()));
+  group.all_gather(&error, errors.data(), sizeof error);
+  for (const int code : errors) {
+    if (code == 0) continue;
+    const char* mend = code == ENOENT ? "start the ranks of one node in one container, or with the same /dev/shm"
+                                      : "make /dev/shm larger (docker run --shm-size=1g), or start fewer ranks a node";
+    fail("/dev/shm: ", what, " ", bytes, " bytes that ", group.size(), " ranks share failed: ", std::strerror(code),
+         "; ", mend);
+  }
+}
+
+}  // namespace
+
+SharedMemory::SharedMemory(MpiGroup& group, int64_t bytes_per_rank) {
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  bytes_per_rank_ = (bytes_per_rank + page - 1) / page * page;
+  bytes_ = bytes_per_rank_ * group.size();
+
+  static int made = 0;
+  Name name{};
+  int file = -1, error = 0;
+  if (group.rank() == 0) {
+    std::snprintf(name.data(), name.size(), "/llama_tp.%d.%d", static_cast<int>(getpid()), made++);
+    file = shm_open(name.data(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (file < 0 || ftruncate(file, bytes_) != 0) error = errno;
+  }
+  group.broadcast(name.data(), static_cast<int64_t>(name.size()), 0);
+  if (group.rank() != 0) {
+    file = shm_open(name.data(), O_RDWR | O_CLOEXEC, 0600);
+    if (file < 0) error = errno;
+  }
+  if (error == 0) error = posix_fallocate(file, group.rank() * bytes_per_rank_, bytes_per_rank_);
+  group.barrier();
+  if (group.rank() == 0) shm_unlink(name.data());
+
+  if (error == 0) {
+    void* base = mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, 0);
+    if (base == MAP_FAILED)
+      error = errno;
+    else
+      base_ = static_cast<char*>(base);
+  }
+  if (file >= 0) close(file);
+  try {
+    check_on_all(group, error, bytes_, "reserving");
+  } catch (...) {
+    if (base_ != nullptr) munmap(base_, static_cast<size_t>(bytes_));
+    throw;
+  }
+}
+
+SharedMemory::~SharedMemory() { munmap(base_, static_cast<size_t>(bytes_)); }
+
+}  // namespace llama_tp

@@ -1,0 +1,332 @@
+// Run by mpirun -np 1, 2, 3 and 4. Each rank can compute what every other one contributes, so it checks its result
+// against a plain sum of its own; rank 0 reports, the others only what failed.
+#include "parallel/communicator.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "parallel/local_communicator.h"
+#include "parallel/mpi_communicator.h"
+#include "parallel/mpi_host_group.h"
+
+namespace llama_tp {
+namespace {
+
+Launch* launch = nullptr;
+bool counting = false;
+int allocations = 0;
+
+std::vector<int> all_ranks() {
+  std::vector<int> ranks(static_cast<size_t>(launch->size()));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+// Values of one type in host memory, as a tensor.
+class Values {
+ public:
+  Values(DType dtype, int64_t elements) : tensor_{nullptr, dtype, {elements}} {
+    bytes_.resize(static_cast<size_t>(elements * size_of(dtype)));
+    tensor_.data = bytes_.data();
+  }
+  const Tensor& tensor() const { return tensor_; }
+  bool operator==(const Values& other) const { return bytes_ == other.bytes_; }
+
+  double get(int64_t i) const {
+    if (tensor_.dtype == DType::f64) return tensor_.as<double>()[i];
+    return tensor_.dtype == DType::f32 ? tensor_.as<float>()[i] : to_float(tensor_.as<bf16>()[i]);
+  }
+  void set(int64_t i, double value) {
+    const auto single = static_cast<float>(value);
+    if (tensor_.dtype == DType::f64) tensor_.as<double>()[i] = value;
+    if (tensor_.dtype == DType::f32) tensor_.as<float>()[i] = single;
+    if (tensor_.dtype == DType::bf16) tensor_.as<bf16>()[i] = to_bf16(single);
+  }
+
+ private:
+  std::vector<char> bytes_;
+  Tensor tensor_;
+};
+
+// What rank `rank` contributes: values whose sum depends on the order of summing.
+Values contribution(DType dtype, int64_t elements, int rank, int salt = 0) {
+  Values values(dtype, elements);
+  const auto seed = static_cast<uint32_t>(1 + rank + 1000 * salt);
+  for (int64_t i = 0; i < elements; i++) {
+    const uint32_t mixed = (static_cast<uint32_t>(i) * 2654435761u + seed) * 2246822519u;
+    const double exponent = static_cast<double>(1 << (mixed % 13));
+    values.set(i, (static_cast<double>(mixed >> 4) - 134217728.0) * 1e-8 * exponent);
+  }
+  return values;
+}
+
+// Σ over ranks, in their order, in f32 or f64, rounded once: one element after another.
+Values plain_sum(DType dtype, int64_t elements, int size, int salt = 0) {
+  std::vector<Values> inputs;
+  for (int rank = 0; rank < size; rank++) inputs.push_back(contribution(dtype, elements, rank, salt));
+  Values sum(dtype, elements);
+  for (int64_t i = 0; i < elements; i++) {
+    double total = inputs[0].get(i);
+    for (size_t rank = 1; rank < inputs.size(); rank++) {
+      total += inputs[rank].get(i);
+      if (dtype != DType::f64) total = static_cast<float>(total);
+    }
+    sum.set(i, total);
+  }
+  return sum;
+}
+
+// Around the sizes where the algorithm changes: one turn, several chunks, several lanes; and what does not divide.
+constexpr std::array<int64_t, 7> sizes{1, 7, 1000, 8192, 8193, 65536, 200001};
+
+// Through the window of one node, and as if every rank, or every two ranks, had a node of its own.
+class Collectives : public testing::TestWithParam<int> {
+ protected:
+  std::unique_ptr<Communicator> world() { return make_communicator(*launch, all_ranks(), GetParam()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(RanksANode, Collectives, testing::Values(0, 1, 2));
+
+TEST_P(Collectives, AllReduceIsThePlainSumInRankOrderBitForBit) {
+  const auto comm = world();
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
+    for (const int64_t elements : sizes) {
+      const Values x = contribution(dtype, elements, comm->rank());
+      comm->all_reduce(x.tensor()).wait();
+      EXPECT_TRUE(x == plain_sum(dtype, elements, comm->size())) << name_of(dtype) << " " << elements;
+    }
+}
+
+TEST_P(Collectives, ReduceScatterGivesEachRankItsPieceOfThePlainSum) {
+  const auto comm = world();
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
+    for (const int64_t piece : sizes) {
+      const int64_t elements = piece * comm->size();
+      const Values whole = contribution(dtype, elements, comm->rank());
+      Values part(dtype, piece), expected(dtype, piece);
+      const Values sum = plain_sum(dtype, elements, comm->size());
+      for (int64_t i = 0; i < piece; i++) expected.set(i, sum.get(comm->rank() * piece + i));
+      comm->reduce_scatter(whole.tensor(), part.tensor()).wait();
+      EXPECT_TRUE(part == expected) << name_of(dtype) << " " << piece;
+    }
+}
+
+TEST_P(Collectives, AllGatherPutsThePartsInRankOrder) {
+  const auto comm = world();
+  for (const int64_t elements : sizes) {
+    const Values part = contribution(DType::bf16, elements, comm->rank());
+    const Values whole(DType::bf16, elements * comm->size());
+    comm->all_gather(part.tensor(), whole.tensor()).wait();
+    for (int rank = 0; rank < comm->size(); rank++) {
+      const Values theirs = contribution(DType::bf16, elements, rank);
+      EXPECT_EQ(0, std::memcmp(whole.tensor().rows(rank * elements, elements).data, theirs.tensor().data,
+                               static_cast<size_t>(theirs.tensor().bytes())))
+          << elements << " of rank " << rank;
+    }
+  }
+}
+
+TEST_P(Collectives, APartMayLieInItsPlaceOfTheWhole) {
+  const auto comm = world();
+  const int64_t elements = 50001;
+  const Values whole(DType::f32, elements * comm->size());
+  const Tensor part = whole.tensor().rows(comm->rank() * elements, elements);
+  std::memcpy(part.data, contribution(DType::f32, elements, comm->rank()).tensor().data,
+              static_cast<size_t>(part.bytes()));
+  comm->all_gather(part, whole.tensor()).wait();
+  for (int rank = 0; rank < comm->size(); rank++)
+    EXPECT_EQ(whole.get(rank * elements + 4711), contribution(DType::f32, elements, rank).get(4711));
+  const float before = part.as<float>()[1234];
+  comm->reduce_scatter(whole.tensor(), part).wait();
+  float sum = before;
+  for (int rank = 1; rank < comm->size(); rank++) sum += before;
+  EXPECT_EQ(part.as<float>()[1234], sum);
+}
+
+TEST_P(Collectives, BroadcastCopiesTheRootsValues) {
+  const auto comm = world();
+  for (const int64_t elements : sizes)
+    for (int root = 0; root < comm->size(); root++) {
+      const Values x = contribution(DType::f32, elements, comm->rank(), 1);
+      comm->broadcast(x.tensor(), root).wait();
+      EXPECT_TRUE(x == contribution(DType::f32, elements, root, 1)) << elements << " of rank " << root;
+    }
+}
+
+// Buffers and flags are used again and again: a race between turns would show as another rank's older or newer values.
+TEST_P(Collectives, AnyRowOfCollectivesIsRightWhoeverIsLate) {
+  const auto comm = world();
+  std::minstd_rand shared(7), own(static_cast<uint32_t>(100 + comm->rank()));
+  for (int round = 0; round < 150; round++) {
+    const auto kind = shared() % 4;
+    const auto elements = static_cast<int64_t>(shared() % (round % 10 == 0 ? 100000 : 5000) + 1);
+    if (own() % 8 == 0) std::this_thread::sleep_for(std::chrono::microseconds(own() % 300));
+    const Values x = contribution(DType::f32, elements, comm->rank(), round);
+    if (kind == 0) {
+      comm->all_reduce(x.tensor()).wait();
+      EXPECT_TRUE(x == plain_sum(DType::f32, elements, comm->size(), round)) << "round " << round;
+    } else if (kind == 1) {
+      const int root = round % comm->size();
+      comm->broadcast(x.tensor(), root).wait();
+      EXPECT_TRUE(x == contribution(DType::f32, elements, root, round)) << "round " << round;
+    } else {
+      const Values whole(DType::f32, elements * comm->size());
+      comm->all_gather(x.tensor(), whole.tensor()).wait();
+      const int other = (comm->rank() + 1) % comm->size();
+      EXPECT_EQ(whole.get(other * elements + elements - 1),
+                contribution(DType::f32, elements, other, round).get(elements - 1))
+          << "round " << round;
+      if (kind == 3) comm->reduce_scatter(whole.tensor(), x.tensor()).wait();
+    }
+  }
+}
+
+TEST(Communicator, GroupsOfAMeshWorkBesideEachOther) {
+  // tp = pairs of neighbours, dp = ranks with the same place in their pair; ranks of a group in any order.
+  if (launch->size() != 4) return;
+  const int pair = launch->rank() / 2, place = launch->rank() % 2;
+  const auto tp = make_communicator(*launch, {2 * pair + 1, 2 * pair});
+  const auto dp = make_communicator(*launch, {place, place + 2});
+  EXPECT_EQ(tp->rank(), 1 - place);
+  EXPECT_EQ(dp->rank(), pair);
+  for (int round = 0; round < 50; round++) {
+    Values x(DType::f32, 3000);
+    for (int64_t i = 0; i < 3000; i++) x.set(i, 1 << launch->rank());
+    tp->all_reduce(x.tensor()).wait();
+    EXPECT_EQ(x.get(2999), pair == 0 ? 3 : 12);
+    dp->all_reduce(x.tensor()).wait();
+    EXPECT_EQ(x.get(2999), 15);
+  }
+}
+
+TEST(Communicator, NaNAndInfinityOfOneRankReachAll) {
+  const auto comm = make_communicator(*launch, all_ranks());
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Values x(dtype, 1000);
+    if (comm->rank() == comm->size() - 1) {
+      x.set(3, std::numeric_limits<double>::quiet_NaN());
+      x.set(999, std::numeric_limits<double>::infinity());
+    }
+    comm->all_reduce(x.tensor()).wait();
+    EXPECT_TRUE(std::isnan(x.get(3)));
+    EXPECT_TRUE(std::isinf(x.get(999)));
+    EXPECT_EQ(x.get(4), 0);
+  }
+}
+
+void send_one_of_each(Communicator& comm, const Tensor& part, const Tensor& whole) {
+  comm.all_reduce(whole).wait();
+  comm.all_reduce(part).wait();
+  comm.all_gather(part, whole).wait();
+  comm.reduce_scatter(whole, part).wait();
+  comm.broadcast(part, 0).wait();
+}
+
+TEST(Communicator, ARehearsalCountsWhatARealRunSends) {
+  const auto real = make_communicator(*launch, all_ranks());
+  MetaCommunicator meta(real->rank(), real->size());
+  const Values part(DType::bf16, 100), whole(DType::bf16, 100 * real->size());
+  send_one_of_each(*real, part.tensor(), whole.tensor());
+  send_one_of_each(meta, {nullptr, DType::bf16, part.tensor().shape}, {nullptr, DType::bf16, whole.tensor().shape});
+  const bool alone = real->size() == 1;
+  for (const Communicator* comm : {real.get(), static_cast<Communicator*>(&meta)}) {
+    EXPECT_EQ(comm->traffic(Collective::all_reduce).calls, alone ? 0 : 2);
+    EXPECT_EQ(comm->traffic(Collective::all_reduce).bytes, alone ? 0 : 200 * (comm->size() + 1));
+    EXPECT_EQ(comm->traffic(Collective::all_gather).bytes, alone ? 0 : 200 * comm->size());
+    EXPECT_EQ(comm->traffic(Collective::reduce_scatter).bytes, alone ? 0 : 200 * comm->size());
+    EXPECT_EQ(comm->traffic(Collective::broadcast).bytes, alone ? 0 : 200);
+  }
+}
+
+TEST(Communicator, RefusesWhatCannotBeSummedOrDoesNotFit) {
+  MetaCommunicator comm(0, 4);
+  EXPECT_THROW(comm.all_reduce({nullptr, DType::i32, {4}}).wait(), Error);
+  EXPECT_THROW(comm.all_gather({nullptr, DType::f32, {4}}, {nullptr, DType::f32, {15}}).wait(), Error);
+  EXPECT_THROW(comm.all_gather({nullptr, DType::f32, {4}}, {nullptr, DType::bf16, {16}}).wait(), Error);
+  EXPECT_THROW(comm.reduce_scatter({nullptr, DType::f32, {15}}, {nullptr, DType::f32, {4}}).wait(), Error);
+  EXPECT_THROW(comm.broadcast({nullptr, DType::f32, {4}}, 4).wait(), Error);
+  EXPECT_THROW(MetaCommunicator(4, 4), Error);
+  EXPECT_THROW(make_communicator(*launch, {launch->rank(), launch->size()}), Error);
+}
+
+TEST(Communicator, AStepAllocatesNothing) {
+  const auto comm = make_communicator(*launch, all_ranks());
+  const Values part(DType::bf16, 300000), whole(DType::bf16, 300000 * comm->size());
+  send_one_of_each(*comm, part.tensor(), whole.tensor());
+  allocations = 0;
+  counting = true;
+  for (int round = 0; round < 3; round++) send_one_of_each(*comm, part.tensor(), whole.tensor());
+  counting = false;
+  EXPECT_EQ(allocations, 0);
+}
+
+TEST(HostGroup, SharesTextsAndNumbersOfAnySize) {
+  const auto group = make_host_group(*launch);
+  EXPECT_EQ(group->size(), launch->size());
+  group->barrier();
+  const auto text_of = [](int rank) {
+    return std::string(static_cast<size_t>(rank * 100000), static_cast<char>('a' + rank));
+  };
+  for (int root = 0; root < group->size(); root++)
+    EXPECT_EQ(group->broadcast(text_of(group->rank()), root), text_of(root));
+  const std::vector<std::string> texts = group->all_gather(text_of(group->rank()));
+  const std::vector<double> numbers = group->all_gather(0.5 + group->rank());
+  for (int rank = 0; rank < group->size(); rank++) {
+    EXPECT_EQ(texts.at(static_cast<size_t>(rank)), text_of(rank));
+    EXPECT_EQ(numbers.at(static_cast<size_t>(rank)), 0.5 + rank);
+  }
+}
+
+TEST(HostGroup, GathersPiecesLongerThanAMessage) {
+  const auto group = make_host_group(*launch);
+  const size_t bytes = (size_t{65} << 20) + 3;
+  const int root = group->size() - 1;
+  const std::string piece(bytes, static_cast<char>('a' + group->rank()));
+  std::string whole(group->rank() == root ? bytes * static_cast<size_t>(group->size()) : 0, '\0');
+  group->gather(piece, whole, root);
+  if (group->rank() != root) return;
+  for (int rank = 0; rank < group->size(); rank++) {
+    const std::string_view theirs = std::string_view(whole).substr(static_cast<size_t>(rank) * bytes, bytes);
+    EXPECT_EQ(theirs.find_first_not_of(static_cast<char>('a' + rank)), std::string_view::npos);
+  }
+}
+
+// Of rank 1 and above: only failures, with the rank.
+class QuietReport : public testing::EmptyTestEventListener {
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (result.failed())
+      std::fprintf(stderr, "rank %d: %s:%d: %s\n", launch->rank(), result.file_name(), result.line_number(),
+                   result.message());
+  }
+};
+
+}  // namespace
+}  // namespace llama_tp
+
+// glibc's own allocator under another name: this one counts.
+#if !defined(__SANITIZE_ADDRESS__)
+extern "C" void* __libc_malloc(size_t);
+extern "C" void* malloc(size_t size) {
+  if (llama_tp::counting) llama_tp::allocations++;
+  return __libc_malloc(size);
+}
+#endif
+
+int main(int argc, char** argv) {
+  llama_tp::Launch launch;
+  llama_tp::launch = &launch;
+  return launch.guard([&] {
+    testing::InitGoogleTest(&argc, argv);
+    auto& listeners = testing::UnitTest::GetInstance()->listeners();
+    if (launch.rank() > 0) {
+      delete listeners.Release(listeners.default_result_printer());
+      listeners.Append(new llama_tp::QuietReport);
+    }
+    return RUN_ALL_TESTS();
+  });
+}
