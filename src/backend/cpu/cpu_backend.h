@@ -63,7 +63,7 @@ class CpuBackend : public Backend {
   void run_rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& table,
                          const Tensor& dqkv) override;
 
-  // attention.cpp
+  // attention_forward.cpp, attention_backward.cpp
   void run_attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences,
                              const AttentionOptions& options, const Tensor& out, const Tensor& lse,
                              void* workspace) override;

@@ -6,6 +6,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 namespace llama_tp {
@@ -36,15 +37,15 @@ void parallel_ranges(int threads, int64_t count, int64_t granule, const Body& bo
   }
 }
 
-// body(index, thread) for each index of [0, count), in ascending order, as threads become free. Only for bodies whose
-// results do not depend on which thread runs them.
+// body(index, thread) for each index of [0, count). Indices are given out in ascending order as threads become free, so
+// that a task may wait for one with a lower index (OpenMP's own dynamic schedule does not promise that).
 template <class Body>
 void parallel_tasks(int threads, int64_t count, const Body& body) {
+  std::atomic<int64_t> next{0};
 #pragma omp parallel num_threads(threads)
   {
     const int thread = omp_get_thread_num();
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t index = 0; index < count; index++) body(index, thread);
+    for (int64_t index = next++; index < count; index = next++) body(index, thread);
   }
 }
 

@@ -1,0 +1,51 @@
+// What attention's two directions share: which keys a query sees, and how sequences are cut into tasks.
+#pragma once
+
+#include <algorithm>
+
+#include "backend/backend.h"
+#include "backend/cpu/parallel.h"
+
+namespace llama_tp {
+
+struct Sequence {
+  int64_t first_query, queries, first_key, keys;
+
+  // The keys that a query sees, both counted within the sequence.
+  Range visible(int64_t query, int64_t window) const {
+    const int64_t end = std::max<int64_t>(keys - queries + query + 1, 0);
+    return {window > 0 ? std::max<int64_t>(end - window, 0) : 0, end};
+  }
+  // The queries that see any of the keys [begin, end).
+  Range viewers(Range some, int64_t window) const {
+    const int64_t first = std::max<int64_t>(some.begin - (keys - queries), 0);
+    const int64_t end = window > 0 ? std::min(some.end - 1 + window - (keys - queries), queries) : queries;
+    return {first, std::max(first, end)};
+  }
+};
+
+inline Sequence sequence_at(const Tensor& ranges, int64_t index) {
+  const int32_t* row = ranges.as<int32_t>() + index * 4;
+  return {row[0], row[1], row[2], row[3]};
+}
+
+// first[s] is the number of the first task of sequence s when each has tasks(sequence) of them; first[n] is how many
+// there are.
+template <class Tasks>
+void number_tasks(const Tensor& ranges, const Tasks& tasks, int64_t* first) {
+  const int64_t n = ranges.shape[0];
+  first[0] = 0;
+  for (int64_t s = 0; s < n; s++) first[s + 1] = first[s] + tasks(sequence_at(ranges, s));
+}
+inline int64_t sequence_of_task(const int64_t* first, int64_t n, int64_t task) {
+  return std::upper_bound(first, first + n + 1, task) - first - 1;
+}
+
+inline int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+// The natural exponential is computed as a power of two.
+inline constexpr float log2_of_e = 1.44269504f;
+// Softmax's running maximum starts here rather than at −∞, whose difference from itself is not a number.
+inline constexpr float lowest_score = -1e30f;
+
+}  // namespace llama_tp

@@ -1,0 +1,299 @@
+// Attention with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). A task takes a tile of queries of a
+// few heads that share their keys and walks over the visible keys, tile by tile: scores, probabilities, sum of values.
+// With few tokens, as when generating, the keys are also split into chunks of their own tasks, whose results are joined
+// in order; chunks depend on the number of keys alone, so that results do not depend on the number of threads.
+#include <cmath>
+#include <limits>
+
+#include "backend/cpu/attention.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/rows.h"
+#include "backend/cpu/scratch.h"
+#include "backend/cpu/tile.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t key_tile = 64;
+constexpr int64_t rows_wanted = 128;      // of queries times heads in a task: what the packing of keys is shared by
+constexpr int64_t most_heads = 8;         // in a task
+constexpr int64_t splitting_tokens = 16;  // with more, there are tasks enough
+constexpr int64_t key_chunk = 256;
+
+struct Sizes {
+  Sizes(const Tensor& q, const Tensor& k)
+      : heads(q.shape[0]),
+        tokens(q.shape[1]),
+        head_dim(q.shape[2]),
+        kv_heads(k.shape[0]),
+        cache(k.shape[1]),
+        columns(round_up(head_dim, lanes)),
+        group(heads / kv_heads),
+        head_blocks(parts_of(group, most_heads)),
+        heads_together(parts_of(group, head_blocks)),
+        query_tile(std::max<int64_t>(rows_wanted / heads_together / block_rows * block_rows, 4 * block_rows)),
+        chunks(tokens <= splitting_tokens ? std::max<int64_t>(parts_of(cache, key_chunk), 1) : 1) {}
+
+  int64_t rows() const { return heads_together * query_tile; }
+  int64_t chunks_of(const Sequence& sequence) const { return chunks == 1 ? 1 : parts_of(sequence.keys, key_chunk); }
+  int64_t tasks_of(const Sequence& sequence) const {
+    return kv_heads * head_blocks * parts_of(sequence.queries, query_tile) * chunks_of(sequence);
+  }
+
+  int64_t heads, tokens, head_dim, kv_heads, cache, columns, group, head_blocks, heads_together, query_tile, chunks;
+};
+
+// Unnormalized sums of a row over one chunk of keys: Σ 2^(score − offset) v and Σ 2^(score − offset).
+struct Partial {
+  float *sums, *offset, *total;  // [heads, tokens, chunks, columns], [heads, tokens, chunks] twice
+
+  Partial(Scratch& scratch, const Sizes& sizes) {
+    const int64_t n = sizes.chunks == 1 ? 0 : sizes.heads * sizes.tokens * sizes.chunks;
+    sums = scratch.take<float>(n * sizes.columns);
+    offset = scratch.take<float>(n);
+    total = scratch.take<float>(n);
+  }
+};
+
+// What a thread needs for a task. Rows are (head, query) pairs, head by head.
+template <class Word>
+struct Buffers {
+  Buffers(Scratch& scratch, const Sizes& sizes)
+      : depth(parts_of(sizes.head_dim, per_word<Word>)),
+        depth_stride(round_up(depth, lanes)),
+        q(scratch.take<Word>(sizes.rows() * depth_stride)),
+        k(scratch.take<Word>(depth_stride * key_tile)),
+        v(scratch.take<Word>(key_tile / per_word<Word> * sizes.columns)),
+        scores(scratch.take<float>(sizes.rows() * key_tile)),
+        probabilities(scratch.take<Word>(sizes.rows() * key_tile / per_word<Word>)),
+        out(scratch.take<float>(sizes.rows() * sizes.columns)),
+        largest(scratch.take<float>(sizes.rows())),
+        factor(scratch.take<float>(sizes.rows())),
+        total(scratch.take<float>(sizes.rows() * lanes)),
+        seen(scratch.take<Range>(sizes.rows() / block_rows + 1)) {}
+
+  int64_t depth, depth_stride;  // words in a head
+  Word *q, *k, *v;              // [rows, depth], [depth, keys], [keys / per_word, columns]
+  float* scores;                // [rows, keys]
+  Word* probabilities;          // [rows, keys / per_word]
+  float* out;                   // [rows, columns], unnormalized
+  float *largest, *factor;      // [rows]: the largest score so far; by what a tile rescales the sums before it
+  float* total;                 // [rows, lanes], to be added up at the end
+  Range* seen;                  // of the key tile by each block of rows, rounded outwards to whole vectors of words
+};
+
+struct Call {
+  const Tensor &q, &k, &v;
+  const AttentionOptions& options;
+  const Tensor &out, &lse;
+  Sizes sizes;
+  Partial partial;
+};
+
+struct Task {
+  Sequence sequence;
+  int64_t first_head, heads, kv_head;
+  int64_t first_query, queries;  // within the sequence
+  int64_t chunk;
+
+  Task(const Call& call, const Sequence& from, int64_t index) : sequence(from) {
+    const Sizes& sizes = call.sizes;
+    const int64_t chunks = sizes.chunks_of(sequence), tiles = parts_of(sequence.queries, sizes.query_tile);
+    chunk = index % chunks;
+    // The last queries see the most keys: longest tasks first.
+    const int64_t tile = tiles - 1 - index / chunks % tiles, block = index / chunks / tiles;
+    kv_head = block / sizes.head_blocks;
+    const int64_t within = block % sizes.head_blocks * sizes.heads_together;
+    first_head = kv_head * sizes.group + within;
+    heads = std::min(sizes.heads_together, sizes.group - within);
+    first_query = tile * sizes.query_tile;
+    queries = std::min(sizes.query_tile, sequence.queries - first_query);
+  }
+
+  int64_t rows() const { return heads * queries; }
+  int64_t head(int64_t row) const { return first_head + row / queries; }
+  int64_t query(int64_t row) const { return first_query + row % queries; }
+  int64_t token(int64_t row) const { return sequence.first_query + query(row); }
+  // The keys to walk over: what the tile's queries see, of this chunk.
+  Range keys(const Call& call) const {
+    const int64_t window = call.options.window;
+    Range range{sequence.visible(first_query, window).begin, sequence.visible(first_query + queries - 1, window).end};
+    if (call.sizes.chunks_of(sequence) > 1)
+      range = {std::max(range.begin, chunk * key_chunk), std::min(range.end, (chunk + 1) * key_chunk)};
+    return range;
+  }
+};
+
+// One row's scores of a key tile become probabilities, relative to the largest score so far.
+template <class Word>
+void softmax_row(const Buffers<Word>& to, int64_t row, Range seen, Range visible, float scale) {
+  float* const scores = to.scores + row * key_tile;
+  constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+  std::fill(scores + seen.begin, scores + std::clamp(visible.begin, seen.begin, seen.end), minus_infinity);
+  std::fill(scores + std::clamp(visible.end, seen.begin, seen.end), scores + seen.end, minus_infinity);
+
+  Floats most = all(to.largest[row]);
+  for (int64_t key = seen.begin; key < seen.end; key += lanes) most = largest(most, load(scores, Whole{key}));
+  const float before = to.largest[row] * scale, now = largest_lane(most);
+  to.largest[row] = now;
+  to.factor[row] = power_of_two(all(before - now * scale))[0];
+
+  Floats total = load(to.total + row * lanes, Whole{0}) * to.factor[row];
+  const Floats offset = all(now * scale);
+  Word* const words = to.probabilities + row * key_tile / per_word<Word>;
+  for (int64_t key = seen.begin; key < seen.end; key += 2 * lanes) {
+    const Floats first = power_of_two(load(scores, Whole{key}) * scale - offset);
+    const Floats second = power_of_two(load(scores, Whole{key + lanes}) * scale - offset);
+    total += first + second;
+    put_along_row(words + key / per_word<Word>, first, second);
+  }
+  store(to.total + row * lanes, Whole{0}, total);
+}
+
+template <class Word, class Element>
+void take_key_tile(const Call& call, const Task& task, const Buffers<Word>& to, int64_t first_key, int64_t keys) {
+  const Sizes& sizes = call.sizes;
+  const int64_t at = (task.kv_head * sizes.cache + task.sequence.first_key + first_key) * sizes.head_dim;
+  pack_transposed(call.k.as<Element>() + at, sizes.head_dim, keys, sizes.head_dim, to.k, key_tile);
+  pack_along_rows(call.v.as<Element>() + at, sizes.head_dim, keys, sizes.head_dim, to.v, sizes.columns,
+                  round_up(keys, 2 * lanes));
+
+  const float scale = call.options.scale * log2_of_e;
+  for (int64_t row = 0; row < task.rows(); row += block_rows) {
+    const int64_t rows = std::min<int64_t>(block_rows, task.rows() - row);
+    Range visible[block_rows], seen{key_tile, 0};
+    for (int64_t r = 0; r < rows; r++) {
+      visible[r] = task.sequence.visible(task.query(row + r), call.options.window);
+      visible[r] = {visible[r].begin - first_key, std::min(visible[r].end - first_key, keys)};
+      seen = {std::min(seen.begin, visible[r].begin), std::max(seen.end, visible[r].end)};
+    }
+    seen = {std::max<int64_t>(seen.begin, 0) / (2 * lanes) * (2 * lanes), round_up(seen.end, 2 * lanes)};
+    to.seen[row / block_rows] = seen;
+    if (seen.begin >= seen.end) continue;
+    multiply_rows(
+        rows, seen.end - seen.begin, to.depth, Broadcast<Word>{to.q + row * to.depth_stride, to.depth_stride, 1},
+        Rows<Word>{to.k + seen.begin, key_tile}, FromZero{}, to.scores + row * key_tile + seen.begin, key_tile);
+    for (int64_t r = 0; r < rows; r++) softmax_row(to, row + r, seen, visible[r], scale);
+  }
+  for (int64_t row = 0; row < task.rows(); row += block_rows) {
+    const Range seen = to.seen[row / block_rows];
+    if (seen.begin >= seen.end) continue;
+    constexpr int64_t stride = key_tile / per_word<Word>;
+    multiply_rows(std::min<int64_t>(block_rows, task.rows() - row), sizes.columns,
+                  (seen.end - seen.begin) / per_word<Word>,
+                  Broadcast<Word>{to.probabilities + row * stride + seen.begin / per_word<Word>, stride, 1},
+                  Rows<Word>{to.v + seen.begin / per_word<Word> * sizes.columns, sizes.columns},
+                  Scaling{to.factor + row}, to.out + row * sizes.columns, sizes.columns);
+  }
+}
+
+// out = sums / total, lse = ln Σ e^score. A query that sees no key gets 0 and −∞.
+template <class Element>
+void finish_row(const Call& call, int64_t head, int64_t token, const float* sums, float offset, float total) {
+  const int64_t width = call.sizes.head_dim;
+  Element* const out = call.out.as<Element>() + (token * call.sizes.heads + head) * width;
+  const float inverse = total == 0 ? 0 : 1 / total;
+  each_lanes(width, [&](auto i) { store(out, i, load(sums, i) * inverse); });
+  if (call.lse.exists())
+    call.lse.as<float>()[head * call.sizes.tokens + token] = static_cast<float>(
+        (static_cast<double>(offset) + std::log2(static_cast<double>(total))) / static_cast<double>(log2_of_e));
+}
+
+template <class Element>
+void run_task(const Call& call, const Task& task, const Buffers<WordOf<Element>>& to) {
+  const Sizes& sizes = call.sizes;
+  for (int64_t head = 0; head < task.heads; head++)
+    pack_rows(call.q.as<Element>() + ((task.first_head + head) * sizes.tokens + task.token(0)) * sizes.head_dim,
+              sizes.head_dim, task.queries, sizes.head_dim, to.q + head * task.queries * to.depth_stride,
+              to.depth_stride);
+  std::fill_n(to.out, task.rows() * sizes.columns, 0.0f);
+  std::fill_n(to.total, task.rows() * lanes, 0.0f);
+  std::fill_n(to.largest, task.rows(), lowest_score);
+
+  const Range keys = task.keys(call);
+  for (int64_t key = keys.begin / key_tile * key_tile; key < keys.end; key += key_tile)
+    take_key_tile<WordOf<Element>, Element>(call, task, to, key, std::min(key_tile, keys.end - key));
+
+  for (int64_t row = 0; row < task.rows(); row++) {
+    const float offset = to.largest[row] * (call.options.scale * log2_of_e);
+    const float total = total_of_lanes(load(to.total + row * lanes, Whole{0}));
+    const float* const sums = to.out + row * sizes.columns;
+    if (sizes.chunks_of(task.sequence) == 1) {
+      finish_row<Element>(call, task.head(row), task.token(row), sums, offset, total);
+    } else {
+      const int64_t at = (task.head(row) * sizes.tokens + task.token(row)) * sizes.chunks + task.chunk;
+      std::copy_n(sums, sizes.columns, call.partial.sums + at * sizes.columns);
+      call.partial.offset[at] = offset;
+      call.partial.total[at] = total;
+    }
+  }
+}
+
+// The chunks of one row, in order. A chunk that the row does not see has a total of 0.
+template <class Element>
+void join_chunks(const Call& call, const Sequence& sequence, int64_t head, int64_t token) {
+  const Sizes& sizes = call.sizes;
+  const int64_t first = (head * sizes.tokens + token) * sizes.chunks, chunks = sizes.chunks_of(sequence);
+  float* const sums = call.partial.sums + first * sizes.columns;
+  float offset = call.partial.offset[first], total = call.partial.total[first];
+  for (int64_t chunk = 1; chunk < chunks; chunk++) {
+    const float next = call.partial.offset[first + chunk], most = std::max(offset, next);
+    const float old_factor = power_of_two(all(offset - most))[0], new_factor = power_of_two(all(next - most))[0];
+    const float* const added = sums + chunk * sizes.columns;
+    each_lanes(sizes.columns,
+               [&](auto i) { store(sums, i, load(sums, i) * old_factor + load(added, i) * new_factor); });
+    total = total * old_factor + call.partial.total[first + chunk] * new_factor;
+    offset = most;
+  }
+  finish_row<Element>(call, head, token, sums, offset, total);
+}
+
+template <class Element>
+int64_t forward(int threads, const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences,
+                const AttentionOptions& options, const Tensor& out, const Tensor& lse, void* workspace) {
+  Scratch scratch(workspace);
+  const Sizes sizes(q, k);
+  const int64_t n = sequences.ranges.shape[0];
+  int64_t* const first = scratch.take<int64_t>(n + 1);
+  const Call call{q, k, v, options, out, lse, sizes, Partial(scratch, sizes)};
+  const int64_t before = scratch.used();
+  const Buffers<WordOf<Element>> one(scratch, sizes);
+  const int64_t each = scratch.used() - before;
+  scratch.take<char>(each * (threads - 1));
+  if (workspace == nullptr) return scratch.used();
+
+  number_tasks(
+      sequences.ranges, [&](const Sequence& s) { return sizes.tasks_of(s); }, first);
+  parallel_tasks(threads, first[n], [&](int64_t index, int thread) {
+    Scratch mine(static_cast<char*>(workspace) + before + each * thread);
+    const Buffers<WordOf<Element>> buffers(mine, sizes);
+    const int64_t s = sequence_of_task(first, n, index);
+    run_task<Element>(call, Task(call, sequence_at(sequences.ranges, s), index - first[s]), buffers);
+  });
+  for (int64_t s = 0; s < n && sizes.chunks > 1; s++) {
+    const Sequence sequence = sequence_at(sequences.ranges, s);
+    if (sizes.chunks_of(sequence) == 1) continue;
+    each_row(threads, sizes.heads * sequence.queries, sizes.chunks_of(sequence) * sizes.columns, [&](int64_t row) {
+      join_chunks<Element>(call, sequence, row / sequence.queries, sequence.first_query + row % sequence.queries);
+    });
+  }
+  return scratch.used();
+}
+
+}  // namespace
+
+int64_t CpuBackend::attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) {
+  int64_t bytes = 0;
+  with_type(q.dtype, [&]<class X>(X) { bytes = forward<X>(threads_, q, k, k, sequences, {}, {}, {}, nullptr); });
+  return bytes;
+}
+
+void CpuBackend::run_attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences,
+                                       const AttentionOptions& options, const Tensor& out, const Tensor& lse,
+                                       void* workspace) {
+  require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
+  with_type(q.dtype, [&]<class X>(X) { forward<X>(threads_, q, k, v, sequences, options, out, lse, workspace); });
+}
+
+}  // namespace llama_tp

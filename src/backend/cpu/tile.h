@@ -1,0 +1,286 @@
+// Products of matrices so small that they stay in the cache, for attention. Their element is a word of 32 bits: a
+// float, or a pair of bf16 that lie next to each other along the sum, which the CPU multiplies and adds to an f32 in
+// one instruction. So one kernel serves both; only the packing of operands differs. bf16 on a CPU without that
+// instruction is packed as floats.
+//   c[m, :] = start + Σ_d a(m, d) · b[d, :]         a: one word at a time, any strides; b, c: rows of whole vectors
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include "backend/cpu/parallel.h"
+#include "backend/cpu/vector.h"
+
+namespace llama_tp {
+
+struct Pair {
+  bf16 first, second;
+};
+
+#if defined(__AVX512BF16__)
+template <class Element>
+using WordOf = std::conditional_t<std::is_same_v<Element, bf16>, Pair, float>;
+#else
+template <class Element>
+using WordOf = float;
+#endif
+
+// Elements in a word, along the sum of a product.
+template <class Word>
+inline constexpr int64_t per_word =
+    static_cast<int64_t>(sizeof(Word) / sizeof(std::conditional_t<std::is_same_v<Word, Pair>, bf16, float>));
+
+constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+inline Floats add_product(Floats sum, float a, Words b) { return sum + a * floats_of(b); }
+#if defined(__AVX512BF16__)
+inline Floats add_product(Floats sum, Pair a, Words b) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(_mm512_set1_epi32(std::bit_cast<int32_t>(a))),
+                          reinterpret_cast<__m512bh>(b));
+}
+#endif
+
+template <class Word>
+struct Broadcast {  // the operand a
+  const Word* words;
+  int64_t row, depth;  // strides
+};
+template <class Word>
+struct Rows {  // the operand b
+  const Word* words;
+  int64_t stride;
+};
+
+// What c holds before: nothing, an addend, or an addend that is first multiplied by a factor for each row.
+struct FromZero {
+  Floats operator()(const float*, int64_t) const { return Floats{}; }
+};
+struct Adding {
+  Floats operator()(const float* c, int64_t) const { return load(c, Whole{0}); }
+};
+struct Scaling {
+  const float* factors;
+  Floats operator()(const float* c, int64_t row) const { return load(c, Whole{0}) * factors[row]; }
+};
+
+inline constexpr int block_rows = 4, block_vectors = lanes == 16 ? 4 : 2;  // sums that fit the registers
+
+template <int rows, int vectors, class Word, class Start>
+inline void multiply_block(Broadcast<Word> a, Rows<Word> b, int64_t depth, const Start& start, float* c,
+                           int64_t c_stride) {
+  Floats sums[rows][vectors];
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) sums[r][v] = start(c + r * c_stride + v * lanes, r);
+  for (int64_t d = 0; d < depth; d++) {
+    Words operand[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) operand[v] = load_bits<Words>(b.words + d * b.stride + v * lanes, Whole{0});
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+      const Word word = a.words[r * a.row + d * a.depth];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; v++) sums[r][v] = add_product(sums[r][v], word, operand[v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) store(c + r * c_stride + v * lanes, Whole{0}, sums[r][v]);
+}
+
+template <int rows, class Word, class Start>
+void multiply_columns(Broadcast<Word> a, Rows<Word> b, int64_t depth, const Start& start, float* c, int64_t c_stride,
+                      int64_t columns) {
+  int64_t n = 0;
+  const auto some = [&]<int vectors>() {
+    multiply_block<rows, vectors>(a, Rows<Word>{b.words + n, b.stride}, depth, start, c + n, c_stride);
+    n += vectors * lanes;
+  };
+  while (n + block_vectors * lanes <= columns) some.template operator()<block_vectors>();
+  if constexpr (block_vectors == 4) {
+    if (n + 3 * lanes <= columns) return some.template operator()<3>();
+    if (n + 2 * lanes <= columns) return some.template operator()<2>();
+  }
+  if (n < columns) some.template operator()<1>();
+}
+
+// Up to block_rows rows of c; columns: a multiple of lanes.
+template <class Word, class Start>
+void multiply_rows(int64_t rows, int64_t columns, int64_t depth, Broadcast<Word> a, Rows<Word> b, const Start& start,
+                   float* c, int64_t c_stride) {
+  switch (rows) {
+    case 1:
+      return multiply_columns<1>(a, b, depth, start, c, c_stride, columns);
+    case 2:
+      return multiply_columns<2>(a, b, depth, start, c, c_stride, columns);
+    case 3:
+      return multiply_columns<3>(a, b, depth, start, c, c_stride, columns);
+    default:
+      return multiply_columns<4>(a, b, depth, start, c, c_stride, columns);
+  }
+}
+
+// ---- packing: `rows` rows of `columns` elements at from + row · stride
+
+// A vector of words that hold the elements from `column` on; 0 past the end of the row.
+template <class Word, class Element>
+Words words_at(const Element* row, int64_t column, int64_t columns) {
+  const int64_t left = columns - column, width = lanes * per_word<Word>;
+  if (left <= 0) return Words{};
+  if constexpr (std::is_same_v<Word, Pair>)
+    return left >= width ? load_bits<Words>(row + column, Whole{0}) : load_bits<Words>(row + column, Part{0, left});
+  else
+    return bits_of(left >= width ? load(row + column, Whole{0}) : load(row + column, Part{0, left}));
+}
+
+// to[row][d]: each row's words one after another, filled up with 0 to `stride` words, a multiple of lanes.
+template <class Word, class Element>
+void pack_rows(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, Word* to, int64_t stride) {
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t word = 0; word < stride; word += lanes)
+      store_bits(to + row * stride + word, Whole{0},
+                 words_at<Word>(from + row * from_stride, word * per_word<Word>, columns));
+}
+
+// Rows as the operand a: where they are if their elements are words already, else packed into `buffer` [rows][stride].
+template <class Word, class Element>
+Broadcast<Word> rows_operand(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, Word* buffer,
+                             int64_t stride) {
+  if constexpr (std::is_same_v<Word, Element> || std::is_same_v<Word, Pair>)
+    if (columns % per_word<Word> == 0 && from_stride % per_word<Word> == 0)
+      return {reinterpret_cast<const Word*>(from), from_stride / per_word<Word>, 1};
+  pack_rows(from, from_stride, rows, columns, buffer, stride);
+  return {buffer, stride, 1};
+}
+
+template <int step, size_t... lane>
+inline void swap_blocks(Words& a, Words& b, std::index_sequence<lane...>) {
+  const Words low = __builtin_shufflevector(a, b, ((lane & step) ? lanes + lane - step : lane)...);
+  b = __builtin_shufflevector(a, b, ((lane & step) ? lanes + lane : lane + step)...);
+  a = low;
+}
+// Transposes lanes x lanes words in registers: blocks off the diagonal change places, in squares of 1, 2, 4, … words.
+template <int step = 1>
+inline void transpose(Words (&rows)[lanes]) {
+#pragma GCC unroll 16
+  for (int row = 0; row < lanes; row++)
+    if ((row & step) == 0) swap_blocks<step>(rows[row], rows[row + step], std::make_index_sequence<lanes>());
+  if constexpr (2 * step < lanes) transpose<2 * step>(rows);
+}
+
+// to[d][row]: column d of words as a row; rows up to `stride`, a multiple of lanes, are 0. ⌈columns / per_word⌉ rows of
+// `to` are meant, up to a multiple of lanes of them are written.
+template <class Word, class Element>
+void pack_transposed(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, Word* to,
+                     int64_t stride) {
+  for (int64_t row = 0; row < stride; row += lanes)
+    for (int64_t column = 0; column < columns; column += lanes * per_word<Word>) {
+      Words square[lanes];
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; r++)
+        square[r] = row + r < rows ? words_at<Word>(from + (row + r) * from_stride, column, columns) : Words{};
+      transpose(square);
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; r++)
+        store_bits(to + (column / per_word<Word> + r) * stride + row, Whole{0}, square[r]);
+    }
+}
+
+// Two vectors of floats as bf16 pairs: lane i of the one beside lane i of the other.
+inline Words paired(Floats first, Floats second) {
+#if defined(__AVX512BF16__)
+  const auto low = _mm512_cvtneps_pbh(first), high = _mm512_cvtneps_pbh(second);
+  return widened(reinterpret_cast<HalfWords>(low)) | (widened(reinterpret_cast<HalfWords>(high)) << 16);
+#else
+  return widened(round_to_bf16(first)) | (widened(round_to_bf16(second)) << 16);
+#endif
+}
+
+// to[row / per_word][column]: words along the rows, that is, element (row, column) beside element (row + 1, column);
+// rows up to `padded_rows` and columns up to `stride`, a multiple of lanes, are 0.
+template <class Word, class Element>
+void pack_along_rows(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, Word* to, int64_t stride,
+                     int64_t padded_rows) {
+  for (int64_t row = 0; row < padded_rows; row += per_word<Word>)
+    for (int64_t column = 0; column < stride; column += lanes) {
+      const int64_t left = row < rows ? columns - column : 0;
+      const Element* const at = from + row * from_stride + column;
+      Words words{};
+      if constexpr (std::is_same_v<Word, float>) {
+        words = words_at<Word>(at, 0, left);
+      } else if (left > 0) {
+        const auto half = [&](const Element* here) {
+          return widened(left >= lanes ? load_bits<HalfWords>(here, Whole{0})
+                                       : load_bits<HalfWords>(here, Part{0, left}));
+        };
+        words = half(at);
+        if (row + 1 < rows) words |= half(at + from_stride) << 16;
+      }
+      store_bits(to + row / per_word<Word> * stride + column, Whole{0}, words);
+    }
+}
+
+// ---- floats to words
+
+// The vector's lanes in `some`, which counts from its first lane; the rest 0.
+inline Floats within(Range some, Floats value) {
+  if (some.begin <= 0 && some.end >= lanes) return value;
+  for (int64_t lane = 0; lane < lanes; lane++)
+    if (lane < some.begin || lane >= some.end) value[lane] = 0;
+  return value;
+}
+
+// to: 2 · lanes floats as neighbours along a row: two vectors of words, or one of pairs.
+inline void put_along_row(float* to, Floats first, Floats second) {
+  store(to, Whole{0}, first);
+  store(to, Whole{lanes}, second);
+}
+#if defined(__AVX512BF16__)
+inline void put_along_row(Pair* to, Floats first, Floats second) {
+  store_bits(to, Whole{0}, reinterpret_cast<Words>(_mm512_cvtne2ps_pbh(second, first)));
+}
+#endif
+
+// 2^x for x ≤ 126 within 2e-7, relative; below −126 it is 0; NaN stays NaN. x = n + r with |r| ≤ 1/2; 2^r by a
+// polynomial of least greatest error (9e-8).
+inline Floats power_of_two(Floats x) {
+  const auto polynomial = [](Floats r) {
+    Floats p = r * 1.3264727e-3f + 9.6715130e-3f;
+    p = p * r + 5.5507336e-2f;
+    p = p * r + 2.4022242e-1f;
+    p = p * r + 6.9314700e-1f;
+    return p * r + 1.0f;
+  };
+#if defined(__AVX512F__)
+  const Floats n = _mm512_maskz_roundscale_ps(0xffff, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126), _CMP_NLT_UQ);
+  return _mm512_maskz_scalef_ps(normal, polynomial(x - n), n);
+#else
+  const Floats shifted = x + 12582912.0f;  // 1.5 · 2²³: adding it rounds to an integer in the low bits
+  const Floats scaled = floats_of(bits_of(polynomial(x - (shifted - 12582912.0f))) + (bits_of(shifted) << 23));
+  return x < -126.0f ? Floats{} : x == x ? scaled : x;
+#endif
+}
+
+template <int half, size_t... lane>
+inline Floats turned(Floats x, std::index_sequence<lane...>) {
+  return __builtin_shufflevector(x, x, ((lane + half) % lanes)...);
+}
+template <int half = lanes / 2>
+inline float largest_lane(Floats x) {
+  x = largest(x, turned<half>(x, std::make_index_sequence<lanes>()));
+  if constexpr (half > 1)
+    return largest_lane<half / 2>(x);
+  else
+    return x[0];
+}
+
+inline float total_of_lanes(Floats x) {
+  float sum = 0;
+  for (int lane = 0; lane < lanes; lane++) sum += x[lane];
+  return sum;
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,273 @@
+// Attention of the CPU backend against plain loops in double: every ratio of heads, ragged sequences, windows, caches.
+#include "cpu_fixture.h"
+
+namespace llama_tp {
+namespace {
+
+struct Range4 {
+  int32_t first_query, queries, first_key, keys;
+};
+
+struct Case {
+  const char* name;
+  int64_t heads, kv_heads, head_dim;
+  int64_t tokens, cache;
+  std::vector<Range4> sequences;
+  int64_t window = 0;
+};
+
+// Sequences one after another, keys and queries alike, as in training.
+Case training(const char* name, int64_t heads, int64_t kv_heads, int64_t head_dim, const std::vector<int32_t>& lengths,
+              int64_t window = 0) {
+  Case made{name, heads, kv_heads, head_dim, 0, 0, {}, window};
+  for (const int32_t length : lengths) {
+    const auto first = static_cast<int32_t>(made.tokens);
+    made.sequences.push_back({first, length, first, length});
+    made.tokens += length;
+  }
+  made.cache = made.tokens;
+  return made;
+}
+
+const std::vector<Case> training_cases{
+    training("one token", 2, 2, 64, {1}),
+    training("one sequence", 2, 2, 64, {130}),
+    training("ragged", 4, 4, 64, {1, 70, 3, 129, 1, 64, 2}),
+    training("grouped", 8, 2, 32, {65, 31}),
+    training("one kv head", 6, 1, 128, {77, 5}),
+    training("one kv head of twenty", 20, 1, 16, {150}),
+    training("head of 80", 3, 3, 80, {100}),
+    training("small odd head", 3, 1, 5, {67, 2}),
+    training("even head narrower than a vector", 2, 1, 6, {40}),
+    training("window of one", 2, 1, 16, {70}, 1),
+    training("window within a tile", 4, 2, 64, {200, 10}, 5),
+    training("window over tiles", 2, 2, 32, {300}, 100),
+    training("window longer than the sequences", 2, 2, 32, {30, 90}, 1000),
+};
+
+// Rows of the cache that belong to no sequence hold NaN: reading one spoils the result.
+const std::vector<Case> cache_cases{
+    {"decoding", 4, 2, 64, 1, 40, {{0, 1, 3, 20}}},
+    {"decoding far along, in chunks", 8, 2, 64, 1, 1000, {{0, 1, 0, 999}}},
+    {"decoding, one kv head each", 3, 3, 128, 1, 700, {{0, 1, 100, 513}}},
+    {"decoding with a window over chunks", 4, 1, 32, 1, 1024, {{0, 1, 0, 900}}, 300},
+    {"decoding with a window in the last chunk", 2, 1, 32, 1, 1024, {{0, 1, 0, 900}}, 7},
+    {"decoding odd heads", 2, 1, 7, 1, 600, {{0, 1, 0, 600}}},
+    {"three sequences decoding", 4, 4, 32, 3, 900, {{0, 1, 0, 300}, {1, 1, 300, 1}, {2, 1, 301, 599}}},
+    {"a few tokens after many", 4, 2, 64, 9, 800, {{0, 9, 11, 700}}},
+    {"a prompt after a cache", 4, 2, 64, 100, 400, {{0, 100, 7, 333}}},
+    {"a prompt after a cache with a window", 4, 2, 64, 100, 400, {{0, 100, 7, 333}}, 50},
+    {"prompts of several sequences", 2, 1, 16, 120, 500, {{0, 50, 100, 80}, {50, 1, 0, 100}, {51, 69, 200, 69}}},
+};
+
+struct Inputs {
+  Inputs(const Case& c, DType dtype)
+      : q({c.heads, c.tokens, c.head_dim}, dtype),
+        k({c.kv_heads, c.cache, c.head_dim}, dtype),
+        v({c.kv_heads, c.cache, c.head_dim}, dtype),
+        dout({c.tokens, c.heads * c.head_dim}, dtype),
+        ranges({static_cast<int64_t>(c.sequences.size()), 4}, DType::i32),
+        options{1.0f / std::sqrt(static_cast<float>(c.head_dim)), c.window} {
+    Random random(11);
+    const auto fill = [&](Owned& to) {
+      for (int64_t i = 0; i < to.size(); i++) to.set(i, random.normal());
+    };
+    fill(q), fill(k), fill(v), fill(dout);
+    int64_t at = 0;
+    std::vector<bool> used(static_cast<size_t>(c.cache), false);
+    for (const Range4& s : c.sequences) {
+      for (const int32_t value : {s.first_query, s.queries, s.first_key, s.keys}) ranges.set(at++, value);
+      for (int32_t key = 0; key < s.keys; key++) used[static_cast<size_t>(s.first_key + key)] = true;
+      sequences.longest_query = std::max<int64_t>(sequences.longest_query, s.queries);
+      sequences.longest_key = std::max<int64_t>(sequences.longest_key, s.keys);
+    }
+    for (int64_t i = 0; i < k.size(); i++)
+      if (!used[static_cast<size_t>(i / c.head_dim % c.cache)]) k.set(i, NAN), v.set(i, NAN);
+    sequences.ranges = ranges;
+  }
+  Owned q, k, v, dout, ranges;
+  Sequences sequences;
+  AttentionOptions options;
+};
+
+// A row's scores and what they may be off by: head_dim roundings of the products' total, then one more of the score and
+// some in forming the exponent.
+struct Row {
+  Row(const Case& c, const Inputs& in, const Range4& s, int64_t head, int64_t query) {
+    const int64_t kv_head = head * c.kv_heads / c.heads;
+    last = s.keys - s.queries + query;
+    first = c.window > 0 ? std::max<int64_t>(last - c.window + 1, 0) : 0;
+    for (int64_t j = first; j <= last; j++) {
+      double dot = 0, terms = 0;
+      for (int64_t d = 0; d < c.head_dim; d++) {
+        const double product = in.q[(head * c.tokens + s.first_query + query) * c.head_dim + d] *
+                               in.k[(kv_head * c.cache + s.first_key + j) * c.head_dim + d];
+        dot += product, terms += std::fabs(product);
+      }
+      scores.push_back(dot * static_cast<double>(in.options.scale));
+      error = std::max(error,
+                       static_cast<double>(c.head_dim + 4) * 0x1p-24 * terms * static_cast<double>(in.options.scale));
+      largest = std::max(largest, scores.back());
+    }
+    for (const double score : scores) sum += std::exp(score - largest);
+  }
+  int64_t first, last;
+  std::vector<double> scores;
+  double largest = -INFINITY, sum = 0, error = 0;
+};
+
+void each_row(const Case& c, const std::function<void(const Range4&, int64_t, int64_t)>& body) {
+  for (const Range4& s : c.sequences)
+    for (int64_t head = 0; head < c.heads; head++)
+      for (int64_t query = 0; query < s.queries; query++) body(s, head, query);
+}
+
+// Relative error of a probability: twice the scores' (once above, once below the line), that of the exponential and its
+// sum, and one rounding to the type in which it is multiplied.
+double probability_error(const Row& row, DType dtype) {
+  return 2 * row.error + static_cast<double>(row.scores.size() + 8) * 0x1p-24 + 1e-6 + rounding(dtype);
+}
+
+TEST(CpuAttention, ForwardIsTheSoftmaxOfScoresTimesValues) {
+  Cpu cpu(2);
+  std::vector<Case> cases = training_cases;
+  cases.insert(cases.end(), cache_cases.begin(), cache_cases.end());
+  for (const DType dtype : activation_types)
+    for (const Case& c : cases) {
+      SCOPED_TRACE(std::string(c.name) + " in " + std::string(name_of(dtype)));
+      const Inputs in(c, dtype);
+      const Owned out({c.tokens, c.heads * c.head_dim}, dtype), lse({c.heads, c.tokens}, DType::f32), again = out;
+      cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
+      each_row(c, [&](const Range4& s, int64_t head, int64_t query) {
+        const Row row(c, in, s, head, query);
+        const int64_t token = s.first_query + query, kv_head = head * c.kv_heads / c.heads;
+        const double expected = row.largest + std::log(row.sum);
+        ASSERT_NEAR(lse[head * c.tokens + token], expected, row.error + 4e-7 + 0x1p-22 * std::fabs(expected));
+        for (int64_t d = 0; d < c.head_dim; d++) {
+          double sum = 0, terms = 0;
+          for (int64_t j = row.first; j <= row.last; j++) {
+            const double p = std::exp(row.scores[static_cast<size_t>(j - row.first)] - row.largest) / row.sum;
+            const double term = p * in.v[(kv_head * c.cache + s.first_key + j) * c.head_dim + d];
+            sum += term, terms += std::fabs(term);
+          }
+          ASSERT_NEAR(out[(token * c.heads + head) * c.head_dim + d], sum,
+                      rounding(dtype) * std::fabs(sum) + probability_error(row, dtype) * terms);
+        }
+      });
+      cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, again, {});
+      EXPECT_TRUE(again.same_bytes(out)) << "without lse";
+    }
+}
+
+// Sums of products with their sums of magnitudes and of errors, for every element of a gradient.
+struct Sums {
+  explicit Sums(int64_t n) : value(static_cast<size_t>(n)), error(value) {}
+  void add(int64_t at, double factor, double factor_error, double other) {
+    value[static_cast<size_t>(at)] += factor * other;
+    error[static_cast<size_t>(at)] += (factor_error + 1e-5 * std::fabs(factor)) * std::fabs(other);
+  }
+  void compare(const Owned& got, DType dtype) const {
+    for (int64_t i = 0; i < got.size(); i++) {
+      const auto at = static_cast<size_t>(i);
+      ASSERT_NEAR(got[i], value[at], error[at] + rounding(dtype) * std::fabs(value[at]) + 0x1p-126) << "element " << i;
+    }
+  }
+  std::vector<double> value, error;
+};
+
+// Up to 300 additions in f32 lose less than 300 · 2⁻²⁴ ≈ 1.8e-5 of the terms, of which Sums allows for 1e-5 (half of
+// them round the other way); probabilities and their gradients are also rounded to the type of their products.
+TEST(CpuAttention, BackwardIsTheGradientOfForward) {
+  Cpu cpu(2);
+  for (const DType dtype : activation_types)
+    for (const Case& c : training_cases) {
+      SCOPED_TRACE(std::string(c.name) + " in " + std::string(name_of(dtype)));
+      const Inputs in(c, dtype);
+      const Owned out({c.tokens, c.heads * c.head_dim}, dtype), lse({c.heads, c.tokens}, DType::f32);
+      cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
+      const Owned dq = in.q, dk = in.k, dv = in.v;
+      cpu->attention_backward(in.dout, in.q, in.k, in.v, out, lse, in.sequences, in.options, dq, dk, dv);
+
+      Sums sum_q(dq.size()), sum_k(dk.size()), sum_v(dv.size());
+      const double scale = static_cast<double>(in.options.scale);
+      each_row(c, [&](const Range4& s, int64_t head, int64_t query) {
+        const Row row(c, in, s, head, query);
+        const int64_t token = s.first_query + query, kv_head = head * c.kv_heads / c.heads;
+        const auto out_at = [&](int64_t d) { return (token * c.heads + head) * c.head_dim + d; };
+        double delta = 0, delta_terms = 0;
+        for (int64_t d = 0; d < c.head_dim; d++)
+          delta += in.dout[out_at(d)] * out[out_at(d)], delta_terms += std::fabs(in.dout[out_at(d)] * out[out_at(d)]);
+        for (int64_t j = row.first; j <= row.last; j++) {
+          const auto q_at = [&](int64_t d) { return (head * c.tokens + token) * c.head_dim + d; };
+          const auto k_at = [&](int64_t d) { return (kv_head * c.cache + s.first_key + j) * c.head_dim + d; };
+          double dp = 0, dp_terms = 0;
+          for (int64_t d = 0; d < c.head_dim; d++)
+            dp += in.dout[out_at(d)] * in.v[k_at(d)], dp_terms += std::fabs(in.dout[out_at(d)] * in.v[k_at(d)]);
+          const double p = std::exp(row.scores[static_cast<size_t>(j - row.first)] - row.largest) / row.sum;
+          const double p_error = p * probability_error(row, dtype), ds = p * (dp - delta);
+          const double ds_error = p_error * std::fabs(dp - delta) + rounding(dtype) * std::fabs(ds) +
+                                  p * static_cast<double>(c.head_dim + 2) * 0x1p-24 * (dp_terms + delta_terms);
+          for (int64_t d = 0; d < c.head_dim; d++) {
+            sum_v.add(k_at(d), p, p_error, in.dout[out_at(d)]);
+            sum_q.add(q_at(d), scale * ds, scale * ds_error, in.k[k_at(d)]);
+            sum_k.add(k_at(d), scale * ds, scale * ds_error, in.q[q_at(d)]);
+          }
+        }
+      });
+      sum_q.compare(dq, dtype);
+      sum_k.compare(dk, dtype);
+      sum_v.compare(dv, dtype);
+    }
+}
+
+// Tasks and their order depend on shapes alone.
+TEST(CpuAttention, ResultsDoNotDependOnTheNumberOfThreadsAndAreRepeatedBitForBit) {
+  const Case ragged = training("ragged", 6, 2, 64, {300, 1, 140, 65}), decoding = cache_cases[1];
+  for (const DType dtype : activation_types)
+    for (const Case& c : {ragged, decoding}) {
+      const Inputs in(c, dtype);
+      std::vector<Owned> results;
+      for (const int threads : {1, 2, 2, 5}) {
+        Cpu cpu(threads);
+        const Owned out({c.tokens, c.heads * c.head_dim}, dtype), lse({c.heads, c.tokens}, DType::f32);
+        const Owned dq = in.q, dk = in.k, dv = in.v;
+        cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
+        if (c.cache == c.tokens)
+          cpu->attention_backward(in.dout, in.q, in.k, in.v, out, lse, in.sequences, in.options, dq, dk, dv);
+        for (const Owned* tensor : {&out, &lse, &dq, &dk, &dv}) results.push_back(*tensor);
+      }
+      for (size_t i = 5; i < results.size(); i++)
+        EXPECT_TRUE(results[i].same_bytes(results[i % 5])) << "result " << i % 5 << " of run " << i / 5;
+    }
+}
+
+// As softmax has it: shifting all scores changes nothing, and e^(±1000) neither overflows nor vanishes.
+TEST(CpuAttention, LargeScoresAreAsGoodAsSmallOnes) {
+  Cpu cpu(2);
+  for (const double size : {1e3, -1e3}) {
+    const Owned q({1, 1, 16}, DType::f32, [&](int64_t i) { return i == 0 ? size : 0; });
+    const Owned k({1, 3, 16}, DType::f32, [](int64_t i) { return i % 16 == 0 ? 1.0 : 0; });
+    const Owned v({1, 3, 16}, DType::f32, [](int64_t i) { return static_cast<double>(i / 16); });
+    const Owned ranges({1, 4}, DType::i32, [](int64_t i) { return i == 1 ? 1.0 : i == 3 ? 3.0 : 0; });
+    const Owned out({1, 16}, DType::f32), lse({1, 1}, DType::f32);
+    cpu->attention_forward(q, k, v, {ranges, 1, 3, 3}, {1.0f, 0}, out, lse);
+    for (int64_t d = 0; d < 16; d++) EXPECT_NEAR(out[d], 1, 1e-6);
+    EXPECT_NEAR(lse[0], size + std::log(3.0), 1e-3 * 0.13);
+  }
+}
+
+// So that a run that diverges is noticed rather than averaged away.
+TEST(CpuAttention, ANotANumberInAVisibleKeyReachesTheOutput) {
+  Cpu cpu(2);
+  const Case c = training("nan", 2, 2, 32, {100});
+  for (const DType dtype : activation_types) {
+    Inputs in(c, dtype);
+    in.k.set(40 * 32 + 3, NAN);
+    const Owned out({c.tokens, c.heads * c.head_dim}, dtype);
+    cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, {});
+    for (int64_t token = 0; token < 100; token++) EXPECT_EQ(std::isnan(out[token * 64]), token >= 40) << token;
+  }
+}
+
+}  // namespace
+}  // namespace llama_tp
