@@ -239,6 +239,9 @@ def main():
           f"{arguments.layers} layers x {arguments.hidden}, vocabulary {arguments.vocabulary:,}, batch "
           f"{arguments.batch} x {arguments.sequence}, AdamW; median of {arguments.steps} steps after {WARM_UP}\n\n"
           f"{'what':<32} {'ranks':>5} {'tokens/s':>9} {'peak GiB a rank':>16} {'last loss':>10}")
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"(load average {load:.1f}: other programs use this machine, so the figures are too low)", file=sys.stderr)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
