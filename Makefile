@@ -20,7 +20,7 @@ TEXT_LIBS   := $(or $(call pkg,--libs,libpcre2-8 sentencepiece),-lpcre2-8 -lsent
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror=return-type
 CXXFLAGS += -std=c++20 -O3 -g1 -march=$(ARCH) -fopenmp $(WARNINGS)
-CPPFLAGS += -Isrc -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"' -DLLAMA_TP_FAMILY_COUNT=$(words $(FAMILIES))
+CPPFLAGS += -Isrc -Itests -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"' -DLLAMA_TP_FAMILY_COUNT=$(words $(FAMILIES))
 LDLIBS   += -ldnnl $(MPI_LIBS) $(TEXT_LIBS) -lpthread
 ifneq ($(SANITIZE),)
 CXXFLAGS += -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -32,7 +32,7 @@ OBJECTS  := $(SOURCES:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
 TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(sort $(wildcard tests/*_test.cpp)))
-SUPPORT  := $(patsubst %.cpp,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.cpp)))
+SUPPORT  := $(BUILD)/tests/libsupport.a
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -50,15 +50,21 @@ found:
 	@echo "CUDA      left out: this version has the CPU backend alone"
 
 $(BINARY): $(BUILD)/src/main.o $(LIBRARY)
-	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	@echo "  $@"
+	@$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
 	@ar rcs $@ $^
 
+$(SUPPORT): $(patsubst %.cpp,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.cpp)))
+	@rm -f $@
+	@ar rcs $@ $^
+
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+	@echo "  $<"
+	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 
 # The families are data: each JSON file becomes one raw string literal of a list.
 $(BUILD)/src/model/families.o: $(BUILD)/generated/families.inc
@@ -68,7 +74,8 @@ $(BUILD)/generated/families.inc: $(FAMILIES)
 
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -lgtest $(LDLIBS) -o $@
+	@echo "  $@"
+	@$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -lgtest $(LDLIBS) -o $@
 
 tests: $(TESTS)
 

@@ -1,0 +1,89 @@
+#include "support/golden_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "model/checkpoint.h"
+
+namespace llama_tp {
+
+GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string& config_name)
+    : folder("tests/goldens/models/" + name),
+      config(read_model_config(folder + "/" + config_name)),
+      plan(resolve_plan(config)) {
+  std::string said;
+  mesh = make_mesh(ranks(), config, plan, ranks().size(), said);
+  backend = make_backend("cpu", ranks().threads());
+  runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), dtype);
+  data = read_dataset(folder + "/input.jsonl", {1024, config.vocabulary, {}, {}});
+  shape = {1, 1, 1, data.longest_sample()};
+  for (int64_t i = 0; i < data.samples(); i++) targets += count_targets(data.sample(i));
+}
+
+HostBatch GoldenModel::batch(int64_t sample) const {
+  HostBatch out;
+  fill_batch(data, {sample}, shape, out);
+  return out;
+}
+
+std::vector<float> GoldenModel::golden(const std::string& tensor) const {
+  const SafetensorsFile file(folder + "/golden.safetensors");
+  const StoredTensor* stored = file.find(tensor);
+  require(stored != nullptr, folder, ": no golden ", tensor);
+  const Region all = whole(*stored);
+  std::vector<float> values(static_cast<size_t>(all.rows() * all.columns()));
+  file.read(*stored, all, DType::f32, values.data());
+  return values;
+}
+
+std::unique_ptr<Trainer> GoldenModel::trainer(bool recompute, int64_t micro_batch) {
+  shape.micro_batch = micro_batch;
+  const TrainerOptions options{shape, recompute, true};
+  runtime->reserve(plan_training(config, plan, options, *backend, *runtime, mesh->data()));
+  auto made = std::make_unique<Trainer>(config, plan, options, *runtime, mesh->data());
+  load_weights(ModelFiles(folder), config, made->parameters(), *backend);
+  return made;
+}
+
+std::unique_ptr<Evaluator> GoldenModel::evaluator() {
+  runtime->reserve(plan_evaluation(config, plan, shape, true, *backend, *runtime));
+  auto made = std::make_unique<Evaluator>(config, plan, shape, *runtime);
+  load_weights(ModelFiles(folder), config, made->parameters(), *backend);
+  return made;
+}
+
+std::vector<std::pair<std::string, std::vector<float>>> GoldenModel::gradients(Trainer& trainer) {
+  const std::string unique = std::to_string(reinterpret_cast<uintptr_t>(this)) + "." + std::to_string(ranks().rank());
+  const std::string scratch =
+      mesh->world().broadcast((std::filesystem::temp_directory_path() / ("llama_tp_gradients." + unique)).string(), 0);
+  std::filesystem::create_directories(scratch);
+  SavePlan files;
+  files.files.push_back(plan_file("gradients.safetensors", planned_tensors(trainer.parameters(), DType::f32)));
+  write_parameters(trainer.parameters(), &Weight::gradient, DType::f32, files, scratch, *backend, mesh->tensor_host());
+  std::vector<std::pair<std::string, std::vector<float>>> all;
+  mesh->world().barrier();
+  if (ranks().rank() > 0) return all;
+  const SafetensorsFile file(scratch + "/gradients.safetensors");
+  for (const StoredTensor& tensor : file.tensors()) {
+    const Region region = whole(tensor);
+    std::vector<float> values(static_cast<size_t>(region.rows() * region.columns()));
+    file.read(tensor, region, DType::f32, values.data());
+    all.emplace_back(tensor.name, std::move(values));
+  }
+  std::filesystem::remove_all(scratch);
+  return all;
+}
+
+Difference difference(const std::vector<float>& a, const std::vector<float>& b) {
+  Difference worst;
+  if (a.size() != b.size()) return {INFINITY, 0};
+  for (size_t i = 0; i < a.size(); i++) {
+    const double error = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    worst.error = std::isnan(error) ? INFINITY : std::max(worst.error, error);
+    worst.magnitude = std::max(worst.magnitude, std::fabs(static_cast<double>(b[i])));
+  }
+  return worst;
+}
+
+}  // namespace llama_tp
