@@ -7,7 +7,7 @@
 
 #include "io/model_files.h"
 #include "io/safetensors_writer.h"
-#include "tests/scratch_folder.h"
+#include "scratch_folder.h"
 
 namespace llama_tp {
 namespace {
@@ -189,11 +189,11 @@ TEST(Checkpoint, KilledAtAnyMomentACheckpointIsWhole) {
     usleep(static_cast<useconds_t>(1000 + 1700 * round));
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
-    const std::string text = read_text(*newest_checkpoint(out) + "/config.json");
-    EXPECT_EQ(text.size(), body.size() + 10);
-    EXPECT_TRUE(text.ends_with(" end"));
     const OutputFolder next(out);
     EXPECT_FALSE(fs::exists(partial_checkpoint_path(out, 1)));
+    const std::string text = read_text(checkpoint_path(out, 1) + "/config.json");
+    EXPECT_EQ(text.size(), body.size() + 10);
+    EXPECT_TRUE(text.ends_with(" end"));
   }
 }
 

@@ -10,7 +10,7 @@
 #include "io/lines.h"
 #include "io/sample_order.h"
 #include "io/utf8.h"
-#include "tests/scratch_folder.h"
+#include "scratch_folder.h"
 
 namespace llama_tp {
 namespace {

@@ -8,7 +8,7 @@
 #include <random>
 
 #include "io/safetensors_writer.h"
-#include "tests/scratch_folder.h"
+#include "scratch_folder.h"
 
 namespace llama_tp {
 namespace {
