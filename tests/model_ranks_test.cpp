@@ -9,6 +9,7 @@
 #include "io/files.h"
 #include "model/checkpoint.h"
 #include "support/golden_model.h"
+#include "train/schedule.h"
 
 namespace llama_tp {
 namespace {
@@ -71,7 +72,7 @@ TEST_P(Golden, LossAndEveryGradientAreThoseOfTransformers) {
 INSTANTIATE_TEST_SUITE_P(Models, Golden,
                          testing::Values("mha", "gqa", "kv_replicated", "mqa_tied", "biases", "head_dim", "rope_linear",
                                          "rope_dynamic", "rope_llama3"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 class GoldenBf16 : public testing::TestWithParam<const char*> {};
 
@@ -86,7 +87,7 @@ TEST_P(GoldenBf16, LogitsErrNoMoreThanTransformersInBf16) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenBf16, testing::Values("gqa_bf16", "biases_tied_bf16"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(Training, FiftyStepsFollowTorch) {
   const nlohmann::json golden = json_of("tests/goldens/models/training/training.json"), options = golden["options"];
@@ -106,11 +107,11 @@ TEST(Training, FiftyStepsFollowTorch) {
       trainer->accumulate(batch, targets);
     }
     const StepResult result = trainer->finish(targets);
-    const double rate = schedule.rate(step), loss = golden["loss"][at], norm = golden["grad_norm"][at];
+    const double rate = schedule.rate(step), loss = golden["loss"][at].get<double>(), norm = golden["grad_norm"][at].get<double>();
     EXPECT_NEAR(rate, golden["learning_rate"][at].get<double>(), 1e-9);
     EXPECT_NEAR(result.loss, loss, 1e-4 * loss) << "step " << step;
     EXPECT_NEAR(result.gradient_norm, norm, 1e-3 * norm) << "step " << step;
-    trainer->update({static_cast<float>(rate), options["adam_beta1"], options["adam_beta2"], options["adam_epsilon"],
+    trainer->update({rate, options["adam_beta1"], options["adam_beta2"], options["adam_epsilon"],
                      options["weight_decay"], step, options["max_grad_norm"]});
   }
 }
@@ -140,7 +141,7 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Greedy, testing::Values("gqa", "rope_dynamic"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 // Without sequence parallelism a block sends two all-reduces forward and two backward (Shoeybi et al. 2019). Around the
 // blocks: one for the embedding, one for the gradient of the head's input, one gathering of loss statistics for each
@@ -172,7 +173,7 @@ TEST(Recompute, ChangesNoBit) {
       const StepResult result = trainer->finish(model.targets);
       seen.push_back(static_cast<float>(result.loss));
       seen.push_back(static_cast<float>(result.gradient_norm));
-      trainer->update({.learning_rate = 1e-3f, .step = step});
+      trainer->update({.learning_rate = 1e-3, .step = step});
     }
     norms.push_back(seen);
   }

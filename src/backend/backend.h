@@ -45,9 +45,9 @@ struct Sequences {
 };
 
 struct AdamWOptions {
-  float learning_rate = 5e-5f, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
-  int64_t step = 1;         // from 1, for the bias corrections
-  float max_grad_norm = 0;  // 0: no clipping
+  double learning_rate = 5e-5, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
+  int64_t step = 1;          // from 1, for the bias corrections
+  double max_grad_norm = 0;  // 0: no clipping
 };
 
 enum class Operation : uint8_t {

@@ -200,9 +200,8 @@ class TrainingRun {
            " is not finite; it begins in ", trainer_->blame(batch_),
            "; lower --learning-rate, or look at the data of this step");
     const double rate = settings_.schedule.rate(step);
-    trainer_->update({static_cast<float>(rate), static_cast<float>(settings_.adam_beta1),
-                      static_cast<float>(settings_.adam_beta2), static_cast<float>(settings_.adam_epsilon),
-                      static_cast<float>(settings_.weight_decay), step, static_cast<float>(settings_.max_grad_norm)});
+    trainer_->update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay, step,
+                      settings_.max_grad_norm});
     StepMetrics metrics;
     metrics.step = step;
     metrics.steps = steps_;
