@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <numeric>
@@ -327,6 +328,10 @@ int main(int argc, char** argv) {
       delete listeners.Release(listeners.default_result_printer());
       listeners.Append(new llama_tp::QuietReport);
     }
-    return RUN_ALL_TESTS();
+    const double failed = RUN_ALL_TESTS();
+    const std::vector<double> all = llama_tp::make_host_group(launch)->all_gather(failed);
+    const auto ranks = std::count(all.begin(), all.end(), 1.0);
+    if (launch.rank() == 0 && ranks > 0) std::printf("[  FAILED  ] on %ld ranks\n", static_cast<long>(ranks));
+    return ranks > 0 ? 1 : 0;
   });
 }

@@ -1,0 +1,334 @@
+// How ranks start and end together. This program starts mpirun on itself: with --as=ROLE it is a rank that plays a
+// part, without it the judge of what mpirun printed and when.
+#include "parallel/launch.h"
+
+#include <gtest/gtest.h>
+#include <omp.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "base/error.h"
+#include "parallel/cores.h"
+#include "parallel/launcher_process.h"
+#include "parallel/mpi_communicator.h"
+#include "parallel/mpi_host_group.h"
+
+namespace llama_tp {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// ---- the parts that ranks play
+
+std::vector<int> all_ranks(const Launch& launch) {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < launch.size(); rank++) ranks.push_back(rank);
+  return ranks;
+}
+
+// Says that a rank was not killed, but ended by itself.
+struct Farewell {
+  ~Farewell() { std::fputs("left in good order\n", stderr); }
+};
+
+// The last rank fails when the others have begun to do what `doing` says; it tells the judge when.
+int one_fails(const std::string& doing, const Launch& launch) {
+  const auto comm = make_communicator(launch, all_ranks(launch), doing == "reduce across nodes" ? 1 : 0);
+  const auto group = make_host_group(launch);
+  if (launch.rank() == launch.size() - 1) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    std::fprintf(stderr, "failing at %ld\n", static_cast<long>(Clock::now().time_since_epoch().count()));
+    throw Error("model.safetensors: the disk is gone");
+  }
+  const Farewell farewell;
+  std::vector<float> values(doing == "reduce" ? 10 : 1 << 20);
+  while (doing.starts_with("reduce"))
+    comm->all_reduce({values.data(), DType::f32, {static_cast<int64_t>(values.size())}}).wait();
+  while (doing == "wait for a text") group->barrier();
+  for (double x = 0; doing == "compute"; x = std::sin(x) + 1)
+    if (x < 0) std::puts("never");
+  return 0;
+}
+
+int print_processors(const Launch& launch) {
+  std::ostringstream line;
+  line << "rank " << launch.rank() << " threads " << launch.threads() << " of " << omp_get_num_procs();
+#pragma omp parallel
+#pragma omp critical
+  line << " | " << process_status(static_cast<int>(gettid()), "Cpus_allowed_list");
+  std::printf("%s\n", line.str().c_str());
+  return 0;
+}
+
+int count_to_a_thousand(const Launch& launch) {
+  const auto comm = make_communicator(launch, all_ranks(launch));
+  double sum = 0;
+  for (int round = 0; round < 1000; round++) {
+    sum = 1;
+    comm->all_reduce({&sum, DType::f64, {1}}).wait();
+  }
+  if (launch.rank() == 0) std::printf("sum %g oversubscribed %d\n", sum, launch.oversubscribed());
+  return 0;
+}
+
+int print_terminal(const Launch& launch) {
+  if (launch.rank() == 0) std::printf("stdout %d stderr %d\n", launch.stdout_columns(), launch.stderr_columns());
+  return 0;
+}
+
+int play(const std::string& role, const Launch& launch) {
+  if (role == "all fail alike") throw Error("config.json: no such file");
+  if (role == "all fail differently") throw Error(text("slice ", launch.rank(), " is truncated"));
+  if (role == "no memory") throw std::bad_alloc();
+  if (role == "processors") return print_processors(launch);
+  if (role == "count") return count_to_a_thousand(launch);
+  if (role == "terminal") return print_terminal(launch);
+  if (role == "status 3") return 3;
+  if (role == "mpi") {
+    std::printf("mpi %d size %d\n", launch.has_mpi(), launch.size());
+    return 0;
+  }
+  if (role == "wait for ever") {
+    std::this_thread::sleep_for(std::chrono::hours(1));
+    return 0;
+  }
+  if (role == "one is killed" && launch.rank() > 0) std::raise(SIGKILL);
+  if (role == "one is killed") std::this_thread::sleep_for(std::chrono::hours(1));
+  return one_fails(role, launch);
+}
+
+// ---- the judge
+
+struct Result {
+  int status = 0;
+  double seconds = 0, seconds_from_failure = 0;
+  std::string output;  // stdout and stderr
+  int count(const std::string& piece) const {
+    int found = 0;
+    for (size_t at = output.find(piece); at != std::string::npos; at = output.find(piece, at + 1)) found++;
+    return found;
+  }
+};
+
+// Runs a command with its output on a pipe or on a terminal of 132 columns.
+Result run(const std::string& command, bool on_terminal = false) {
+  const auto start = Clock::now();
+  std::array<int, 2> ends{};
+  winsize size{.ws_row = 40, .ws_col = 132, .ws_xpixel = 0, .ws_ypixel = 0};
+  const int made = on_terminal ? openpty(&ends[0], &ends[1], nullptr, nullptr, &size) : pipe(ends.data());
+  if (made != 0) throw Error("no pipe and no terminal");
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], STDOUT_FILENO);
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+    execl("/bin/sh", "sh", "-c", ("exec " + command).c_str(), nullptr);
+    std::_Exit(127);
+  }
+  close(ends[1]);
+  Result result;
+  std::array<char, 4096> bytes{};
+  for (ssize_t got = 0; (got = read(ends[0], bytes.data(), bytes.size())) > 0;)
+    result.output.append(bytes.data(), static_cast<size_t>(got));
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  if (const size_t at = result.output.find("failing at "); at != std::string::npos) {
+    const Clock::duration since_epoch(std::atol(result.output.c_str() + at + 11));
+    result.seconds_from_failure = std::chrono::duration<double>(Clock::now() - Clock::time_point(since_epoch)).count();
+  }
+  return result;
+}
+
+std::string as(const std::string& role) {
+  return std::filesystem::read_symlink("/proc/self/exe").string() + " --as='" + role + "'";
+}
+
+std::string mpirun(int ranks, const std::string& role, const std::string& options = "") {
+  return text("mpirun -np ", ranks, " --oversubscribe ", options, " ", as(role));
+}
+
+TEST(Launch, AnErrorOfAllRanksIsPrintedOnce) {
+  const Result result = run(mpirun(4, "all fail alike"));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.count("llama_tp: config.json: no such file\n"), 1) << result.output;
+  EXPECT_EQ(result.count("config.json"), 1) << result.output;
+}
+
+TEST(Launch, DifferentErrorsNameTheirRanks) {
+  const Result result = run(mpirun(3, "all fail differently"));
+  EXPECT_EQ(result.status, 1);
+  for (int rank = 0; rank < 3; rank++) {
+    const std::string line = text("llama_tp: rank ", rank, " of 3 on ");
+    EXPECT_EQ(result.count(line), 1) << result.output;
+    EXPECT_EQ(result.count(text(": slice ", rank, " is truncated\n")), 1) << result.output;
+  }
+}
+
+TEST(Launch, OutOfMemoryIsAnErrorWithAMend) {
+  const Result result = run(mpirun(2, "no memory"));
+  EXPECT_EQ(result.count("llama_tp: out of memory; use more ranks"), 1) << result.output;
+}
+
+// 1 s is promised; a test machine that does other things gets half a second more.
+constexpr double soon = 1.5;
+
+class OneRankFails : public testing::TestWithParam<const char*> {};
+
+TEST_P(OneRankFails, IsNamedOnceAndAllStopSoon) {
+  const std::string doing = GetParam();
+  const Result result = run(mpirun(3, doing));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.count("llama_tp: rank 2 of 3 on "), 1) << result.output;
+  EXPECT_EQ(result.count(": model.safetensors: the disk is gone\n"), 1) << result.output;
+  EXPECT_EQ(result.count("llama_tp:"), 1) << result.output;
+  EXPECT_GT(result.seconds_from_failure, 0);
+  EXPECT_LT(result.seconds_from_failure, soon);
+  EXPECT_EQ(result.count("left in good order"), doing == "compute" ? 0 : 2) << result.output;
+}
+
+INSTANTIATE_TEST_SUITE_P(Launch, OneRankFails,
+                         testing::Values("reduce", "reduce much", "reduce across nodes", "wait for a text", "compute",
+                                         "end"));
+
+TEST(Launch, AKilledRankEndsTheJob) {
+  const Result result = run(mpirun(2, "one is killed"));
+  EXPECT_NE(result.status, 0);
+  EXPECT_LT(result.seconds, 10);
+}
+
+TEST(Launch, NoRankOutlivesMpirun) {
+  for (const char* signal : {"TERM", "KILL"}) {
+    const Result result = run(text("timeout -s ", signal, " 1 ", mpirun(2, "wait for ever")));
+    EXPECT_NE(result.status, 0);
+    EXPECT_LT(result.seconds, 10);
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    EXPECT_EQ(run("pgrep -f -- '--as=[w]ait for ever'").output, "") << signal;
+  }
+}
+
+TEST(Launch, AnExitStatusIsHandedOn) {
+  EXPECT_EQ(run(as("status 3")).status, 3);
+  EXPECT_EQ(run(mpirun(2, "status 3")).status, 3);
+}
+
+TEST(Launch, ALoneRankTouchesNoMpiAndFailsPlainly) {
+  EXPECT_EQ(run(as("mpi")).output, "mpi 0 size 1\n");
+  const Result result = run(as("all fail alike"));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.output, "llama_tp: config.json: no such file\n");
+}
+
+// "rank 0 threads 2 of 2 | 0-1 | 0-1"
+struct RankProcessors {
+  int threads = 0, seen_by_openmp = 0;
+  std::set<std::string> lists;  // of its threads
+};
+
+std::map<int, RankProcessors> processors_of_ranks(const std::string& command) {
+  std::map<int, RankProcessors> ranks;
+  std::istringstream lines(run(command).output);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string word, list;
+    int rank = 0;
+    RankProcessors found;
+    words >> word >> rank >> word >> found.threads >> word >> found.seen_by_openmp;
+    while (words >> word >> list) found.lists.insert(list);
+    ranks[rank] = found;
+  }
+  return ranks;
+}
+
+TEST(Launch, RanksDivideTheCoresAndEachThreadMayUseItsRanksShare) {
+  const Processors cores = one_per_core(allowed_processors(getpid()));
+  const int available = static_cast<int>(cores.size());
+  for (int ranks = 1; ranks <= std::min(4, available); ranks++) {
+    const auto found = processors_of_ranks(mpirun(ranks, "processors"));
+    ASSERT_EQ(static_cast<int>(found.size()), ranks);
+    for (const auto& [rank, processors] : found) {
+      Processors share = share_of(cores, rank, ranks);
+      std::sort(share.begin(), share.end());
+      EXPECT_EQ(processors.threads, std::min(static_cast<int>(share.size()), processor_quota() / ranks));
+      EXPECT_EQ(processors.seen_by_openmp, static_cast<int>(share.size()));
+      ASSERT_EQ(processors.lists.size(), 1u);
+      EXPECT_EQ(parse_processor_list(*processors.lists.begin()), share);
+    }
+  }
+}
+
+TEST(Launch, WhatTheUserSaysAboutThreadsAndBindingHolds) {
+  EXPECT_EQ(processors_of_ranks(mpirun(1, "processors", "-x OMP_NUM_THREADS=3"))[0].threads, 3);
+  const auto bound = processors_of_ranks(mpirun(1, "processors", "--bind-to core"));
+  EXPECT_EQ(bound.at(0).threads, 1);
+  EXPECT_EQ(one_per_core(parse_processor_list(*bound.at(0).lists.begin())).size(), 1u);
+}
+
+TEST(Launch, MoreRanksThanCoresTakeTurnsQuickly) {
+  const int ranks = 4 * static_cast<int>(one_per_core(allowed_processors(getpid())).size());
+  const Result result = run(mpirun(ranks, "count"));
+  EXPECT_EQ(result.count(text("sum ", ranks, " oversubscribed 1")), 1) << result.output;
+  EXPECT_LT(result.seconds, 20);  // spinning without yielding takes a time slice a turn: minutes
+}
+
+TEST(Launch, TheTerminalIsMpirunsNotTheRanksPty) {
+  EXPECT_EQ(run(mpirun(2, "terminal"), false).output, "stdout 0 stderr 0\n");
+  EXPECT_EQ(run(mpirun(2, "terminal"), true).count("stdout 132 stderr 132"), 1);
+  EXPECT_EQ(run(mpirun(2, "terminal") + " 2>/dev/null", true).count("stdout 132 stderr 0"), 1);
+  EXPECT_EQ(run(as("terminal"), false).output, "stdout 0 stderr 0\n");
+  EXPECT_EQ(run(as("terminal"), true).count("stdout 132 stderr 132"), 1);
+}
+
+TEST(Cores, ListsAreReadAsLinuxWritesThem) {
+  EXPECT_EQ(parse_processor_list("0-3,8,10-11"), (Processors{0, 1, 2, 3, 8, 10, 11}));
+  EXPECT_EQ(parse_processor_list("5"), Processors{5});
+  EXPECT_EQ(parse_processor_list(""), Processors{});
+  EXPECT_THROW(parse_processor_list("1,"), Error);
+  EXPECT_THROW(parse_processor_list("a-b"), Error);
+}
+
+TEST(Cores, SharesAreContiguousDisjointAndComplete) {
+  Processors cores;
+  for (int core = 0; core < 10; core++) cores.push_back(10 + core);
+  Processors joined;
+  for (int rank = 0; rank < 4; rank++) {
+    const Processors share = share_of(cores, rank, 4);
+    EXPECT_GE(share.size(), 2u);
+    EXPECT_LE(share.size(), 3u);
+    joined.insert(joined.end(), share.begin(), share.end());
+  }
+  EXPECT_EQ(joined, cores);
+  EXPECT_EQ(share_of(cores, 3, 11), cores);
+}
+
+}  // namespace
+}  // namespace llama_tp
+
+int main(int argc, char** argv) {
+  using namespace llama_tp;
+  const std::string first = argc > 1 ? argv[1] : "";
+  if (first.starts_with("--as=")) {
+    Launch launch;
+    return launch.guard([&] { return play(first.substr(5), launch); });
+  }
+  // As root, in a container, Open MPI wants to be told twice.
+  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
