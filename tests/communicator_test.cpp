@@ -3,6 +3,7 @@
 #include "parallel/communicator.h"
 
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,6 +15,7 @@
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
+#include "parallel/shared_window.h"
 
 namespace llama_tp {
 namespace {
@@ -185,6 +187,27 @@ TEST_P(Collectives, AnyRowOfCollectivesIsRightWhoeverIsLate) {
       if (kind == 3) comm->reduce_scatter(whole.tensor(), x.tensor()).wait();
     }
   }
+}
+
+TEST(SharedWindow, LanesGiveTheSameBitsWhateverThreadsServeThem) {
+  if (launch->size() == 1) return;
+  MpiGroup group(all_ranks(), launch->wait_policy());
+  SharedWindow window(group, 5, launch->wait_policy());
+  omp_set_num_threads(group.rank() % 2 == 0 ? 5 : 2);
+  for (const int64_t elements : sizes)
+    for (int round = 0; round < 5; round++) {
+      const Values x = contribution(DType::bf16, elements, group.rank(), round);
+      window.all_reduce(x.tensor().data, DType::bf16, elements);
+      EXPECT_TRUE(x == plain_sum(DType::bf16, elements, group.size(), round)) << elements;
+      const Values whole(DType::bf16, elements * group.size()), part(DType::bf16, elements);
+      window.all_gather(x.tensor().data, whole.tensor().data, x.tensor().bytes());
+      for (int rank = 0; rank < group.size(); rank++)
+        EXPECT_EQ(whole.get(rank * elements + elements / 2), x.get(elements / 2));
+      window.reduce_scatter(whole.tensor().data, part.tensor().data, DType::bf16, elements);
+      EXPECT_FLOAT_EQ(static_cast<float>(part.get(elements - 1)),
+                      to_float(to_bf16(static_cast<float>(group.size() * x.get(elements - 1)))));
+    }
+  omp_set_num_threads(launch->threads());
 }
 
 TEST(Communicator, GroupsOfAMeshWorkBesideEachOther) {
