@@ -103,11 +103,11 @@ struct QueryTile {
   std::atomic<int32_t>* turn;
 };
 
-// Probabilities and their gradients of one row, or of two whose elements become pairs, for two vectors of keys.
-inline void put(const Buffers<float>& to, int64_t row, int64_t key, const Floats (&p)[1][2], const Floats (&ds)[1][2]) {
-  const int64_t at = row * key_tile + key;
-  put_along_row(to.p_along_queries + at, p[0][0], p[0][1]);
-  put_along_row(to.ds_along_queries + at, ds[0][0], ds[0][1]);
+// Probabilities and their gradients of one row, or of two whose elements become pairs, for one or two vectors of keys.
+inline void put(const Buffers<float>& to, int64_t row, int64_t key, const Floats (&p)[1][1], const Floats (&ds)[1][1]) {
+  const Whole at{row * key_tile + key};
+  store(to.p_along_queries, at, p[0][0]);
+  store(to.ds_along_queries, at, ds[0][0]);
 }
 #if defined(__AVX512BF16__)
 inline void put(const Buffers<Pair>& to, int64_t row, int64_t key, const Floats (&p)[2][2], const Floats (&ds)[2][2]) {
@@ -116,7 +116,7 @@ inline void put(const Buffers<Pair>& to, int64_t row, int64_t key, const Floats 
     store_bits(to.p_along_queries, at, paired(p[0][half], p[1][half]));
     store_bits(to.ds_along_queries, at, paired(ds[0][half], ds[1][half]));
   }
-  for (int64_t i = 0; i < 2; i++) put_along_row(to.ds_along_keys + (row + i) * to.keys + key / 2, ds[i][0], ds[i][1]);
+  for (int64_t i = 0; i < 2; i++) put_along_row(to.ds_along_keys + (row + i) * to.keys + key / 2, ds[i]);
 }
 #endif
 
@@ -135,7 +135,7 @@ void differentiate_block(const Call& call, const Task& task, const QueryTile& ti
     lse[r] = call.lse.as<float>()[at] * log2_of_e;
     delta[r] = call.delta[at];
   }
-  seen = {std::max<int64_t>(seen.begin, 0) / (2 * lanes) * (2 * lanes), round_up(seen.end, 2 * lanes)};
+  seen = {std::max<int64_t>(seen.begin, 0) / word_lanes<Word> * word_lanes<Word>, round_up(seen.end, word_lanes<Word>)};
   to.seen[row / block_rows] = seen;
   if (seen.begin >= seen.end) return;
   const auto product = [&](Broadcast<Word> a, const Word* b, float* c) {
@@ -147,15 +147,15 @@ void differentiate_block(const Call& call, const Task& task, const QueryTile& ti
 
   const float scale = call.options.scale * log2_of_e;
   for (int64_t r = 0; r < block_rows; r += per_word<Word>)
-    for (int64_t key = seen.begin; key < seen.end; key += 2 * lanes) {
-      Floats p[per_word<Word>][2] = {}, ds[per_word<Word>][2] = {};  // 0 in rows past the last query
+    for (int64_t key = seen.begin; key < seen.end; key += word_lanes<Word>) {
+      Floats p[per_word<Word>][per_word<Word>] = {}, ds[per_word<Word>][per_word<Word>] = {};  // 0 past the last query
       for (int64_t i = 0; i < per_word<Word> && r + i < rows; i++)
-        for (int64_t half = 0; half < 2; half++) {
-          const int64_t first = key + half * lanes;
+        for (int64_t part = 0; part < per_word<Word>; part++) {
+          const int64_t first = key + part * lanes;
           const Whole at{(r + i) * key_tile + first};
-          p[i][half] = within({visible[r + i].begin - first, visible[r + i].end - first},
+          p[i][part] = within({visible[r + i].begin - first, visible[r + i].end - first},
                               power_of_two(load(to.scores, at) * scale - lse[r + i]));
-          ds[i][half] = p[i][half] * (load(to.dscores, at) - delta[r + i]);
+          ds[i][part] = p[i][part] * (load(to.dscores, at) - delta[r + i]);
         }
       put(to, row + r, key, p, ds);
     }
@@ -189,28 +189,28 @@ void add_to_dq(const Call& call, const Task& task, const QueryTile& tile, const 
 
 // dv += Pᵀ dout and dk += dSᵀ q, over the queries of the tile that see the keys, four keys at a time.
 template <class Word>
-void add_to_dk_and_dv(const Call& call, const Task& task, const QueryTile& tile, const Buffers<Word>& to) {
+void add_to_dk_and_dv(const Call& call, const Task& task, const QueryTile& tile, Rows<Word> q, Rows<Word> dout,
+                      const Buffers<Word>& to) {
   const int64_t columns = call.sizes.columns;
   for (int64_t key = 0; key < task.keys; key += block_rows) {
     const int64_t rows = std::min<int64_t>(block_rows, task.keys - key);
     const Range viewers =
         task.sequence.viewers({task.first_key + key, task.first_key + key + rows}, call.options.window);
-    const int64_t begin = std::max(viewers.begin - tile.first, int64_t{0}) / block_rows * block_rows;
-    const int64_t end = round_up(std::min(viewers.end - tile.first, tile.count), block_rows);
+    const int64_t begin = std::max(viewers.begin - tile.first, int64_t{0}) / per_word<Word>;
+    const int64_t end = parts_of(std::min(viewers.end - tile.first, tile.count), per_word<Word>);
     if (begin >= end) continue;
-    const int64_t word = begin / per_word<Word>;
-    const auto product = [&](const Word* a, const Word* b, float* c) {
-      multiply_rows(rows, columns, (end - begin) / per_word<Word>,
-                    Broadcast<Word>{a + word * key_tile + key, 1, key_tile}, Rows<Word>{b + word * columns, columns},
-                    Adding{}, c + key * columns, columns);
+    const auto product = [&](const Word* a, Rows<Word> b, float* c) {
+      multiply_rows(rows, columns, end - begin, Broadcast<Word>{a + begin * key_tile + key, 1, key_tile},
+                    Rows<Word>{b.words + begin * b.stride, b.stride}, Adding{}, c + key * columns, columns);
     };
-    product(to.p_along_queries, to.dout, to.dv);
-    product(to.ds_along_queries, to.q, to.dk);
+    product(to.p_along_queries, dout, to.dv);
+    product(to.ds_along_queries, q, to.dk);
   }
 }
 
 template <class Element>
-void take_query_tile(const Call& call, const Task& task, const QueryTile& tile, const Buffers<WordOf<Element>>& to) {
+void take_query_tile(const Call& call, const Task& task, const QueryTile& tile, Rows<WordOf<Element>> k,
+                     const Buffers<WordOf<Element>>& to) {
   using Word = WordOf<Element>;
   const Sizes& sizes = call.sizes;
   const int64_t width = sizes.head_dim, columns = sizes.columns, dout_stride = sizes.heads * width;
@@ -218,18 +218,20 @@ void take_query_tile(const Call& call, const Task& task, const QueryTile& tile, 
   const Element* const dout = call.dout.as<Element>() + tile.token * dout_stride + tile.head * width;
   const Broadcast<Word> q_rows = rows_operand(q, width, tile.count, width, to.q_rows, to.depth_stride);
   const Broadcast<Word> dout_rows = rows_operand(dout, dout_stride, tile.count, width, to.dout_rows, to.depth_stride);
-  pack_along_rows(q, width, tile.count, width, to.q, columns, round_up(tile.count, block_rows));
-  pack_along_rows(dout, dout_stride, tile.count, width, to.dout, columns, round_up(tile.count, block_rows));
+  const int64_t padded = round_up(tile.count, per_word<Word>);
+  const Rows<Word> q_columns = columns_operand(q, width, tile.count, width, to.q, columns, padded);
+  const Rows<Word> dout_columns = columns_operand(dout, dout_stride, tile.count, width, to.dout, columns, padded);
 
   for (int64_t row = 0; row < tile.count; row += block_rows)
     differentiate_block(call, task, tile, q_rows, dout_rows, to, row);
-  add_to_dk_and_dv(call, task, tile, to);
+  add_to_dk_and_dv(call, task, tile, q_columns, dout_columns, to);
   for (int64_t row = 0; row < tile.count; row += block_rows) {
-    const int64_t first = to.seen[row / block_rows].begin / per_word<Word>;
-    const int64_t end = std::max(to.seen[row / block_rows].end / per_word<Word>, first);
+    const Range seen = to.seen[row / block_rows];
+    const int64_t first = seen.begin / per_word<Word>;
+    const int64_t end = std::max(parts_of(std::min(seen.end, task.keys), per_word<Word>), first);
     multiply_rows(std::min<int64_t>(block_rows, tile.count - row), columns, end - first,
                   Broadcast<Word>{to.ds_along_keys + row * to.keys + first, to.keys, 1},
-                  Rows<Word>{to.k + first * columns, columns}, FromZero{}, to.dq + row * columns, columns);
+                  Rows<Word>{k.words + first * k.stride, k.stride}, FromZero{}, to.dq + row * columns, columns);
   }
   add_to_dq<Element>(call, task, tile, to.dq);
 }
@@ -240,7 +242,8 @@ void run_task(const Call& call, const Task& task, const Buffers<WordOf<Element>>
   const int64_t width = sizes.head_dim, at = task.key_row(call) * width;
   pack_transposed(call.k.as<Element>() + at, width, task.keys, width, to.k_transposed, key_tile);
   pack_transposed(call.v.as<Element>() + at, width, task.keys, width, to.v_transposed, key_tile);
-  pack_along_rows(call.k.as<Element>() + at, width, task.keys, width, to.k, sizes.columns, key_tile);
+  const auto k = columns_operand(call.k.as<Element>() + at, width, task.keys, width, to.k, sizes.columns,
+                                 round_up(task.keys, per_word<WordOf<Element>>));
   std::fill_n(to.dk, key_tile * sizes.columns, 0.0f);
   std::fill_n(to.dv, key_tile * sizes.columns, 0.0f);
 
@@ -251,7 +254,7 @@ void run_task(const Call& call, const Task& task, const Buffers<WordOf<Element>>
       take_query_tile<Element>(call, task,
                                {head, query, std::min(query_tile, task.sequence.queries - query),
                                 task.sequence.first_query + query, call.turn + number},
-                               to);
+                               k, to);
     }
 
   for (int64_t key = 0; key < task.keys; key++)

@@ -15,7 +15,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t key_tile = 64;
+constexpr int64_t key_tile = 128;
 constexpr int64_t rows_wanted = 128;      // of queries times heads in a task: what the packing of keys is shared by
 constexpr int64_t most_heads = 8;         // in a task
 constexpr int64_t splitting_tokens = 16;  // with more, there are tasks enough
@@ -66,12 +66,20 @@ struct Buffers {
         k(scratch.take<Word>(depth_stride * key_tile)),
         v(scratch.take<Word>(key_tile / per_word<Word> * sizes.columns)),
         scores(scratch.take<float>(sizes.rows() * key_tile)),
-        probabilities(scratch.take<Word>(sizes.rows() * key_tile / per_word<Word>)),
+        probabilities(take_words(scratch, sizes.rows() * key_tile)),
         out(scratch.take<float>(sizes.rows() * sizes.columns)),
         largest(scratch.take<float>(sizes.rows())),
         factor(scratch.take<float>(sizes.rows())),
         total(scratch.take<float>(sizes.rows() * lanes)),
         seen(scratch.take<Range>(sizes.rows() / block_rows + 1)) {}
+
+  // Where a word is one float, probabilities take the place of scores.
+  Word* take_words(Scratch& scratch, int64_t n) const {
+    if constexpr (std::is_same_v<Word, float>)
+      return scores;
+    else
+      return scratch.take<Word>(n / per_word<Word>);
+  }
 
   int64_t depth, depth_stride;  // words in a head
   Word *q, *k, *v;              // [rows, depth], [depth, keys], [keys / per_word, columns]
@@ -125,30 +133,39 @@ struct Task {
   }
 };
 
-// One row's scores of a key tile become probabilities, relative to the largest score so far.
+// A block of rows: scores of a key tile become probabilities, relative to the largest score so far.
 template <class Word>
-void softmax_row(const Buffers<Word>& to, int64_t row, Range seen, Range visible, float scale) {
-  float* const scores = to.scores + row * key_tile;
+void softmax(const Buffers<Word>& to, int64_t row, int64_t rows, Range seen, const Range* visible, float scale) {
   constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
-  std::fill(scores + seen.begin, scores + std::clamp(visible.begin, seen.begin, seen.end), minus_infinity);
-  std::fill(scores + std::clamp(visible.end, seen.begin, seen.end), scores + seen.end, minus_infinity);
-
-  Floats most = all(to.largest[row]);
-  for (int64_t key = seen.begin; key < seen.end; key += lanes) most = largest(most, load(scores, Whole{key}));
-  const float before = to.largest[row] * scale, now = largest_lane(most);
-  to.largest[row] = now;
-  to.factor[row] = power_of_two(all(before - now * scale))[0];
-
-  Floats total = load(to.total + row * lanes, Whole{0}) * to.factor[row];
-  const Floats offset = all(now * scale);
-  Word* const words = to.probabilities + row * key_tile / per_word<Word>;
-  for (int64_t key = seen.begin; key < seen.end; key += 2 * lanes) {
-    const Floats first = power_of_two(load(scores, Whole{key}) * scale - offset);
-    const Floats second = power_of_two(load(scores, Whole{key + lanes}) * scale - offset);
-    total += first + second;
-    put_along_row(words + key / per_word<Word>, first, second);
+  float shift[lanes] = {};
+  for (int64_t r = 0; r < rows; r++) {
+    float* const scores = to.scores + (row + r) * key_tile;
+    std::fill(scores + seen.begin, scores + std::clamp(visible[r].begin, seen.begin, seen.end), minus_infinity);
+    std::fill(scores + std::clamp(visible[r].end, seen.begin, seen.end), scores + seen.end, minus_infinity);
+    Floats most = all(to.largest[row + r]);
+    for (int64_t key = seen.begin; key < seen.end; key += lanes) most = largest(most, load(scores, Whole{key}));
+    const float now = largest_lane(most);
+    shift[r] = to.largest[row + r] * scale - now * scale;
+    to.largest[row + r] = now;
   }
-  store(to.total + row * lanes, Whole{0}, total);
+  const Floats factors = power_of_two(load(shift, Whole{0}));
+  for (int64_t r = 0; r < rows; r++) {
+    const float* const scores = to.scores + (row + r) * key_tile;
+    const Floats offset = all(to.largest[row + r] * scale);
+    Word* const words = to.probabilities + (row + r) * key_tile / per_word<Word>;
+    Floats total{};
+    for (int64_t key = seen.begin; key < seen.end; key += word_lanes<Word>) {
+      Floats p[per_word<Word>];
+      for (int64_t i = 0; i < per_word<Word>; i++) {
+        p[i] = power_of_two(load(scores, Whole{key + i * lanes}) * scale - offset);
+        total += p[i];
+      }
+      put_along_row(words + key / per_word<Word>, p);
+    }
+    to.factor[row + r] = factors[r];
+    float* const totals = to.total + (row + r) * lanes;
+    store(totals, Whole{0}, load(totals, Whole{0}) * factors[r] + total);
+  }
 }
 
 template <class Word, class Element>
@@ -156,8 +173,8 @@ void take_key_tile(const Call& call, const Task& task, const Buffers<Word>& to, 
   const Sizes& sizes = call.sizes;
   const int64_t at = (task.kv_head * sizes.cache + task.sequence.first_key + first_key) * sizes.head_dim;
   pack_transposed(call.k.as<Element>() + at, sizes.head_dim, keys, sizes.head_dim, to.k, key_tile);
-  pack_along_rows(call.v.as<Element>() + at, sizes.head_dim, keys, sizes.head_dim, to.v, sizes.columns,
-                  round_up(keys, 2 * lanes));
+  const Rows<Word> v = columns_operand(call.v.as<Element>() + at, sizes.head_dim, keys, sizes.head_dim, to.v,
+                                       sizes.columns, round_up(keys, per_word<Word>));
 
   const float scale = call.options.scale * log2_of_e;
   for (int64_t row = 0; row < task.rows(); row += block_rows) {
@@ -168,23 +185,24 @@ void take_key_tile(const Call& call, const Task& task, const Buffers<Word>& to, 
       visible[r] = {visible[r].begin - first_key, std::min(visible[r].end - first_key, keys)};
       seen = {std::min(seen.begin, visible[r].begin), std::max(seen.end, visible[r].end)};
     }
-    seen = {std::max<int64_t>(seen.begin, 0) / (2 * lanes) * (2 * lanes), round_up(seen.end, 2 * lanes)};
+    seen = {std::max<int64_t>(seen.begin, 0) / word_lanes<Word> * word_lanes<Word>,
+            round_up(seen.end, word_lanes<Word>)};
     to.seen[row / block_rows] = seen;
     if (seen.begin >= seen.end) continue;
     multiply_rows(
         rows, seen.end - seen.begin, to.depth, Broadcast<Word>{to.q + row * to.depth_stride, to.depth_stride, 1},
         Rows<Word>{to.k + seen.begin, key_tile}, FromZero{}, to.scores + row * key_tile + seen.begin, key_tile);
-    for (int64_t r = 0; r < rows; r++) softmax_row(to, row + r, seen, visible[r], scale);
+    softmax(to, row, rows, seen, visible, scale);
   }
   for (int64_t row = 0; row < task.rows(); row += block_rows) {
     const Range seen = to.seen[row / block_rows];
-    if (seen.begin >= seen.end) continue;
+    const int64_t first = seen.begin / per_word<Word>, end = parts_of(std::min(seen.end, keys), per_word<Word>);
+    if (first >= end) continue;
     constexpr int64_t stride = key_tile / per_word<Word>;
-    multiply_rows(std::min<int64_t>(block_rows, task.rows() - row), sizes.columns,
-                  (seen.end - seen.begin) / per_word<Word>,
-                  Broadcast<Word>{to.probabilities + row * stride + seen.begin / per_word<Word>, stride, 1},
-                  Rows<Word>{to.v + seen.begin / per_word<Word> * sizes.columns, sizes.columns},
-                  Scaling{to.factor + row}, to.out + row * sizes.columns, sizes.columns);
+    multiply_rows(std::min<int64_t>(block_rows, task.rows() - row), sizes.columns, end - first,
+                  Broadcast<Word>{to.probabilities + row * stride + first, stride, 1},
+                  Rows<Word>{v.words + first * v.stride, v.stride}, Scaling{to.factor + row},
+                  to.out + row * sizes.columns, sizes.columns);
   }
 }
 

@@ -188,16 +188,6 @@ void pack_transposed(const Element* from, int64_t from_stride, int64_t rows, int
     }
 }
 
-// Two vectors of floats as bf16 pairs: lane i of the one beside lane i of the other.
-inline Words paired(Floats first, Floats second) {
-#if defined(__AVX512BF16__)
-  const auto low = _mm512_cvtneps_pbh(first), high = _mm512_cvtneps_pbh(second);
-  return widened(reinterpret_cast<HalfWords>(low)) | (widened(reinterpret_cast<HalfWords>(high)) << 16);
-#else
-  return widened(round_to_bf16(first)) | (widened(round_to_bf16(second)) << 16);
-#endif
-}
-
 // to[row / per_word][column]: words along the rows, that is, element (row, column) beside element (row + 1, column);
 // rows up to `padded_rows` and columns up to `stride`, a multiple of lanes, are 0.
 template <class Word, class Element>
@@ -222,6 +212,16 @@ void pack_along_rows(const Element* from, int64_t from_stride, int64_t rows, int
     }
 }
 
+// Rows as the operand b, as rows_operand does it.
+template <class Word, class Element>
+Rows<Word> columns_operand(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, Word* buffer,
+                           int64_t stride, int64_t padded_rows) {
+  if constexpr (std::is_same_v<Word, Element>)
+    if (columns == stride && rows == padded_rows) return {from, from_stride};
+  pack_along_rows(from, from_stride, rows, columns, buffer, stride, padded_rows);
+  return {buffer, stride};
+}
+
 // ---- floats to words
 
 // The vector's lanes in `some`, which counts from its first lane; the rest 0.
@@ -232,14 +232,23 @@ inline Floats within(Range some, Floats value) {
   return value;
 }
 
-// to: 2 · lanes floats as neighbours along a row: two vectors of words, or one of pairs.
-inline void put_along_row(float* to, Floats first, Floats second) {
-  store(to, Whole{0}, first);
-  store(to, Whole{lanes}, second);
-}
+// The fewest columns that are whole vectors of words, whether words lie along rows or along columns.
+template <class Word>
+inline constexpr int64_t word_lanes = lanes* per_word<Word>;
+
+// Floats next to each other in a row as one vector of words.
+inline void put_along_row(float* to, const Floats (&values)[1]) { store(to, Whole{0}, values[0]); }
 #if defined(__AVX512BF16__)
-inline void put_along_row(Pair* to, Floats first, Floats second) {
-  store_bits(to, Whole{0}, reinterpret_cast<Words>(_mm512_cvtne2ps_pbh(second, first)));
+inline void put_along_row(Pair* to, const Floats (&values)[2]) {
+  store_bits(to, Whole{0}, reinterpret_cast<Words>(_mm512_cvtne2ps_pbh(values[1], values[0])));
+}
+#endif
+
+// Floats above each other as a vector of pairs: lane i of the one beside lane i of the other.
+#if defined(__AVX512BF16__)
+inline Words paired(Floats upper, Floats lower) {
+  const auto first = _mm512_cvtneps_pbh(upper), second = _mm512_cvtneps_pbh(lower);
+  return widened(reinterpret_cast<HalfWords>(first)) | (widened(reinterpret_cast<HalfWords>(second)) << 16);
 }
 #endif
 
