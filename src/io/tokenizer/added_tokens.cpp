@@ -11,7 +11,7 @@ namespace llama_tp {
 namespace {
 
 bool is_word_character(std::string_view text, size_t position) {
-  static const Regex word(R"([\w\x{200C}\x{200D}])", "added_tokens");
+  static const Regex word(llama_tp::text('[', word_characters, joiners, ']'), "added_tokens");
   Regex::Workspace workspace;
   return word.find(text.substr(position, utf8::length_from_lead(text[position])), 0, workspace).has_value();
 }
@@ -72,7 +72,7 @@ void AddedTokenSearch::for_each_part(std::string_view text, bool parse_special, 
   size_t covered = 0, at = 0;
   const auto part = [&](size_t begin, size_t end, int32_t id) {
     if (begin < end) visit(text.substr(begin, end - begin), id, begin);
-    covered = std::max(covered, end);
+    covered = end;
   };
   while (at < text.size()) {
     const Entry* entry = first_bytes_[static_cast<unsigned char>(text[at])] ? longest_at(text, at) : nullptr;
@@ -87,7 +87,8 @@ void AddedTokenSearch::for_each_part(std::string_view text, bool parse_special, 
     if (token.single_word && !stands_alone(text, begin, end)) continue;
     if (token.lstrip) begin = begin_of_space_before(text, begin, covered);
     if (token.rstrip) end = end_of_space_behind(text, end);
-    part(covered, begin, no_token);
+    // The search goes on behind the name, so a token of spaces may be found in what rstrip took; as in Hugging Face's.
+    if (covered < begin) part(covered, begin, no_token);
     part(begin, end, token.id);
   }
   part(covered, text.size(), no_token);

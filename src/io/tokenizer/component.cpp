@@ -17,6 +17,12 @@ const json null_node;
 
 }  // namespace
 
+Component Component::of_file(const json& node, std::string path) {
+  Component component(node, std::move(path));
+  component.is_file_ = true;
+  return component;
+}
+
 bool Component::is_null() const { return node_->is_null(); }
 bool Component::is_text() const { return node_->is_string(); }
 bool Component::has(std::string_view key) const { return find(key) != nullptr; }
@@ -85,9 +91,7 @@ const json& Component::need(std::string_view key) const {
   return *found;
 }
 
-std::string Component::place(std::string_view key) const {
-  return where_.ends_with(':') ? llama_tp::text(where_, " ", key) : llama_tp::text(where_, ".", key);
-}
+std::string Component::place(std::string_view key) const { return llama_tp::text(where_, is_file_ ? ": " : ".", key); }
 
 json read_json_object(const std::string& path) {
   const std::string bytes = read_file(path);

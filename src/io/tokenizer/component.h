@@ -15,6 +15,8 @@ class Component {
  public:
   // `node` must outlive this.
   Component(const nlohmann::json& node, std::string where) : node_(&node), where_(std::move(where)) {}
+  // All that a file holds.
+  static Component of_file(const nlohmann::json& node, std::string path);
 
   const std::string& where() const { return where_; }
   bool is_null() const;
@@ -47,6 +49,7 @@ class Component {
 
   const nlohmann::json* node_;
   std::string where_;
+  bool is_file_ = false;
 };
 
 // A file of JSON, such as tokenizer_config.json. Errors: cannot be read, is not JSON, is not an object.

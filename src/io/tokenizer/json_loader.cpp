@@ -207,7 +207,8 @@ TokenizerFile parse_tokenizer_file(std::string_view bytes, const std::string& pa
   json::sax_parse(bytes.begin(), bytes.end(), &receiver);
   require(file.rest->is_object(), path, ": holds JSON of type ", file.rest->type_name(),
           "; a tokenizer.json is an object");
-  resolve_merges(merges, path, file);
+  // Of another kind of model where one is missing; whoever reads the rest says so.
+  if (file.has_vocabulary && file.has_merges) resolve_merges(merges, path, file);
   return file;
 }
 

@@ -209,7 +209,7 @@ std::unique_ptr<StreamDecoder> JsonTokenizer::stream_decoder(DecodeOptions optio
 std::unique_ptr<Tokenizer> load_json_tokenizer(const std::string& path, const SpecialNames& names) {
   TokenizerFile file = parse_tokenizer_file(read_file(path), path);
   const std::unique_ptr<nlohmann::json> rest = std::move(file.rest);
-  const Component root(*rest, path + ":");
+  const Component root = Component::of_file(*rest, path);
   const std::string version = root.text("version", "1.0");
   require(version == "1.0", path, ": version \"", version, "\" is not known; this program reads version 1.0");
   return std::make_unique<JsonTokenizer>(std::move(file), root, names);

@@ -14,8 +14,6 @@ namespace {
 constexpr std::string_view gpt2_words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view numeric = R"(\p{N})";
 constexpr std::string_view punctuation = R"([\p{P}$+<=>^`|~])";  // Unicode's, and all of ASCII's
-// Hugging Face matches this one by another library, in which \w also holds the two joiners.
-constexpr std::string_view words_and_marks = R"([\w\x{200C}\x{200D}]+|[^\w\x{200C}\x{200D}\s]+)";
 
 }  // namespace
 
@@ -45,7 +43,8 @@ void PreTokenizer::add(const Component& component) {
   } else if (type == "Punctuation") {
     split(punctuation, read_behavior(component, "Isolated"));
   } else if (type == "Whitespace") {
-    split(words_and_marks, Behavior::removed, true);
+    const std::string word = text(word_characters, joiners);
+    split(text('[', word, "]+|[^", word, R"(\s]+)"), Behavior::removed, true);
   } else if (type == "WhitespaceSplit") {
     split(R"(\s)", Behavior::removed);
   } else {

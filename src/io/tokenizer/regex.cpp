@@ -100,6 +100,15 @@ std::optional<Regex::Match> Regex::find(std::string_view text, size_t from, Work
   return Match{range[0], range[1]};
 }
 
+bool is_script(std::string_view name) {
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  const std::string pattern = text("\\p{sc:", name, "}");
+  pcre2_code* const code = pcre2_compile(bytes_of(pattern), pattern.size(), PCRE2_UTF, &error, &offset, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
+}
+
 size_t behind_character(std::string_view text, size_t position) {
   return position < text.size() ? position + utf8::length_from_lead(text[position]) : position + 1;
 }

@@ -15,6 +15,17 @@ namespace llama_tp {
 // Errors: `where`: what has no equal in PCRE2 (&& and sets inside [...], {n,m}+).
 std::string pcre_from_oniguruma(std::string_view pattern, std::string_view where);
 
+// A script by its Unicode name, such as Han.
+bool is_script(std::string_view name);
+
+// The inside of a set: alphabetic characters, marks, decimal digits and connectors, which is about what \w means. The
+// ranges are the alphabetic symbols: circled and squared letters.
+inline constexpr std::string_view word_characters =
+    R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+// To which Unicode (UTS 18, annex C) adds the two joiners, and Oniguruma the raised digits and fractions of Latin-1.
+inline constexpr std::string_view joiners = R"(\x{200C}\x{200D})";
+inline constexpr std::string_view latin_numbers = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
+
 class Regex {
  public:
   // Errors: `where`: an expression that does not compile, with the reason and the offset.

@@ -6,15 +6,14 @@ namespace llama_tp {
 
 namespace {
 
-// The inside of a set. PCRE2 takes U+180E for a space, has no sign for everything else but one, and its \w lacks marks.
+// Each is the inside of a set. Unicode's White_Space is PCRE2's \s without U+180E; a set cannot hold its complement, so
+// that is written out.
 constexpr std::string_view white_space =
     R"(\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 constexpr std::string_view not_white_space =
     R"(\x{0}-\x{8}\x{E}-\x{1F}\x{21}-\x{84}\x{86}-\x{9F}\x{A1}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027})"
     R"(\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF}\x{3001}-\x{10FFFF})";
-// Alphabetic, marks, decimal digits, connectors: the ranges are the alphabetic symbols (circled and squared letters).
-constexpr std::string_view word =
-    R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+const std::string word = text(word_characters, latin_numbers);
 constexpr std::string_view hexadecimal = "0-9A-Fa-f";
 
 class Translation {
@@ -92,6 +91,9 @@ class Translation {
         out_.append("\\x{").append(pattern_.substr(at_ + 2, 4)).push_back('}');
         at_ = std::min(at_ + 6, pattern_.size());
         return;
+      case 'p':
+      case 'P':
+        return property();
       default:
         copy(escape_length());
     }
@@ -103,6 +105,20 @@ class Translation {
     if (rest < 3 || pattern_[at_ + 2] != '{') return std::min<size_t>(2, rest);
     const size_t close = pattern_.find('}', at_);
     return close == std::string_view::npos ? rest : close + 1 - at_;
+  }
+
+  // \p{Han}: to Oniguruma the characters of that script, to PCRE2 also those that it shares with others.
+  void property() {
+    const size_t length = escape_length();
+    const bool named = length > 4 && pattern_[at_ + length - 1] == '}';
+    const size_t sign = named && pattern_[at_ + 3] == '^' ? 1 : 0;
+    if (named && is_script(pattern_.substr(at_ + 3 + sign, length - 4 - sign))) {
+      copy(3 + sign);
+      out_.append("sc:");
+      copy(length - 3 - sign);
+    } else {
+      copy(length);
+    }
   }
 
   void set(std::string_view inside, bool negated) {

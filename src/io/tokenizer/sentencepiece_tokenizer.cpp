@@ -161,6 +161,7 @@ class SentencePieceStreamDecoder : public StreamDecoder {
     const std::optional<std::string> name = tokenizer_.token_of(id);
     if (!name) return;
     decode_pending();
+    pending_.clear();
     text_.append(*name);
     begun_ = true;
   }
@@ -171,9 +172,10 @@ class SentencePieceStreamDecoder : public StreamDecoder {
     const std::string decoded = tokenizer_.decode_in_model(pending_);
     const size_t known = begun_ ? tokenizer_.anchor_text_.size() : 0;
     text_.append(decoded, known);
-    begun_ = begun_ || !decoded.empty();
-    pending_.clear();
     bytes_.clear();
+    begun_ = begun_ || !decoded.empty();
+    // A leading space that was dropped stays pending: the next one is kept because of it.
+    if (begun_) pending_.clear();
   }
 
   const SentencePieceTokenizer& tokenizer_;

@@ -54,7 +54,7 @@ SpecialNames read_special_names(const std::filesystem::path& folder) {
   read("added_tokens.json", [&](const json& ids, const std::string& path) { read_added_ids(ids, path, names.added); });
   for (const char* file : {"tokenizer_config.json", "special_tokens_map.json"}) {
     read(file, [&](const json& config, const std::string& path) {
-      const Component component(config, path + ":");
+      const Component component = Component::of_file(config, path);
       read_name(component, "bos_token", names.bos);
       read_name(component, "eos_token", names.eos);
       read_flag(component, "add_bos_token", names.add_bos);

@@ -1,0 +1,197 @@
+// Input that a tokenizer must refuse, with one line that says where, what and how to mend it; and the parts of the
+// tokenizers that have a definition of their own: UTF-8, regular expressions.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "io/tokenizer/regex.h"
+#include "io/tokenizer/tokenizer.h"
+#include "io/tokenizer/utf8.h"
+#include "scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+void write(const std::string& path, std::string_view bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+
+json small_tokenizer() {
+  return {{"version", "1.0"},
+          {"added_tokens", {{{"id", 4}, {"content", "<s>"}, {"special", true}}}},
+          {"model",
+           {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}, {"aab", 3}}}, {"merges", {"a b", "a ab"}}}}};
+}
+
+// What loading these bytes as tokenizer.json says.
+std::string complaint(std::string_view bytes) {
+  const ScratchFolder scratch;
+  const std::string path = scratch / "tokenizer.json";
+  write(path, bytes);
+  const std::string message = error_of([&] { load_tokenizer(path); });
+  EXPECT_TRUE(message.starts_with(path + ": ")) << message;
+  return message.substr(std::min(message.size(), path.size()));
+}
+
+std::string complaint(std::string_view pointer, const json& value) {
+  json tokenizer = small_tokenizer();
+  tokenizer[json::json_pointer(std::string(pointer))] = value;
+  return complaint(tokenizer.dump());
+}
+
+void expect_says(const std::string& message, std::string_view part) {
+  EXPECT_NE(message.find(part), std::string::npos) << message << "\nlacks: " << part;
+}
+
+TEST(TokenizerFile, SmallOneLoads) {
+  const ScratchFolder scratch;
+  write(scratch / "tokenizer.json", small_tokenizer().dump());
+  const auto tokenizer = load_tokenizer(scratch.path());
+  EXPECT_EQ(tokenizer->encode("aab<s>b"), (std::vector<int32_t>{3, 4, 1}));
+  EXPECT_EQ(tokenizer->vocabulary_size(), 5);
+}
+
+TEST(TokenizerFile, ThatIsCutOrNoJsonIsRefused) {
+  const std::string whole = small_tokenizer().dump();
+  for (const size_t length : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1}) {
+    expect_says(complaint(whole.substr(0, length)), "not valid JSON at byte");
+  }
+  expect_says(complaint("[1, 2]"), "type array");
+  expect_says(complaint("{}"), "\"model\" is missing");
+  expect_says(complaint(R"({"version": "2.0", "model": {}})"), "version \"2.0\"");
+}
+
+TEST(TokenizerFile, VocabularyThatLiesIsRefused) {
+  expect_says(complaint("/model/vocab/b", 0), "id 0 belongs to \"a\" and to \"b\"");
+  expect_says(complaint("/model/vocab/b", -1), "the id of \"b\" is -1");
+  expect_says(complaint("/model/vocab/b", 4000000000), "the id of \"b\" is 4000000000");
+  expect_says(complaint("/model/vocab/b", 1.5), "the id of \"b\" is 1.5");
+  expect_says(complaint("/model/vocab/b", "1"), "the id of \"b\" is a string");
+  expect_says(complaint("/model/vocab/b", nullptr), "the id of \"b\" is null");
+  expect_says(complaint("/model/vocab/b", json::array()), "the id of \"b\" is a list");
+  expect_says(complaint(R"({"model": {"vocab": {"a": 0, "a": 1}, "merges": []}})"), "\"a\" comes twice");
+  expect_says(complaint("/model/vocab", json::array({json::array({"a", -1.5})})), "\"vocab\", an object");
+}
+
+TEST(TokenizerFile, MergesThatLieAreRefused) {
+  expect_says(complaint("/model/merges/1", "a c"), "model.merges[1]: the right part \"c\" is not in model.vocab");
+  expect_says(complaint("/model/merges/1", "b a"), "model.merges[1]: the result \"ba\" is not in model.vocab");
+  for (const json& wrong : {json("ab"), json("a b c"), json(1), json::array({"a"}), json::array({"a", "b", "c"}),
+                            json::array({"a", json::array()}), json::object()}) {
+    expect_says(complaint("/model/merges/1", wrong), "model.merges[1]: must be \"left right\"");
+  }
+  expect_says(complaint("/model/merges", nullptr), "\"merges\", a list; one of them is missing");
+}
+
+TEST(TokenizerFile, PartsThatAreNotSupportedAreRefusedByName) {
+  expect_says(complaint("/model/type", "Unigram"), "type \"Unigram\" is not supported");
+  expect_says(complaint("/normalizer", {{"type", "NFC"}}), "normalizer: type \"NFC\" is not supported");
+  expect_says(complaint("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Other"}}}}}),
+              "pre_tokenizer.pretokenizers[0]: type \"Other\"");
+  expect_says(complaint("/post_processor", {{"type", "BertProcessing"}}), "post_processor: type \"BertProcessing\"");
+  expect_says(complaint("/decoder", {{"type", "WordPiece"}}), "decoder: type \"WordPiece\"");
+  expect_says(complaint("/model/dropout", 0.1), "dropout");
+  expect_says(complaint("/model/end_of_word_suffix", "</w>"), "end_of_word_suffix is not supported");
+  expect_says(complaint("/model/unk_token", "<unk>"), "unk_token \"<unk>\" is not in the vocabulary");
+}
+
+TEST(TokenizerFile, ValuesOfTheWrongTypeAreRefused) {
+  expect_says(complaint("/model/byte_fallback", 1), "model.byte_fallback: is of type number; it must be true or false");
+  expect_says(complaint("/added_tokens", "x"), "added_tokens: is of type string; it must be a list");
+  expect_says(complaint("/added_tokens/0/id", 2), "id 2 is already that of \"ab\"");
+  expect_says(complaint("/added_tokens/0/id", -2), "id -2 is out of range");
+  expect_says(complaint("/added_tokens/0/content", "a"), "\"a\" is already that of id 0");
+  expect_says(
+      complaint("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}}),
+      "(a does not compile");
+  expect_says(complaint("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Other"}}),
+              "behavior \"Other\" is unknown");
+  expect_says(complaint("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}}),
+              "prepend_scheme \"last\" is unknown");
+  expect_says(complaint("/post_processor", {{"type", "TemplateProcessing"}, {"single", json::array()}}),
+              "holds the text 0 times");
+}
+
+TEST(Tokenizer, AFolderOrFileThatHoldsNoneIsRefused) {
+  const ScratchFolder scratch;
+  expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "neither tokenizer.json nor tokenizer.model");
+  expect_says(error_of([&] { load_tokenizer(scratch / "missing"); }), "no such file or folder");
+  write(scratch / "vocab.txt", "a");
+  expect_says(error_of([&] { load_tokenizer(scratch / "vocab.txt"); }), "must end in .json or .model");
+  write(scratch / "tokenizer.model", "this is no model");
+  expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "is not a SentencePiece model");
+  write(scratch / "tokenizer.json", small_tokenizer().dump());
+  write(scratch / "tokenizer_config.json", R"({"eos_token": "</s>"})");
+  expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "lacks the token \"</s>\"");
+  write(scratch / "tokenizer_config.json", "{");
+  expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "tokenizer_config.json: not valid JSON at byte");
+}
+
+TEST(Tokenizer, TextThatIsNotUtf8IsRefusedWithItsOffset) {
+  for (const char* name : {"llama3", "model_llama2"}) {
+    const auto tokenizer = load_tokenizer(fs::path("tests/goldens/tokenizers") / name);
+    for (const auto& [text, offset] : std::initializer_list<std::pair<std::string, int>>{{"\xFF", 0},
+                                                                                         {"ascii and more\xC3", 14},
+                                                                                         {"é\xED\xA0\x80", 2},
+                                                                                         {"a\xF4\x90\x80\x80", 1},
+                                                                                         {"\xC0\x80", 0}}) {
+      expect_says(error_of([&] { tokenizer->encode(text); }), "not UTF-8 at byte " + std::to_string(offset) + ";");
+    }
+  }
+}
+
+// The Unicode Standard 15, table 3-8 and its neighbours: one U+FFFD for each longest start of a character.
+TEST(Utf8, ReplacesEachLongestStartOfACharacterByOneSign) {
+  const std::string sign(utf8::replacement);
+  const std::pair<std::string, std::string> table[] = {
+      {"\x61\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64",
+       "a" + sign + sign + sign + "b" + sign + "c" + sign + sign + "d"},
+      {"\xC0\xAF\xE0\x80\xBF\xF0\x81\x82\x41", sign + sign + sign + sign + sign + sign + sign + sign + "A"},
+      {"\xED\xA0\x80\xED\xBF\xBF\xED\xAF\x41", sign + sign + sign + sign + sign + sign + sign + sign + "A"},
+      {"\xF4\x91\x92\x93\xFF\x41\x80\xBF\x42", sign + sign + sign + sign + sign + "A" + sign + sign + "B"}};
+  for (const auto& [bytes, text] : table) {
+    std::string out;
+    EXPECT_EQ(utf8::append_replacing(out, bytes), bytes.size());
+    EXPECT_EQ(out, text);
+  }
+  std::string out;
+  EXPECT_EQ(utf8::append_replacing(out, "a\xF0\x9F\x99"), 1u);  // may still become a character
+  EXPECT_EQ(utf8::cut_length("a\xF0\x9F\x99"), 3u);
+  EXPECT_EQ(utf8::cut_length("a\x9F\x99"), 0u);
+}
+
+bool matches(std::string_view pattern, std::string_view text) {
+  Regex::Workspace workspace;
+  const auto match = Regex(pattern, "test").find(text, 0, workspace);
+  return match && match->begin == 0 && match->end == text.size();
+}
+
+// What Oniguruma's manual says of its Ruby syntax, where PCRE2 would do otherwise.
+TEST(Regex, MeansWhatOnigurumaMeans) {
+  EXPECT_TRUE(matches(R"(\s)", "\u0085"));
+  EXPECT_FALSE(matches(R"(\s)", "\u180E"));  // a space in PCRE2
+  EXPECT_TRUE(matches(R"([^\S]\S[\S])", "\u3000\u180Ex"));
+  EXPECT_TRUE(matches(R"(\w+)", "aé\u0301_9\u0660ⓐ²"));  // PCRE2 leaves out marks and symbols
+  EXPECT_FALSE(matches(R"(\w)", "\u200D"));
+  EXPECT_TRUE(matches(R"(\W[^\w])", "-\u200D"));
+  EXPECT_TRUE(matches(R"(\h+)", "09afAF"));  // horizontal space in PCRE2
+  EXPECT_TRUE(matches(R"((?m:.))", "\n"));
+  EXPECT_FALSE(matches(".", "\n"));
+  EXPECT_TRUE(matches(R"(a\n^b)", "a\nb"));  // ^ stands at every line
+  EXPECT_TRUE(matches(R"(\u00e9{,2})", "éé"));
+  EXPECT_TRUE(matches(R"(\p{Han}[\p{^Han}])", "\u4E2Dx"));
+  EXPECT_FALSE(matches(R"(\p{Han})", "\u3001"));  // shared with other scripts
+  EXPECT_TRUE(matches("(?i:'s)", "'\u017F"));
+}
+
+TEST(Regex, RefusesByNameWhatPcreCannotSay) {
+  for (const char* pattern : {R"([\w&&[^a]])", "[a[bc]]", R"([\W])", R"([\H])", "a{1,2}+"}) {
+    expect_says(error_of([&] { Regex(pattern, "here"); }), "has no equal in PCRE2");
+  }
+}
+
+}  // namespace
+}  // namespace llama_tp

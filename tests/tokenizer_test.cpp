@@ -1,0 +1,295 @@
+// The tokenizers against what Hugging Face's `tokenizers` and `sentencepiece` said (tests/goldens/tokenizers, made by
+// scripts/goldens/tokenizer_goldens.py), and against plain slow versions of themselves.
+#include "io/tokenizer/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "io/tokenizer/utf8.h"
+#include "scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using Ids = std::vector<int32_t>;
+
+const fs::path goldens = "tests/goldens/tokenizers";
+const fs::path shared_vectors = "../shared/tokenizers";  // real vocabularies, where they are at hand
+
+std::string content_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file.is_open()) << path;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write(const std::string& path, std::string_view bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+
+std::vector<std::string> parts_of(const std::string& text, const std::string& separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  for (size_t end; (end = text.find(separator, begin)) != std::string::npos; begin = end + separator.size()) {
+    parts.push_back(text.substr(begin, end - begin));
+  }
+  parts.push_back(text.substr(begin));
+  return parts;
+}
+
+std::vector<json> cases_of(const fs::path& folder) {
+  std::vector<json> cases;
+  for (const std::string& line : parts_of(content_of(folder / "cases.jsonl"), "\n")) {
+    if (!line.empty()) cases.push_back(json::parse(line));
+  }
+  return cases;
+}
+
+std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(goldens)) {
+    if (entry.is_directory()) names.push_back(entry.path().filename().string());
+  }
+  return names;
+}
+
+// The text of the ids as it comes one by one; every piece must be valid by itself.
+std::string streamed(const Tokenizer& tokenizer, const Ids& ids, DecodeOptions options) {
+  const auto stream = tokenizer.stream_decoder(options);
+  std::string text;
+  const auto take = [&](const std::string& piece) {
+    EXPECT_EQ(utf8::first_invalid(piece), piece.size()) << "a character is cut";
+    text += piece;
+  };
+  for (int32_t id : ids) take(stream->push(id));
+  take(stream->finish());
+  return text;
+}
+
+class Golden : public testing::TestWithParam<std::string> {
+ protected:
+  fs::path folder() const { return goldens / GetParam(); }
+  bool is_model() const { return fs::exists(folder() / "tokenizer.model"); }
+};
+
+TEST_P(Golden, EncodesAndDecodesAsThePeerDoes) {
+  const auto tokenizer = load_tokenizer(folder());
+  for (const json& golden : cases_of(folder())) {
+    SCOPED_TRACE(golden.dump());
+    Ids ids = golden["ids"];
+    if (golden.contains("text")) {
+      const std::string text = golden["text"];
+      // The library of tokenizer.model takes every text as text.
+      EXPECT_EQ(tokenizer->encode(text, {false, !is_model()}), ids);
+      EXPECT_EQ(tokenizer->encode(text, {false, false}), golden.value("as_text", ids));
+      const Ids framed = golden.value("framed", ids);
+      EXPECT_EQ(tokenizer->encode(text, {true, !is_model()}), framed);
+      ids = framed;
+    }
+    const std::string decoded = golden["decoded"];
+    if (!is_model()) {
+      EXPECT_EQ(tokenizer->decode(ids, {false}), golden.value("decoded_all", decoded));
+    }
+    // The library writes " ⁇ " for the unknown token, which is skipped here as in tokenizer.json.
+    if (decoded.find("\u2047") == std::string::npos) {
+      EXPECT_EQ(tokenizer->decode(ids, {true}), decoded);
+    }
+  }
+}
+
+TEST_P(Golden, StreamsWhatItDecodesAndNeverCutsACharacter) {
+  const auto tokenizer = load_tokenizer(folder());
+  for (const json& golden : cases_of(folder())) {
+    SCOPED_TRACE(golden.dump());
+    for (const bool skip : {false, true}) {
+      const Ids ids = golden.value("framed", golden["ids"]);
+      EXPECT_EQ(streamed(*tokenizer, ids, {skip}), tokenizer->decode(ids, {skip}));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tokenizer, Golden, testing::ValuesIn(golden_names()),
+                         [](const auto& instance) { return instance.param; });
+
+TEST(Tokenizer, HasGoldensOfEveryKind) { EXPECT_EQ(golden_names().size(), 26u); }
+
+// llama.cpp's test texts for Llama 2 and 3, with the ids that it gives without special tokens.
+TEST(Tokenizer, ReproducesTheVectorsOfLlama2And3) {
+  if (!fs::exists(shared_vectors)) {
+    // Without the real vocabularies: small ones with the same parts, and Hugging Face's ids.
+    for (const char* name : {"llama2", "llama3"}) {
+      const auto tokenizer = load_tokenizer(goldens / name);
+      for (const json& golden : cases_of(goldens / name)) {
+        if (!golden.contains("text")) continue;
+        EXPECT_EQ(tokenizer->encode(golden["text"].get<std::string>(), {false}), golden["ids"]);
+      }
+    }
+    return;
+  }
+  const std::pair<const char*, const char*> vectors[] = {{"llama-bpe", "llama3/tokenizer.json"},
+                                                         {"llama-spm", "llama2/tokenizer.json"},
+                                                         {"llama-spm", "llama2/tokenizer.model"}};
+  for (const auto& [vector, file] : vectors) {
+    const auto tokenizer = load_tokenizer(shared_vectors / file);
+    const auto texts = parts_of(content_of(shared_vectors / (std::string(vector) + ".inp")), "\n__ggml_vocab_test__\n");
+    const auto lines = parts_of(content_of(shared_vectors / (std::string(vector) + ".out")), "\n");
+    ASSERT_EQ(texts.size(), lines.size());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      std::istringstream line(lines[i]);
+      const Ids ids{std::istream_iterator<int32_t>(line), {}};
+      EXPECT_EQ(tokenizer->encode(texts[i], {false}), ids) << file << ": " << texts[i];
+    }
+  }
+}
+
+TEST(Tokenizer, EndsOfTextComeFromTheFilesBesideItElseFromItself) {
+  const auto llama3 = load_tokenizer(goldens / "llama3");
+  EXPECT_EQ(llama3->bos(), llama3->id_of("<|begin_of_text|>"));  // the post-processor puts it in front
+  EXPECT_EQ(llama3->eos(), std::nullopt);
+  const auto gpt2 = load_tokenizer(goldens / "gpt2" / "tokenizer.json");
+  EXPECT_EQ(gpt2->eos(), gpt2->id_of("<sep>"));
+  const auto model = load_tokenizer(goldens / "model_llama2");
+  EXPECT_EQ(model->bos(), 1);
+  EXPECT_EQ(model->eos(), 2);
+
+  const ScratchFolder scratch;
+  fs::copy(goldens / "llama3" / "tokenizer.json", scratch.path());
+  write(scratch / "special_tokens_map.json", R"({"bos_token": "<|eot_id|>", "eos_token": {"content": "<|eot_id|>"}})");
+  write(scratch / "tokenizer_config.json", R"({"bos_token": {"content": "<|end_of_text|>"}, "eos_token": null})");
+  const auto named = load_tokenizer(scratch.path());
+  EXPECT_EQ(named->bos(), named->id_of("<|end_of_text|>"));
+  EXPECT_EQ(named->eos(), named->id_of("<|eot_id|>"));
+}
+
+TEST(Tokenizer, ModelFindsItsControlSymbolsAndTokensAddedBesideIt) {
+  const ScratchFolder scratch;
+  fs::copy(goldens / "model_llama2" / "tokenizer.model", scratch.path());
+  write(scratch / "added_tokens.json", R"({"<pad>": 460})");
+  write(scratch / "tokenizer_config.json",
+        R"({"add_eos_token": true, "added_tokens_decoder": {"461": {"content": "<|user|>", "rstrip": true}}})");
+  const auto model = load_tokenizer(scratch.path());
+  EXPECT_EQ(model->vocabulary_size(), 462);
+  const auto join = [](std::initializer_list<Ids> parts) {
+    Ids all;
+    for (const Ids& part : parts) all.insert(all.end(), part.begin(), part.end());
+    return all;
+  };
+  const Ids one = model->encode("bovo", {false}), two = model->encode(" dima", {false});
+  EXPECT_EQ(model->encode("bovo</s> dima", {false}), join({one, {2}, two}));
+  EXPECT_EQ(model->encode("bovo<|user|>  bovo<pad>"), join({{1}, one, {461}, one, {460}, {2}}));
+  EXPECT_EQ(model->decode(join({{1}, one, {2}, one}), {false}), "<s> bovo</s> bovo");
+  EXPECT_EQ(model->decode(join({{1}, one, {2}, one}), {true}), "bovo bovo");
+}
+
+TEST(Tokenizer, IdsWithoutATokenGiveNoText) {
+  for (const char* name : {"llama3", "model_llama2", "gaps"}) {
+    const auto tokenizer = load_tokenizer(goldens / name);
+    const auto beyond = static_cast<int32_t>(tokenizer->vocabulary_size());
+    EXPECT_FALSE(tokenizer->token_of(beyond).has_value());
+    EXPECT_TRUE(tokenizer->token_of(beyond - 1).has_value());
+    EXPECT_EQ(tokenizer->decode(Ids{beyond, 2000000000}), "");
+    EXPECT_NE(error_of([&] { tokenizer->decode(Ids{-1}); }).find("negative"), std::string::npos);
+  }
+}
+
+// Text that nothing later can change comes at once, not at the end.
+TEST(StreamDecoder, GivesWholeWordsAsTheyCome) {
+  for (const char* name : {"llama3", "llama2", "model_llama2"}) {
+    const auto tokenizer = load_tokenizer(goldens / name);
+    const auto stream = tokenizer->stream_decoder();
+    std::string sofar;
+    Ids ids;
+    for (int32_t id : tokenizer->encode("kunda stilane bovo")) {
+      ids.push_back(id);
+      sofar += stream->push(id);
+      EXPECT_EQ(sofar, tokenizer->decode(ids)) << name;
+    }
+    EXPECT_EQ(stream->finish(), "");
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- BPE, slowly
+
+// The algorithm as one tells it: the lowest rank anywhere merges, the leftmost first, until none is left.
+Ids merged_slowly(const json& model, Ids symbols) {
+  std::map<std::pair<int32_t, int32_t>, std::pair<size_t, int32_t>> merges;
+  for (size_t rank = 0; rank < model["merges"].size(); ++rank) {
+    const std::string left = model["merges"][rank][0], right = model["merges"][rank][1];
+    merges[{model["vocab"][left], model["vocab"][right]}] = {rank, model["vocab"][left + right]};
+  }
+  while (true) {
+    auto best = merges.end();
+    size_t place = 0;
+    for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+      const auto found = merges.find({symbols[i], symbols[i + 1]});
+      if (found != merges.end() && (best == merges.end() || found->second.first < best->second.first)) {
+        best = found;
+        place = i;
+      }
+    }
+    if (best == merges.end()) return symbols;
+    symbols[place] = best->second.second;
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(place) + 1);
+  }
+}
+
+std::string syllables(size_t count) {
+  std::string word;
+  uint32_t state = 1;
+  for (size_t i = 0; i < count; ++i) {
+    state = state * 1664525u + 1013904223u;
+    word += "bdklmnrtv"[state >> 16 & 7];
+    word += "aeioun"[(state >> 24) % 6];
+  }
+  return word;
+}
+
+TEST(Bpe, WordsOfAnyLengthMergeAsThePlainAlgorithmMerges) {
+  const auto tokenizer = load_tokenizer(goldens / "llama2");
+  const json model = json::parse(content_of(goldens / "llama2" / "tokenizer.json"))["model"];
+  for (const size_t count : {1u, 5u, 22u, 23u, 24u, 25u, 40u, 700u}) {
+    const std::string word = syllables(count);
+    Ids characters = {model["vocab"]["▁"]};
+    for (char c : word) characters.push_back(model["vocab"][std::string(1, c)]);
+    EXPECT_EQ(tokenizer->encode(word, {false}), merged_slowly(model, characters)) << count;
+  }
+}
+
+// A million characters without a space take seconds where time grows as n log n, and hours where it grows as n².
+TEST(Bpe, AMillionCharactersWithoutASpaceEncode) {
+  for (const char* name : {"llama2", "llama3"}) {
+    const auto tokenizer = load_tokenizer(goldens / name);
+    const std::string word = syllables(500000);
+    EXPECT_EQ(tokenizer->decode(tokenizer->encode(word)), word);
+    const std::string spaces = std::string(1000000, ' ') + "x";
+    EXPECT_EQ(tokenizer->decode(tokenizer->encode(spaces)), spaces);
+  }
+}
+
+TEST(Tokenizer, ManyThreadsEncodeWithOne) {
+  const auto tokenizer = load_tokenizer(goldens / "llama3");
+  std::vector<std::string> texts;
+  for (const json& golden : cases_of(goldens / "llama3")) {
+    if (golden.contains("text")) texts.push_back(golden["text"]);
+  }
+  std::vector<Ids> alone;
+  for (const std::string& text : texts) alone.push_back(tokenizer->encode(text));
+  std::vector<std::thread> threads;
+  std::array<int, 4> wrong{};
+  for (int& mistakes : wrong) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 20; ++round) {
+        for (size_t i = 0; i < texts.size(); ++i) mistakes += tokenizer->encode(texts[i]) != alone[i];
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, (std::array<int, 4>{}));
+}
+
+}  // namespace
+}  // namespace llama_tp
