@@ -156,7 +156,7 @@ PartialCheckpoint::PartialCheckpoint(const std::string& output_folder, int64_t s
 
 PartialCheckpoint::~PartialCheckpoint() {
   std::error_code ignored;
-  if (!published_) fs::remove_all(folder_, ignored);
+  fs::remove_all(folder_, ignored);  // once published there is none
 }
 
 void PartialCheckpoint::publish() {
@@ -166,7 +166,6 @@ void PartialCheckpoint::publish() {
     replace(folder_, final_folder_);
   else
     rename_path(folder_, final_folder_);
-  published_ = true;
   sync_folder(output_folder_);
   remove_tree(folder_);  // the old one, where it was exchanged
   remove_tree(final_folder_ + std::string(replaced_suffix));

@@ -51,7 +51,6 @@ class PartialCheckpoint {
 
  private:
   std::string output_folder_, folder_, final_folder_;
-  bool published_ = false;
 };
 
 // The whole checkpoint of the highest step; none where there is none.
