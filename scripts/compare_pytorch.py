@@ -221,11 +221,11 @@ def machine():
 
 
 def print_ratios(found):
-    print(f"\n{'ours / peer':<50} {'tokens/s':>9} {'memory':>8}")
+    print(f"\n{'ours / peer':<56} {'tokens/s':>9} {'memory':>8}")
     for ours, peer in RATIOS:
         if ours in found and peer in found:
             speed, memory = (found[ours][key] / found[peer][key] for key in ("tokens_per_second", "peak_memory_bytes"))
-            print(f"{ROWS[ours].title + ' / ' + ROWS[peer].title:<50} {speed:>8.2f}x {memory:>7.2f}x")
+            print(f"{ROWS[ours].title + ' / ' + ROWS[peer].title:<56} {speed:>8.2f}x {memory:>7.2f}x")
 
 
 def main():
