@@ -1,9 +1,9 @@
 #include "backend/cpu/matrix_vector.h"
 
+#include "backend/cpu/lanes.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/rows.h"
 #include "backend/cpu/scratch.h"
-#include "backend/cpu/vector.h"
 
 namespace llama_tp {
 
@@ -33,36 +33,59 @@ using InBf16 = InPairs;
 using InBf16 = InFloats<bf16>;
 #endif
 
-float total(Floats value) {
-  for (int half = lanes / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; lane++) value[lane] += value[lane + half];
-  return value[0];
+// Rows of x, in a copy whose rows are not whole pages apart: those of x, and of w, would share the few places that the
+// first cache has for such addresses.
+template <class Element>
+struct View {
+  const Element* data;
+  int64_t stride;
+};
+int64_t stride_of(int64_t k) { return (k + 31) / 32 * 32 + 32; }
+
+template <class Element, class To>
+View<To> copied(const Tensor& x, To* to) {
+  const int64_t k = x.shape[1], stride = stride_of(k);
+  for (int64_t t = 0; t < x.shape[0]; t++) {
+    const Element* const from = x.as<Element>() + t * k;
+    if constexpr (std::is_same_v<Element, To>)
+      std::copy_n(from, k, to + t * stride);
+    else
+      each_lanes(k, [&](auto i) { store(to + t * stride, i, load(from, i)); });
+  }
+  return {to, stride};
 }
 
 float number(float value) { return value; }
 float number(bf16 value) { return to_float(value); }
 
-// sums[r][t] = w[r] · x[t] for `rows` rows that are read side by side. Software prefetching hides the start of each
-// row, which the processor does not foresee.
+// sums[r][t] = w[r] · x[t] for `rows` rows that are read side by side. One row after another is a single stream, which
+// processors foresee; of several they do not foresee where the next rows begin.
 template <class Dot, int tokens, int rows, class Weight>
-void dots(const Weight* w, const typename Dot::Input* x, int64_t k, float (&sums)[rows][tokens]) {
-  constexpr int64_t ahead = 1024 / sizeof(Weight);
-  Floats sum[rows][tokens] = {};
-  int64_t i = 0;
-  for (; i + Dot::step <= k; i += Dot::step) {
+void dots(const Weight* w, View<typename Dot::Input> x, int64_t k, float (&sums)[rows][tokens]) {
+  constexpr int chains = rows * tokens < 4 ? 4 : 1;  // an addition waits for the one before it
+  Floats sum[chains][rows][tokens] = {};
+  const auto step = [&](int chain, int64_t i) {
+    if constexpr (rows > 1)
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) __builtin_prefetch(w + r * k + i + ahead);
+      for (int r = 0; r < rows; r++) __builtin_prefetch(w + (r + rows) * k + i, 0, 2);
 #pragma GCC unroll 8
     for (int t = 0; t < tokens; t++) {
-      const auto input = Dot::input(x + t * k + i);
+      const auto input = Dot::input(x.data + t * x.stride + i);
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; r++) sum[r][t] = Dot::add(sum[r][t], Dot::weight(w + r * k + i), input);
+      for (int r = 0; r < rows; r++) sum[chain][r][t] = Dot::add(sum[chain][r][t], Dot::weight(w + r * k + i), input);
     }
-  }
+  };
+  int64_t i = 0;
+  for (; i + chains * Dot::step <= k; i += chains * Dot::step)
+#pragma GCC unroll 4
+    for (int chain = 0; chain < chains; chain++) step(chain, i + chain * Dot::step);
+  for (; i + Dot::step <= k; i += Dot::step) step(0, i);
   for (int r = 0; r < rows; r++)
     for (int t = 0; t < tokens; t++) {
-      sums[r][t] = total(sum[r][t]);
-      for (int64_t rest = i; rest < k; rest++) sums[r][t] += number(w[r * k + rest]) * number(x[t * k + rest]);
+      for (int chain = 1; chain < chains; chain++) sum[0][r][t] += sum[chain][r][t];
+      sums[r][t] = total_of_lanes(sum[0][r][t]);
+      for (int64_t rest = i; rest < k; rest++)
+        sums[r][t] += number(w[r * k + rest]) * number(x.data[t * x.stride + rest]);
     }
 }
 
@@ -80,7 +103,7 @@ struct Output {
 };
 
 template <class Dot, int tokens, int rows, class Weight>
-int64_t whole_blocks(Range range, const Weight* w, const typename Dot::Input* x, int64_t k, const Output& output) {
+int64_t whole_blocks(Range range, const Weight* w, View<typename Dot::Input> x, int64_t k, const Output& output) {
   int64_t n = range.begin;
   for (; n + rows <= range.end; n += rows) {
     float sums[rows][tokens];
@@ -98,7 +121,7 @@ constexpr int rows_at_once = tokens == 1   ? 4
                                            : 3;
 
 template <class Dot, int tokens, class Weight>
-void multiply(int threads, const Weight* w, const typename Dot::Input* x, int64_t rows, int64_t k,
+void multiply(int threads, const Weight* w, View<typename Dot::Input> x, int64_t rows, int64_t k,
               const Output& output) {
   parallel_ranges(threads, rows, rows_at_once<tokens>, [&](Range range, int) {
     range.begin = whole_blocks<Dot, tokens, rows_at_once<tokens>>(range, w, x, k, output);
@@ -107,7 +130,7 @@ void multiply(int threads, const Weight* w, const typename Dot::Input* x, int64_
 }
 
 template <class Dot, class Weight>
-void multiply(int threads, const Tensor& w, const typename Dot::Input* x, const Output& output) {
+void multiply(int threads, const Tensor& w, View<typename Dot::Input> x, const Output& output) {
   const auto with = [&]<int tokens>() {
     multiply<Dot, tokens>(threads, w.as<Weight>(), x, w.shape[0], w.shape[1], output);
   };
@@ -131,27 +154,28 @@ void multiply(int threads, const Tensor& w, const typename Dot::Input* x, const 
   }
 }
 
-bool widens(const Tensor& x) { return x.dtype == DType::bf16 && std::is_same_v<InBf16::Input, float>; }
+template <class Dot, class Weight>
+void multiply(int threads, const Tensor& x, const Tensor& w, const Output& output, void* workspace) {
+  using Input = typename Dot::Input;
+  Scratch scratch(workspace);
+  Input* const copy = scratch.take<Input>(x.shape[0] * stride_of(x.shape[1]));
+  multiply<Dot, Weight>(threads, w, copied<Weight>(x, copy), output);
+}
 
 }  // namespace
 
 int64_t matrix_vector_workspace(const Tensor& x) {
   Scratch scratch(nullptr);
-  if (widens(x)) scratch.take<float>(x.elements());
+  scratch.take<float>(x.shape[0] * stride_of(x.shape[1]));
   return scratch.used();
 }
 
-void multiply_few(int threads, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
-                  [[maybe_unused]] void* workspace) {
+void multiply_few(int threads, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void* workspace) {
   const Output output{bias, y};
-  if (w.dtype == DType::f32) return multiply<InFloats<float>, float>(threads, w, x.as<float>(), output);
-#if defined(__AVX512BF16__)
-  multiply<InBf16, bf16>(threads, w, x.as<bf16>(), output);
-#else
-  float* wide = Scratch(workspace).take<float>(x.elements());
-  each_lanes(x.elements(), [&](auto i) { store(wide, i, load(x.as<bf16>(), i)); });
-  multiply<InBf16, bf16>(threads, w, wide, output);
-#endif
+  if (w.dtype == DType::f32)
+    multiply<InFloats<float>, float>(threads, x, w, output, workspace);
+  else
+    multiply<InBf16, bf16>(threads, x, w, output, workspace);
 }
 
 }  // namespace llama_tp

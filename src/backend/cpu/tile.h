@@ -6,10 +6,8 @@
 #pragma once
 
 #include <type_traits>
-#include <utility>
 
-#include "backend/cpu/parallel.h"
-#include "backend/cpu/vector.h"
+#include "backend/cpu/lanes.h"
 
 namespace llama_tp {
 
@@ -155,21 +153,6 @@ Broadcast<Word> rows_operand(const Element* from, int64_t from_stride, int64_t r
   return {buffer, stride, 1};
 }
 
-template <int step, size_t... lane>
-inline void swap_blocks(Words& a, Words& b, std::index_sequence<lane...>) {
-  const Words low = __builtin_shufflevector(a, b, ((lane & step) ? lanes + lane - step : lane)...);
-  b = __builtin_shufflevector(a, b, ((lane & step) ? lanes + lane : lane + step)...);
-  a = low;
-}
-// Transposes lanes x lanes words in registers: blocks off the diagonal change places, in squares of 1, 2, 4, … words.
-template <int step = 1>
-inline void transpose(Words (&rows)[lanes]) {
-#pragma GCC unroll 16
-  for (int row = 0; row < lanes; row++)
-    if ((row & step) == 0) swap_blocks<step>(rows[row], rows[row + step], std::make_index_sequence<lanes>());
-  if constexpr (2 * step < lanes) transpose<2 * step>(rows);
-}
-
 // to[d][row]: column d of words as a row; rows up to `stride`, a multiple of lanes, are 0. ⌈columns / per_word⌉ rows of
 // `to` are meant, up to a multiple of lanes of them are written.
 template <class Word, class Element>
@@ -224,14 +207,6 @@ Rows<Word> columns_operand(const Element* from, int64_t from_stride, int64_t row
 
 // ---- floats to words
 
-// The vector's lanes in `some`, which counts from its first lane; the rest 0.
-inline Floats within(Range some, Floats value) {
-  if (some.begin <= 0 && some.end >= lanes) return value;
-  for (int64_t lane = 0; lane < lanes; lane++)
-    if (lane < some.begin || lane >= some.end) value[lane] = 0;
-  return value;
-}
-
 // The fewest columns that are whole vectors of words, whether words lie along rows or along columns.
 template <class Word>
 inline constexpr int64_t word_lanes = lanes* per_word<Word>;
@@ -251,45 +226,5 @@ inline Words paired(Floats upper, Floats lower) {
   return widened(reinterpret_cast<HalfWords>(first)) | (widened(reinterpret_cast<HalfWords>(second)) << 16);
 }
 #endif
-
-// 2^x for x ≤ 126 within 2e-7, relative; below −126 it is 0; NaN stays NaN. x = n + r with |r| ≤ 1/2; 2^r by a
-// polynomial of least greatest error (9e-8).
-inline Floats power_of_two(Floats x) {
-  const auto polynomial = [](Floats r) {
-    Floats p = r * 1.3264727e-3f + 9.6715130e-3f;
-    p = p * r + 5.5507336e-2f;
-    p = p * r + 2.4022242e-1f;
-    p = p * r + 6.9314700e-1f;
-    return p * r + 1.0f;
-  };
-#if defined(__AVX512F__)
-  const Floats n = _mm512_maskz_roundscale_ps(0xffff, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126), _CMP_NLT_UQ);
-  return _mm512_maskz_scalef_ps(normal, polynomial(x - n), n);
-#else
-  const Floats shifted = x + 12582912.0f;  // 1.5 · 2²³: adding it rounds to an integer in the low bits
-  const Floats scaled = floats_of(bits_of(polynomial(x - (shifted - 12582912.0f))) + (bits_of(shifted) << 23));
-  return x < -126.0f ? Floats{} : x == x ? scaled : x;
-#endif
-}
-
-template <int half, size_t... lane>
-inline Floats turned(Floats x, std::index_sequence<lane...>) {
-  return __builtin_shufflevector(x, x, ((lane + half) % lanes)...);
-}
-template <int half = lanes / 2>
-inline float largest_lane(Floats x) {
-  x = largest(x, turned<half>(x, std::make_index_sequence<lanes>()));
-  if constexpr (half > 1)
-    return largest_lane<half / 2>(x);
-  else
-    return x[0];
-}
-
-inline float total_of_lanes(Floats x) {
-  float sum = 0;
-  for (int lane = 0; lane < lanes; lane++) sum += x[lane];
-  return sum;
-}
 
 }  // namespace llama_tp
