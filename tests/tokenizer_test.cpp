@@ -115,7 +115,7 @@ TEST_P(Golden, StreamsWhatItDecodesAndNeverCutsACharacter) {
 INSTANTIATE_TEST_SUITE_P(Tokenizer, Golden, testing::ValuesIn(golden_names()),
                          [](const auto& instance) { return instance.param; });
 
-TEST(Tokenizer, HasGoldensOfEveryKind) { EXPECT_EQ(golden_names().size(), 26u); }
+TEST(Tokenizer, HasGoldensOfEveryKind) { EXPECT_EQ(golden_names().size(), 28u); }
 
 // llama.cpp's test texts for Llama 2 and 3, with the ids that it gives without special tokens.
 TEST(Tokenizer, ReproducesTheVectorsOfLlama2And3) {
@@ -210,6 +210,28 @@ TEST(StreamDecoder, GivesWholeWordsAsTheyCome) {
     }
     EXPECT_EQ(stream->finish(), "");
   }
+}
+
+// At most two signs go from the start and one from the end, wherever the tokens are cut; until the end is known the
+// last sign is held back.
+TEST(StreamDecoder, StripsTheWholeTextAtBothEnds) {
+  const ScratchFolder scratch;
+  const json decoder = {
+      {"type", "Sequence"},
+      {"decoders", {{{"type", "Fuse"}}, {{"type", "Strip"}, {"content", "-"}, {"start", 2}, {"stop", 1}}}}};
+  const json model = {
+      {"type", "BPE"}, {"vocab", {{"-", 0}, {"a", 1}, {"--", 2}, {"-a-", 3}}}, {"merges", json::array()}};
+  write(scratch / "tokenizer.json", json({{"decoder", decoder}, {"model", model}}).dump());
+  const auto tokenizer = load_tokenizer(scratch.path());
+  const std::pair<Ids, const char*> table[] = {{{0, 2, 1, 0, 0}, "-a-"}, {{2, 3}, "-a"}, {{3, 2}, "a--"},
+                                               {{1, 0, 1}, "a-a"},       {{2, 1}, "a"},  {{0, 0, 0, 0}, "-"}};
+  for (const auto& [ids, text] : table) {
+    EXPECT_EQ(tokenizer->decode(ids), text);
+    EXPECT_EQ(streamed(*tokenizer, ids, {}), text);
+  }
+  const auto stream = tokenizer->stream_decoder();
+  const std::pair<int32_t, const char*> steps[] = {{1, "a"}, {0, ""}, {0, "-"}, {1, "-a"}, {2, "-"}};
+  for (const auto& [id, text] : steps) EXPECT_EQ(stream->push(id), text);
 }
 
 // ------------------------------------------------------------------------------------------------------- BPE, slowly

@@ -91,17 +91,25 @@ def random_text(draw, names):
 # ---------------------------------------------------------------------------------------------------------- tokenizers
 
 
-def trained(name, size, alphabet=(), **parts):
-    """A BPE tokenizer of `size` tokens with the given parts, trained on generated text."""
+def trained(name, size, alphabet=(), pre_tokenizer=None, **parts):
+    """A BPE tokenizer of `size` tokens with the given parts, trained on generated text.
+
+    It is trained on text that is not split, so that merges cross the borders of words and a wrong split shows in ids.
+    """
     draw = random.Random(name)
     model = {key: parts.pop(key) for key in ("unk_token", "fuse_unk", "byte_fallback", "ignore_merges") if key in parts}
     tokenizer = Tokenizer(models.BPE(**model))
     special = parts.pop("special", [])
     for part, value in parts.items():
         setattr(tokenizer, part, value)
+    if alphabet:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    elif isinstance(pre_tokenizer, pre_tokenizers.Metaspace):
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=sorted(alphabet),
                                   show_progress=False)
-    tokenizer.train_from_iterator([words(draw, 30) for _ in range(80)], trainer)
+    tokenizer.train_from_iterator([words(draw, 8) for _ in range(300)], trainer)
+    tokenizer.pre_tokenizer = pre_tokenizer
     return tokenizer
 
 
@@ -210,6 +218,7 @@ def metaspace_never():
                         decoder=decoders.Metaspace(prepend_scheme="never"))
     tokenizer.add_tokens([AddedToken("the end", normalized=True), AddedToken("sea", normalized=False),
                           AddedToken("sélé", normalized=True, lstrip=True)])
+    tokenizer.post_processor = processors.Sequence([template(["a"], ["b"], tokenizer), template(["d"], ["k"], tokenizer)])
     return tokenizer.to_str()
 
 
@@ -241,18 +250,28 @@ def cased():
                       pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False))
 
 
-def no_spaces(name, step):
-    tokenizer = trained(name, 200, special=["<unk>"], unk_token="<unk>", pre_tokenizer=step)
-    return tokenizer.to_str()
+def no_decoder(name, step):
+    return trained(name, 200, special=["<unk>"], unk_token="<unk>", pre_tokenizer=step).to_str()
 
 
 def whitespace():
-    return no_spaces("whitespace", pre_tokenizers.Whitespace())
+    return no_decoder("whitespace", pre_tokenizers.Whitespace())
 
 
 def punctuation():
-    return no_spaces("punctuation", pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(),
+    return no_decoder("punctuation", pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(),
                                                              pre_tokenizers.Punctuation("merged_with_next")]))
+
+
+def first_line():
+    """A sign of a space before the first piece alone, not before every line."""
+    return no_decoder("first_line", pre_tokenizers.Sequence([pre_tokenizers.Split("\n", "isolated"),
+                                                             pre_tokenizers.Metaspace(prepend_scheme="first")]))
+
+
+def empty_matches():
+    return no_decoder("empty_matches", pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex("(?=[aeiou])|u*"), "merged_with_next"), pre_tokenizers.Split(Regex("l*"), "isolated")]))
 
 
 def gaps():
@@ -284,11 +303,11 @@ BEHAVIORS = ("removed", "isolated", "merged_with_previous", "merged_with_next", 
 
 def split(behavior, invert):
     pattern = Regex(r"\w|(?<=\.)\.|\s(?=\S)")
-    return lambda: no_spaces("split", pre_tokenizers.Split(pattern, behavior, invert=invert))
+    return lambda: no_decoder("split", pre_tokenizers.Split(pattern, behavior, invert=invert))
 
 
 KINDS = {f.__name__: f for f in (llama3, gpt2, llama2, llama2_metaspace, metaspace_always, metaspace_never, digits, threes,
-                                 letters_first, cased, whitespace, punctuation, gaps, replaced)}
+                                 letters_first, cased, whitespace, punctuation, first_line, empty_matches, gaps, replaced)}
 KINDS.update({f"split_{b}{'_inverted' * i}": split(b, bool(i)) for b in BEHAVIORS for i in (0, 1)})
 
 
@@ -350,7 +369,8 @@ def model_ids_case(model, ids):
     return {"ids": ids, "decoded": model.decode(ids)}
 
 
-FIXED = ["", " ", "  two", "Hello, world! It's 2024.", "a\n\n\nb \n c\t\td  ", "<s>x</s> <unk>", "the end of the sea"]
+FIXED = ["", " ", "  two", "Hello, world! It's 2024.", "a\n\n\nb \n c\t\td  ", "<s>x</s> <unk>", "the end of the sea",
+         "x<both>     y <sep>   \n  z  <mask> a", "word sword words_ word. \u0301word"]
 
 
 def inputs(name, names, size, texts):
