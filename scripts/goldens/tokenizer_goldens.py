@@ -218,7 +218,6 @@ def metaspace_never():
                         decoder=decoders.Metaspace(prepend_scheme="never"))
     tokenizer.add_tokens([AddedToken("the end", normalized=True), AddedToken("sea", normalized=False),
                           AddedToken("sélé", normalized=True, lstrip=True)])
-    tokenizer.post_processor = processors.Sequence([template(["a"], ["b"], tokenizer), template(["d"], ["k"], tokenizer)])
     return tokenizer.to_str()
 
 

@@ -46,9 +46,11 @@ SpecialFrame read_post_processor(const Component& component) {
   if (type == "ByteLevel") return frame;  // concerns offsets in the text, which nobody asks for here
   if (type != "Sequence") component.refuse_type("Sequence, TemplateProcessing and ByteLevel");
   for (const Component& part : component.list("processors")) {
-    const SpecialFrame outer = read_post_processor(part);
-    frame.before.insert(frame.before.begin(), outer.before.begin(), outer.before.end());
-    frame.behind.insert(frame.behind.end(), outer.behind.begin(), outer.behind.end());
+    const SpecialFrame found = read_post_processor(part);
+    if (found.before.empty() && found.behind.empty()) continue;
+    if (!frame.before.empty() || !frame.behind.empty())
+      part.refuse("a second template is not supported; make one of both");
+    frame = found;
   }
   return frame;
 }
