@@ -14,7 +14,7 @@ struct Command {
   int (*run)(const llama_tp::Arguments&);
 };
 
-constexpr std::array<Command, 5> commands{{
+constexpr std::array<Command, 6> commands{{
     {"train", "train or fine-tune: mpirun -np 2 ./llama_tp train --model DIR --train-file FILE --output-dir OUT",
      llama_tp::train_command},
     {"generate", "continue a text:       mpirun -np 2 ./llama_tp generate -m DIR -p \"Once upon a time\"",
@@ -23,6 +23,8 @@ constexpr std::array<Command, 5> commands{{
     {"inspect", "parameters and slices: ./llama_tp inspect -m DIR --tensor-parallel 8", llama_tp::inspect_command},
     {"tokenize", "text to ids and back:  ./llama_tp tokenize -m DIR -p \"Once upon a time\"",
      llama_tp::tokenize_command},
+    {"bench", "speed and memory:      mpirun -np 2 ./llama_tp bench --config data/configs/bench-134m.json",
+     llama_tp::bench_command},
 }};
 
 int usage(std::FILE* to) {
@@ -42,9 +44,9 @@ int main(int argc, char** argv) {
     if (name == "--help" || name == "-h" || name == "help") return usage(stdout);
     for (const Command& command : commands)
       if (name == command.name) return command.run(llama_tp::Arguments(argv + 2, argv + argc));
-    llama_tp::fail("\"", name, "\" is no command; there are train, generate, eval, inspect and tokenize");
+    llama_tp::fail("\"", name, "\" is no command; there are train, generate, eval, inspect, tokenize and bench");
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "llama_tp: %s\n", error.what());
+    std::fprintf(stderr, "llama_tp: %s\n", llama_tp::one_line(error.what()).c_str());
     return 1;
   }
 }

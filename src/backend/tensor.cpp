@@ -20,8 +20,8 @@ std::string text(const Shape& shape) {
 }
 
 Tensor Tensor::rows(int64_t begin, int64_t count) const {
-  require(begin >= 0 && count >= 0 && begin + count <= shape[0], "rows ", begin, " + ", count, " are outside of ",
-          text(shape));
+  if (begin < 0 || count < 0 || begin + count > shape[0])  // not require: it would make the text each time
+    fail("rows ", begin, " + ", count, " are outside of ", text(shape));
   Tensor part = *this;
   const int64_t row = shape[0] > 0 ? elements() / shape[0] : 0;
   if (data != nullptr) part.data = static_cast<char*>(data) + begin * row * size_of(dtype);
@@ -30,7 +30,7 @@ Tensor Tensor::rows(int64_t begin, int64_t count) const {
 }
 
 Tensor Tensor::reshaped(const Shape& to) const {
-  require(to.elements() == elements(), text(shape), " cannot be seen as ", text(to));
+  if (to.elements() != elements()) fail(text(shape), " cannot be seen as ", text(to));
   Tensor same = *this;
   same.shape = to;
   return same;

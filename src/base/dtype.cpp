@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 namespace llama_tp {
@@ -19,30 +18,6 @@ constexpr std::array<std::pair<DType, std::string_view>, 10> names{{{DType::f32,
                                                                     {DType::u16, "U16"},
                                                                     {DType::i8, "I8"},
                                                                     {DType::u8, "U8"}}};
-
-float load(const void* from, DType dtype, int64_t index) {
-  const char* at = static_cast<const char*>(from) + index * size_of(dtype);
-  if (dtype == DType::f32) {
-    float value;
-    std::memcpy(&value, at, sizeof value);
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, at, sizeof bits);
-  return dtype == DType::bf16 ? to_float(bf16{bits}) : half_to_float(bits);
-}
-
-void store(float value, void* to, DType dtype, int64_t index) {
-  char* at = static_cast<char*>(to) + index * size_of(dtype);
-  if (dtype == DType::f32) {
-    std::memcpy(at, &value, sizeof value);
-    return;
-  }
-  const uint16_t bits = dtype == DType::bf16 ? to_bf16(value).bits : float_to_half(value);
-  std::memcpy(at, &bits, sizeof bits);
-}
-
-bool is_floating(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16; }
 
 }  // namespace
 
@@ -77,16 +52,6 @@ uint16_t float_to_half(float value) {
   if (magnitude < 0x38800000u)                          // below the least normal half, 2^-14: a multiple of 2^-24
     return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(std::fabs(value), 24))));
   return static_cast<uint16_t>(sign | ((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13));
-}
-
-void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t count) {
-  require(is_floating(from_dtype) && is_floating(to_dtype), "cannot convert ", name_of(from_dtype), " to ",
-          name_of(to_dtype), "; F32, BF16 and F16 convert into each other");
-  if (from_dtype == to_dtype) {
-    std::memcpy(to, from, static_cast<size_t>(count * size_of(to_dtype)));
-    return;
-  }
-  for (int64_t i = 0; i < count; i++) store(load(from, from_dtype, i), to, to_dtype, i);
 }
 
 }  // namespace llama_tp

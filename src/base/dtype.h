@@ -1,4 +1,4 @@
-// Element types, by safetensors' names, and the conversions between the three floating ones.
+// Element types, by safetensors' names, and the conversions of single values; whole arrays: base/convert_floats.h.
 #pragma once
 
 #include <bit>
@@ -53,8 +53,5 @@ inline bf16 to_bf16(float value) {
 float half_to_float(uint16_t bits);
 // Rounds to nearest even; beyond 65504 gives infinity.
 uint16_t float_to_half(float value);
-
-// Converts count values between f32, bf16 and f16. Errors: any other type.
-void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t count);
 
 }  // namespace llama_tp

@@ -32,4 +32,11 @@ void require(bool condition, const Parts&... parts) {
   if (!condition) fail(parts...);
 }
 
+// A message as it is printed: names from damaged files may hold anything, but it stays one line without control characters.
+inline std::string one_line(std::string message) {
+  for (char& letter : message)
+    if (static_cast<unsigned char>(letter) < ' ' || letter == '\x7f') letter = '?';
+  return message;
+}
+
 }  // namespace llama_tp

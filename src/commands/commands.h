@@ -13,5 +13,6 @@ int generate_command(const Arguments& arguments);
 int evaluate_command(const Arguments& arguments);
 int inspect_command(const Arguments& arguments);
 int tokenize_command(const Arguments& arguments);
+int bench_command(const Arguments& arguments);
 
 }  // namespace llama_tp

@@ -64,7 +64,10 @@ class Tokenizing {
   void convert(const std::string& text) const {
     if (!options_.is_set("decode")) {
       std::string line;
-      for (const int32_t id : encode(text)) line += (line.empty() ? "" : " ") + std::to_string(id);
+      for (const int32_t id : encode(text)) {
+        if (!line.empty()) line.push_back(' ');
+        line += std::to_string(id);
+      }
       std::printf("%s\n", line.c_str());
       return;
     }

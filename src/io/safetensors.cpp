@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "base/error.h"
-#include "io/convert_floats.h"
+#include "base/convert_floats.h"
 
 namespace llama_tp {
 

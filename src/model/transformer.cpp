@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/convert_floats.h"
+
 namespace llama_tp {
 
 Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runtime& runtime, bool recompute)
@@ -169,7 +171,7 @@ bool is_finite(Backend& backend, const Tensor& tensor) {
   std::vector<char> host(static_cast<size_t>(tensor.bytes()));
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
   backend.download(tensor, host.data());
-  convert(host.data(), tensor.dtype, values.data(), DType::f32, tensor.elements());
+  convert_floats(host.data(), tensor.dtype, values.data(), DType::f32, tensor.elements());
   return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 

@@ -155,7 +155,7 @@ constexpr auto time_to_print = std::chrono::milliseconds(50);
 constexpr auto time_to_be_stopped = std::chrono::seconds(5);
 
 void print_error(const std::string& message) {
-  const std::string line = "llama_tp: " + message + "\n";  // one write: lines of several ranks do not mix
+  const std::string line = "llama_tp: " + one_line(message) + "\n";  // one write: lines of several ranks do not mix
   if (write(STDERR_FILENO, line.data(), line.size()) < 0) return;
 }
 

@@ -1,4 +1,4 @@
-#include "io/convert_floats.h"
+#include "base/convert_floats.h"
 
 #include <bit>
 #include <cstring>
