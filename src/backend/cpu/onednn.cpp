@@ -59,7 +59,8 @@ struct OneDnn::Cache {
           a(description.src_desc(), engine, nullptr),
           b(description.weights_desc(), engine, nullptr),
           c(description.dst_desc(), engine, nullptr),
-          scratch(description.scratchpad_desc(), engine, nullptr) {
+          scratch(description.scratchpad_desc(), engine, nullptr),
+          scratch_bytes(static_cast<int64_t>(description.scratchpad_desc().get_size())) {
       if (product.bias) bias = Memory(description.bias_desc(), engine, nullptr);
       arguments = {{{DNNL_ARG_SRC, a.get()},
                     {DNNL_ARG_WEIGHTS, b.get()},
@@ -70,6 +71,7 @@ struct OneDnn::Cache {
     dnnl::matmul::primitive_desc description;
     dnnl::matmul primitive;
     Memory a, b, c, scratch, bias;
+    int64_t scratch_bytes;  // kept: asking the description allocates
     std::array<dnnl_exec_arg_t, 5> arguments;  // the bias last: it may be left out
   };
 
@@ -93,7 +95,7 @@ OneDnn::~OneDnn() = default;
 
 int64_t OneDnn::workspace(const Product& product) {
   omp_set_num_threads(threads_);  // oneDNN divides the work when it makes the primitive
-  return static_cast<int64_t>(cache_->find(product).description.scratchpad_desc().get_size());
+  return cache_->find(product).scratch_bytes;
 }
 
 void OneDnn::run(const Product& product, const void* a, const void* b, const void* bias, void* c, void* workspace) {

@@ -25,16 +25,22 @@ inline Range part_of(int64_t count, int64_t granule, int part, int parts) {
   return {std::min(begin * granule, count), std::min(end * granule, count)};
 }
 
+// work(thread, threads) on each thread of a team.
+template <class Work>
+void on_each_thread(int threads, const Work& work) {
+  if (threads == 1) return work(0, 1);  // OpenMP would allocate a team of one every time
+#pragma omp parallel num_threads(threads)
+  work(omp_get_thread_num(), omp_get_num_threads());
+}
+
 // body(Range, thread) once on every thread, empty ranges left out. A granule keeps two threads off one cache line, or
 // rows together.
 template <class Body>
 void parallel_ranges(int threads, int64_t count, int64_t granule, const Body& body) {
-#pragma omp parallel num_threads(threads)
-  {
-    const int thread = omp_get_thread_num();
-    const Range range = part_of(count, granule, thread, omp_get_num_threads());
+  on_each_thread(threads, [&](int thread, int team) {
+    const Range range = part_of(count, granule, thread, team);
     if (range.begin < range.end) body(range, thread);
-  }
+  });
 }
 
 // body(index, thread) for each index of [0, count). Indices are given out in ascending order as threads become free, so
@@ -42,11 +48,9 @@ void parallel_ranges(int threads, int64_t count, int64_t granule, const Body& bo
 template <class Body>
 void parallel_tasks(int threads, int64_t count, const Body& body) {
   std::atomic<int64_t> next{0};
-#pragma omp parallel num_threads(threads)
-  {
-    const int thread = omp_get_thread_num();
+  on_each_thread(threads, [&](int thread, int) {
     for (int64_t index = next++; index < count; index = next++) body(index, thread);
-  }
+  });
 }
 
 }  // namespace llama_tp
