@@ -113,6 +113,10 @@ TEST(TokenizerFile, ValuesOfTheWrongTypeAreRefused) {
               "prepend_scheme \"last\" is unknown");
   expect_says(complaint("/post_processor", {{"type", "TemplateProcessing"}, {"single", json::array()}}),
               "holds the text 0 times");
+  const json frame = {{"type", "TemplateProcessing"},
+                      {"single", {{{"SpecialToken", {{"id", "<x>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+                      {"special_tokens", {{"<x>", {{"ids", {7}}}}}}};
+  expect_says(complaint("/post_processor", frame), "post_processor: adds id 7, which no token has");
 }
 
 TEST(Tokenizer, AFolderOrFileThatHoldsNoneIsRefused) {
@@ -138,7 +142,8 @@ TEST(Tokenizer, TextThatIsNotUtf8IsRefusedWithItsOffset) {
                                                                                          {"é\xED\xA0\x80", 2},
                                                                                          {"a\xF4\x90\x80\x80", 1},
                                                                                          {"\xC0\x80", 0}}) {
-      expect_says(error_of([&] { tokenizer->encode(text); }), "not UTF-8 at byte " + std::to_string(offset) + ";");
+      expect_says(error_of([&, bytes = text] { tokenizer->encode(bytes); }),
+                  "not UTF-8 at byte " + std::to_string(offset) + ";");
     }
   }
 }

@@ -36,8 +36,9 @@ Bpe read_model(TokenizerFile& file, const Component& root, bool spell_bytes) {
   if (model.has("unk_token")) {
     const std::string name = model.text("unk_token");
     options.unknown = file.vocabulary.find(name);
-    if (options.unknown == no_token)
+    if (options.unknown == no_token) {
       model.refuse(text("unk_token \"", name, "\" is not in the vocabulary; add it, or set it to null"));
+    }
   }
   return Bpe(std::move(file.vocabulary), std::move(file.merges), options);
 }
@@ -53,6 +54,11 @@ class JsonTokenizer : public Tokenizer {
         size_(bpe_.vocabulary().size()) {
     if (root.has("added_tokens")) {
       for (const Component& component : root.list("added_tokens")) add_token(component);
+    }
+    for (const std::vector<int32_t>& side : {frame_.before, frame_.behind}) {
+      for (int32_t id : side) {
+        if (!token_of(id)) root.at("post_processor").refuse(text("adds id ", id, ", which no token has"));
+      }
     }
     const auto named = [&](const std::optional<std::string>& name, const char* role) -> std::optional<int32_t> {
       if (!name) return std::nullopt;

@@ -13,7 +13,8 @@ namespace {
 // GPT-2's, which ByteLevel uses where it splits by itself.
 constexpr std::string_view gpt2_words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view numeric = R"(\p{N})";
-constexpr std::string_view punctuation = R"([\p{P}$+<=>^`|~])";  // Unicode's, and all of ASCII's
+// Unicode's and all of ASCII's. Hugging Face's own table is of Unicode 8, so the later signs of rare scripts differ.
+constexpr std::string_view punctuation = R"([\p{P}$+<=>^`|~])";
 
 }  // namespace
 
