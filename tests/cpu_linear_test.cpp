@@ -1,10 +1,54 @@
 // Matrix products of the CPU backend against plain loops in double, on every path: oneDNN as it is, widened to f32
 // where the CPU has no bf16 products, and the matrix-vector kernel for few tokens.
+#include <cerrno>
+
 #include "backend/cpu/bandwidth.h"
 #include "backend/cpu/huge_pages.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/onednn.h"
 #include "cpu_fixture.h"
+
+// Allocations of the whole process are counted while `watching`; the sanitizers bring an allocator of their own.
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+#define COUNTS_ALLOCATIONS 1
+#include <atomic>
+namespace {
+std::atomic<bool> watching{false};
+std::atomic<size_t> allocations{0}, largest_allocation{0};
+void note(size_t size) {
+  if (!watching) return;
+  allocations++;
+  if (size > largest_allocation) largest_allocation = size;
+}
+}  // namespace
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+void* malloc(size_t size) {
+  note(size);
+  return __libc_malloc(size);
+}
+void* calloc(size_t count, size_t size) {
+  note(count * size);
+  return __libc_calloc(count, size);
+}
+void* realloc(void* old, size_t size) {
+  note(size);
+  return __libc_realloc(old, size);
+}
+void* aligned_alloc(size_t alignment, size_t size) {
+  note(size);
+  return __libc_memalign(alignment, size);
+}
+int posix_memalign(void** result, size_t alignment, size_t size) {
+  note(size);
+  *result = __libc_memalign(alignment, size);
+  return *result == nullptr ? ENOMEM : 0;
+}
+}
+#endif
 
 namespace llama_tp {
 namespace {
@@ -139,6 +183,48 @@ TEST(CpuLinear, ResultsOfOneNumberOfThreadsAreRepeatedBitForBit) {
       EXPECT_TRUE(y.same_bytes(y2) && dw.same_bytes(dw2));
     }
 }
+
+#if defined(COUNTS_ALLOCATIONS)
+// What body allocates when it is run once more.
+std::pair<size_t, size_t> allocations_of(const std::function<void()>& body) {
+  body();
+  allocations = largest_allocation = 0;
+  watching = true;
+  body();
+  watching = false;
+  return {allocations, largest_allocation};
+}
+
+TEST(CpuLinear, OnceAskedForItsWorkspaceNoOperationAllocates) {
+  for (const DType dtype : activation_types)
+    for (const bool few : {true, false}) {
+      LinearCpu cpu(OneDnn::bf16_instructions().empty() ? Bf16::widened : Bf16::direct);
+      Random random(7);
+      const int64_t tokens = few ? 1 : 100;
+      const Owned x = random.normals({tokens, 96}, dtype), w = random.normals({64, 96}, dtype), y({tokens, 64}, dtype);
+      const Owned dw({64, 96}, DType::f32), q = random.normals({4, tokens, 16}, dtype), k = q, dq = q, dk = q, dv = q;
+      const Owned ranges({1, 4}, DType::i32, [&](int64_t i) { return i % 2 == 0 ? 0.0 : static_cast<double>(tokens); });
+      const Owned out({tokens, 64}, dtype), lse({4, tokens}, DType::f32);
+      const Sequences sequences{ranges, tokens, tokens, tokens};
+
+      const auto products = allocations_of([&] {
+        cpu->linear_forward(x, w, {}, y);
+        if (few) return;
+        cpu->linear_backward_input(y, w, x);
+        cpu->linear_backward_weight(y, x, dw);
+      });
+      // oneDNN makes a map of its arguments for each product: a few small pieces, given back at once.
+      EXPECT_LE(products.first, few ? 0u : 3u * 16u);
+      EXPECT_LE(products.second, few ? 0u : 512u);
+
+      const auto attention = allocations_of([&] {
+        cpu->attention_forward(q, k, k, sequences, {}, out, lse);
+        cpu->attention_backward(out, q, k, k, out, lse, sequences, {}, dq, dk, dv);
+      });
+      EXPECT_EQ(attention.first, 0u);
+    }
+}
+#endif
 
 TEST(CpuLinear, NoTokensAreNoWork) {
   LinearCpu cpu(Bf16::direct);

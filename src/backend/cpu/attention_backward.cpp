@@ -240,8 +240,8 @@ template <class Element>
 void run_task(const Call& call, const Task& task, const Buffers<WordOf<Element>>& to) {
   const Sizes& sizes = call.sizes;
   const int64_t width = sizes.head_dim, at = task.key_row(call) * width;
-  pack_transposed(call.k.as<Element>() + at, width, task.keys, width, to.k_transposed, key_tile);
-  pack_transposed(call.v.as<Element>() + at, width, task.keys, width, to.v_transposed, key_tile);
+  pack_transposed(call.k.as<Element>() + at, width, task.keys, width, to.k_transposed, key_tile, key_tile);
+  pack_transposed(call.v.as<Element>() + at, width, task.keys, width, to.v_transposed, key_tile, key_tile);
   const auto k = columns_operand(call.k.as<Element>() + at, width, task.keys, width, to.k, sizes.columns,
                                  round_up(task.keys, per_word<WordOf<Element>>));
   std::fill_n(to.dk, key_tile * sizes.columns, 0.0f);

@@ -168,14 +168,34 @@ void softmax(const Buffers<Word>& to, int64_t row, int64_t rows, Range seen, con
   }
 }
 
+// Keys transposed, values along keys; both a few rows at a time, and those of the next tile fetched meanwhile: with few
+// queries, memory is what takes the time. Returns where the values are.
+template <class Word, class Element>
+Rows<Word> pack_keys_and_values(const Call& call, const Task& task, const Buffers<Word>& to, int64_t first_key,
+                                int64_t keys) {
+  const int64_t width = call.sizes.head_dim, columns = call.sizes.columns;
+  const int64_t at = (task.kv_head * call.sizes.cache + task.sequence.first_key + first_key) * width;
+  const Element *const k = call.k.as<Element>() + at, *const v = call.v.as<Element>() + at;
+  const bool as_they_are = std::is_same_v<Word, Element> && columns == width;
+  for (int64_t key = 0; key < round_up(keys, word_lanes<Word>); key += lanes) {
+    const int64_t rows = std::clamp<int64_t>(keys - key, 0, lanes);
+    for (int64_t element = key * width; element < (key + rows) * width; element += 64 / int64_t{sizeof(Element)}) {
+      __builtin_prefetch(k + key_tile * width + element, 0, 2);
+      __builtin_prefetch(v + key_tile * width + element, 0, 2);
+    }
+    pack_transposed(k + key * width, width, rows, width, to.k + key, key_tile, lanes);
+    if (!as_they_are)
+      pack_along_rows(v + key * width, width, rows, width, to.v + key / per_word<Word> * columns, columns, lanes);
+  }
+  if constexpr (std::is_same_v<Word, Element>)
+    if (as_they_are) return {v, width};
+  return {to.v, columns};
+}
+
 template <class Word, class Element>
 void take_key_tile(const Call& call, const Task& task, const Buffers<Word>& to, int64_t first_key, int64_t keys) {
   const Sizes& sizes = call.sizes;
-  const int64_t at = (task.kv_head * sizes.cache + task.sequence.first_key + first_key) * sizes.head_dim;
-  pack_transposed(call.k.as<Element>() + at, sizes.head_dim, keys, sizes.head_dim, to.k, key_tile);
-  const Rows<Word> v = columns_operand(call.v.as<Element>() + at, sizes.head_dim, keys, sizes.head_dim, to.v,
-                                       sizes.columns, round_up(keys, per_word<Word>));
-
+  const Rows<Word> v = pack_keys_and_values<Word, Element>(call, task, to, first_key, keys);
   const float scale = call.options.scale * log2_of_e;
   for (int64_t row = 0; row < task.rows(); row += block_rows) {
     const int64_t rows = std::min<int64_t>(block_rows, task.rows() - row);

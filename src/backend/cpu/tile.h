@@ -153,17 +153,23 @@ Broadcast<Word> rows_operand(const Element* from, int64_t from_stride, int64_t r
   return {buffer, stride, 1};
 }
 
-// to[d][row]: column d of words as a row; rows up to `stride`, a multiple of lanes, are 0. ⌈columns / per_word⌉ rows of
-// `to` are meant, up to a multiple of lanes of them are written.
+// to[d][row]: column d of words as a row of `stride`; rows up to `padded_rows`, a multiple of lanes, are 0.
+// ⌈columns / per_word⌉ rows of `to` are meant, up to a multiple of lanes of them are written.
 template <class Word, class Element>
-void pack_transposed(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, Word* to,
-                     int64_t stride) {
-  for (int64_t row = 0; row < stride; row += lanes)
-    for (int64_t column = 0; column < columns; column += lanes * per_word<Word>) {
+void pack_transposed(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, Word* to, int64_t stride,
+                     int64_t padded_rows) {
+  constexpr int64_t width = lanes * per_word<Word>;
+  for (int64_t row = 0; row < padded_rows; row += lanes)
+    for (int64_t column = 0; column < columns; column += width) {
       Words square[lanes];
+      const Element* const corner = from + row * from_stride + column;
+      if (row + lanes <= rows && column + width <= columns) {
 #pragma GCC unroll 16
-      for (int r = 0; r < lanes; r++)
-        square[r] = row + r < rows ? words_at<Word>(from + (row + r) * from_stride, column, columns) : Words{};
+        for (int r = 0; r < lanes; r++) square[r] = words_at<Word>(corner + r * from_stride, 0, width);
+      } else {
+        for (int r = 0; r < lanes; r++)
+          square[r] = row + r < rows ? words_at<Word>(corner + r * from_stride, 0, columns - column) : Words{};
+      }
       transpose(square);
 #pragma GCC unroll 16
       for (int r = 0; r < lanes; r++)
