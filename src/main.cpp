@@ -1,11 +1,14 @@
 // llama_tp: tensor parallelism for Llama, plainly. This file only finds the subcommand.
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
 
 #include "base/machine.h"
 #include "commands/commands.h"
+#include "parallel/launch.h"
+#include "report/output.h"
 
 namespace {
 
@@ -27,7 +30,8 @@ constexpr std::array<Command, 6> commands{{
      llama_tp::bench_command},
 }};
 
-int usage(std::FILE* to) {
+int usage(std::FILE* to, bool speaks) {
+  if (!speaks) return to == stdout ? 0 : 2;
   std::fprintf(to, "llama_tp trains and runs Llama models with tensor parallelism, each rank with its own slice.\n\n");
   for (const Command& command : commands) std::fprintf(to, "  %-9s %s\n", command.name, command.summary);
   std::fprintf(to, "\nEach has --help. Without mpirun a command runs as one rank.\n");
@@ -39,14 +43,19 @@ int usage(std::FILE* to) {
 int main(int argc, char** argv) {
   try {
     llama_tp::check_machine();
-    const std::string name = argc > 1 ? argv[1] : "";
-    if (name.empty()) return usage(stderr);
-    if (name == "--help" || name == "-h" || name == "help") return usage(stdout);
-    for (const Command& command : commands)
-      if (name == command.name) return command.run(llama_tp::Arguments(argv + 2, argv + argc));
-    llama_tp::fail("\"", name, "\" is no command; there are train, generate, eval, inspect, tokenize and bench");
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "llama_tp: %s\n", llama_tp::one_line(error.what()).c_str());
+  } catch (const std::exception& error) {  // by each rank: what would say it once may not run on this machine
+    std::fprintf(stderr, "llama_tp: %s\n", error.what());
     return 1;
   }
+  llama_tp::hold_standard_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error with a name, not a death without a word
+  const std::string name = argc > 1 ? argv[1] : "";
+  for (const Command& command : commands)
+    if (name == command.name) return command.run(llama_tp::Arguments(argv + 2, argv + argc));
+  llama_tp::Launch launch;
+  return launch.guard([&] {
+    if (name.empty()) return usage(stderr, launch.rank() == 0);
+    if (name == "--help" || name == "-h" || name == "help") return usage(stdout, launch.rank() == 0);
+    llama_tp::fail("\"", name, "\" is no command; there are train, generate, eval, inspect, tokenize and bench");
+  });
 }

@@ -11,6 +11,7 @@
 #include "io/tokenizer/tokenizer.h"
 #include "model/loaded.h"
 #include "report/format.h"
+#include "report/output.h"
 #include "train/dataset_exchange.h"
 #include "train/evaluator.h"
 
@@ -26,7 +27,7 @@ class Evaluation {
   Evaluation(const Options& options, const Launch& launch)
       : options_(options),
         launch_(launch),
-        model_(options.word("model"),
+        model_(options.path("model"),
                options.given("dtype") ? std::optional(options.dtype("dtype", DType::f32)) : std::nullopt,
                options.integer_or_auto("tensor-parallel"), options.word("backend"), launch) {}
 
@@ -63,6 +64,10 @@ class Evaluation {
       data_ = read_dataset(options_.word("file"), options);
     }
     exchange(data_, model_.mesh->world());
+    if (leads() && data_.cut_samples > 0)
+      std::fprintf(stderr, "%s: longer than --block-size %s and cut: %s, which lost %s\n",
+                   options_.word("file").c_str(), options_.word("block-size").c_str(),
+                   counted(data_.cut_samples, "sample").c_str(), counted(data_.cut_tokens, "token").c_str());
   }
 
   void open_dump() {
@@ -104,8 +109,7 @@ class Evaluation {
   }
 
   void report(double loss, int64_t targets) const {
-    require(std::isfinite(loss), options_.word("file"), ": the loss is not finite; the weights in ", model_.folder,
-            " may be damaged");
+    if (!std::isfinite(loss)) model_.fail_not_finite("loss is", evaluator_->parameters());
     if (!leads()) return;
     if (options_.is_set("json"))
       std::printf(
@@ -114,6 +118,7 @@ class Evaluation {
     else
       std::printf("loss %s  perplexity %s  over %s tokens\n", fixed(loss, 6).c_str(), fixed(std::exp(loss), 4).c_str(),
                   with_commas(targets).c_str());
+    flush_stdout();
   }
 
   const Options& options_;

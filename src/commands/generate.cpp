@@ -6,6 +6,8 @@ namespace llama_tp {
 
 namespace {
 
+constexpr int64_t largest_context = int64_t{1} << 30;  // positions are 32-bit numbers
+
 void declare(Options& options) {
   options.value("m,model", "model folder, or an output folder of train (its newest checkpoint)", "DIR");
   options.value("p,prompt", "the text to continue; \"\" starts from BOS alone", "TEXT");
@@ -28,13 +30,13 @@ void declare(Options& options) {
 
 GenerationSettings settings_from(const Options& options) {
   GenerationSettings settings;
-  settings.model = options.word("model");
+  settings.model = options.path("model");
   require(!settings.model.empty(), "-m is missing; give a model folder");
   require(options.given("prompt") != options.given("file"), "generate needs either -p TEXT or -f FILE");
   settings.prompt = options.word("prompt");
   settings.prompt_file = options.word("file");
-  settings.tokens = options.integer("n-predict", -1);
-  settings.context = options.integer("ctx-size", 0);
+  settings.tokens = options.integer("n-predict", -1, largest_context);
+  settings.context = options.integer("ctx-size", 0, largest_context);
   if (options.given("seed") && options.integer("seed", -1) >= 0)
     settings.seed = static_cast<uint64_t>(options.integer("seed"));
   settings.sampler.temperature = static_cast<float>(options.number("temp", 0, 1000));

@@ -6,7 +6,9 @@
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
 #include "model/parameters.h"
+#include "parallel/launch.h"
 #include "report/format.h"
+#include "report/output.h"
 
 namespace llama_tp {
 
@@ -72,9 +74,8 @@ void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64
                   .c_str());
 }
 
-}  // namespace
-
-int inspect_command(const Arguments& arguments) {
+// speaks: of ranks that mpirun started, all look and one prints.
+int inspect(const Arguments& arguments, bool speaks) {
   Options options(
       "inspect",
       "Shows the parameter table: names, shapes, styles of the plan and a rank's slices. No weights are read.",
@@ -84,20 +85,29 @@ int inspect_command(const Arguments& arguments) {
   options.value("tensor-parallel", "ranks that share each layer", "N", "1");
   options.value("rank", "whose slices to show", "N", "0");
   options.flag("json", "all ranks' slices as JSON");
-  if (!options.parse(arguments)) return 0;
+  if (!options.parse(arguments, speaks)) return 0;
   require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE");
   const std::string file =
-      options.given("config") ? options.word("config") : resolve_model_folder(options.word("model")) + "/config.json";
+      options.given("config") ? options.word("config") : resolve_model_folder(options.path("model")) + "/config.json";
   const ModelConfig config = read_model_config(file);
   const TensorParallelPlan plan = resolve_plan(config);
   const int64_t size = options.integer("tensor-parallel", 1), rank = options.integer("rank", 0);
   require(rank < size, "--rank ", rank, " is not one of the ", size, " ranks of --tensor-parallel");
   const Parameters parameters(config, plan, rank, size);
+  if (!speaks) return 0;
   if (options.is_set("json"))
     print_json(config, plan, size);
   else
     print_table(config, parameters, rank, size);
+  flush_stdout();
   return 0;
+}
+
+}  // namespace
+
+int inspect_command(const Arguments& arguments) {
+  Launch launch;
+  return launch.guard([&] { return inspect(arguments, launch.rank() == 0); });
 }
 
 }  // namespace llama_tp

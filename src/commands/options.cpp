@@ -1,9 +1,13 @@
 #include "commands/options.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cxxopts.hpp>
+#include <set>
+#include <sstream>
 
 namespace llama_tp {
 
@@ -11,23 +15,30 @@ struct Options::Parser {
   std::string command;
   cxxopts::Options options;
   cxxopts::ParseResult result;
+  std::set<std::string> with_value;  // "-m", "--model", …
 };
 
 namespace {
 
 // "--max_steps=5" → "--max-steps=5"
 std::string with_hyphens(std::string argument) {
-  if (!argument.starts_with("--")) return argument;
   const auto end = argument.begin() + static_cast<int64_t>(std::min(argument.find('='), argument.size()));
   std::replace(argument.begin(), end, '_', '-');
   return argument;
+}
+
+// As a person writes it: 0.9999999, 1e-09.
+std::string shortest(double value) {
+  std::array<char, 32> digits{};
+  const auto end = std::to_chars(digits.begin(), digits.end(), value).ptr;
+  return {digits.begin(), end};
 }
 
 }  // namespace
 
 Options::Options(const std::string& command, const std::string& what_it_does, const std::string& example)
     : parser_(new Parser{
-          command, cxxopts::Options("llama_tp " + command, what_it_does + "\n\n  $ " + example + "\n"), {}}) {
+          command, cxxopts::Options("llama_tp " + command, what_it_does + "\n\n  $ " + example + "\n"), {}, {}}) {
   parser_->options.custom_help("[options]");
   parser_->options.set_width(120);
   flag("h,help", "this text");
@@ -41,11 +52,18 @@ void Options::value(const std::string& names, const std::string& help, const std
                     const std::string& otherwise) {
   const auto value = cxxopts::value<std::string>();
   parser_->options.add_options()(names, help, otherwise.empty() ? value : value->default_value(otherwise), value_name);
+  std::istringstream list(names);
+  for (std::string name; std::getline(list, name, ',');)
+    parser_->with_value.insert((name.size() == 1 ? "-" : "--") + name);
 }
 
 bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
   std::vector<std::string> spelled{"llama_tp " + parser_->command};
-  for (const std::string& argument : arguments) spelled.push_back(with_hyphens(argument));
+  bool is_value = false;  // of the option before: text, whatever it looks like
+  for (const std::string& argument : arguments) {
+    spelled.push_back(!is_value && argument.starts_with("--") ? with_hyphens(argument) : argument);
+    is_value = !is_value && parser_->with_value.contains(spelled.back());
+  }
   std::vector<const char*> pointers;
   for (const std::string& argument : spelled) pointers.push_back(argument.c_str());
   try {
@@ -64,13 +82,21 @@ bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
 }
 
 bool Options::given(const std::string& name) const { return parser_->result.count(name) > 0; }
-bool Options::is_set(const std::string& flag_name) const { return given(flag_name); }
+bool Options::is_set(const std::string& flag_name) const {
+  return given(flag_name) && parser_->result[flag_name].as<bool>();
+}
 
 std::string Options::word(const std::string& name) const {
   return given(name) || parser_->result[name].has_default() ? parser_->result[name].as<std::string>() : "";
 }
 
-int64_t Options::integer(const std::string& name, int64_t least) const {
+std::string Options::path(const std::string& name) const {
+  std::string written = word(name);
+  while (written.size() > 1 && written.ends_with('/')) written.pop_back();
+  return written;
+}
+
+int64_t Options::integer(const std::string& name, int64_t least, int64_t most) const {
   const std::string written = word(name);
   int64_t value = 0;
   size_t used = 0;
@@ -79,8 +105,9 @@ int64_t Options::integer(const std::string& name, int64_t least) const {
   } catch (const std::exception&) {
     used = 0;
   }
-  require(used == written.size() && used > 0, "--", name, " ", written, " is not a whole number");
+  require(used == written.size() && used > 0, "--", name, " \"", written, "\" is not a whole number");
   require(value >= least, "--", name, " ", written, " must be ", least, " or more");
+  require(value <= most, "--", name, " ", written, " must be ", most, " or less");
   return value;
 }
 
@@ -93,8 +120,9 @@ double Options::number(const std::string& name, double least, double most) const
   } catch (const std::exception&) {
     used = 0;
   }
-  require(used == written.size() && used > 0 && std::isfinite(value), "--", name, " ", written, " is not a number");
-  require(value >= least && value <= most, "--", name, " ", written, " must lie between ", least, " and ", most);
+  require(used == written.size() && used > 0 && std::isfinite(value), "--", name, " \"", written, "\" is not a number");
+  require(value >= least && value <= most, "--", name, " ", written, " must lie between ", shortest(least), " and ",
+          shortest(most));
   return value;
 }
 

@@ -30,8 +30,10 @@ class Options {
   bool given(const std::string& name) const;
   bool is_set(const std::string& flag_name) const;
   std::string word(const std::string& name) const;
-  // Errors: no whole number, or less than `least`.
-  int64_t integer(const std::string& name, int64_t least = INT64_MIN) const;
+  // A word without the slashes at its end.
+  std::string path(const std::string& name) const;
+  // Errors: no whole number, or outside of [least, most].
+  int64_t integer(const std::string& name, int64_t least = INT64_MIN, int64_t most = INT64_MAX) const;
   // Errors: no number, not finite, outside of [least, most].
   double number(const std::string& name, double least = -1e300, double most = 1e300) const;
   // float32 or bfloat16; `otherwise` where the option was not given. Errors: another word.

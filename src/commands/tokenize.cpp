@@ -2,12 +2,15 @@
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
 #include "io/files.h"
 #include "io/tokenizer/tokenizer.h"
+#include "parallel/launch.h"
+#include "report/output.h"
 
 namespace llama_tp {
 
@@ -19,38 +22,48 @@ class Tokenizing {
  public:
   explicit Tokenizing(const Options& options) : options_(options), tokenizer_(load_tokenizer(place())) {}
 
-  int run() {
+  void run() const {
     if (options_.is_set("jsonl")) {
-      each_line([this](const std::string& line, int64_t number) { json_line(line, number); });
+      each_line([this](const std::string& line) { json_line(line); });
     } else if (options_.given("p")) {
       convert(options_.word("p"));
     } else if (options_.given("f")) {
-      convert(read_text(options_.word("f")));
+      located(options_.word("f"), [this] { convert(read_text(options_.word("f"))); });
     } else {
-      each_line([this](const std::string& line, int64_t) { convert(line); });
+      each_line([this](const std::string& line) { convert(line); });
     }
-    return 0;
+    flush_stdout();
   }
 
  private:
   // -m: a tokenizer's file or folder, or an output folder of train.
   std::string place() const {
-    const std::string given = options_.word("model");
+    const std::string given = options_.path("model");
     require(!given.empty(), "tokenize needs -m: a model folder or a tokenizer file");
     const bool itself =
         !folder_exists(given) || file_exists(given + "/tokenizer.json") || file_exists(given + "/tokenizer.model");
     return itself ? given : resolve_model_folder(given);
   }
 
+  // An error in a text begins with where the text stands.
+  template <class Work>
+  static void located(const std::string& where, Work work) {
+    try {
+      work();
+    } catch (const Error& error) {
+      const std::string what = error.what();
+      fail(what.starts_with(where) ? "" : where + ": ", what);
+    }
+  }
+
   template <class Take>
   void each_line(Take take) const {
+    const bool from_file = options_.given("f");
+    const std::string name = from_file ? options_.word("f") : "stdin";
+    std::istringstream file(from_file ? read_text(name) : "");
+    std::istream& lines = from_file ? file : std::cin;
     int64_t number = 0;
-    const auto split = [&](std::istream& stream) {
-      for (std::string line; std::getline(stream, line);) take(line, ++number);
-    };
-    if (!options_.given("f")) return split(std::cin);
-    std::istringstream stream(read_text(options_.word("f")));
-    split(stream);
+    for (std::string line; std::getline(lines, line);) located(text(name, ": line ", ++number), [&] { take(line); });
   }
 
   std::vector<int32_t> encode(const std::string& text) const {
@@ -83,18 +96,17 @@ class Tokenizing {
     return std::stoi(word);
   }
 
-  void json_line(const std::string& line, int64_t number) const {
+  void json_line(const std::string& line) const {
     const Json value = Json::parse(line, nullptr, false);
-    const std::string where = text(options_.given("f") ? options_.word("f") : "stdin", ":", number, ": ");
     if (!options_.is_set("decode")) {
-      require(value.is_string(), where, "a line of --jsonl is one JSON string");
+      require(value.is_string(), "a line of --jsonl is one JSON string");
       std::printf("%s\n", Json(encode(value.get<std::string>())).dump().c_str());
       return;
     }
     std::vector<int32_t> ids;
-    require(value.is_array(), where, "a line of --jsonl --decode is one JSON array of ids");
+    require(value.is_array(), "a line of --jsonl --decode is one JSON array of ids");
     for (const Json& id : value) {
-      require(id.is_number_unsigned() && id.get<uint64_t>() < (1u << 31), where, id.dump(), " is not a token id");
+      require(id.is_number_unsigned() && id.get<uint64_t>() < (1u << 31), id.dump(), " is not a token id");
       ids.push_back(id.get<int32_t>());
     }
     std::printf("%s\n", Json(decode(ids)).dump().c_str());
@@ -104,9 +116,8 @@ class Tokenizing {
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
-}  // namespace
-
-int tokenize_command(const Arguments& arguments) {
+// speaks: of ranks that mpirun started, all look at the options and the tokenizer, and one converts.
+int tokenize(const Arguments& arguments, bool speaks) {
   Options options(
       "tokenize",
       "Text to token ids, one list a text; from -p, -f (the whole file is one text) or stdin (one text a line).",
@@ -114,12 +125,23 @@ int tokenize_command(const Arguments& arguments) {
   options.value("m,model", "model folder, output folder of train, tokenizer.json or tokenizer.model", "PATH");
   options.value("p", "the text", "TEXT");
   options.value("f", "a file that is one text", "FILE");
-  options.flag("jsonl", "one JSON string a line in, one JSON array of ids a line out");
+  options.flag("jsonl", "one JSON string a line in, one JSON array of ids a line out; from stdin or -f");
   options.flag("decode", "the other way round: ids to text");
   options.flag("add-special-tokens", "with what the tokenizer puts around a text, such as BOS");
   options.flag("special", "with --decode: show special tokens");
-  if (!options.parse(arguments)) return 0;
-  return Tokenizing(options).run();
+  if (!options.parse(arguments, speaks)) return 0;
+  require(!options.given("p") || (!options.given("f") && !options.is_set("jsonl")),
+          "tokenize takes its text from -p alone, or from -f FILE or stdin, with --jsonl or without; leave one out");
+  const Tokenizing tokenizing(options);
+  if (speaks) tokenizing.run();
+  return 0;
+}
+
+}  // namespace
+
+int tokenize_command(const Arguments& arguments) {
+  Launch launch;
+  return launch.guard([&] { return tokenize(arguments, launch.rank() == 0); });
 }
 
 }  // namespace llama_tp

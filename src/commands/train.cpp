@@ -8,6 +8,8 @@ namespace llama_tp {
 
 namespace {
 
+constexpr int64_t most_samples = int64_t{1} << 20;  // of a forward, and forwards of a step
+
 void declare(Options& options) {
   options.value("model", "folder to start from: config.json, *.safetensors, tokenizer; or an output folder of train",
                 "DIR");
@@ -43,21 +45,23 @@ void declare(Options& options) {
 
 TrainingSettings settings_from(const Options& options) {
   TrainingSettings settings;
-  settings.model = options.word("model");
+  settings.model = options.path("model");
   settings.config = options.word("config");
-  settings.tokenizer = options.word("tokenizer");
+  settings.tokenizer = options.path("tokenizer");
   settings.train_file = options.word("train-file");
   settings.validation_file = options.word("validation-file");
-  settings.output_dir = options.word("output-dir");
+  settings.output_dir = options.path("output-dir");
   settings.dump_gradients = options.word("dump-gradients");
   require(!settings.train_file.empty(), "--train-file is missing; give a .txt or .jsonl file");
   require(!settings.output_dir.empty(), "--output-dir is missing; give a folder for checkpoints and metrics");
   settings.tensor_parallel = options.integer_or_auto("tensor-parallel");
   settings.block_size = options.integer("block-size", 2);
-  settings.micro_batch = options.integer("per-device-train-batch-size", 1);
-  settings.accumulation =
-      options.given("gradient-accumulation-steps") ? options.integer("gradient-accumulation-steps", 1) : 0;
-  settings.global_batch = options.given("global-batch-size") ? options.integer("global-batch-size", 1) : 0;
+  settings.micro_batch = options.integer("per-device-train-batch-size", 1, most_samples);
+  settings.accumulation = options.given("gradient-accumulation-steps")
+                              ? options.integer("gradient-accumulation-steps", 1, most_samples)
+                              : 0;
+  settings.global_batch =
+      options.given("global-batch-size") ? options.integer("global-batch-size", 1, most_samples) : 0;
   settings.max_steps = options.integer("max-steps", -1);
   settings.epochs = options.number("num-train-epochs", 1e-9, 1e9);
   settings.schedule = {schedule_named(options.word("lr-scheduler-type")), options.number("learning-rate", 0, 10),

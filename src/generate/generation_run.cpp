@@ -13,6 +13,7 @@
 #include "io/tokenizer/tokenizer.h"
 #include "model/loaded.h"
 #include "report/format.h"
+#include "report/output.h"
 
 namespace llama_tp {
 
@@ -68,8 +69,7 @@ class GenerationRun {
       require(tokenizer_->vocabulary_size() <= model_.config.vocabulary, model_.folder,
               ": the tokenizer has ids up to ", tokenizer_->vocabulary_size() - 1, ", but config.json has vocab_size ",
               model_.config.vocabulary);
-      prompt_ = settings_.prompt_file.empty() ? settings_.prompt : read_text(settings_.prompt_file);
-      tokens_ = tokenizer_->encode(prompt_, {.add_special_tokens = true, .parse_special_tokens = true});
+      tokens_ = tokens_of_prompt();
       if (tokens_.empty()) tokens_ = first_token();
     }
     tokens_ = exchange_ids(tokens_, model_.mesh->world());
@@ -79,6 +79,16 @@ class GenerationRun {
       if (tokenizer_->eos().has_value()) ends.push_back(*tokenizer_->eos());
     }
     ends_ = exchange_ids(ends, model_.mesh->world());
+  }
+
+  std::vector<int32_t> tokens_of_prompt() const {
+    const bool from_file = !settings_.prompt_file.empty();
+    const std::string prompt = from_file ? read_text(settings_.prompt_file) : settings_.prompt;
+    try {
+      return tokenizer_->encode(prompt, {.add_special_tokens = true, .parse_special_tokens = true});
+    } catch (const Error& error) {
+      fail(from_file ? settings_.prompt_file : "-p", ": ", error.what());
+    }
   }
 
   std::vector<int32_t> first_token() const {
@@ -95,7 +105,8 @@ class GenerationRun {
     const int64_t wanted =
         settings_.tokens >= 0 ? prompt_length() + settings_.tokens : std::max(prompt_length() + 1, default_context);
     context_ = settings_.context > 0 ? settings_.context : stretches ? wanted : std::min(positions, wanted);
-    require(prompt_length() <= context_, "the prompt has ", prompt_length(), " tokens, but the context only ", context_,
+    require(prompt_length() <= context_, "the prompt has ", counted(prompt_length(), "token"),
+            ", but the context only ", context_,
             settings_.context > 0 ? "; give a larger one with -c"
                                   : ", the model's max_position_embeddings; shorten it, or force a larger -c");
     if (context_ > positions && !stretches)
@@ -122,7 +133,7 @@ class GenerationRun {
 
   void write(const std::string& piece) const {
     std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
+    flush_stdout();
   }
 
   bool is_end(int32_t id) const {
@@ -149,8 +160,9 @@ class GenerationRun {
     int64_t made = 0, fed = 0;
     bool ended = false;
     while (made < most && prompt_length() <= context_) {
-      require(std::isfinite(*std::max_element(generator_->logits().begin(), generator_->logits().end())),
-              "the model's logits are not finite; the weights in ", model_.folder, " may be damaged");
+      if (!std::all_of(generator_->logits().begin(), generator_->logits().end(),
+                       [](float logit) { return std::isfinite(logit); }))
+        model_.fail_not_finite("logits are", generator_->parameters());
       const int32_t id = sampler.sample(generator_->logits(), tokens_, 0, static_cast<uint64_t>(prompt_length()));
       ended = is_end(id);
       if (ended) break;
@@ -183,10 +195,11 @@ class GenerationRun {
     for (const double rate : model_.mesh->world().all_gather(measure_read_bandwidth(launch_.threads())))
       machine += rate;
     const double token_rate = static_cast<double>(fed) / decode_seconds, byte_rate = token_rate * bytes_of_token();
-    say(text("\nprompt  ", prompt, " tokens, ", fixed(static_cast<double>(prompt) / prompt_seconds, 1), " tokens/s"));
+    say(text("\nprompt  ", counted(prompt, "token"), ", ", fixed(static_cast<double>(prompt) / prompt_seconds, 1),
+             " tokens/s"));
     if (fed > 0)
-      say(text("decode  ", fed, " tokens, ", fixed(token_rate, 1), " tokens/s, ", fixed(byte_rate / 1e9, 2), " GB/s (",
-               fixed(100 * byte_rate / machine, 0), "% of the ", fixed(machine / 1e9, 1),
+      say(text("decode  ", counted(fed, "token"), ", ", fixed(token_rate, 1), " tokens/s, ", fixed(byte_rate / 1e9, 2),
+               " GB/s (", fixed(100 * byte_rate / machine, 0), "% of the ", fixed(machine / 1e9, 1),
                " GB/s that these ranks can read)"));
   }
 
@@ -194,7 +207,6 @@ class GenerationRun {
   const Launch& launch_;
   ModelOnRanks model_;
   std::unique_ptr<Tokenizer> tokenizer_;  // rank 0's
-  std::string prompt_;
   std::vector<int32_t> tokens_, ends_;
   int64_t context_ = 0;
   std::unique_ptr<Generator> generator_;

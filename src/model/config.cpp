@@ -1,8 +1,10 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "io/files.h"
 
 namespace llama_tp {
 
@@ -11,15 +13,28 @@ namespace {
 using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
-constexpr int64_t largest_size = int64_t{1} << 24;  // of any one dimension: beyond it a value is a slip of the pen
+// Beyond these a value is a slip of the pen.
+constexpr int64_t largest_size = int64_t{1} << 24;  // of any one dimension
+constexpr int64_t most_layers = int64_t{1} << 14;
+constexpr double most_parameters = 1e14;
+constexpr double least_number = 1e-30, largest_number = 1e30;  // whose products float32 still holds
+constexpr int64_t largest_config = int64_t{16} << 20;
+
+// A value for a complaint, however long it is.
+std::string shown(const Json& value) {
+  constexpr size_t most = 60;
+  if (value.is_structured()) return value.is_array() ? "an array" : "an object";
+  const std::string text = value.dump(-1, ' ', true);
+  return text.size() <= most ? text : text.substr(0, most) + "…";
+}
 
 // config.json with the name of the file in every complaint, and the family's options resolved against it.
 class Reader {
  public:
   Reader(const std::filesystem::path& file) : source_(file.string()) {
-    std::ifstream stream(file);
-    require(stream.good(), source_, ": cannot be read; a model folder has a config.json as Hugging Face writes it");
-    json_ = Json::parse(stream, nullptr, false);
+    require(file_exists(source_) || folder_exists(source_), source_,
+            ": no such file; a model folder has a config.json as Hugging Face writes it");
+    json_ = Json::parse(read_text(source_, largest_config), nullptr, false);
     require(json_.is_object(), source_, ": not a JSON object; it may be cut or not a config.json");
   }
 
@@ -27,22 +42,29 @@ class Reader {
   bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
   const Json& operator[](const char* key) const { return json_[key]; }
 
-  int64_t size(const char* key, int64_t least = 1) const {
+  int64_t size(const char* key, int64_t most = largest_size) const {
     require(has(key), source_, ": ", key, " is missing; it is needed to build the model");
-    return size_of_value(key, json_[key], least);
+    return size_of(key, json_[key], most);
   }
-  int64_t size_or(const char* key, int64_t otherwise, int64_t least = 1) const {
-    return has(key) ? size(key, least) : otherwise;
+  int64_t size_or(const char* key, int64_t otherwise) const { return has(key) ? size(key) : otherwise; }
+  int64_t size_of(const std::string& name, const Json& value, int64_t most) const {
+    require(value.is_number_integer(), source_, ": ", name, " is ", shown(value), "; it must be a whole number");
+    const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() <= static_cast<uint64_t>(most);
+    require(fits && value.get<int64_t>() >= 1 && value.get<int64_t>() <= most, source_, ": ", name, " is ",
+            shown(value), "; it must lie between 1 and ", most);
+    return value.get<int64_t>();
   }
 
-  double number(const Json& object, const std::string& key, double otherwise) const {
-    if (!object.contains(key) || object[key].is_null()) return otherwise;
-    require(object[key].is_number(), source_, ": ", key, " is ", object[key].dump(), "; it must be a number");
-    const double value = object[key].get<double>();
-    require(std::isfinite(value) && value > 0, source_, ": ", key, " is ", object[key].dump(), "; it must be above 0");
-    return value;
+  double number_or(const char* key, double otherwise) const {
+    return has(key) ? number_of(key, json_[key]) : otherwise;
   }
-  double number_or(const char* key, double otherwise) const { return number(json_, key, otherwise); }
+  double number_of(const std::string& name, const Json& value) const {
+    require(value.is_number(), source_, ": ", name, " is ", shown(value), "; it must be a number");
+    const auto number = value.get<double>();
+    require(number >= least_number && number <= largest_number, source_, ": ", name, " is ", shown(value),
+            "; it must lie between ", least_number, " and ", largest_number);
+    return number;
+  }
 
   // An option of the family: a value, "$key" or "$key|value".
   Json option(const Family& family, const std::string& name) const {
@@ -55,40 +77,44 @@ class Reader {
     require(key.size() < reference.size(), source_, ": ", key, " is missing; the ", family.name, " family needs it");
     return Json::parse(reference.substr(key.size() + 1));
   }
+  // What config.json calls an option.
+  static std::string key_of(const Family& family, const std::string& name) {
+    const Json value = Json::parse(family.options.at(name));
+    if (!value.is_string() || !value.get<std::string>().starts_with("$")) return name;
+    const std::string reference = value.get<std::string>().substr(1);
+    return reference.substr(0, reference.find('|'));
+  }
   bool flag(const Family& family, const std::string& name) const {
     const Json value = option(family, name);
-    require(value.is_boolean(), source_, ": ", name, " (", family.options.at(name), ") is ", value.dump(),
+    require(value.is_boolean(), source_, ": ", key_of(family, name), " is ", shown(value),
             "; it must be true or false");
     return value.get<bool>();
   }
   std::string word(const Family& family, const std::string& name) const {
     const Json value = option(family, name);
-    require(value.is_string(), source_, ": ", name, " (", family.options.at(name), ") is ", value.dump(),
-            "; it must be a string");
+    require(value.is_string(), source_, ": ", key_of(family, name), " is ", shown(value), "; it must be a string");
     return value.get<std::string>();
   }
   double positive(const Family& family, const std::string& name) const {
-    return number(Json{{name, option(family, name)}}, name, 0);
+    return number_of(key_of(family, name), option(family, name));
   }
 
   std::optional<int64_t> token_id(const char* key, int64_t vocabulary) const {
     if (!has(key)) return std::nullopt;
     const Json& value = json_[key].is_array() && json_[key].size() == 1 ? json_[key][0] : json_[key];
-    require(value.is_number_integer(), source_, ": ", key, " is ", value.dump(), "; it must be a token id");
-    const auto id = value.get<int64_t>();
+    return token_id(key, value, vocabulary);
+  }
+  // -1 is none, as Llama's first files had it.
+  std::optional<int64_t> token_id(const char* key, const Json& value, int64_t vocabulary) const {
+    require(value.is_number_integer(), source_, ": ", key, " is ", shown(value), "; it must be a token id");
+    const auto id = value.is_number_unsigned()
+                        ? static_cast<int64_t>(std::min<uint64_t>(value.get<uint64_t>(), INT64_MAX))
+                        : value.get<int64_t>();
     require(id >= -1 && id < vocabulary, source_, ": ", key, " is ", id, ", outside of the vocabulary of ", vocabulary);
     return id < 0 ? std::nullopt : std::optional(id);
   }
 
  private:
-  int64_t size_of_value(const char* key, const Json& value, int64_t least) const {
-    require(value.is_number_integer(), source_, ": ", key, " is ", value.dump(), "; it must be a whole number");
-    const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() <= static_cast<uint64_t>(largest_size);
-    require(fits && value.get<int64_t>() >= least && value.get<int64_t>() <= largest_size, source_, ": ", key, " is ",
-            value.dump(), "; it must lie between ", least, " and ", largest_size);
-    return value.get<int64_t>();
-  }
-
   std::string source_;
   Json json_;
 };
@@ -96,7 +122,7 @@ class Reader {
 DType read_dtype(const Reader& reader) {
   const char* key = reader.has("dtype") ? "dtype" : "torch_dtype";
   if (!reader.has(key)) return DType::f32;
-  const std::string word = reader[key].is_string() ? reader[key].get<std::string>() : reader[key].dump();
+  const std::string word = reader[key].is_string() ? reader[key].get<std::string>() : shown(reader[key]);
   if (word == "float32") return DType::f32;
   if (word == "bfloat16") return DType::bf16;
   if (word == "float16") return DType::f16;
@@ -108,7 +134,8 @@ Activation read_activation(const Reader& reader, const Family& family) {
   if (word == "silu" || word == "swish") return Activation::silu;
   if (word == "gelu_pytorch_tanh" || word == "gelu_new") return Activation::gelu_tanh;
   if (word == "relu2") return Activation::relu_squared;
-  fail(reader.source(), ": activation \"", word, "\" is not implemented; known: silu, gelu_pytorch_tanh, relu2");
+  fail(reader.source(), ": ", reader.key_of(family, "activation"), " \"", word,
+       "\" is not implemented; known: silu, gelu_pytorch_tanh, relu2");
 }
 
 NormKind read_norm(const Reader& reader, const Family& family) {
@@ -118,40 +145,70 @@ NormKind read_norm(const Reader& reader, const Family& family) {
   fail("family ", family.name, ": norm \"", word, "\" is not implemented; known: rms, layer_norm_1p");
 }
 
+// A value of rope_scaling or rope_parameters.
+class RopeValues {
+ public:
+  RopeValues(const Reader& reader, const char* key)
+      : reader_(reader), key_(key), values_(reader.has(key) ? reader[key] : Json::object()) {
+    require(values_.is_object(), reader.source(), ": ", key, " is ", shown(values_), "; it must be an object");
+    for (const auto& [name, value] : values_.items())
+      require(!value.is_object(), reader.source(), ": ", key, ".", name,
+              " is an object; rotary parameters that differ between layers are not implemented");
+  }
+
+  bool has(const char* name) const { return values_.contains(name) && !values_[name].is_null(); }
+  const Json& operator[](const char* name) const { return values_[name]; }
+  std::string named(const char* name) const { return std::string(key_) + "." + name; }
+  double number(const char* name, double otherwise) const {
+    return has(name) ? reader_.number_of(named(name), values_[name]) : otherwise;
+  }
+  std::string kind() const {
+    const char* name = has("rope_type") ? "rope_type" : "type";
+    if (!has(name)) return "default";
+    require(values_[name].is_string(), reader_.source(), ": ", named(name), " is ", shown(values_[name]),
+            "; it must be a string");
+    return values_[name].get<std::string>();
+  }
+
+ private:
+  const Reader& reader_;
+  const char* key_;
+  Json values_;
+};
+
 RopeConfig read_rope(const Reader& reader, int64_t max_positions) {
-  const bool parameters = reader.has("rope_parameters");
-  const char* key = parameters ? "rope_parameters" : "rope_scaling";
-  const Json scaling = reader.has(key) ? reader[key] : Json::object();
-  require(scaling.is_object(), reader.source(), ": ", key, " is ", scaling.dump(), "; it must be an object");
+  const RopeValues values(reader, reader.has("rope_parameters") ? "rope_parameters" : "rope_scaling");
   RopeConfig rope;
-  rope.theta = reader.number(scaling, "rope_theta", reader.number_or("rope_theta", 10000));
-  const Json kind = scaling.value("rope_type", scaling.value("type", Json("default")));
-  require(kind.is_string(), reader.source(), ": ", key, ".rope_type is ", kind.dump(), "; it must be a string");
-  const auto word = kind.get<std::string>();
+  rope.theta = values.number("rope_theta", reader.number_or("rope_theta", 10000));
+  const std::string word = values.kind();
   if (word == "default") return rope;
   rope.kind = word == "linear"    ? RopeKind::linear
               : word == "dynamic" ? RopeKind::dynamic
               : word == "llama3"  ? RopeKind::llama3
                                   : RopeKind::standard;
-  require(rope.kind != RopeKind::standard, reader.source(), ": ", key, ".rope_type \"", word,
+  require(rope.kind != RopeKind::standard, reader.source(), ": ", values.named("rope_type"), " \"", word,
           "\" is not implemented; known: default, linear, dynamic, llama3");
-  require(scaling.contains("factor"), reader.source(), ": ", key, ".factor is missing; rope_type ", word, " needs it");
-  rope.factor = reader.number(scaling, "factor", 1);
-  require(rope.factor >= 1, reader.source(), ": ", key, ".factor is ", rope.factor, "; it must be 1 or more");
+  require(values.has("factor"), reader.source(), ": ", values.named("factor"), " is missing; rope_type ", word,
+          " needs it");
+  rope.factor = values.number("factor", 1);
+  require(rope.factor >= 1, reader.source(), ": ", values.named("factor"), " is ", rope.factor,
+          "; it must be 1 or more");
   rope.original_max_positions = max_positions;
   if (rope.kind != RopeKind::llama3) return rope;
-  rope.low_frequency_factor = reader.number(scaling, "low_freq_factor", 1);
-  rope.high_frequency_factor = reader.number(scaling, "high_freq_factor", 4);
-  require(rope.high_frequency_factor > rope.low_frequency_factor, reader.source(), ": ", key, ".high_freq_factor (",
-          rope.high_frequency_factor, ") must be above low_freq_factor (", rope.low_frequency_factor, ")");
-  rope.original_max_positions = static_cast<int64_t>(
-      reader.number(scaling, "original_max_position_embeddings", static_cast<double>(max_positions)));
+  rope.low_frequency_factor = values.number("low_freq_factor", 1);
+  rope.high_frequency_factor = values.number("high_freq_factor", 4);
+  require(rope.high_frequency_factor > rope.low_frequency_factor, reader.source(), ": ",
+          values.named("high_freq_factor"), " (", rope.high_frequency_factor, ") must be above low_freq_factor (",
+          rope.low_frequency_factor, ")");
+  const char* original = "original_max_position_embeddings";
+  if (values.has(original))
+    rope.original_max_positions = reader.size_of(values.named(original), values[original], largest_size);
   return rope;
 }
 
 void read_sizes(const Reader& reader, ModelConfig& config) {
   config.hidden = reader.size("hidden_size");
-  config.layers = reader.size("num_hidden_layers");
+  config.layers = reader.size("num_hidden_layers", most_layers);
   config.heads = reader.size("num_attention_heads");
   config.kv_heads = reader.size_or("num_key_value_heads", config.heads);
   config.ffn = reader.size("intermediate_size");
@@ -164,6 +221,12 @@ void read_sizes(const Reader& reader, ModelConfig& config) {
           config.heads, ") does not divide hidden_size (", config.hidden,
           "); give head_dim where heads have a size of their own");
   config.head_dim = reader.size_or("head_dim", config.hidden / config.heads);
+  const auto real = [](int64_t value) { return static_cast<double>(value); };
+  const double layer =
+      real(config.hidden) * (2 * real(config.head_dim) * real(config.heads + config.kv_heads) + 3 * real(config.ffn));
+  const double all = real(config.layers) * layer + 2 * real(config.vocabulary) * real(config.hidden);
+  require(all <= most_parameters, reader.source(), ": its sizes make ", all,
+          " parameters; check num_hidden_layers, hidden_size, intermediate_size, num_attention_heads and head_dim");
 }
 
 void read_options(const Reader& reader, ModelConfig& config) {
@@ -181,7 +244,7 @@ void read_options(const Reader& reader, ModelConfig& config) {
           ": head_dim (", config.head_dim, ") gives ", config.rotary_dim,
           " rotary elements; rotary positions turn pairs, so this must be even");
   const Json window = reader.option(family, "window");
-  require(window.is_null() || window.is_number_integer(), reader.source(), ": the attention window is ", window.dump(),
+  require(window.is_null() || window.is_number_integer(), reader.source(), ": the attention window is ", shown(window),
           "; it must be a whole number or null");
   config.window = window.is_null() ? 0 : window.get<int64_t>();
   config.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
@@ -193,21 +256,17 @@ void read_token_ids(const Reader& reader, ModelConfig& config) {
   if (!reader.has("eos_token_id")) return;
   const Json& eos = reader["eos_token_id"];
   for (const Json& id : eos.is_array() ? eos : Json::array({eos})) {
-    require(id.is_number_integer(), reader.source(), ": eos_token_id is ", eos.dump(),
-            "; it must be a token id or a list of them");
-    const auto value = id.get<int64_t>();
-    require(value < config.vocabulary, reader.source(), ": eos_token_id is ", value, ", outside of the vocabulary of ",
-            config.vocabulary);
-    if (value >= 0) config.eos_ids.push_back(value);
+    const std::optional<int64_t> value = reader.token_id("eos_token_id", id, config.vocabulary);
+    if (value.has_value()) config.eos_ids.push_back(*value);
   }
 }
 
 void read_plan(const Reader& reader, ModelConfig& config) {
   if (!reader.has("tp_plan")) return;
   const Json& plan = reader["tp_plan"];
-  require(plan.is_object(), reader.source(), ": tp_plan is ", plan.dump(), "; it must map module patterns to styles");
+  require(plan.is_object(), reader.source(), ": tp_plan is ", shown(plan), "; it must map module patterns to styles");
   for (const auto& [pattern, style] : plan.items()) {
-    require(style.is_string(), reader.source(), ": tp_plan[\"", pattern, "\"] is ", style.dump(),
+    require(style.is_string(), reader.source(), ": tp_plan[\"", pattern, "\"] is ", shown(style),
             "; it must name a style");
     config.plan_overrides.emplace_back(pattern, style.get<std::string>());
   }
@@ -218,7 +277,7 @@ void read_plan(const Reader& reader, ModelConfig& config) {
 ModelConfig read_model_config(const std::filesystem::path& file) {
   const Reader reader(file);
   require(reader.has("model_type") && reader["model_type"].is_string(), reader.source(),
-          ": model_type is missing; it tells the family, \"llama\" for instance");
+          ": model_type is missing or no string; it tells the family, \"llama\" for instance");
   ModelConfig config;
   config.source = reader.source();
   config.family = &family_of_model_type(reader["model_type"].get<std::string>(), reader.source());
@@ -236,8 +295,7 @@ ModelConfig read_model_config(const std::filesystem::path& file) {
 }
 
 std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype) {
-  std::ifstream stream(file);
-  OrderedJson json = OrderedJson::parse(stream, nullptr, false);
+  OrderedJson json = OrderedJson::parse(read_text(file.string(), largest_config), nullptr, false);
   require(json.is_object(), file.string(), ": not a JSON object any more; it changed while the program ran");
   const char* word = dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
   json.erase("_name_or_path");

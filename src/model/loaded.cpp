@@ -1,5 +1,7 @@
 #include "model/loaded.h"
 
+#include <algorithm>
+
 #include "backend/device.h"
 #include "io/checkpoint_files.h"
 #include "model/checkpoint.h"
@@ -11,6 +13,27 @@ namespace {
 DType running_dtype(std::optional<DType> wanted, DType stored) {
   if (wanted.has_value()) return *wanted;
   return stored == DType::bf16 ? DType::bf16 : DType::f32;
+}
+
+// A bf16 is the high half of an f32; in both, an exponent of ones means infinite or not a number.
+template <class Bits>
+bool all_finite(const std::vector<Bits>& values) {
+  constexpr auto exponent = static_cast<Bits>(0x7f800000u >> (32 - 8 * sizeof(Bits)));
+  return std::all_of(values.begin(), values.end(), [](Bits value) { return (value & exponent) != exponent; });
+}
+
+template <class Bits>
+bool is_finite(const Tensor& tensor, Backend& backend) {
+  std::vector<Bits> host(static_cast<size_t>(tensor.elements()));
+  backend.download(tensor, host.data());
+  return all_finite(host);
+}
+
+// Of this rank's slice; an empty one is.
+bool is_finite(const Parameter& row, Backend& backend) {
+  if (row.count == 0) return true;
+  const Tensor value = row.of(row.weight->value);
+  return value.dtype == DType::f32 ? is_finite<uint32_t>(value, backend) : is_finite<uint16_t>(value, backend);
 }
 
 }  // namespace
@@ -27,6 +50,20 @@ ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, 
 
 void ModelOnRanks::load(Parameters& parameters) const {
   load_weights(ModelFiles(folder), config, parameters, *backend);
+}
+
+void ModelOnRanks::fail_not_finite(const std::string& what, const Parameters& parameters) const {
+  const std::vector<Parameter>& rows = parameters.rows();
+  const auto bad =
+      std::find_if(rows.begin(), rows.end(), [this](const Parameter& row) { return !is_finite(row, *backend); });
+  auto first = static_cast<double>(bad - rows.begin());
+  for (const double others : mesh->world().all_gather(first)) first = std::min(first, others);
+  const auto index = static_cast<size_t>(first);
+  if (index < rows.size())
+    fail(folder, ": the ", what, " not finite: neither is ", rows[index].name,
+         "; the file is damaged, or its training had diverged: take an earlier checkpoint");
+  fail(folder, ": the ", what,
+       " not finite, though all weights are; do config.json's rms_norm_eps and rope_theta belong ", "to them?");
 }
 
 }  // namespace llama_tp

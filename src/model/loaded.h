@@ -18,6 +18,9 @@ struct ModelOnRanks {
 
   // Fills the weights from the folder.
   void load(Parameters& parameters) const;
+  // The end of a run that made numbers which are not finite: names the first weight that is not, if there is one.
+  // Collective.
+  [[noreturn]] void fail_not_finite(const std::string& what, const Parameters& parameters) const;
 
   std::string folder;
   ModelConfig config;

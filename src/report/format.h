@@ -6,11 +6,12 @@
 
 namespace llama_tp {
 
-std::string with_commas(int64_t value);                  // "1,234,567"
-std::string bytes_text(int64_t bytes);                   // "1.25 GiB"
-std::string duration_text(double seconds);               // "0:42", "1:02:03"
-std::string fixed(double value, int digits);             // "0.123"
-std::string scientific(double value);                    // "4.8e-04"
-std::string padded(const std::string& text, int width);  // to the right edge of `width` columns
+std::string with_commas(int64_t value);                       // "1,234,567"
+std::string counted(int64_t count, const std::string& noun);  // "1 rank", "1,234 ranks"
+std::string bytes_text(int64_t bytes);                        // "1.25 GiB"
+std::string duration_text(double seconds);                    // "0:42", "1:02:03"
+std::string fixed(double value, int digits);                  // "0.123"
+std::string scientific(double value);                         // "4.8e-04"
+std::string padded(const std::string& text, int width);       // to the right edge of `width` columns
 
 }  // namespace llama_tp

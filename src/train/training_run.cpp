@@ -23,27 +23,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// So many of a size hold all.
+int64_t parts(int64_t all, int64_t size) { return (all + size - 1) / size; }
+
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-// Where the model comes from: a folder with weights, or a config.json alone.
-struct Source {
-  std::string folder;  // "" for random weights
-  std::string config_file;
-  std::string tokenizer;  // "" where there is none
-};
-
-Source find_source(const TrainingSettings& settings) {
-  require(settings.model.empty() != settings.config.empty(),
-          "train needs either --model DIR (to go on from its weights) or --config FILE (to start from random weights)");
-  Source source;
-  if (!settings.model.empty()) source.folder = resolve_model_folder(settings.model);
-  source.config_file = source.folder.empty() ? settings.config : source.folder + "/config.json";
-  const bool beside = file_exists(source.folder + "/tokenizer.json") || file_exists(source.folder + "/tokenizer.model");
-  source.tokenizer = !settings.tokenizer.empty()        ? settings.tokenizer
-                     : !source.folder.empty() && beside ? source.folder
-                                                        : "";
-  return source;
-}
 
 class TrainingRun {
  public:
@@ -52,10 +35,12 @@ class TrainingRun {
         launch_(launch),
         source_(find_source(settings_)),
         config_(read_model_config(source_.config_file)),
+        config_text_(config_text_with_dtype(source_.config_file, settings_.dtype)),
         plan_(resolve_plan(config_)),
         progress_(launch.rank() == 0 ? launch.stdout_columns() : 0, 1, 1) {}
 
   int run() {
+    check_settings(settings_);
     mesh_ = make_mesh(launch_, config_, plan_, settings_.tensor_parallel, placement_said_);
     if (launch_.rank() == 0) output_ = std::make_unique<OutputFolder>(settings_.output_dir);
     if (launch_.rank() == 0) refuse_earlier_run();
@@ -102,24 +87,15 @@ class TrainingRun {
   }
 
   void settle_sizes() {
-    const int64_t data_ranks = mesh_->shape().data, each = settings_.micro_batch * data_ranks;
-    if (settings_.global_batch > 0) {
-      require(settings_.accumulation == 0 || settings_.accumulation * each == settings_.global_batch,
-              "--global-batch-size ", settings_.global_batch, " is not --per-device-train-batch-size ",
-              settings_.micro_batch, " × ", data_ranks, " data-parallel ranks × --gradient-accumulation-steps ",
-              settings_.accumulation, "; leave one of them out");
-      require(settings_.global_batch % each == 0, "--global-batch-size ", settings_.global_batch,
-              " is no multiple of --per-device-train-batch-size ", settings_.micro_batch, " × ", data_ranks,
-              " data-parallel ranks (", each, "); the nearest are ",
-              std::max(each, settings_.global_batch / each * each), " and ",
-              (settings_.global_batch / each + 1) * each);
-      settings_.accumulation = settings_.global_batch / each;
-    }
+    const int64_t data_ranks = mesh_->shape().data;
     // No sample is longer than the longest: a forward need not be either.
     const int64_t longest =
         std::max(data_.longest_sample(), validation_.samples() > 0 ? validation_.longest_sample() : 0);
-    shape_ = {settings_.micro_batch, std::max<int64_t>(1, settings_.accumulation), data_ranks,
+    shape_ = {settings_.micro_batch, accumulation_steps(settings_, data_ranks), data_ranks,
               std::min(settings_.block_size, longest)};
+    // A step that takes all samples takes no more of them in a larger batch.
+    shape_.micro_batch = std::min(shape_.micro_batch, parts(data_.samples(), data_ranks));
+    shape_.accumulation = std::min(shape_.accumulation, parts(data_.samples(), shape_.micro_batch * data_ranks));
     batches_ = std::make_unique<EpochBatches>(data_, shape_, settings_.seed);
     const int64_t per_epoch = batches_->steps_per_epoch();
     steps_ = settings_.max_steps > 0
@@ -148,15 +124,18 @@ class TrainingRun {
     say(text("model       ", with_commas(parameter_count(config_)), " parameters (", config_.family->name, ", ",
              config_.layers, " layers × ", config_.hidden, "), ",
              source_.folder.empty() ? "random weights" : "from " + source_.folder));
-    say(text("mesh        ", launch_.size(), " ranks: data-parallel ", mesh_->shape().data, " × tensor-parallel ",
-             mesh_->shape().tensor));
+    say(text("mesh        ", counted(launch_.size(), "rank"), ": data-parallel ", mesh_->shape().data,
+             " × tensor-parallel ", mesh_->shape().tensor));
     say(text("device      ", backend_->description()));
-    say(text("data        ", with_commas(data_.samples()), " samples, ",
-             with_commas(static_cast<int64_t>(data_.tokens.size())), " tokens; a step takes ", shape_.global_batch(),
-             " × up to ", shape_.block_size, " tokens, an epoch ", batches_->steps_per_epoch(), " steps"));
+    say(text("data        ", counted(data_.samples(), "sample"), ", ",
+             counted(static_cast<int64_t>(data_.tokens.size()), "token"), "; a step takes ", shape_.global_batch(),
+             " × up to ", shape_.block_size, " tokens, an epoch ", counted(batches_->steps_per_epoch(), "step")));
     if (data_.cut_samples > 0)
-      say(text("            ", with_commas(data_.cut_samples), " samples were longer than --block-size ",
-               settings_.block_size, " and lost ", with_commas(data_.cut_tokens), " tokens"));
+      say(text("            longer than --block-size ", settings_.block_size, " and cut: ",
+               counted(data_.cut_samples, "sample"), ", which lost ", counted(data_.cut_tokens, "token")));
+    if (shape_.block_size > config_.max_positions && config_.rope.kind != RopeKind::dynamic)
+      say(text("            samples of ", shape_.block_size, " tokens are longer than the model's ",
+               config_.max_positions, " positions (max_position_embeddings)"));
     say(text("memory      ", bytes_text(memory_.total()), " a rank: ", bytes_text(memory_.state),
              " weights, gradients and optimizer, ", bytes_text(memory_.step), " for a step"));
   }
@@ -197,11 +176,12 @@ class TrainingRun {
     if (step == 1 && !settings_.dump_gradients.empty()) dump_gradients();
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
       fail("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
-           " is not finite; it begins in ", trainer_->blame(batch_),
-           "; lower --learning-rate, or look at the data of this step");
+           " is not finite; it begins in ", where_not_finite(),
+           step == 1 && !source_.folder.empty() ? "; are the weights in " + source_.folder + " damaged?"
+                                                : "; lower --learning-rate, or look at the data of this step");
     const double rate = settings_.schedule.rate(step);
-    trainer_->update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay, step,
-                      settings_.max_grad_norm});
+    trainer_->update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay,
+                      step, settings_.max_grad_norm});
     StepMetrics metrics;
     metrics.step = step;
     metrics.steps = steps_;
@@ -211,6 +191,15 @@ class TrainingRun {
     metrics.learning_rate = rate;
     metrics.tokens = trained_tokens_;
     return metrics;
+  }
+
+  // Data ranks have batches of their own: whose forward is not finite knows more than whose gradient is not.
+  std::string where_not_finite() {
+    const std::vector<std::string> places = mesh_->world().all_gather(trainer_->blame(batch_));
+    const auto in_forward = std::find_if(places.begin(), places.end(), [](const std::string& place) {
+      return !place.starts_with("the gradient") && !place.starts_with("the loss");
+    });
+    return in_forward == places.end() ? places.front() : *in_forward;
   }
 
   // Mean loss over the validation file, its samples divided among the data ranks.
@@ -245,7 +234,7 @@ class TrainingRun {
                        mesh_->tensor_host());
     mesh_->world().barrier();
     if (leads()) {
-      write_text(folder + "/config.json", config_text_with_dtype(source_.config_file, settings_.dtype));
+      write_text(folder + "/config.json", config_text_);
       if (!files.index.empty()) write_text(folder + "/" + index_file_name, files.index);
       if (!source_.tokenizer.empty()) carry_tokenizer(source_.tokenizer, folder);
       if (!source_.folder.empty()) carry_generation_config(source_.folder, folder);
@@ -269,8 +258,9 @@ class TrainingRun {
 
   TrainingSettings settings_;
   const Launch& launch_;
-  Source source_;
+  TrainingSource source_;
   ModelConfig config_;
+  std::string config_text_;  // for the checkpoints; the file may change before the last one
   TensorParallelPlan plan_;
   std::string placement_said_;
   Progress progress_;

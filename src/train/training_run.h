@@ -1,34 +1,10 @@
 // `llama_tp train`: from a model and a text to checkpoints and metrics.
 #pragma once
 
-#include <cstdint>
-#include <string>
-
-#include "base/dtype.h"
 #include "parallel/launch.h"
-#include "train/schedule.h"
+#include "train/training_settings.h"
 
 namespace llama_tp {
-
-// The options of the command, by Hugging Face's names and with TrainingArguments' defaults.
-struct TrainingSettings {
-  std::string model;   // a folder to start from, or
-  std::string config;  // a config.json for random weights
-  std::string tokenizer, train_file, validation_file, output_dir, dump_gradients;
-  int64_t tensor_parallel = 0;  // 0: auto
-  int64_t block_size = 1024, micro_batch = 8;
-  int64_t accumulation = 0;  // 0: derived from global_batch, or 1
-  int64_t global_batch = 0;  // 0: micro_batch × accumulation × data ranks
-  int64_t max_steps = -1;    // above 0 it wins over epochs
-  double epochs = 3;
-  Schedule schedule;
-  double weight_decay = 0, adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8, max_grad_norm = 1;
-  DType dtype = DType::bf16;
-  std::string backend = "auto";
-  bool recompute = false;
-  uint64_t seed = 42;
-  int64_t logging_steps = 500, evaluation_steps = 0, save_steps = 500;
-};
 
 // Returns the exit status. Errors: anything wrong with files, sizes or values; nothing that was saved before is
 // touched.

@@ -1,0 +1,45 @@
+#include "train/training_settings.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "io/checkpoint_files.h"
+
+namespace llama_tp {
+
+TrainingSource find_source(const TrainingSettings& settings) {
+  require(settings.model.empty() != settings.config.empty(),
+          "train needs either --model DIR (to go on from its weights) or --config FILE (to start from random weights)");
+  TrainingSource source;
+  if (!settings.model.empty()) source.folder = resolve_model_folder(settings.model);
+  source.config_file = source.folder.empty() ? settings.config : source.folder + "/config.json";
+  const bool beside = file_exists(source.folder + "/tokenizer.json") || file_exists(source.folder + "/tokenizer.model");
+  source.tokenizer = !settings.tokenizer.empty()        ? settings.tokenizer
+                     : !source.folder.empty() && beside ? source.folder
+                                                        : "";
+  return source;
+}
+
+void check_settings(const TrainingSettings& settings) {
+  require(settings.evaluation_steps == 0 || !settings.validation_file.empty(), "--eval-steps ",
+          settings.evaluation_steps, " has nothing to evaluate; give a --validation-file");
+  const std::string& dump = settings.dump_gradients;
+  const size_t slash = dump.find_last_of('/');
+  require(dump.empty() || !folder_exists(dump), "--dump-gradients ", dump, " is a folder; give a file");
+  require(dump.empty() || slash == std::string::npos || folder_exists(dump.substr(0, slash + 1)), "--dump-gradients ",
+          dump, ": its folder does not exist; make it first");
+}
+
+int64_t accumulation_steps(const TrainingSettings& settings, int64_t data_ranks) {
+  const int64_t wanted = settings.global_batch, steps = settings.accumulation, each = settings.micro_batch * data_ranks;
+  if (wanted == 0) return std::max<int64_t>(1, steps);
+  require(steps == 0 || steps * each == wanted, "--global-batch-size ", wanted,
+          " is not --per-device-train-batch-size ", settings.micro_batch, " × ", data_ranks,
+          " data-parallel ranks × --gradient-accumulation-steps ", steps, "; leave one of them out");
+  require(wanted % each == 0, "--global-batch-size ", wanted, " is no multiple of --per-device-train-batch-size ",
+          settings.micro_batch, " × ", data_ranks, " data-parallel ranks (", each, "); the nearest are ",
+          std::max(each, wanted / each * each), " and ", (wanted / each + 1) * each);
+  return wanted / each;
+}
+
+}  // namespace llama_tp
