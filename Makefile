@@ -19,11 +19,11 @@ TEXT_CFLAGS := $(call pkg,--cflags,libpcre2-8 sentencepiece)
 TEXT_LIBS   := $(or $(call pkg,--libs,libpcre2-8 sentencepiece),-lpcre2-8 -lsentencepiece)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror=return-type
-CXXFLAGS += -std=c++20 -O3 -g1 -march=$(ARCH) -fopenmp $(WARNINGS)
+CXXFLAGS += -std=c++20 -O2 -march=$(ARCH) -fopenmp $(WARNINGS)
 CPPFLAGS += -Isrc -Itests -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"' -DLLAMA_TP_FAMILY_COUNT=$(words $(FAMILIES))
 LDLIBS   += -ldnnl $(MPI_LIBS) $(TEXT_LIBS) -lpthread
 ifneq ($(SANITIZE),)
-CXXFLAGS += -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+CXXFLAGS += -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
 
 SOURCES  := $(filter-out src/main.cpp,$(sort $(shell find src -name '*.cpp')))
@@ -33,6 +33,9 @@ LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
 TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(sort $(wildcard tests/*_test.cpp)))
 SUPPORT  := $(BUILD)/tests/libsupport.a
+
+# Where the arithmetic is.
+$(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CXXFLAGS += -O3
 
 .DELETE_ON_ERROR:
 .SECONDARY:
