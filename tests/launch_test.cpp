@@ -185,8 +185,8 @@ TEST(Launch, OutOfMemoryIsAnErrorWithAMend) {
   EXPECT_EQ(result.count("llama_tp: out of memory; use more ranks"), 1) << result.output;
 }
 
-// 1 s is promised; a test machine that does other things gets half a second more.
-constexpr double soon = 1.5;
+// The promise is a second; the rest is for machines that run much else. A rank that nobody stops would take mpirun for ever.
+constexpr double soon = 6;
 
 class OneRankFails : public testing::TestWithParam<const char*> {};
 
