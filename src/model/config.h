@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -59,9 +60,9 @@ ModelConfig read_model_config(const std::filesystem::path& file);
 // written now.
 std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype);
 
-// The rotation frequencies, [rotary_dim / 2] in radians a position, for a forward whose longest position + 1 is
+// Writes the rotation frequencies, [rotary_dim / 2] in radians a position, for a forward whose longest position + 1 is
 // `length`.
-std::vector<float> rope_frequencies(const ModelConfig& config, int64_t length);
+void rope_frequencies(const ModelConfig& config, int64_t length, std::span<float> frequencies);
 
 // The number of the model's parameters, tied ones once.
 int64_t parameter_count(const ModelConfig& config);

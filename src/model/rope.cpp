@@ -10,13 +10,9 @@ namespace llama_tp {
 namespace {
 
 // f_i = 1 / θ^(2i / R)
-std::vector<float> standard_frequencies(double theta, int64_t rotary_dim) {
-  std::vector<float> frequencies(static_cast<size_t>(rotary_dim / 2));
-  for (size_t i = 0; i < frequencies.size(); i++) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(rotary_dim);
-    frequencies[i] = 1.0f / std::pow(static_cast<float>(theta), exponent);
-  }
-  return frequencies;
+float standard_frequency(double theta, size_t i, int64_t rotary_dim) {
+  const float exponent = static_cast<float>(2 * i) / static_cast<float>(rotary_dim);
+  return 1.0f / std::pow(static_cast<float>(theta), exponent);
 }
 
 // NTK-aware scaling that grows with the length: θ' = θ · (factor · n / N − (factor − 1))^(R / (R − 2)).
@@ -40,15 +36,15 @@ float llama3_frequency(const RopeConfig& rope, float frequency) {
 
 }  // namespace
 
-std::vector<float> rope_frequencies(const ModelConfig& config, int64_t length) {
+void rope_frequencies(const ModelConfig& config, int64_t length, std::span<float> frequencies) {
   const RopeConfig& rope = config.rope;
   const double theta = rope.kind == RopeKind::dynamic ? dynamic_theta(config, length) : rope.theta;
-  std::vector<float> frequencies = standard_frequencies(theta, config.rotary_dim);
-  for (float& frequency : frequencies) {
+  for (size_t i = 0; i < frequencies.size(); i++) {
+    float frequency = standard_frequency(theta, i, config.rotary_dim);
     if (rope.kind == RopeKind::linear) frequency /= static_cast<float>(rope.factor);
     if (rope.kind == RopeKind::llama3) frequency = llama3_frequency(rope, frequency);
+    frequencies[i] = frequency;
   }
-  return frequencies;
 }
 
 }  // namespace llama_tp

@@ -18,6 +18,7 @@ Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runt
     blocks_.emplace_back(config_, parameters_.layout(layer), parameters_.block(layer), runtime_);
   streams_.resize(blocks_.size() + 1);
   saved_.resize(blocks_.size());
+  frequencies_.resize(static_cast<size_t>(config_.rotary_dim / 2));
   frequencies_tensor_ = runtime_.state.push(Category::data, {config_.rotary_dim / 2}, DType::f32);
 }
 
@@ -106,9 +107,9 @@ Tensor Transformer::push_rope(const Batch& batch) {
 
 void Transformer::turn(const Batch& batch, const Tensor& table) {
   const bool stale =
-      frequencies_.empty() || (config_.rope.kind == RopeKind::dynamic && frequencies_length_ != batch.length);
+      frequencies_length_ == 0 || (config_.rope.kind == RopeKind::dynamic && frequencies_length_ != batch.length);
   if (stale) {
-    frequencies_ = rope_frequencies(config_, batch.length);
+    rope_frequencies(config_, batch.length, frequencies_);
     frequencies_length_ = batch.length;
     runtime_.backend.upload(frequencies_.data(), frequencies_tensor_);
   }

@@ -63,7 +63,7 @@ class Transformer {
   std::vector<Stream> streams_;    // before each block, and behind the last
   std::vector<BlockSaved> saved_;  // of each block
   std::vector<float> frequencies_;
-  int64_t frequencies_length_ = 0;  // the length that they are for
+  int64_t frequencies_length_ = 0;  // the length that they are for; 0: none yet
   Tensor frequencies_tensor_;       // [R/2] f32
 };
 

@@ -71,7 +71,7 @@ struct OneDnn::Cache {
     dnnl::matmul::primitive_desc description;
     dnnl::matmul primitive;
     Memory a, b, c, scratch, bias;
-    int64_t scratch_bytes;  // kept: asking the description allocates
+    int64_t scratch_bytes;                     // kept: asking the description allocates
     std::array<dnnl_exec_arg_t, 5> arguments;  // the bias last: it may be left out
   };
 

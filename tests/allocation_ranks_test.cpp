@@ -1,0 +1,229 @@
+// No malloc and no mmap inside a training step. This program defines malloc and its kin itself, so that it sees every
+// call, of any library and thread; operator new ends there, too. Under AddressSanitizer, which has its own malloc, its
+// hook takes their place.
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <gtest/gtest.h>
+#include <omp.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "io/files.h"
+#include "model/checkpoint.h"
+#include "scratch_folder.h"
+#include "support/golden_model.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define LLAMA_TP_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LLAMA_TP_ADDRESS_SANITIZER
+#endif
+#endif
+#ifdef LLAMA_TP_ADDRESS_SANITIZER
+#include <sanitizer/allocator_interface.h>
+#endif
+
+namespace {
+
+// oneDNN 2 and 3 take a list of arguments for each call and return it at its end: so much at once is theirs.
+constexpr size_t onednn_bytes = 4096;
+
+struct Taken {
+  const char* by = nullptr;
+  size_t bytes = 0;
+  std::array<void*, 32> frames{};
+  int depth = 0;
+};
+
+std::atomic<bool> watching{false};
+std::atomic<size_t> taken_count{0};
+std::array<Taken, 8> taken;        // the first of them
+thread_local bool noting = false;  // what noting itself may take
+
+bool is_onednn(void* address) {
+  Dl_info library{};
+  return dladdr(address, &library) != 0 && library.dli_fname != nullptr &&
+         std::strstr(library.dli_fname, "libdnnl") != nullptr;
+}
+
+void note(const char* by, size_t bytes) {
+  if (!watching || noting) return;
+  noting = true;
+  Taken one{by, bytes, {}, 0};
+  one.depth = backtrace(one.frames.data(), static_cast<int>(one.frames.size()));
+  bool onednn = false;
+  for (int i = 0; i < one.depth; i++) onednn = onednn || is_onednn(one.frames[static_cast<size_t>(i)]);
+  if (!onednn || bytes > onednn_bytes) {
+    const size_t at = taken_count++;
+    if (at < taken.size()) taken[at] = one;
+  }
+  noting = false;
+}
+
+}  // namespace
+
+#ifdef LLAMA_TP_ADDRESS_SANITIZER
+namespace {
+void note_malloc(const volatile void*, size_t bytes) { note("malloc", bytes); }
+const int hooked = __sanitizer_install_malloc_and_free_hooks(note_malloc, [](const volatile void*) {});
+}  // namespace
+#else
+extern "C" {
+// glibc's own, which its manual leaves to whoever replaces malloc.
+void* __libc_malloc(size_t bytes);
+void* __libc_calloc(size_t count, size_t bytes);
+void* __libc_realloc(void* old, size_t bytes);
+void* __libc_memalign(size_t alignment, size_t bytes);
+
+void* malloc(size_t bytes) noexcept {
+  note("malloc", bytes);
+  return __libc_malloc(bytes);
+}
+void* calloc(size_t count, size_t bytes) noexcept {
+  note("calloc", count * bytes);
+  return __libc_calloc(count, bytes);
+}
+void* realloc(void* old, size_t bytes) noexcept {
+  note("realloc", bytes);
+  return __libc_realloc(old, bytes);
+}
+void* memalign(size_t alignment, size_t bytes) noexcept {
+  note("memalign", bytes);
+  return __libc_memalign(alignment, bytes);
+}
+void* aligned_alloc(size_t alignment, size_t bytes) noexcept {
+  note("aligned_alloc", bytes);
+  return __libc_memalign(alignment, bytes);
+}
+int posix_memalign(void** to, size_t alignment, size_t bytes) noexcept {
+  note("posix_memalign", bytes);
+  *to = __libc_memalign(alignment, bytes);
+  return *to == nullptr ? ENOMEM : 0;
+}
+void* mmap(void* address, size_t bytes, int protection, int flags, int file, off_t offset) noexcept {
+  note("mmap", bytes);
+  return reinterpret_cast<void*>(syscall(SYS_mmap, address, bytes, protection, flags, file, offset));
+}
+void* mmap64(void* address, size_t bytes, int protection, int flags, int file, off_t offset) noexcept {
+  return mmap(address, bytes, protection, flags, file, offset);
+}
+}
+#endif
+
+namespace llama_tp {
+namespace {
+
+// What `work` takes: how often, and by whom the first times.
+template <class Work>
+size_t taken_by(const Work& work, std::string* by = nullptr) {
+  std::array<void*, 1> warm;
+  backtrace(warm.data(), 1);  // its first call loads a library
+  taken_count = 0;
+  watching = true;
+  work();
+  watching = false;
+  if (by == nullptr) return taken_count;
+  for (size_t i = 0; i < std::min(taken_count.load(), taken.size()); i++) {
+    *by += std::string(taken[i].by) + " of " + std::to_string(taken[i].bytes) + " bytes by\n";
+    char** const names = backtrace_symbols(taken[i].frames.data(), taken[i].depth);
+    for (int frame = 0; frame < taken[i].depth; frame++) *by += std::string("    ") + names[frame] + "\n";
+    std::free(names);
+  }
+  return taken_count;
+}
+
+TEST(Allocation, IsSeenWhicheverWayAndThreadItGoes) {
+  void* volatile kept = nullptr;
+  EXPECT_EQ(taken_by([&] { kept = std::malloc(10); }), 1u);
+  EXPECT_EQ(taken_by([&] { kept = std::realloc(kept, 10000); }), 1u);
+  std::free(kept);
+  EXPECT_EQ(taken_by([&] { kept = ::operator new(10); }), 1u);
+  ::operator delete(kept);
+  EXPECT_EQ(taken_by([&] { kept = std::calloc(10, 10); }), 1u);
+  std::free(kept);
+  EXPECT_EQ(taken_by([&] { kept = std::aligned_alloc(64, 640); }), 1u);
+  std::free(kept);
+  std::array<void*, 3> by_thread{};
+  const auto each_takes = [&] {
+#pragma omp parallel num_threads(3)
+    by_thread[static_cast<size_t>(omp_get_thread_num())] = std::malloc(10);
+  };
+  each_takes();  // starts the threads
+  for (void* one : by_thread) std::free(one);
+  EXPECT_EQ(taken_by(each_takes), 3u);
+  for (void* one : by_thread) std::free(one);
+#ifndef LLAMA_TP_ADDRESS_SANITIZER
+  EXPECT_EQ(taken_by([&] { kept = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }), 1u);
+  munmap(kept, 4096);
+#endif
+}
+
+// Two steps, the first included: all was prepared by plan_training.
+void expect_none(Trainer& trainer, const std::vector<HostBatch>& batches, Mesh& mesh, const std::string& what) {
+  mesh.world().barrier();
+  std::string by;
+  const size_t count = taken_by(
+      [&] {
+        for (int64_t step = 1; step <= 2; step++) {
+          trainer.begin();
+          for (const HostBatch& batch : batches) trainer.accumulate(batch, 1000);
+          trainer.finish(1000);
+          trainer.update({.learning_rate = 1e-3, .step = step});
+        }
+      },
+      &by);
+  EXPECT_EQ(count, 0u) << what << "\n" << by;
+}
+
+std::string named(const char* name, DType dtype, bool recompute) {
+  return text(name, " in ", name_of(dtype), recompute ? " with recompute" : "");
+}
+
+TEST(Allocation, NoneHappensInATrainingStep) {
+  for (const char* name : {"kv_replicated", "biases", "rope_dynamic"})  // samples of different lengths
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const bool recompute : {false, true}) {
+        GoldenModel model(name, dtype);
+        const auto trainer = model.trainer(recompute);
+        std::vector<HostBatch> batches;
+        for (int64_t i = 0; i < model.data.samples(); i++) batches.push_back(model.batch(i));
+        expect_none(*trainer, batches, *model.mesh, named(name, dtype, recompute));
+      }
+}
+
+// Large enough for several chunks of logits, several turns of the window that ranks share, and the threads' full teams.
+TEST(Allocation, NoneHappensInAStepOfALargerModel) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const ScratchFolder scratch;
+    write_text(scratch / "config.json",
+               R"({"model_type": "llama", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 8,
+                   "num_key_value_heads": 2, "intermediate_size": 352, "vocab_size": 100003})");
+    const ModelConfig config = read_model_config(scratch / "config.json");
+    const TensorParallelPlan plan = resolve_plan(config);
+    std::string said;
+    const auto mesh = make_mesh(ranks(), config, plan, ranks().size(), said);
+    const auto backend = make_backend("cpu", ranks().threads());
+    Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), dtype);
+    const TrainerOptions options{{1, 1, 1, 800}, false, false};
+    runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->data()));
+    Trainer trainer(config, plan, options, runtime, mesh->data());
+    initialize_weights(config, 1, trainer.parameters(), *backend);
+    HostBatch batch;
+    std::vector<int32_t> ids(800);
+    for (size_t i = 0; i < ids.size(); i++) ids[i] = static_cast<int32_t>(i * 123 % 100003);
+    batch.append(ids, ids, 0, 0);
+    batch.ranges.insert(batch.ranges.end(), {800, 0, 800, 0});
+    expect_none(trainer, {batch}, *mesh, named("a larger model", dtype, false));
+  }
+}
+
+}  // namespace
+}  // namespace llama_tp
