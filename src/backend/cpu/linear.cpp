@@ -59,8 +59,10 @@ bool empty(const Tensor& y) { return y.elements() == 0; }
 // Part of a matrix by columns, row after row.
 template <class Element>
 struct View {
-  Element* data;
-  int64_t stride;
+  View() = default;
+  View(Element* from, int64_t row_stride) : data(from), stride(row_stride) {}
+  Element* data = nullptr;
+  int64_t stride = 0;
 };
 
 template <class From, class To>
