@@ -57,10 +57,11 @@ class Bench {
     say(text("machine     reads ", fixed(machine / 1e9, 1), " GB/s; matrix products ", fixed(products / 1e9, 0),
              " GFLOP/s"));
     const std::string only = options_.word("only");
-    require(only.empty() || only == "train" || only == "generate", "--only ", only,
-            " is not known; it can be train or generate");
-    if (only != "generate") train(products);
-    if (only != "train") generate(machine, products);
+    require(only.empty() || only == "train" || only == "generate" || only == "collectives", "--only ", only,
+            " is not known; it can be train, generate or collectives");
+    if (only.empty() || only == "train") train(products);
+    if (only.empty() || only == "generate") generate(machine, products);
+    if (only == "collectives") collectives();
     return 0;
   }
 
@@ -162,6 +163,24 @@ class Bench {
              " GB/s = ", fixed(100 * byte_rate / machine, 0), "% of the read bandwidth"));
   }
 
+  // Among the tensor-parallel ranks, bf16, the median of many.
+  void collectives() const {
+    constexpr int64_t times = 201;
+    Communicator& group = mesh_->tensor();
+    say(text("bytes     all-reduce  all-gather  reduce-scatter, of ", group.size(), " ranks, µs"));
+    for (const int64_t bytes :
+         {int64_t{8} << 10, int64_t{64} << 10, int64_t{256} << 10, int64_t{1536} << 10, int64_t{4096} << 10}) {
+      const int64_t elements = bytes / size_of(DType::bf16) / group.size();
+      std::vector<bf16> whole(static_cast<size_t>(elements * group.size())), part(static_cast<size_t>(elements));
+      const Tensor all{whole.data(), DType::bf16, {elements * group.size()}}, own{part.data(), DType::bf16, {elements}};
+      const double reduce = median_seconds(times, [&] { group.all_reduce(all).wait(); });
+      const double gather = median_seconds(times, [&] { group.all_gather(own, all).wait(); });
+      const double scatter = median_seconds(times, [&] { group.reduce_scatter(all, own).wait(); });
+      say(padded(with_commas(bytes), 9) + padded(fixed(reduce * 1e6, 1), 11) + padded(fixed(gather * 1e6, 1), 12) +
+          padded(fixed(scatter * 1e6, 1), 16));
+    }
+  }
+
   const Options& options_;
   const Launch& launch_;
   ModelConfig config_;
@@ -182,7 +201,7 @@ int bench_command(const Arguments& arguments) {
     options.value("config", "config.json of the model", "FILE");
     options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
     options.value("dtype", "float32 or bfloat16", "WORD", "bfloat16");
-    options.value("only", "train or generate", "WORD");
+    options.value("only", "train, generate or collectives", "WORD");
     options.value("block-size", "tokens of a training sample", "N", "512");
     options.value("per-device-train-batch-size", "samples of a training step", "N", "2");
     options.flag("gradient-checkpointing", "compute each block's forward again in backward");
