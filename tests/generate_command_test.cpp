@@ -1,0 +1,190 @@
+// `llama_tp generate` as a user types it: the text on stdout and nothing else, the same on any number of ranks.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "io/utf8.h"
+#include "scratch_folder.h"
+#include "support/command.h"
+#include "support/small_model.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::json;
+
+// One small model for all tests, trained a little, so that its distribution is neither flat nor certain.
+class GenerateCommand : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    shared_ = std::make_unique<ScratchFolder>();
+    write_file(*shared_ / "config.json", small_config({{"eos_token_id", nullptr}}).dump());
+    write_file(*shared_ / "text.jsonl", demo_lines(12));
+    const CommandResult result = run_command(
+        llama_tp_with(0) + " train --config " + (*shared_ / "config.json") + " --tokenizer data/demo --train-file " +
+        (*shared_ / "text.jsonl") +
+        " --block-size 64 --max-steps 30 --learning-rate 1e-2 --dtype float32 --output-dir " + (*shared_ / "out"));
+    ASSERT_EQ(result.status, 0) << result.err;
+  }
+  static void TearDownTestSuite() { shared_.reset(); }
+
+  static std::string model() { return (*shared_ / "out"); }
+
+  static CommandResult generate(int ranks, const std::string& options, const std::string& folder = model()) {
+    const CommandResult result = run_command(llama_tp_with(ranks) + " generate -m " + folder + " " + options);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result;
+  }
+  static std::string text_of(int ranks, const std::string& options, const std::string& folder = model()) {
+    return generate(ranks, options, folder).out;
+  }
+  static std::vector<int> ids_of(const std::string& options) {
+    const CommandResult result = run_command(llama_tp_with(0) + " tokenize -m data/demo " + options);
+    std::vector<int> ids;
+    std::istringstream words(result.out);
+    for (int id = 0; words >> id;) ids.push_back(id);
+    return ids;
+  }
+
+  static std::unique_ptr<ScratchFolder> shared_;
+};
+
+std::unique_ptr<ScratchFolder> GenerateCommand::shared_;
+
+TEST_F(GenerateCommand, OneSeedGivesOneTextOnAnyNumberOfRanks) {
+  const std::string options = "-p 'Once upon a time' -n 60 --ignore-eos --temp 1 --repeat-penalty 1.2 -s ";
+  const std::string whole = text_of(0, options + "5");
+  EXPECT_GT(whole.size(), 60u);
+  EXPECT_EQ(text_of(0, options + "5"), whole);
+  EXPECT_EQ(text_of(2, options + "5"), whole);
+  EXPECT_EQ(text_of(4, options + "5"), whole);
+  EXPECT_EQ(text_of(4, options + "5 --tensor-parallel 2"), whole);
+  EXPECT_NE(text_of(0, options + "6"), whole);
+}
+
+TEST_F(GenerateCommand, TemperatureZeroIsGreedyWhateverTheSeed) {
+  const std::string options = "-p 'The cow' -n 30 --ignore-eos ";
+  const std::string greedy = text_of(0, options + "--temp 0 -s 1");
+  EXPECT_EQ(text_of(2, options + "--temp 0 -s 2"), greedy);
+  EXPECT_EQ(text_of(0, options + "--top-k 1 -s 3"), greedy);
+  EXPECT_EQ(text_of(0, options + "--top_p 0 -s 4"), greedy);
+}
+
+// eval's logits of the prompt and of what was added so far, the largest of the last row taken each time: no cache.
+std::vector<int> greedy_by_eval(std::vector<int> ids, int count, const std::string& model,
+                                const ScratchFolder& folder) {
+  std::vector<int> added;
+  for (int i = 0; i < count; i++) {
+    write_file(folder / "ids.jsonl", Json{{"input_ids", ids}}.dump() + "\n");
+    run_command(llama_tp_with(0) + " eval -m " + model + " --file " + (folder / "ids.jsonl") + " --dump-logits " +
+                folder / "logits");
+    const StoredValues logits = read_tensors(folder / "logits").at(0).second;
+    EXPECT_EQ(logits.shape, (std::vector<int64_t>{static_cast<int64_t>(ids.size()), demo_vocabulary}));
+    const auto row = logits.values.end() - demo_vocabulary;
+    added.push_back(static_cast<int>(std::max_element(row, logits.values.end()) - row));
+    ids.push_back(added.back());
+  }
+  return added;
+}
+
+TEST_F(GenerateCommand, FollowsTheLogitsOfEvalAndStopsAtEos) {
+  const ScratchFolder folder;
+  const std::vector<int> prompt = ids_of("-p 'Good morning' --add-special-tokens");
+  EXPECT_EQ(prompt.at(0), 0);  // BOS
+  const std::vector<int> added = greedy_by_eval(prompt, 5, model(), folder);
+  const auto decoded = [&](size_t count) {
+    std::string ids;
+    for (size_t i = 0; i < count; i++) ids += std::to_string(added[i]) + " ";
+    return run_command(llama_tp_with(0) + " tokenize -m data/demo --decode -p '" + ids + "'").out;
+  };
+  EXPECT_EQ(text_of(0, "-p 'Good morning' -n 5 --temp 0"), decoded(5));
+
+  // The same model, but a token that it comes to ends the text.
+  size_t end = 1;
+  while (end < added.size() && std::count(added.begin(), added.begin() + static_cast<int>(end), added[end]) > 0) end++;
+  if (end == added.size()) end = 0;
+  const std::string other = folder / "ends";
+  std::filesystem::copy(model() + "/checkpoint-30", other);
+  Json config = Json::parse(read_file(other + "/config.json"));
+  config["eos_token_id"] = {1, added[end]};
+  write_file(other + "/config.json", config.dump());
+  EXPECT_EQ(text_of(2, "-p 'Good morning' -n 5 --temp 0", other), decoded(end));
+  EXPECT_EQ(text_of(0, "-p 'Good morning' -n 5 --temp 0 --ignore-eos", other), decoded(5));
+}
+
+TEST_F(GenerateCommand, PutsTheTextOnStdoutAndAllElseOnStderr) {
+  for (const int ranks : {0, 2}) {
+    const CommandResult plain = generate(ranks, "-p 'Hello' -n 8 -s 1 --ignore-eos");
+    EXPECT_TRUE(holds(plain.err, "model   ", "tensor-parallel " + std::to_string(std::max(1, ranks)), "seed    1",
+                      "prompt  4 tokens, ", "decode  7 tokens, ", " tokens/s", " GB/s (", "% of the "));
+    EXPECT_EQ(generate(ranks, "-p 'Hello' -n 8 -s 1 --ignore-eos --echo").out, "Hello" + plain.out);
+    EXPECT_EQ(plain.out.find('\r'), std::string::npos);
+    EXPECT_EQ(plain.out.find("tokens/s"), std::string::npos);
+    EXPECT_EQ(plain.out.back(), '\n');
+  }
+  EXPECT_EQ(text_of(0, "-p Hello -n 0 -s 1"), "\n");
+  EXPECT_EQ(text_of(0, "-p Hello -n 0 -s 1 --echo"), "Hello\n");
+}
+
+TEST_F(GenerateCommand, AnEmptyPromptStartsFromBosAlone) {
+  const CommandResult result = generate(2, "-p '' -n 12 -s 3 --echo --ignore-eos");
+  EXPECT_TRUE(holds(result.err, "prompt  1 token, "));
+  EXPECT_EQ(text_of(0, "-p '' -n 12 -s 3 --ignore-eos"), result.out);
+  EXPECT_GT(result.out.size(), 12u);
+}
+
+TEST_F(GenerateCommand, ReadsThePromptFromAFile) {
+  const ScratchFolder folder;
+  const std::string prompt = "--a_b \"said\" Zoë\nand the cow";
+  write_file(folder / "prompt", prompt);
+  const std::string text = text_of(0, "-n 9 -s 1 --echo -f " + (folder / "prompt"));
+  EXPECT_TRUE(text.starts_with(prompt)) << text;
+  EXPECT_EQ(text_of(0, "-n 9 -s 1 --echo -p " + quoted(prompt)), text);
+}
+
+// A flat distribution over a byte-level vocabulary: most characters are broken, and none may be cut.
+TEST_F(GenerateCommand, NeverCutsACharacter) {
+  const std::string text =
+      text_of(2, "-p 'Ü' -n 200 -s 2 --temp 1000 --top-k 0 --top-p 1 --min-p 0 --ignore-eos --echo");
+  EXPECT_LT(first_bad_utf8(text), 0);
+  EXPECT_NE(text.find("\xEF\xBF\xBD"), std::string::npos);
+  EXPECT_TRUE(text.starts_with("Ü"));
+}
+
+TEST_F(GenerateCommand, EndsWithTheContextAndSaysSo) {
+  const CommandResult result = generate(0, "-p Hello -c 20 -s 1 --ignore-eos");
+  EXPECT_TRUE(holds(result.err, "the context of 20 tokens is full; give a larger one with -c", "decode  16 tokens"));
+  EXPECT_TRUE(holds(generate(0, "-p Hello -s 1 --ignore-eos").err, "the context of 256 tokens is full"));
+  EXPECT_TRUE(
+      holds(generate(0, "-p Hello -c 300 -n 2 -s 1").err, "context 300 is longer than the model's 256 positions"));
+  EXPECT_TRUE(holds(generate(0, "-p Hello -c 4 -n 2 -s 1").err, "prompt  4 tokens"));
+}
+
+TEST_F(GenerateCommand, DrawsASeedAndSaysIt) {
+  const CommandResult first = generate(2, "-p Hello -n 20 --temp 2 --ignore-eos");
+  const size_t at = first.err.find("seed    ");
+  ASSERT_NE(at, std::string::npos);
+  const std::string seed = first.err.substr(at + 8, first.err.find('\n', at) - at - 8);
+  EXPECT_EQ(text_of(0, "-p Hello -n 20 --temp 2 --ignore-eos -s " + seed), first.out);
+}
+
+TEST_F(GenerateCommand, TakesTheNewestCheckpointOfAnOutputFolder) {
+  const ScratchFolder folder;
+  for (const char* step : {"9", "10"})
+    std::filesystem::create_directories(folder / ("checkpoint-" + std::string(step)));
+  std::filesystem::create_directories(folder / "checkpoint-11.partial");
+  for (const auto& file : std::filesystem::directory_iterator(model() + "/checkpoint-30"))
+    std::filesystem::copy(file, folder / "checkpoint-10");
+  EXPECT_TRUE(
+      holds(generate(2, "-p Hello -n 2 -s 1", folder.path() + "/").err, "model   " + folder / "checkpoint-10: "));
+}
+
+TEST_F(GenerateCommand, RunsInBfloat16) {
+  const CommandResult result = generate(2, "-p 'Once' -n 10 --temp 0 --dtype bfloat16 --echo");
+  EXPECT_TRUE(holds(result.err, "parameters in bfloat16"));
+  EXPECT_TRUE(result.out.starts_with("Once"));
+}
+
+}  // namespace
+}  // namespace llama_tp

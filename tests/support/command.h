@@ -1,0 +1,33 @@
+// A command line as a user types it: run by a shell with a time limit, judged by what it printed and when it ended.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace llama_tp {
+
+struct CommandResult {
+  int status = 0;  // the shell's; 128 + the signal where one ended it
+  std::string out, err;
+  double seconds = 0;
+  double seconds_after_error = 0;  // from the first line that begins with "llama_tp: " on stderr to the end
+  bool timed_out = false;          // and was killed
+
+  // The program's own error lines on stderr, without mpirun's.
+  std::vector<std::string> errors() const;
+};
+
+enum class Output { piped, on_terminal };  // on_terminal: one of 100 columns takes stdout and stderr, both into `out`
+
+// By bash, in the repository root, with an empty stdin and one OpenMP thread a rank (small models gain nothing by more,
+// and threads that wait for each other are slow on a busy machine); the line may set OMP_NUM_THREADS itself. As root,
+// Open MPI is told that this is meant.
+CommandResult run_command(const std::string& line, double limit_seconds = 100, Output output = Output::piped);
+
+// The beginning of a command line: the program, under mpirun or, with 0 ranks, without.
+std::string llama_tp_with(int ranks);
+
+// A word that the shell hands on as it is.
+std::string quoted(const std::string& word);
+
+}  // namespace llama_tp

@@ -1,0 +1,104 @@
+#include "support/small_model.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "base/error.h"
+#include "io/safetensors.h"
+
+namespace llama_tp {
+
+using Json = nlohmann::json;
+
+Json small_config(const Json& changes) {
+  Json config{{"architectures", {"LlamaForCausalLM"}},
+              {"model_type", "llama"},
+              {"vocab_size", demo_vocabulary},
+              {"hidden_size", 32},
+              {"intermediate_size", 64},
+              {"num_hidden_layers", 2},
+              {"num_attention_heads", 8},
+              {"num_key_value_heads", 4},
+              {"max_position_embeddings", 256},
+              {"rms_norm_eps", 1e-5},
+              {"initializer_range", 0.1},
+              {"tie_word_embeddings", false},
+              {"bos_token_id", 0},
+              {"eos_token_id", 0},
+              {"torch_dtype", "float32"}};
+  config.merge_patch(changes);
+  return config;
+}
+
+std::string demo_lines(int count) {
+  std::ifstream file("data/demo/train.jsonl");
+  std::string lines;
+  int taken = 0;
+  for (std::string line; taken < count && std::getline(file, line); taken++) lines += line + "\n";
+  require(taken == count, "data/demo/train.jsonl: fewer than ", count, " lines");
+  return lines;
+}
+
+std::string random_id_lines(int samples, int length, int vocabulary) {
+  std::string lines;
+  uint64_t state = 1;
+  for (int sample = 0; sample < samples; sample++) {
+    Json ids = Json::array();
+    for (int i = 0; i < length; i++) {
+      state = state * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX
+      ids.push_back((state >> 33) % static_cast<uint64_t>(vocabulary));
+    }
+    lines += Json{{"input_ids", ids}}.dump() + "\n";
+  }
+  return lines;
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  require(file.flush().good(), path, ": cannot be written");
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  require(file.good(), path, ": cannot be read");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::vector<Json> json_lines(const std::string& text) {
+  std::vector<Json> parsed;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) parsed.push_back(Json::parse(line));
+  return parsed;
+}
+
+std::vector<int> checkpoint_steps(const std::string& output_folder) {
+  const std::string prefix = "checkpoint-";
+  std::vector<int> steps;
+  for (const auto& entry : std::filesystem::directory_iterator(output_folder)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with(prefix) && name.find('.') == std::string::npos)
+      steps.push_back(std::stoi(name.substr(prefix.size())));
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+std::vector<std::pair<std::string, StoredValues>> read_tensors(const std::string& path) {
+  const SafetensorsFile file(path);
+  std::vector<std::pair<std::string, StoredValues>> tensors;
+  for (const StoredTensor& tensor : file.tensors()) {
+    const Region region = whole(tensor);
+    StoredValues stored{tensor.shape, std::vector<float>(static_cast<size_t>(region.rows() * region.columns()))};
+    file.read(tensor, region, DType::f32, stored.values.data());
+    tensors.emplace_back(tensor.name, std::move(stored));
+  }
+  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  return tensors;
+}
+
+}  // namespace llama_tp

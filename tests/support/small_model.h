@@ -1,0 +1,37 @@
+// What the tests of the commands train: a Llama of 133 thousand parameters with the demo's tokenizer, and a few of its
+// texts; and the files that a run leaves.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace llama_tp {
+
+inline const std::string demo_tokenizer = "data/demo";
+constexpr int demo_vocabulary = 1792;
+
+// A config.json; `changes` replace its keys, null removes one.
+nlohmann::json small_config(const nlohmann::json& changes = nlohmann::json::object());
+
+// The first texts of the demo's corpus, one JSON object a line as it stands there.
+std::string demo_lines(int count);
+
+// input_ids of this many samples, each of `length` tokens below `vocabulary`; the same every time.
+std::string random_id_lines(int samples, int length, int vocabulary);
+
+void write_file(const std::string& path, const std::string& text);
+std::string read_file(const std::string& path);
+std::vector<nlohmann::json> json_lines(const std::string& text);
+
+// Steps of the checkpoints in an output folder, ascending.
+std::vector<int> checkpoint_steps(const std::string& output_folder);
+
+struct StoredValues {
+  std::vector<int64_t> shape;
+  std::vector<float> values;
+};
+// Every tensor of a safetensors file, as f32.
+std::vector<std::pair<std::string, StoredValues>> read_tensors(const std::string& path);
+
+}  // namespace llama_tp
