@@ -1,6 +1,5 @@
 #include "model/config.h"
 
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -10,8 +9,7 @@ namespace llama_tp {
 
 namespace {
 
-using Json = nlohmann::json;
-using OrderedJson = nlohmann::ordered_json;
+using Json = nlohmann::ordered_json;  // of a tp_plan the later entry wins
 
 // Beyond these a value is a slip of the pen.
 constexpr int64_t largest_size = int64_t{1} << 24;  // of any one dimension
@@ -26,6 +24,14 @@ std::string shown(const Json& value) {
   if (value.is_structured()) return value.is_array() ? "an array" : "an object";
   const std::string text = value.dump(-1, ' ', true);
   return text.size() <= most ? text : text.substr(0, most) + "…";
+}
+
+// "1, 2, 3 or 6"
+std::string divisors(int64_t number) {
+  std::string list = "1";
+  for (int64_t divisor = 2; divisor <= number; divisor++)
+    if (number % divisor == 0) list += (divisor == number ? " or " : ", ") + std::to_string(divisor);
+  return list;
 }
 
 // config.json with the name of the file in every complaint, and the family's options resolved against it.
@@ -49,10 +55,10 @@ class Reader {
   int64_t size_or(const char* key, int64_t otherwise) const { return has(key) ? size(key) : otherwise; }
   int64_t size_of(const std::string& name, const Json& value, int64_t most) const {
     require(value.is_number_integer(), source_, ": ", name, " is ", shown(value), "; it must be a whole number");
-    const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() <= static_cast<uint64_t>(most);
-    require(fits && value.get<int64_t>() >= 1 && value.get<int64_t>() <= most, source_, ": ", name, " is ",
-            shown(value), "; it must lie between 1 and ", most);
-    return value.get<int64_t>();
+    const auto number = value.get<int64_t>();  // negative for what does not fit
+    require(number >= 1 && number <= most, source_, ": ", name, " is ", shown(value), "; it must lie between 1 and ",
+            most);
+    return number;
   }
 
   double number_or(const char* key, double otherwise) const {
@@ -84,11 +90,12 @@ class Reader {
     const std::string reference = value.get<std::string>().substr(1);
     return reference.substr(0, reference.find('|'));
   }
-  bool flag(const Family& family, const std::string& name) const {
-    const Json value = option(family, name);
-    require(value.is_boolean(), source_, ": ", key_of(family, name), " is ", shown(value),
-            "; it must be true or false");
+  bool flag(const std::string& name, const Json& value) const {
+    require(value.is_boolean(), source_, ": ", name, " is ", shown(value), "; it must be true or false");
     return value.get<bool>();
+  }
+  bool flag(const Family& family, const std::string& name) const {
+    return flag(key_of(family, name), option(family, name));
   }
   std::string word(const Family& family, const std::string& name) const {
     const Json value = option(family, name);
@@ -107,9 +114,7 @@ class Reader {
   // -1 is none, as Llama's first files had it.
   std::optional<int64_t> token_id(const char* key, const Json& value, int64_t vocabulary) const {
     require(value.is_number_integer(), source_, ": ", key, " is ", shown(value), "; it must be a token id");
-    const auto id = value.is_number_unsigned()
-                        ? static_cast<int64_t>(std::min<uint64_t>(value.get<uint64_t>(), INT64_MAX))
-                        : value.get<int64_t>();
+    const auto id = value.get<int64_t>();
     require(id >= -1 && id < vocabulary, source_, ": ", key, " is ", id, ", outside of the vocabulary of ", vocabulary);
     return id < 0 ? std::nullopt : std::optional(id);
   }
@@ -162,6 +167,10 @@ class RopeValues {
   double number(const char* name, double otherwise) const {
     return has(name) ? reader_.number_of(named(name), values_[name]) : otherwise;
   }
+  double needed(const char* name) const {
+    require(has(name), reader_.source(), ": ", named(name), " is missing; rope_type ", kind(), " needs it");
+    return reader_.number_of(named(name), values_[name]);
+  }
   std::string kind() const {
     const char* name = has("rope_type") ? "rope_type" : "type";
     if (!has(name)) return "default";
@@ -188,15 +197,13 @@ RopeConfig read_rope(const Reader& reader, int64_t max_positions) {
                                   : RopeKind::standard;
   require(rope.kind != RopeKind::standard, reader.source(), ": ", values.named("rope_type"), " \"", word,
           "\" is not implemented; known: default, linear, dynamic, llama3");
-  require(values.has("factor"), reader.source(), ": ", values.named("factor"), " is missing; rope_type ", word,
-          " needs it");
-  rope.factor = values.number("factor", 1);
+  rope.factor = values.needed("factor");
   require(rope.factor >= 1, reader.source(), ": ", values.named("factor"), " is ", rope.factor,
           "; it must be 1 or more");
   rope.original_max_positions = max_positions;
   if (rope.kind != RopeKind::llama3) return rope;
-  rope.low_frequency_factor = values.number("low_freq_factor", 1);
-  rope.high_frequency_factor = values.number("high_freq_factor", 4);
+  rope.low_frequency_factor = values.needed("low_freq_factor");
+  rope.high_frequency_factor = values.needed("high_freq_factor");
   require(rope.high_frequency_factor > rope.low_frequency_factor, reader.source(), ": ",
           values.named("high_freq_factor"), " (", rope.high_frequency_factor, ") must be above low_freq_factor (",
           rope.low_frequency_factor, ")");
@@ -214,9 +221,9 @@ void read_sizes(const Reader& reader, ModelConfig& config) {
   config.ffn = reader.size("intermediate_size");
   config.vocabulary = reader.size("vocab_size");
   config.max_positions = reader.size_or("max_position_embeddings", 2048);
-  require(config.heads % config.kv_heads == 0, reader.source(), ": num_key_value_heads (", config.kv_heads,
-          ") does not divide num_attention_heads (", config.heads,
-          "); each group of query heads shares one key/value head");
+  if (config.heads % config.kv_heads != 0)
+    fail(reader.source(), ": num_key_value_heads (", config.kv_heads, ") does not divide num_attention_heads (",
+         config.heads, "); it can be ", divisors(config.heads));
   require(reader.has("head_dim") || config.hidden % config.heads == 0, reader.source(), ": num_attention_heads (",
           config.heads, ") does not divide hidden_size (", config.hidden,
           "); give head_dim where heads have a size of their own");
@@ -286,16 +293,14 @@ ModelConfig read_model_config(const std::filesystem::path& file) {
   read_token_ids(reader, config);
   read_plan(reader, config);
   config.rope = read_rope(reader, config.max_positions);
-  require(!reader.has("tie_word_embeddings") || reader["tie_word_embeddings"].is_boolean(), reader.source(),
-          ": tie_word_embeddings is not true or false");
-  config.tied = reader.has("tie_word_embeddings") && reader["tie_word_embeddings"].get<bool>();
+  config.tied = reader.has("tie_word_embeddings") && reader.flag("tie_word_embeddings", reader["tie_word_embeddings"]);
   config.initializer_range = reader.number_or("initializer_range", 0.02);
   config.dtype = read_dtype(reader);
   return config;
 }
 
 std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype) {
-  OrderedJson json = OrderedJson::parse(read_text(file.string(), largest_config), nullptr, false);
+  Json json = Json::parse(read_text(file.string(), largest_config), nullptr, false);
   require(json.is_object(), file.string(), ": not a JSON object any more; it changed while the program ran");
   const char* word = dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
   json.erase("_name_or_path");

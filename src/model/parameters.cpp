@@ -204,8 +204,7 @@ class ParametersBuilder {
 
   // This rank's slice of the part over `axis`, if the plan splits the module.
   void slice(Parameter& row, Part part, int64_t layer, int axis) const {
-    const int64_t extent = row.shape[std::max(axis, 0)];
-    row.count = row.stride = extent;
+    row.count = row.stride = row.shape[0];
     if (part == Part::embedding || part == Part::head) {
       const VocabularySlice& vocabulary = part == Part::embedding ? out_.embedding_slice_ : out_.head_slice_;
       row.axis = vocabulary.split ? 0 : -1;
@@ -224,7 +223,7 @@ class ParametersBuilder {
     const bool kv = part == Part::k || part == Part::v;
     row.replicas = kv ? layout.kv_replicas : 1;
     row.axis = axis;
-    row.count = row.stride = extent * row.replicas / size_;
+    row.count = row.stride = row.shape[axis] * row.replicas / size_;
     row.begin = rank_ / row.replicas * row.count;
     row.counted = rank_ % row.replicas == 0;
     row.sum = row.replicas > 1 ? GradientSum::kv_replicas : GradientSum::none;

@@ -106,11 +106,15 @@ bool split_together(const ModelConfig& config, const TensorParallelPlan& plan, c
   return first != nullptr && is_split(first_style);
 }
 
+// Is this half of a block split in any layer?
+bool any_layer(const TensorParallelPlan& plan, bool TensorParallelPlan::Layer::*half) {
+  return std::any_of(plan.layers.begin(), plan.layers.end(), [&](const auto& layer) { return layer.*half; });
+}
+
 // Why tp is no size for this model, or "".
 std::string objection(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp) {
-  const bool attention =
-      std::any_of(plan.layers.begin(), plan.layers.end(), [](const auto& layer) { return layer.attention; });
-  const bool mlp = std::any_of(plan.layers.begin(), plan.layers.end(), [](const auto& layer) { return layer.mlp; });
+  const bool attention = any_layer(plan, &TensorParallelPlan::Layer::attention);
+  const bool mlp = any_layer(plan, &TensorParallelPlan::Layer::mlp);
   if (attention && config.heads % tp != 0) return text("num_attention_heads (", config.heads, ")");
   if (attention && config.kv_heads % tp != 0 && tp % config.kv_heads != 0)
     return text("num_key_value_heads (", config.kv_heads, ")");
@@ -119,9 +123,12 @@ std::string objection(const ModelConfig& config, const TensorParallelPlan& plan,
   return "";
 }
 
-std::string divisors_that_work(const ModelConfig& config, const TensorParallelPlan& plan) {
+std::string sizes_that_work(const ModelConfig& config, const TensorParallelPlan& plan) {
+  const bool attention = any_layer(plan, &TensorParallelPlan::Layer::attention);
+  const bool mlp = any_layer(plan, &TensorParallelPlan::Layer::mlp);
+  if (!attention && !mlp) return text("at most ", config.vocabulary);
   std::vector<std::string> sizes;
-  for (int64_t tp = 1; tp <= config.heads; tp++)
+  for (int64_t tp = 1; tp <= (attention ? config.heads : config.ffn); tp++)
     if (objection(config, plan, tp).empty()) sizes.push_back(std::to_string(tp));
   return joined(sizes, " or ");
 }
@@ -153,8 +160,9 @@ TensorParallelPlan resolve_plan(const ModelConfig& config) {
 
 void check_tensor_parallel(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp) {
   const std::string why = objection(config, plan, tp);
-  require(why.empty(), config.source, ": ", why, " cannot be split over ", tp, " ranks; --tensor-parallel can be ",
-          divisors_that_work(config, plan));
+  if (why.empty()) return;
+  fail(config.source, ": ", why, " cannot be split over ", tp, " ranks; --tensor-parallel can be ",
+       sizes_that_work(config, plan));
 }
 
 int64_t largest_tensor_parallel(const ModelConfig& config, const TensorParallelPlan& plan, int64_t ranks) {

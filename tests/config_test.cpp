@@ -1,0 +1,266 @@
+// config.json: both spellings, every rope scaling against its formula in double, and every kind of bad value against
+// its message.
+#include "model/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "io/files.h"
+#include "scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The smallest Llama, with changes: a null removes a key.
+Json config_json(const Json& changes = Json::object()) {
+  Json json{{"model_type", "llama"},    {"hidden_size", 96},       {"num_hidden_layers", 2}, {"num_attention_heads", 6},
+            {"num_key_value_heads", 2}, {"intermediate_size", 40}, {"vocab_size", 103},      {"rope_theta", 500.0}};
+  json.merge_patch(changes);
+  return json;
+}
+
+ModelConfig read(const std::string& text) {
+  const ScratchFolder scratch;
+  write_text(scratch / "config.json", text);
+  return read_model_config(scratch / "config.json");
+}
+ModelConfig read(const Json& changes = Json::object()) { return read(config_json(changes).dump()); }
+
+TEST(Config, WhatIsNotSaidIsAsInTransformers) {
+  const ModelConfig config = read(Json{{"num_key_value_heads", nullptr}, {"rope_theta", nullptr}});
+  EXPECT_EQ(config.family->name, "llama");
+  EXPECT_EQ(config.kv_heads, 6);
+  EXPECT_EQ(config.head_dim, 16);
+  EXPECT_EQ(config.rotary_dim, 16);
+  EXPECT_EQ(config.max_positions, 2048);
+  EXPECT_EQ(config.norm.kind, NormKind::rms);
+  EXPECT_EQ(config.norm.epsilon, 1e-6f);
+  EXPECT_EQ(config.activation.kind, Activation::silu);
+  EXPECT_TRUE(config.activation.gated);
+  EXPECT_FALSE(config.qkv_bias || config.o_bias || config.mlp_bias || config.tied || config.qk_norm ||
+               config.norm_bias);
+  EXPECT_EQ(config.rope.kind, RopeKind::standard);
+  EXPECT_EQ(config.rope.theta, 10000);
+  EXPECT_EQ(config.attention_scale, 0.25f);
+  EXPECT_EQ(config.initializer_range, 0.02);
+  EXPECT_EQ(config.dtype, DType::f32);
+  EXPECT_FALSE(config.bos_id || config.pad_id);
+  EXPECT_TRUE(config.eos_ids.empty() && config.plan_overrides.empty());
+}
+
+TEST(Config, EveryKeyIsHeard) {
+  const ModelConfig config =
+      read(Json{{"head_dim", 32},
+                {"attention_bias", true},
+                {"mlp_bias", true},
+                {"tie_word_embeddings", true},
+                {"rms_norm_eps", 1e-5},
+                {"hidden_act", "relu2"},
+                {"torch_dtype", "bfloat16"},
+                {"bos_token_id", 1},
+                {"eos_token_id", {2, 3}},
+                {"pad_token_id", 0},
+                {"initializer_range", 0.1},
+                {"max_position_embeddings", 77},
+                {"tp_plan", {{"layers.*.mlp.up_proj", "column"}, {"layers.1.mlp.up_proj", "replicated"}, {"a", "b"}}}});
+  EXPECT_EQ(config.head_dim, 32);
+  EXPECT_EQ(config.q_width(), 192);
+  EXPECT_EQ(config.kv_width(), 64);
+  EXPECT_TRUE(config.qkv_bias && config.o_bias && config.mlp_bias && config.tied);
+  EXPECT_EQ(config.norm.epsilon, 1e-5f);
+  EXPECT_EQ(config.activation.kind, Activation::relu_squared);
+  EXPECT_EQ(config.dtype, DType::bf16);
+  EXPECT_EQ(config.bos_id, 1);
+  EXPECT_EQ(config.pad_id, 0);
+  EXPECT_EQ(config.eos_ids, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(config.initializer_range, 0.1);
+  EXPECT_EQ(config.max_positions, 77);
+  ASSERT_EQ(config.plan_overrides.size(), 3u);  // in the order of the file
+  EXPECT_EQ(config.plan_overrides[1], std::make_pair(std::string("layers.1.mlp.up_proj"), std::string("replicated")));
+  EXPECT_EQ(config.plan_overrides[2].first, "a");
+  EXPECT_FALSE(read(Json{{"pad_token_id", -1}}).pad_id);  // as some files say "none"
+}
+
+TEST(Config, AWrittenFileHasTheNewDtypeAndAllElse) {
+  const ScratchFolder scratch;
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    Json before = config_json({{key, "float32"}, {"unknown to us", {1, 2}}});
+    write_text(scratch / "config.json", before.dump());
+    before[key] = "bfloat16";
+    EXPECT_EQ(Json::parse(config_text_with_dtype(scratch / "config.json", DType::bf16)), before);
+  }
+}
+
+// ---- rope: both spellings, each kind's formula
+// -----------------------------------------------------------------------
+
+constexpr double pi = std::numbers::pi, theta = 500;
+constexpr int64_t half = 8;  // head_dim / 2
+
+struct RopeCase {
+  const char* name;
+  Json scaling;
+  std::function<double(double plain, int64_t length)> frequency;  // of θ^(−2i/16)
+};
+
+// θ' of the NTK-aware scaling by length over 64 positions, as a power of θ: f' = f · (θ/θ')^(i/8), where f = θ^(−i/8).
+double dynamic(double plain, int64_t length) {
+  const double stretch = 3 * std::max<double>(1, static_cast<double>(length) / 64) - 2;
+  const double by_theta = -std::log(plain) / std::log(theta);  // i / 8
+  return plain * std::pow(std::pow(stretch, 16.0 / 14.0), -by_theta);
+}
+
+// Llama 3.1's paper and code: long waves are stretched, short ones kept, between them a line in 1 / wavelength.
+double llama3(double plain, int64_t) {
+  const double turns = 48 * plain / (2 * pi);  // in the original context
+  const double kept = std::clamp((turns - 1) / (4 - 1), 0.0, 1.0);
+  return plain * (kept + (1 - kept) / 8);
+}
+
+std::vector<RopeCase> rope_cases() {
+  return {
+      {"default", Json::object(), [](double plain, int64_t) { return plain; }},
+      {"linear", {{"factor", 4.0}}, [](double plain, int64_t) { return plain / 4; }},
+      {"dynamic", {{"factor", 3}}, dynamic},
+      {"llama3",
+       {{"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4}, {"original_max_position_embeddings", 48}},
+       llama3}};
+}
+
+// The same scaling in the three ways in which files write it.
+std::vector<Json> spellings(const RopeCase& rope) {
+  Json old = rope.scaling, new_words = rope.scaling, inside = rope.scaling;
+  old["type"] = rope.name;
+  new_words["rope_type"] = rope.name;
+  inside["rope_type"] = rope.name;
+  inside["rope_theta"] = theta;
+  return {Json{{"rope_scaling", old}}, Json{{"rope_scaling", new_words}},
+          Json{{"rope_parameters", inside}, {"rope_theta", nullptr}}};
+}
+
+TEST(Rope, EveryScalingIsItsFormulaInEverySpelling) {
+  for (const RopeCase& rope : rope_cases())
+    for (Json changes : spellings(rope))
+      for (const int64_t length : {1, 64, 65, 1000}) {
+        changes["max_position_embeddings"] = 64;
+        const ModelConfig config = read(changes);
+        std::vector<float> frequencies(half);
+        rope_frequencies(config, length, frequencies);
+        for (int64_t i = 0; i < half; i++) {
+          const double expected =
+              rope.frequency(std::pow(theta, -static_cast<double>(i) / static_cast<double>(half)), length);
+          // A power in f32 with an exponent that is rounded: ln θ' · 2⁻²⁴ and three roundings; below 2⁻²⁰ for θ' < e¹².
+          EXPECT_NEAR(static_cast<double>(frequencies[static_cast<size_t>(i)]), expected, std::ldexp(expected, -20))
+              << changes.dump() << " " << i << " " << length;
+        }
+      }
+}
+
+TEST(Rope, NoScalingAndDefaultsAreSpelledInManyWays) {
+  for (const Json& changes :
+       {Json{{"rope_scaling", nullptr}}, Json{{"rope_parameters", {{"rope_theta", 500}}}},
+        Json{{"rope_parameters", Json::object()}}, Json{{"rope_scaling", {{"type", "default"}}}}}) {
+    EXPECT_EQ(read(changes).rope.kind, RopeKind::standard);
+    EXPECT_EQ(read(changes).rope.theta, 500);
+  }
+}
+
+// ---- what is refused
+// -------------------------------------------------------------------------------------------------
+
+struct Refusal {
+  Json changes;
+  std::vector<std::string> holds;  // key, value and mend
+};
+
+Json scaling(const char* type, const Json& more) {
+  Json out{{"rope_type", type}, {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 4}};
+  out.merge_patch(more);
+  return Json{{"rope_scaling", out}};
+}
+
+std::vector<Refusal> refusals() {
+  std::vector<Refusal> all{
+      {{{"model_type", nullptr}}, {"model_type is missing", "\"llama\""}},
+      {{{"model_type", 7}}, {"model_type is missing or no string", "\"llama\""}},
+      {{{"model_type", "bert"}}, {"model_type \"bert\"", "known: llama"}},
+      {{{"hidden_act", "gelu"}}, {"hidden_act \"gelu\"", "silu"}},
+      {{{"hidden_act", 3}}, {"hidden_act is 3", "must be a string"}},
+      {{{"num_key_value_heads", 4}}, {"num_key_value_heads (4)", "num_attention_heads (6)", "1, 2, 3 or 6"}},
+      {{{"num_key_value_heads", 12}}, {"num_key_value_heads (12)", "1, 2, 3 or 6"}},
+      {{{"hidden_size", 97}}, {"num_attention_heads (6)", "hidden_size (97)", "head_dim"}},
+      {{{"head_dim", 15}}, {"head_dim (15)", "even"}},
+      {{{"rms_norm_eps", 0}}, {"rms_norm_eps is 0", "between"}},
+      {{{"rms_norm_eps", -1e-6}}, {"rms_norm_eps is -1e-06", "between"}},
+      {{{"rms_norm_eps", "1e-6"}}, {"rms_norm_eps is \"1e-6\"", "must be a number"}},
+      {{{"rope_theta", 0}}, {"rope_theta is 0", "between"}},
+      {{{"rope_theta", 1e300}}, {"rope_theta is 1e+300", "between"}},
+      {{{"rope_theta", {1}}}, {"rope_theta is an array", "must be a number"}},
+      {{{"initializer_range", -1}}, {"initializer_range is -1", "between"}},
+      {{{"attention_bias", "yes"}}, {"attention_bias is \"yes\"", "true or false"}},
+      {{{"mlp_bias", 1}}, {"mlp_bias is 1", "true or false"}},
+      {{{"tie_word_embeddings", 0}}, {"tie_word_embeddings is 0", "true or false"}},
+      {{{"torch_dtype", "int8"}}, {"torch_dtype is int8", "bfloat16"}},
+      {{{"dtype", 16}}, {"dtype is 16", "bfloat16"}},
+      {{{"tp_plan", "auto"}}, {"tp_plan is \"auto\"", "must map"}},
+      {{{"tp_plan", {{"lm_head", 1}}}}, {"tp_plan[\"lm_head\"] is 1", "must name a style"}},
+      {{{"rope_scaling", 8}}, {"rope_scaling is 8", "must be an object"}},
+      {{{"rope_parameters", "yarn"}}, {"rope_parameters is \"yarn\"", "must be an object"}},
+      {scaling("yarn", Json::object()), {"rope_scaling.rope_type \"yarn\"", "linear, dynamic, llama3"}},
+      {{{"rope_scaling", {{"type", 1}}}}, {"rope_scaling.type is 1", "must be a string"}},
+      {scaling("linear", {{"factor", nullptr}}), {"rope_scaling.factor is missing", "linear"}},
+      {scaling("dynamic", {{"factor", 0}}), {"rope_scaling.factor is 0", "between"}},
+      {scaling("dynamic", {{"factor", 0.5}}), {"rope_scaling.factor is 0.5", "1 or more"}},
+      {scaling("llama3", {{"factor", "8"}}), {"rope_scaling.factor is \"8\"", "must be a number"}},
+      {scaling("llama3", {{"factor", 1e60}}), {"rope_scaling.factor is 1e+60", "between"}},
+      {scaling("llama3", {{"low_freq_factor", nullptr}}), {"rope_scaling.low_freq_factor is missing", "llama3"}},
+      {scaling("llama3", {{"high_freq_factor", nullptr}}), {"rope_scaling.high_freq_factor is missing", "llama3"}},
+      {scaling("llama3", {{"high_freq_factor", 1}}), {"rope_scaling.high_freq_factor (1)", "above low_freq_factor"}},
+      {scaling("llama3", {{"original_max_position_embeddings", 0.5}}),
+       {"original_max_position_embeddings is 0.5", "whole number"}},
+      {scaling("llama3", {{"original_max_position_embeddings", 1e300}}),
+       {"original_max_position_embeddings is 1e+300", "whole number"}},
+  };
+  const Json huge = 20000000, unsigned_max = UINT64_MAX, zero = 0, negative = -2, real = 2.5, word = "8";
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+                          "intermediate_size", "vocab_size", "max_position_embeddings"}) {
+    for (const Json& value : {zero, negative, huge, unsigned_max})
+      all.push_back({{{key, value}}, {std::string(key) + " is " + value.dump(), "must lie between 1 and "}});
+    for (const Json& value : {real, word})
+      all.push_back({{{key, value}}, {std::string(key) + " is " + value.dump(), "whole number"}});
+  }
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"})
+    all.push_back({{{key, nullptr}}, {std::string(key) + " is missing", "needed"}});
+  all.push_back({{{"num_hidden_layers", 100000}}, {"num_hidden_layers is 100000", "must lie between 1 and "}});
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+    for (const Json& value : {Json(103), Json(-2), huge})
+      all.push_back({{{key, value}}, {std::string(key) + " is " + value.dump(), "outside of the vocabulary of 103"}});
+    for (const Json& value : {real, word, Json::object()})
+      all.push_back({{{key, value}}, {std::string(key) + " is ", "must be a token id"}});
+  }
+  all.push_back({{{"eos_token_id", {2, 103}}}, {"eos_token_id is 103", "outside of the vocabulary of 103"}});
+  return all;
+}
+
+TEST(Config, EveryBadValueIsRefusedWithKeyValueAndMend) {
+  for (const Refusal& refusal : refusals()) {
+    const std::string error = error_of([&] { read(refusal.changes); });
+    EXPECT_TRUE(holds(error, "config.json: ")) << refusal.changes.dump();
+    for (const std::string& part : refusal.holds) EXPECT_TRUE(holds(error, part)) << refusal.changes.dump();
+  }
+}
+
+TEST(Config, AFileThatIsNoConfigurationIsRefused) {
+  for (const char* text : {"", "[]", "{\"model_type\": \"llama\"", "3", "\xff"})
+    EXPECT_TRUE(holds(error_of([&] { read(std::string(text)); }), "config.json: not a JSON object", "may be cut"));
+  EXPECT_TRUE(holds(error_of([] { read_model_config("nowhere/config.json"); }), "nowhere/config.json", "no such file"));
+}
+
+}  // namespace
+}  // namespace llama_tp

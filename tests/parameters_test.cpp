@@ -1,0 +1,263 @@
+// The parameter table against the mathematics of the model: who holds which slice, who counts it, how much memory it
+// takes; over many shapes and plans and 1 to 8 tensor-parallel ranks, with nothing allocated.
+#include "model/parameters.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "io/files.h"
+#include "scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Case {
+  int64_t heads, kv_heads, ffn, vocabulary;
+  bool tied, biases;
+  bool attention = true, mlp = true, whole_vocabulary = false;  // split by the plan?
+};
+
+constexpr int64_t hidden = 24, head_dim = 10, layers = 2;
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const bool tied : {false, true})
+    for (const bool biases : {false, true})
+      for (const auto& [heads, kv_heads, ffn, vocabulary] : {std::array<int64_t, 4>{8, 8, 40, 128},
+                                                             {8, 2, 40, 103},
+                                                             {8, 1, 56, 41},
+                                                             {6, 3, 18, 32001},
+                                                             {6, 1, 30, 17},
+                                                             {5, 5, 35, 1000},
+                                                             {7, 1, 21, 31}}) {
+        all.push_back({heads, kv_heads, ffn, vocabulary, tied, biases});
+        for (const int part : {0, 1, 2})
+          all.push_back({heads, kv_heads, ffn, vocabulary, tied, biases, part != 0, part != 1, part == 2});
+      }
+  return all;
+}
+
+ModelConfig config_of(const Case& one) {
+  Json plan = Json::object();
+  const auto whole = [&](const char* module) { plan[module] = "replicated"; };
+  if (!one.attention)
+    for (const char* name : {"q", "k", "v", "o"}) whole(text("layers.*.self_attn.", name, "_proj").c_str());
+  if (!one.mlp)
+    for (const char* name : {"gate", "up", "down"}) whole(text("layers.*.mlp.", name, "_proj").c_str());
+  if (one.whole_vocabulary)
+    for (const char* name : {"embed_tokens", "lm_head"}) whole(name);
+  const Json json{{"model_type", "llama"},
+                  {"hidden_size", hidden},
+                  {"head_dim", head_dim},
+                  {"num_hidden_layers", layers},
+                  {"num_attention_heads", one.heads},
+                  {"num_key_value_heads", one.kv_heads},
+                  {"intermediate_size", one.ffn},
+                  {"vocab_size", one.vocabulary},
+                  {"tie_word_embeddings", one.tied},
+                  {"attention_bias", one.biases},
+                  {"mlp_bias", one.biases},
+                  {"tp_plan", plan}};
+  const ScratchFolder scratch;
+  write_text(scratch / "config.json", json.dump());
+  return read_model_config(scratch / "config.json");
+}
+
+// The tables of all ranks of a size; none where the model does not divide.
+using Ranks = std::vector<std::unique_ptr<Parameters>>;
+Ranks tables(const ModelConfig& config, int64_t tp) {
+  const TensorParallelPlan plan = resolve_plan(config);
+  Ranks all;
+  if (largest_tensor_parallel(config, plan, tp) == tp)
+    for (int64_t rank = 0; rank < tp; rank++) all.push_back(std::make_unique<Parameters>(config, plan, rank, tp));
+  return all;
+}
+
+// Calls claim(case, config, tables of all ranks) for each case and size.
+template <class Claim>
+void for_each(const Claim& claim) {
+  int64_t tried = 0;
+  for (const Case& one : cases()) {
+    const ModelConfig config = config_of(one);
+    for (int64_t tp = 1; tp <= 8; tp++) {
+      const Ranks ranks = tables(config, tp);
+      if (ranks.empty()) continue;
+      tried++;
+      SCOPED_TRACE(text(one.heads, " heads, ", one.kv_heads, " kv, ffn ", one.ffn, ", vocabulary ", one.vocabulary,
+                        one.tied ? ", tied" : "", one.biases ? ", biases" : "",
+                        one.attention ? "" : ", whole attention", one.mlp ? "" : ", whole mlp",
+                        one.whole_vocabulary ? ", whole vocabulary" : "", ", tp ", tp));
+      claim(one, config, ranks);
+    }
+  }
+  EXPECT_GT(tried, 300);
+}
+
+// Names and shapes of LlamaForCausalLM's state_dict.
+std::map<std::string, Shape> tensors_of_transformers(const Case& one) {
+  std::map<std::string, Shape> all{{"model.embed_tokens.weight", {one.vocabulary, hidden}},
+                                   {"model.norm.weight", {hidden}}};
+  if (!one.tied) all["lm_head.weight"] = {one.vocabulary, hidden};
+  for (int64_t layer = 0; layer < layers; layer++) {
+    const std::string block = text("model.layers.", layer, ".");
+    const auto linear = [&](const char* name, int64_t out, int64_t in) {
+      all[block + name + ".weight"] = {out, in};
+      if (one.biases) all[block + name + ".bias"] = {out};
+    };
+    all[block + "input_layernorm.weight"] = all[block + "post_attention_layernorm.weight"] = {hidden};
+    linear("self_attn.q_proj", one.heads * head_dim, hidden);
+    linear("self_attn.k_proj", one.kv_heads * head_dim, hidden);
+    linear("self_attn.v_proj", one.kv_heads * head_dim, hidden);
+    linear("self_attn.o_proj", hidden, one.heads * head_dim);
+    linear("mlp.gate_proj", one.ffn, hidden);
+    linear("mlp.up_proj", one.ffn, hidden);
+    linear("mlp.down_proj", hidden, one.ffn);
+  }
+  return all;
+}
+
+int64_t local_elements(const Parameter& row) {
+  return row.axis < 0 ? row.shape.elements() : row.shape.elements() / row.shape[row.axis] * row.count;
+}
+
+TEST(Parameters, TheTableIsTransformersStateDict) {
+  for_each([](const Case& one, const ModelConfig& config, const Ranks& ranks) {
+    int64_t elements = 0;
+    for (const auto& rank : ranks) {
+      std::map<std::string, Shape> all = tensors_of_transformers(one);
+      for (const Parameter& row : rank->rows()) {
+        ASSERT_EQ(all.count(row.name), 1u) << row.name;
+        EXPECT_EQ(row.shape, all.at(row.name)) << row.name;
+        EXPECT_EQ(row.file_shape, row.shape);
+        if (rank == ranks.front()) elements += row.shape.elements();
+        all.erase(row.name);
+      }
+      EXPECT_TRUE(all.empty());
+    }
+    EXPECT_EQ(parameter_count(config), elements);
+  });
+}
+
+TEST(Parameters, EveryElementIsHeldByItsReplicasAndCountedOnce) {
+  for_each([](const Case&, const ModelConfig&, const Ranks& ranks) {
+    for (size_t i = 0; i < ranks.front()->rows().size(); i++) {
+      const Parameter& first = ranks.front()->rows()[i];
+      const auto tp = static_cast<int64_t>(ranks.size());
+      std::vector<int64_t> held(static_cast<size_t>(first.shape[std::max(first.axis, 0)])), counted(held.size());
+      int64_t elements = 0;
+      for (const auto& rank : ranks) {
+        const Parameter& row = rank->rows()[i];
+        ASSERT_GE(row.begin, 0);
+        ASSERT_LE(row.begin + row.count, static_cast<int64_t>(held.size())) << row.name;
+        for (int64_t at = row.begin; at < row.begin + row.count; at++) {
+          held[static_cast<size_t>(at)]++;
+          counted[static_cast<size_t>(at)] += row.counted;
+        }
+        elements += local_elements(row);
+        EXPECT_EQ(row.sum == GradientSum::kv_replicas, row.replicas > 1) << row.name;
+      }
+      const int64_t copies = first.axis < 0 ? tp : first.replicas;
+      EXPECT_EQ(held, std::vector<int64_t>(held.size(), copies)) << first.name;
+      EXPECT_EQ(counted, std::vector<int64_t>(held.size(), 1)) << first.name;
+      EXPECT_EQ(elements, first.shape.elements() * copies) << first.name;
+    }
+  });
+}
+
+// A rank's query heads h = q0 … use key/value heads h / (heads / kv_heads), which lie on the same rank, in its order.
+TEST(Parameters, ARankHoldsTheKeyAndValueHeadsOfItsQueryHeads) {
+  for_each([](const Case& one, const ModelConfig&, const Ranks& ranks) {
+    for (const auto& rank : ranks) {
+      std::map<std::string, const Parameter*> row;
+      for (const Parameter& parameter : rank->rows()) row[parameter.name] = &parameter;
+      const LayerLayout& layout = rank->layout(1);
+      const int64_t first_query = row["model.layers.1.self_attn.q_proj.weight"]->begin / head_dim;
+      for (const char* part : {"k", "v"}) {
+        const Parameter& heads = *row[text("model.layers.1.self_attn.", part, "_proj.weight")];
+        EXPECT_EQ(heads.count, layout.kv_heads * head_dim);
+        for (int64_t h = 0; h < layout.heads; h++)
+          EXPECT_EQ(heads.begin / head_dim + h / (layout.heads / layout.kv_heads),
+                    (first_query + h) / (one.heads / one.kv_heads));
+      }
+      EXPECT_EQ(row["model.layers.1.self_attn.o_proj.weight"]->begin, first_query * head_dim);
+      EXPECT_EQ(row["model.layers.1.mlp.gate_proj.weight"]->begin, row["model.layers.1.mlp.down_proj.weight"]->begin);
+    }
+  });
+}
+
+// The parts of a packed tensor lie in it without gap or overlap; only a vocabulary has rows that belong to nobody.
+TEST(Parameters, PartsFillTheStoredTensors) {
+  for_each([](const Case&, const ModelConfig&, const Ranks& ranks) {
+    for (const auto& rank : ranks) {
+      std::map<const Weight*, std::vector<int64_t>> filled;
+      for (const Parameter& row : rank->rows()) {
+        std::vector<int64_t>& rows = filled[row.weight];
+        rows.resize(static_cast<size_t>(row.weight->shape[0]));
+        const int64_t count = row.axis == 0 ? row.count : row.shape[0];
+        ASSERT_LE(row.row + count, row.weight->shape[0]) << row.name;
+        for (int64_t r = row.row; r < row.row + count; r++) rows[static_cast<size_t>(r)]++;
+        const int64_t columns = row.shape.rank() == 1 ? 0 : row.axis == 1 ? row.count : row.shape[1];
+        EXPECT_EQ(row.weight->shape[1], columns) << row.name;
+      }
+      EXPECT_EQ(filled.size(), rank->weights().size());
+      for (const auto& [weight, rows] : filled) {
+        const bool vocabulary = weight == &rank->embedding() || weight == &rank->head();
+        const VocabularySlice& slice = weight == &rank->embedding() ? rank->embedding_slice() : rank->head_slice();
+        std::vector<int64_t> expected(rows.size(), 1);
+        if (vocabulary) std::fill(expected.begin() + slice.count, expected.end(), 0);
+        EXPECT_EQ(rows, expected) << weight->name;
+      }
+    }
+  });
+}
+
+// Sixteen bytes an element, in f32 (weight, gradient, m, v) and in bf16 (2 + 2 for the rest of the master + 4 + 4 + 4),
+// each stored tensor rounded up to 128 elements.
+TEST(Parameters, MemoryIsSixteenBytesAnElementOfTheRanksSlices) {
+  for_each([](const Case& one, const ModelConfig&, const Ranks& ranks) {
+    const auto up = [](int64_t n, int64_t to) { return (n + to - 1) / to * to; };
+    const auto tp = static_cast<int64_t>(ranks.size());
+    const int64_t a = one.attention ? tp : 1, m = one.mlp ? tp : 1, v = one.whole_vocabulary ? 1 : tp;
+    const int64_t q = one.heads / a * head_dim, kv = std::max<int64_t>(1, one.kv_heads / a) * head_dim, f = one.ffn / m;
+    const int64_t vocabulary_rows = up((one.vocabulary + v - 1) / v, 16);
+    std::vector<int64_t> tensors{vocabulary_rows * hidden, hidden};
+    if (!one.tied) tensors.push_back(vocabulary_rows * hidden);
+    for (int64_t layer = 0; layer < layers; layer++) {
+      for (const int64_t n : {hidden, (q + 2 * kv) * hidden, hidden * q, hidden, 2 * f * hidden, hidden * f})
+        tensors.push_back(n);
+      if (one.biases)
+        for (const int64_t n : {q + 2 * kv, hidden, 2 * f, hidden}) tensors.push_back(n);
+    }
+    int64_t elements = 0;
+    for (const int64_t n : tensors) elements += up(n, 128);
+    for (const auto& rank : ranks)
+      for (const DType dtype : {DType::f32, DType::bf16})
+        for (const bool trains : {false, true}) {
+          Ledger ledger;
+          Arena state("state", ledger);
+          rank->allocate(state, dtype, trains);
+          EXPECT_EQ(state.high_water(), elements * (trains ? 16 : size_of(dtype)));
+          for (const Weight& weight : rank->weights()) {
+            EXPECT_EQ(weight.value.shape, weight.shape);
+            EXPECT_EQ(weight.gradient.exists() && weight.m.exists() && weight.v.exists(), trains);
+            EXPECT_EQ(weight.rest.exists(), trains && dtype == DType::bf16);
+          }
+        }
+  });
+}
+
+TEST(Parameters, DecayIsForMatricesOnly) {
+  Case one = cases().front();
+  one.biases = true;
+  const Ranks ranks = tables(config_of(one), 2);
+  for (const Parameter& row : ranks.front()->rows())
+    EXPECT_EQ(row.weight->decays, row.shape.rank() == 2) << row.name;
+}
+
+}  // namespace
+}  // namespace llama_tp
