@@ -15,7 +15,7 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t bytes = int64_t{256} << 20;
-constexpr int passes = 10;
+constexpr int passes = 24;
 
 // In one stream or several side by side, whichever this processor foresees better; all bits are used, so that no read
 // can be left out.
