@@ -23,7 +23,7 @@ CXXFLAGS += -std=c++20 -O2 -march=$(ARCH) -fopenmp $(WARNINGS)
 CPPFLAGS += -Isrc -Itests -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"' -DLLAMA_TP_FAMILY_COUNT=$(words $(FAMILIES))
 LDLIBS   += -ldnnl $(MPI_LIBS) $(TEXT_LIBS) -lpthread
 ifneq ($(SANITIZE),)
-CXXFLAGS += -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+CXXFLAGS += -g -Wno-maybe-uninitialized -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
 
 SOURCES  := $(filter-out src/main.cpp,$(sort $(shell find src -name '*.cpp')))
