@@ -41,8 +41,10 @@ std::map<std::string, std::string> read_weight_map(const std::string& path) {
   try {
     const nlohmann::json index = nlohmann::json::parse(read_text(path, largest_index), watch);
     files = index.at("weight_map").get<std::map<std::string, std::string>>();
-  } catch (const nlohmann::json::exception& error) {
-    fail(path, ": is not an index: ", error.what(), "; copy it again, or delete it if there is one file only");
+  } catch (const nlohmann::json::exception&) {
+    fail(path,
+         ": is not an index (JSON with a weight_map from tensors to files); copy it again, or delete it if there is "
+         "one file only");
   }
   require(!files.empty(), path, ": its weight_map is empty; save the model again");
   for (const auto& [tensor, file] : files)

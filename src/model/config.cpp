@@ -115,7 +115,9 @@ class Reader {
   std::optional<int64_t> token_id(const char* key, const Json& value, int64_t vocabulary) const {
     require(value.is_number_integer(), source_, ": ", key, " is ", shown(value), "; it must be a token id");
     const auto id = value.get<int64_t>();
-    require(id >= -1 && id < vocabulary, source_, ": ", key, " is ", id, ", outside of the vocabulary of ", vocabulary);
+    const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() < static_cast<uint64_t>(vocabulary);
+    require(fits && id >= -1 && id < vocabulary, source_, ": ", key, " is ", shown(value),
+            ", outside of the vocabulary of ", vocabulary);
     return id < 0 ? std::nullopt : std::optional(id);
   }
 
