@@ -79,7 +79,7 @@ double Trainer::scalar(const Tensor& value) {
 
 std::string Trainer::blame(const HostBatch& batch) {
   upload(runtime_.backend, batch, batch_);
-  const std::string place = model_.first_not_finite(batch_);
+  std::string place = model_.first_not_finite(batch_);
   if (!place.empty()) return place;
   for (const Parameter& row : parameters_.rows()) {
     std::vector<float> host(static_cast<size_t>(row.of(row.weight->gradient).elements()));
