@@ -1,0 +1,110 @@
+// docs/architecture.md's arrows, read from the #include lines of src: commands → train, generate → model → parallel →
+// backend; io, report and base are leaves; each library is known in one place.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <regex>
+#include <set>
+
+#include "io/files.h"
+#include "model/families.h"
+
+namespace llama_tp {
+namespace {
+
+struct Source {
+  std::string path, text;  // path relative to src
+};
+
+const std::vector<Source>& sources() {
+  static const std::vector<Source> all = [] {
+    std::vector<Source> read;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator("src")) {
+      const std::string ending = entry.path().extension().string();
+      if (ending == ".h" || ending == ".cpp")
+        read.push_back({std::filesystem::relative(entry.path(), "src").string(), read_text(entry.path().string())});
+    }
+    return read;
+  }();
+  return all;
+}
+
+// What stands behind #include, quoted or in angle brackets, with the mark in front: "model/config.h, <mpi.h.
+std::vector<std::string> includes(const Source& source) {
+  static const std::regex line("(^|\n)#include ([\"<][^\">]+)[\">]");
+  std::vector<std::string> all;
+  for (std::sregex_iterator at(source.text.begin(), source.text.end(), line), end; at != end; ++at)
+    all.push_back((*at)[2]);
+  return all;
+}
+
+std::string folder_of(const std::string& path) { return path.substr(0, path.find('/')); }
+
+TEST(Architecture, TheArrowsRunOneWay) {
+  const std::set<std::string> leaves{"io", "report", "base"};
+  // The folders that each may include, besides itself and the leaves.
+  const std::map<std::string, std::set<std::string>> arrows{
+      {"main.cpp", {"commands", "parallel"}},  // it starts the ranks
+      {"commands", {"train", "generate", "model", "parallel", "backend"}},
+      {"train", {"model", "parallel", "backend"}},
+      {"generate", {"model", "parallel", "backend"}},
+      {"model", {"parallel", "backend"}},
+      {"parallel", {"backend"}},
+      {"backend", {}},
+      {"io", {}},
+      {"report", {}},
+      {"base", {}}};
+  size_t seen = 0;
+  for (const Source& source : sources()) {
+    const std::string from = folder_of(source.path);
+    ASSERT_EQ(arrows.count(from), 1u) << source.path << ": a folder without a place in the architecture";
+    for (const std::string& name : includes(source)) {
+      if (name.front() != '"' || name == "\"families.inc") continue;  // the latter: the families' data, made by make
+      const std::string to = folder_of(name.substr(1));
+      seen++;
+      // Leaves know only the base, which knows nothing; parallel and backend need no leaf but it.
+      const bool below_leaves = leaves.count(from) > 0 || from == "backend" || from == "parallel";
+      const bool leaf = from != "base" && (below_leaves ? to == "base" : leaves.count(to) > 0);
+      EXPECT_TRUE(to == from || leaf || arrows.at(from).count(to) > 0) << source.path << " includes " << name;
+    }
+  }
+  EXPECT_GT(seen, 200u);
+}
+
+TEST(Architecture, EveryLibraryIsKnownInOnePlace) {
+  struct Place {
+    const char *library, *files;
+  };
+  for (const auto& [library, files] :
+       {Place{"<mpi.h", "parallel/[a-z_]+\\.cpp"}, Place{"<oneapi/dnnl", "backend/cpu/[a-z_]+\\.cpp"},
+        Place{"<cxxopts", "commands/[a-z_]+\\.cpp"}, Place{"<pcre2", "io/tokenizer/[a-z_]+\\.cpp"},
+        Place{"<sentencepiece", "io/tokenizer/[a-z_]+\\.cpp"},
+        Place{"<nlohmann/json.hpp", ".*\\.cpp"}}) {  // the last: slow to compile
+    size_t users = 0;
+    for (const Source& source : sources())
+      for (const std::string& name : includes(source)) {
+        if (!name.starts_with(library)) continue;
+        users++;
+        EXPECT_TRUE(std::regex_match(source.path, std::regex(files))) << source.path << " includes " << name;
+      }
+    EXPECT_GT(users, 0u) << library;
+  }
+}
+
+// A family is data: no code asks for one by its name.
+TEST(Architecture, NoCodeNamesAFamily) {
+  size_t names = 0;
+  for (const Family& family : families())
+    for (const std::string& type : family.model_types) {
+      names++;
+      for (const Source& source : sources())
+        EXPECT_EQ(source.text.find("\"" + type + "\""), std::string::npos)
+            << source.path << " names " << type << "; make it an option of src/model/families";
+    }
+  EXPECT_GT(names, 0u);
+}
+
+}  // namespace
+}  // namespace llama_tp
