@@ -1,6 +1,6 @@
-// No malloc and no mmap inside a training step. This program defines malloc and its kin itself, so that it sees every
-// call, of any library and thread; operator new ends there, too. Under AddressSanitizer, which has its own malloc, its
-// hook takes their place.
+// No malloc and no mmap inside a training step, which is in all else what its rehearsal was. This program defines
+// malloc and its kin itself, so that it sees every call, of any library and thread; operator new ends there, too. Under
+// AddressSanitizer, which has its own malloc, its hook takes their place.
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <gtest/gtest.h>
@@ -15,8 +15,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "backend/meta.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
+#include "parallel/local_communicator.h"
 #include "scratch_folder.h"
 #include "support/golden_model.h"
 
@@ -26,9 +28,6 @@
 #if __has_feature(address_sanitizer)
 #define LLAMA_TP_ADDRESS_SANITIZER
 #endif
-#endif
-#ifdef LLAMA_TP_ADDRESS_SANITIZER
-#include <sanitizer/allocator_interface.h>
 #endif
 
 namespace {
@@ -71,6 +70,9 @@ void note(const char* by, size_t bytes) {
 }  // namespace
 
 #ifdef LLAMA_TP_ADDRESS_SANITIZER
+// sanitizer/allocator_interface.h, which not every compiler brings.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*taken)(const volatile void*, size_t),
+                                                         void (*freed)(const volatile void*));
 namespace {
 void note_malloc(const volatile void*, size_t bytes) { note("malloc", bytes); }
 const int hooked = __sanitizer_install_malloc_and_free_hooks(note_malloc, [](const volatile void*) {});
@@ -205,7 +207,7 @@ TEST(Allocation, NoneHappensInAStepOfALargerModel) {
     const ScratchFolder scratch;
     write_text(scratch / "config.json",
                R"({"model_type": "llama", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 8,
-                   "num_key_value_heads": 2, "intermediate_size": 352, "vocab_size": 100003})");
+                   "num_key_value_heads": 2, "intermediate_size": 352, "vocab_size": 50021})");
     const ModelConfig config = read_model_config(scratch / "config.json");
     const TensorParallelPlan plan = resolve_plan(config);
     std::string said;
@@ -218,11 +220,59 @@ TEST(Allocation, NoneHappensInAStepOfALargerModel) {
     initialize_weights(config, 1, trainer.parameters(), *backend);
     HostBatch batch;
     std::vector<int32_t> ids(800);
-    for (size_t i = 0; i < ids.size(); i++) ids[i] = static_cast<int32_t>(i * 123 % 100003);
+    for (size_t i = 0; i < ids.size(); i++) ids[i] = static_cast<int32_t>(i * 123 % 50021);
     batch.append(ids, ids, 0, 0);
     batch.ranges.insert(batch.ranges.end(), {800, 0, 800, 0});
     expect_none(trainer, {batch}, *mesh, named("a larger model", dtype, false));
+    EXPECT_EQ(runtime.state.high_water(), runtime.state.reserved());
+    EXPECT_EQ(runtime.step.high_water(), runtime.step.reserved());
   }
+}
+
+// Calls, FLOPs and bytes of every operation and collective, and the ledger: what a step adds to them.
+std::vector<double> counted(const Runtime& runtime) {
+  std::vector<double> all;
+  for (int i = 0; i < static_cast<int>(Operation::count_); i++) {
+    const Work& work = runtime.backend.work(static_cast<Operation>(i));
+    for (const double value : {static_cast<double>(work.calls), work.flops, work.bytes}) all.push_back(value);
+  }
+  for (const Communicator* group : {&runtime.tp, &runtime.kv_replicas})
+    for (int i = 0; i < static_cast<int>(Collective::count_); i++) {
+      const Traffic& traffic = group->traffic(static_cast<Collective>(i));
+      for (const int64_t value : {traffic.calls, traffic.bytes}) all.push_back(static_cast<double>(value));
+    }
+  return all;
+}
+
+std::vector<double> added_by_a_step(Trainer& trainer, const HostBatch& batch, const Runtime& runtime) {
+  const std::vector<double> before = counted(runtime);
+  trainer.begin();
+  trainer.accumulate(batch, 10);
+  trainer.finish(10);
+  trainer.update({.learning_rate = 1e-3});
+  std::vector<double> added = counted(runtime);
+  for (size_t i = 0; i < added.size(); i++) added[i] -= before[i];
+  return added;
+}
+
+TEST(Rehearsal, IsTheRunInWorkTrafficAndMemoryOfEveryPhase) {
+  for (const char* name : {"kv_replicated", "biases"})
+    for (const bool recompute : {false, true}) {
+      GoldenModel model(name, DType::bf16);
+      const auto trainer = model.trainer(recompute);
+      MetaBackend meta(*model.backend);
+      MetaCommunicator tp(ranks().rank(), ranks().size()), alone(0, 1);
+      MetaCommunicator replicas(model.runtime->kv_replicas.rank(), model.runtime->kv_replicas.size());
+      Runtime rehearsal(meta, tp, replicas, DType::bf16);
+      Trainer planned(model.config, model.plan, {model.shape, recompute, true}, rehearsal, alone);
+      const Runtime& run = *model.runtime;
+      EXPECT_EQ(added_by_a_step(planned, model.batch(0), rehearsal), added_by_a_step(*trainer, model.batch(0), run));
+      EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
+      EXPECT_EQ(rehearsal.step.high_water(), run.step.high_water());
+      EXPECT_EQ(rehearsal.ledger.at_peak(), run.ledger.at_peak());
+      for (int i = 0; i < phase_count; i++)
+        EXPECT_EQ(rehearsal.ledger.peak_of(static_cast<Phase>(i)), run.ledger.peak_of(static_cast<Phase>(i)));
+    }
 }
 
 }  // namespace

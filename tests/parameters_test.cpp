@@ -255,8 +255,7 @@ TEST(Parameters, DecayIsForMatricesOnly) {
   Case one = cases().front();
   one.biases = true;
   const Ranks ranks = tables(config_of(one), 2);
-  for (const Parameter& row : ranks.front()->rows())
-    EXPECT_EQ(row.weight->decays, row.shape.rank() == 2) << row.name;
+  for (const Parameter& row : ranks.front()->rows()) EXPECT_EQ(row.weight->decays, row.shape.rank() == 2) << row.name;
 }
 
 }  // namespace
