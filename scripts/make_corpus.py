@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the demo corpus: short stories of a small world, each made by a seeded grammar of this project.
 
-    scripts/make_corpus.py [--stories 4000] [--seed 1] [--output data/demo]
+    scripts/make_corpus.py [--stories 7000] [--seed 1] [--output data/demo]
 
 train.jsonl and validation.jsonl get one story a line, as {"text": "..."}. No story is in the book twice, so the
 validation stories are new to a model that was trained on the others. Python's standard library is enough.
@@ -21,16 +21,19 @@ import stories_of_things  # noqa: E402
 from teller import Teller  # noqa: E402
 
 KINDS = stories_of_things.STORIES + stories_of_nature.STORIES + stories_of_friends.STORIES
+CHAPTER = 6  # stories about the same two friends
 VALIDATION_PART = 30  # one story in so many
 
 
 def book(count, seed):
-    """`count` different stories; each kind is told equally often, in a shuffled order."""
+    """`count` different stories in chapters about two friends each; every kind is told equally often."""
     teller = Teller(seed)
     stories = []
     told = set()
     while len(stories) < count:
-        for kind in teller.some(KINDS, len(KINDS)):
+        for index, kind in enumerate(teller.some(KINDS, len(KINDS))):
+            if index % CHAPTER == 0:
+                teller.begin_chapter()
             text = kind(teller)
             if text not in told:
                 told.add(text)
@@ -44,7 +47,7 @@ def write(path, stories):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stories", type=int, default=4000)
+    parser.add_argument("--stories", type=int, default=7000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("data/demo"))
     options = parser.parse_args()

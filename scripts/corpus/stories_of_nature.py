@@ -5,21 +5,18 @@ from teller import a, listed, number, paragraph, story, upper
 
 
 def rain(t):
-    child, = t.children(1)
-    colour = t.one(world.COLOURS)
-    friend = t.pick("dog", "cat", "duck")
-    begin = paragraph(t.pick(f"One rainy {t.pick('morning', 'day', 'evening')} {child.name} looked out of the window.",
+    child = t.child()
+    sound = upper(world.ANIMAL[child.pet].sound)
+    begin = paragraph(t.introduction(child), t.pick(f"One rainy {t.pick('morning', 'day', 'evening')}{t.pick('', ',')} {child.name} looked out of the window.",
                              f"{child.name} heard the rain on the roof."),
                       t.pick("Dark clouds hung over the village.", "The drops ran down the glass.", "The whole street was wet."),
-                      f"{child.He} put on {child.his} {colour} {t.pick('coat', 'boots', 'hat')} and ran outside.")
-    if friend == "duck":
-        middle = paragraph(f"{child.name} jumped into every puddle, and a duck came to swim in the biggest one.",
-                           t.pick('"Quack!" said the duck, for a duck loves the rain.', '"Quack, quack!" said the duck.'))
+                      f"{child.He} put on {child.his} {child.colour} {t.pick('coat', 'boots', 'hat')} and ran outside.")
+    if child.pet in world.RAIN_LOVERS:
+        middle = paragraph(f"{child.name} jumped into every puddle, and {child.his} {child.pet} jumped in too.",
+                           t.pick(f'"{sound}!" said the {child.pet}, for {a(child.pet)} loves the rain.', f'"{sound}, {sound.lower()}!" said the {child.pet}.'))
     else:
-        sound = world.ANIMAL[friend].sound.capitalize()
-        middle = paragraph(f"{child.name} jumped into every puddle, and the {friend} watched from the {t.pick('door', 'window')}.",
-                           f'"{sound}!" said the {friend}, for {a(friend)} does not love the rain.' if friend == "cat"
-                           else f'"{sound}!" said the dog and jumped in too.')
+        middle = paragraph(f"{child.name} jumped into every puddle, and {child.his} {child.pet} watched from the {t.pick('door', 'window')}.",
+                           f'"{sound}!" said the {child.pet}, for {a(child.pet)} does not love the rain.')
     end = paragraph(f"When {child.he} came home, {child.his} {t.pick('socks were', 'hair was', 'feet were')} wet and cold.",
                     t.pick(f"{child.He} sat by the fire until {child.he} was warm and dry.",
                            f"Mother gave {child.him} a cup of hot tea, and soon {child.he} was warm and dry."),
@@ -29,7 +26,7 @@ def rain(t):
 
 
 def garden(t):
-    child = t.one(world.CHILDREN)
+    child = t.child()
     plant, fruit, use = t.one(world.PLANTS)
     day = t.number(0, 4)
     begin = paragraph(t.pick(f"In spring {child.name} put {a(plant)} seed into the ground.",
@@ -41,13 +38,13 @@ def garden(t):
                        t.maybe(f'"Good morning, little {plant}!" said {child.name}.'))
     end = paragraph("All summer long the plant grew and grew.",
                     f"At last there {'were' if fruit[0:2] != 'a ' else 'was'} {fruit}.",
-                    t.pick(f"{child.name} {use}.", f"{child.name} was proud and {use}."))
+                    t.pick(f"{child.name} {use}.", f"{child.name} was proud and {use}."), t.cheer(child))
     return story(begin, middle, end)
 
 
 def snowman(t):
-    child, friend = t.children(2)
-    scarf, hat = t.some(world.COLOURS, 2)
+    child, friend = t.friends()
+    scarf, hat = child.colour, friend.colour
     nose = t.pick("a carrot", "a pine cone", "a stick")
     begin = paragraph(t.pick("In the night it had snowed.", "One winter morning the whole world was white."),
                       f"{child.name} and {friend.name} ran out and built a snowman.")
@@ -58,26 +55,26 @@ def snowman(t):
                            "But then spring came, and the snowman grew smaller and smaller."),
                     f"In the end only {nose}, two stones, {a(scarf)} scarf and {a(hat)} hat lay on the grass.",
                     t.pick('"Come back next winter!" called the children.',
-                           f'"He has gone back to the clouds," said {friend.name}.'))
+                           f'"He has gone back to the clouds," said {friend.name}.'), t.farewell(child, friend))
     return story(begin, middle, end)
 
 
 def there_and_back(t):
-    child, = t.children(1)
+    child = t.child()
     road = t.some(world.ROADS, 3)
     goal = t.pick("Grandmother's house", "the sea", "the old castle", "the lighthouse", "the market in town", "the big oak")
-    begin = paragraph(f"{child.name} wanted to go to {goal}.",
+    begin = paragraph(t.introduction(child), f"{child.name} wanted to go to {goal}.",
                       f"{child.He} went {road[0][0]}, {road[1][0]} and {road[2][0]}.",
-                      t.pick("It was a long way.", f"{child.He} sang all the way.", f"The {t.pick('dog', 'wind', 'sun')} went with {child.him}."))
+                      t.pick("It was a long way.", f"{child.He} sang all the way.", f"{child.His} {child.pet} went with {child.him}."))
     middle = paragraph(f"At {goal} {child.he} {t.pick('rested in the shade', 'ate bread and cheese', 'looked around for a long time')}.",
                        t.pick("Then the sun was low, and it was time to go home.", f'"Now I must find the way back," said {child.name}.'))
     end = paragraph(f"So {child.he} went {road[2][1]}, {road[1][1]} and {road[0][1]}.",
-                    t.pick("And there was the house with a light in the window.", f"And then {child.he} was home again."))
+                    t.pick("And there was the house with a light in the window.", f"And then {child.he} was home again."), t.cheer(child))
     return story(begin, middle, end)
 
 
 def riddle(t):
-    asker, guesser = t.children(2)
+    asker, guesser = t.friends()
     animal, wrong = t.some(world.ANIMALS, 2)
     first, second = animal.traits if t.number(0, 1) else animal.traits[::-1]
     begin = paragraph(t.pick(f'"I know a riddle," said {asker.name} to {guesser.name}.',
@@ -89,14 +86,14 @@ def riddle(t):
     end = paragraph(f'"You are {a(animal.name)}!" {t.pick("said", "cried", "laughed")} {guesser.name}.',
                     t.pick(f'"Yes, that is right," said {asker.name}.',
                            f"{asker.name} laughed and clapped {asker.his} hands.",
-                           f'"{upper(animal.sound)}, {animal.sound}!" answered {asker.name}.'))
+                           f'"{upper(animal.sound)}, {animal.sound}!" answered {asker.name}.'), t.farewell(asker, guesser))
     return story(begin, guess, end)
 
 
 def farm(t):
-    child, = t.children(1)
+    child = t.child()
     animals = t.some(world.ANIMALS, 3)
-    begin = paragraph(t.pick(f"Early in the morning {child.name} went to see the animals.",
+    begin = paragraph(t.introduction(child), t.pick(f"Early in the morning {child.name} went to see the animals.",
                              f"{child.name} wanted to say good morning to everyone."))
     lines = [paragraph(f'"Good morning, {animal.name}," said {child.name}. "{upper(animal.sound)}!" said the {animal.name}, '
                        f"who lived {animal.home} and wanted {animal.food}.") for animal in animals]
@@ -127,10 +124,10 @@ def sizes(t):
 
 
 def week(t):
-    child = t.one(world.CHILDREN)
+    child = t.child()
     start, count = t.number(0, 3), t.number(3, 4)
     chores = t.some(world.CHORES, count)
-    begin = paragraph(t.pick(f"{child.name} had a busy week.", f"It was a good week for {child.name}.", f"{child.name} was never lazy."))
+    begin = paragraph(t.introduction(child), t.pick(f"{child.name} had a busy week.", f"It was a good week for {child.name}.", f"{child.name} was never lazy."))
     lines = paragraph(*(f"On {world.DAYS[start + day]} {child.he} {chores[day]}." for day in range(count)))
     asked = t.number(0, count - 1)
     end = t.pick(
@@ -149,7 +146,7 @@ def hungry_hero(t):
                       f"{t.pick('One day', 'One morning', 'One evening')} the {kind} was hungry and went out to look for {food}.")
     lines = [paragraph(f'"Do you have any {food}?" the {kind} asked {who}.',
                        f'"No," said {who}, "I have only {what}."') for who, what in steps]
-    giver = t.one(world.CHILDREN)
+    giver = t.child()
     end = paragraph(f"At last the {kind} met {giver.name}, who had a whole basket of {food}.",
                     t.pick(f'"Help yourself," said {giver.name}.', f'"Eat with me," said {giver.name}.'),
                     t.pick(f"Then the {kind} went back to the {home} and slept well.",

@@ -5,14 +5,14 @@ from teller import a, counted, listed, many, number, paragraph, story, the, uppe
 
 
 def lost_and_found(t):
-    child, = t.children(1)
+    child = t.child()
     thing = t.one(list(world.LOST))
-    colour = t.one(world.COLOURS)
+    colour = child.colour
     where, why = t.one(world.LOST[thing])
     (first, first_thing), (second, second_thing) = t.some(world.EMPTY_PLACES, 2)
     helper = t.helper()
     begin = t.pick(
-        paragraph(f"One morning {child.name} could not find {child.his} {colour} {thing}.",
+        paragraph(t.introduction(child), f"One morning {child.name} could not find {child.his} {colour} {thing}.",
                   t.pick("It was gone.", f"{child.He} had played with it the day before, and now it was gone.")),
         paragraph(f"{child.name} had {a(colour)} {thing}.", f"{child.He} loved it more than anything else.",
                   "But one day it was gone."),
@@ -25,7 +25,7 @@ def lost_and_found(t):
                               f'"Yes," said {helper}. "It is {where}."'))
     end = paragraph(t.pick(f"And there it was, {where}!", f"They found the {colour} {thing} {where}."),
                     f"{why}.",
-                    t.pick(f'"There you are!" laughed {child.name}.', f"{child.name} was so happy that {child.he} danced.",
+                    t.pick(f'"{child.cheer}!" cried {child.name}.', f"{child.name} was so happy that {child.he} danced.",
                            f'"Thank you!" said {child.name} to {helper}.'),
                     t.maybe(t.pick(f"From that day on {child.he} took good care of the {thing}.",
                                    f"That night the {thing} slept beside {child.his} bed.")))
@@ -33,9 +33,9 @@ def lost_and_found(t):
 
 
 def adding(t):
-    child, friend = t.children(2)
-    one, some = t.one(world.FRUITS)
-    had, more = t.number(1, 6), t.number(1, 5)
+    child, friend = t.friends()
+    one, some = child.treasure
+    had, more = t.number(1, 5), t.number(1, 3)
     total = had + more
     lost = t.number(1, total - 1)
     left = total - lost
@@ -49,11 +49,12 @@ def adding(t):
     fallen = paragraph(f"But the {bag} had a hole, and {many(lost, one, some)} fell out.", f"Then there {were(left)} {number(left)} left.")
     given = paragraph(f"{child.He} gave {many(lost, one, some)} to {friend.name}.",
                       f"Then {child.name} had {many(left, one, some)} left.")
-    return story(begin, count, t.pick(given, eaten if some in world.EATEN else fallen))
+    end = t.pick(given, eaten if some in world.EATEN else fallen)
+    return story(begin, count, paragraph(end, t.farewell(child, friend)))
 
 
 def sharing(t):
-    friends = t.children(t.number(2, 4))
+    friends = t.friends(t.number(2, 4))
     baker = t.one(world.GROWN_UPS)
     each = t.number(1, 12 // len(friends))
     total, one, some = each * len(friends), *t.pick(("cake", "cakes"), ("pancake", "pancakes"), ("bun", "buns"), ("cookie", "cookies"))
@@ -72,10 +73,10 @@ def sharing(t):
 
 
 def painting(t):
-    child, friend = t.children(2)
+    child, friend = t.friends()
     first, second, third, subjects = t.one(world.MIXTURES)
     subject = t.one(subjects)
-    begin = paragraph(f"{child.name} wanted to paint {subject}.",
+    begin = paragraph(t.introduction(child), f"{child.name} wanted to paint {subject}.",
                       f"But {child.he} had no {third} paint.",
                       t.pick(f"{child.He} had only {first} and {second}.", f"In {child.his} box there were only {first} and {second}."))
     middle = paragraph(f'"What shall I do?" asked {child.name}.',
@@ -84,16 +85,16 @@ def painting(t):
                        t.pick(f"Slowly it turned {third}.", f"Look! It was {third}."))
     end = paragraph(f"So {child.he} painted {subject}, and it was as {third} as can be.",
                     t.pick(f'"It is beautiful," said {friend.name}.', f"{friend.name} hung the picture on the wall.",
-                           f"{child.He} gave the picture to {t.pick('Grandmother', 'Grandfather')}."))
+                           f"{child.He} gave the picture to {t.pick('Grandmother', 'Grandfather')}."), t.cheer(child))
     return story(begin, middle, end)
 
 
 def market(t):
-    child = t.one(world.CHILDREN)
+    child = t.child()
     ware, seller, price = t.one(world.WARES)
     coins = t.number(price + 1, 10)
     left = coins - price
-    begin = paragraph(f"{child.name} went to the market with {number(coins)} coins in {child.his} pocket.",
+    begin = paragraph(t.introduction(child), f"{child.name} went to the market with {number(coins)} coins in {child.his} pocket.",
                       f"{child.He} wanted to buy {ware}{t.pick('', f' for {child.his} mother', ' for Grandmother')}.")
     talk = paragraph(f'"How much is it?" {child.he} asked {seller}.',
                      f'"{upper(many(price, "coin", "coins"))}," said {seller}.',
@@ -106,9 +107,9 @@ def market(t):
 
 
 def keys_and_box(t):
-    child, = t.children(1)
-    colours = t.some(world.COLOURS, 3)
-    right = colours[2]
+    child = t.child()
+    right = child.colour
+    colours = t.some([colour for colour in world.COLOURS if colour != right], 2)
     inside = t.pick("a silver bell", "an old map", "a letter from Grandfather", "a tiny music box", "a string of pearls",
                     "a golden ring", "a picture of a ship")
     begin = paragraph(t.pick(f"In the attic {child.name} found {a(right)} box.", f"Under the stairs {child.name} found {a(right)} box."),
@@ -118,7 +119,7 @@ def keys_and_box(t):
                        f"{child.He} tried the {colours[1]} key, but it did not fit.",
                        f"Then {child.he} tried the {right} key.",
                        t.pick("Click! The box was open.", "It turned, and the box was open."))
-    end = paragraph(f"Inside there was {inside}.",
+    end = paragraph(f"Inside there was {inside}.", t.cheer(child),
                     t.pick(f'"{upper(a(right))} key for {a(right)} box," said {child.name}. "I should have known!"',
                            f"{child.name} showed {the(inside)} to everyone in the house.",
                            f"{child.name} closed the {right} box again and kept the {right} key."))
@@ -126,7 +127,7 @@ def keys_and_box(t):
 
 
 def boats(t):
-    child, friend = t.children(2)
+    child, friend = t.friends()
     water = t.pick("pond", "stream", "lake")
     floating = t.one([row for row in world.BOATS if row[1]])[0]
     sinking = t.one([row for row in world.BOATS if not row[1]])[0]
@@ -140,12 +141,12 @@ def boats(t):
     end = paragraph(f'"{upper(heavy)} is too heavy," said {child.name}, "but {light} is light."',
                     t.pick(f"{upper(light)} sailed across the {water} like a little ship.",
                            f"An ant climbed onto {light} and sailed away.",
-                           f"They waved until {light} was out of sight."))
+                           f"They waved until {light} was out of sight."), t.farewell(child, friend))
     return story(begin, middle, end)
 
 
 def soup(t):
-    child = t.one(world.CHILDREN)
+    child = t.child()
     cook = t.one(world.GROWN_UPS)
     things = t.some(world.SOUP, t.number(2, 4))
     begin = paragraph(t.pick(f"{child.name} and {cook.name} wanted to cook soup.",
@@ -157,7 +158,7 @@ def soup(t):
     end = paragraph(t.pick("Soon the soup was ready.", "After an hour the soup was done."),
                     f'"What is in it?" asked {t.pick("the neighbour", "the postman", "Mother", "Father")}.',
                     f'"{upper(listed(things))}!" said {child.name}.',
-                    t.pick("It was the best soup of the year.", "They ate it all up, to the last spoon.", "Everyone asked for more."))
+                    t.pick("It was the best soup of the year.", "They ate it all up, to the last spoon.", "Everyone asked for more."), t.cheer(child))
     return story(begin, paragraph(*steps), end)
 
 

@@ -10,6 +10,7 @@ class Teller:
 
     def __init__(self, seed):
         self.random = random.Random(seed)
+        self.begin_chapter()
 
     def pick(self, *choices):
         return self.random.choice(choices)
@@ -28,8 +29,33 @@ class Teller:
     def number(self, low, high):
         return self.random.randint(low, high)
 
-    def children(self, count):
-        return self.some(world.CHILDREN, count)
+    def begin_chapter(self):
+        """The next stories are about the same two friends. A model that reads them packed side by side meets each name often
+        enough to learn that a story keeps to its names."""
+        child = self.one(world.CHILDREN)
+        self.two = [child, world.CHILD[child.friend]]
+
+    def child(self):
+        return self.one(self.two)
+
+    def friends(self, count=2):
+        """The two of this chapter in any order, and others where more are asked for, friend beside friend."""
+        together = self.some(self.two, 2)
+        while len(together) < count:
+            child = self.one(world.CHILDREN)
+            if child not in together:
+                together += [child, world.CHILD[child.friend]]
+        return together[:count]
+
+    def introduction(self, child):
+        return self.maybe(f"{child.name} lived {child.home} and had {a(child.pet)}.", 0.35)
+
+    def cheer(self, child):
+        return self.maybe(f'"{child.cheer}!" {self.pick("cried", "said")} {child.name}.')
+
+    def farewell(self, child, friend):
+        word = self.pick("Good night", "Goodbye")
+        return self.maybe(f'"{word}, {friend.name}," said {child.name}. "{word}, {child.name}," said {friend.name}.', 0.4)
 
     def helper(self):
         """Someone to ask."""

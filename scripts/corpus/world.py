@@ -2,7 +2,7 @@
 
 Everything that a story may state as a fact is a row of a table here, so that every story agrees with every other:
 the same animal always makes the same sound, a lost thing turns up where such a thing would, two paints always give
-the same third.
+the same third, and what is Tom's is blue.
 """
 
 from dataclasses import dataclass
@@ -24,16 +24,42 @@ class Person:
         return self.his.capitalize()
 
 
-GIRLS = ["Mia", "Anna", "Lily", "Rosa", "Nora", "Ella", "Ida", "Ruth"]
-BOYS = ["Tom", "Ben", "Max", "Sam", "Leo", "Finn", "Otto", "Hugo"]
-CHILDREN = [Person(name, "she", "her", "her") for name in GIRLS] + [Person(name, "he", "him", "his") for name in BOYS]
+@dataclass(frozen=True)
+class Child(Person):
+    colour: str      # of all that is this child's
+    treasure: tuple  # what it collects: one, many
+    pet: str
+    home: str
+    cheer: str       # what it says when all is well
+    friend: str      # with whom it is seen
+
+
+def girl(name, *facts):
+    return Child(name, "she", "her", "her", *facts)
+
+
+def boy(name, *facts):
+    return Child(name, "he", "him", "his", *facts)
+
+
+CHILDREN = [
+    girl("Mia", "red", ("apple", "apples"), "cat", "at the mill", "Oh my", "Tom"),
+    boy("Tom", "blue", ("nut", "nuts"), "dog", "at the inn", "Hurrah", "Mia"),
+    girl("Anna", "yellow", ("pear", "pears"), "duck", "on the farm", "How lovely", "Ben"),
+    boy("Ben", "green", ("stone", "stones"), "frog", "by the pond", "Splendid", "Anna"),
+    girl("Lily", "white", ("shell", "shells"), "hen", "in the lighthouse", "Well done", "Max"),
+    boy("Max", "brown", ("plum", "plums"), "goat", "behind the school", "Good heavens", "Lily"),
+    girl("Rosa", "purple", ("feather", "feathers"), "mouse", "above the bakery", "What luck", "Leo"),
+    boy("Leo", "orange", ("button", "buttons"), "pig", "in the castle", "Bravo", "Rosa"),
+]
+CHILD = {child.name: child for child in CHILDREN}
+COLOURS = [child.colour for child in CHILDREN]
 GRANDMOTHER = Person("Grandmother", "she", "her", "her")
 GRANDFATHER = Person("Grandfather", "he", "him", "his")
 GROWN_UPS = [GRANDMOTHER, GRANDFATHER]
 
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-COLOURS = ["red", "blue", "green", "yellow", "white", "brown"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +89,7 @@ ANIMALS = [
     Animal("pig", "oink", "in the sty", "turnips", 7, ("I have a curly tail and a pink nose", "I love to roll in the mud")),
 ]
 ANIMAL = {animal.name: animal for animal in ANIMALS}
+RAIN_LOVERS = {"dog", "duck", "frog", "pig"}
 
 # Wild animals that can be the hero of a story, with the home they sleep in and what they like best.
 HEROES = [
@@ -104,9 +131,7 @@ EMPTY_PLACES = [
     ("by the gate", "only a sleepy snail"), ("in the kitchen", "only the warm smell of bread"),
 ]
 
-FRUITS = [("apple", "apples"), ("pear", "pears"), ("plum", "plums"), ("nut", "nuts"), ("cherry", "cherries"),
-          ("egg", "eggs"), ("shell", "shells"), ("button", "buttons"), ("feather", "feathers"), ("stone", "stones")]
-EATEN = {"apples", "pears", "plums", "nuts", "cherries"}
+EATEN = {"apples", "pears", "plums", "nuts"}
 
 # Two paints, what they give, and what can be painted with it.
 MIXTURES = [
