@@ -38,7 +38,7 @@ TEST_F(BadInput, ValuesOfTheConfigAreRefusedByTheirKey) {
   for (const char* key : {"tie_word_embeddings", "attention_bias", "mlp_bias"})
     refuse({{key, "no"}}, {key, "true or false"});
   for (const char* key : {"eos_token_id", "bos_token_id", "pad_token_id"})
-    for (const Json& value : {Json(demo_vocabulary), Json(-2), Json("0"), Json(0.5), too_huge})
+    for (const Json& value : {Json(small_vocabulary), Json(-2), Json("0"), Json(0.5), too_huge})
       refuse({{key, value}}, {key});
   refuse({{"model_type", "mamba"}}, {"model_type \"mamba\"", "known: llama"}, 2);
   refuse({{"model_type", nullptr}}, {"model_type"});
@@ -98,7 +98,7 @@ TEST_F(BadInput, DataIsRefusedByLine) {
       {"d.jsonl", "{\"text\": \"\"}", {"none to predict"}},
       {"d.jsonl", "{\"input_ids\": []}", {"line 1", "input_ids is empty"}},
       {"d.jsonl", "{\"input_ids\": [1]}", {"none to predict"}},
-      {"d.jsonl", "{\"input_ids\": [1, 1792]}", {"line 1", "input_ids[1] is 1792", "0 to 1791"}},
+      {"d.jsonl", "{\"input_ids\": [1, 496]}", {"line 1", "input_ids[1] is 496", "0 to 495"}},
       {"d.jsonl", "{\"input_ids\": [1, -1]}", {"line 1", "input_ids[1] is -1"}},
       {"d.jsonl", "{\"input_ids\": [1, 2.5]}", {"line 1", "input_ids[1] is 2.5"}},
       {"d.jsonl", "{\"input_ids\": [1, 99999999999999999999]}", {"line 1", "input_ids[1]"}},
@@ -123,14 +123,16 @@ TEST_F(BadInput, DataIsRefusedByLine) {
 }
 
 TEST_F(BadInput, TokenizersThatDoNotFitAreNamed) {
+  const Json few_tokens{{"vocab_size", 400}, {"bos_token_id", 1}, {"eos_token_id", 2}};
   write_file(path("words.jsonl"), demo_lines(2));
-  write_file(path("small.json"), small_config({{"vocab_size", 1000}}).dump());
+  write_file(path("small.json"), small_config(few_tokens).dump());
   const auto train = [](const std::string& tokenizer) {
     return "train --config " + path("small.json") + " --train-file " + path("words.jsonl") + " --output-dir " +
            path("unused") + tokenizer;
   };
   for (const int ranks : {0, 2})
-    expect_refused(ranks, train(" --tokenizer data/demo"), {"data/demo", "1791", "small.json", "vocab_size 1000"});
+    expect_refused(ranks, train(" --tokenizer " + small_tokenizer()),
+                   {small_tokenizer(), "488", "small.json", "vocab_size 400"});
   expect_refused(0, train(""), {"words.jsonl", "--tokenizer"});
   expect_refused(0, train(" --tokenizer " + path("nowhere")), {path("nowhere"), "no such file or folder"});
   expect_refused(0, train(" --tokenizer " + path("words.jsonl")), {path("words.jsonl"), ".json or .model"});
@@ -141,10 +143,10 @@ TEST_F(BadInput, TokenizersThatDoNotFitAreNamed) {
   const auto remove = [](const std::string& folder) { fs::remove(folder + "/tokenizer.json"); };
   expect_refused(0, "generate -p Hello -m " + damaged(remove),
                  {path("model"), "neither tokenizer.json nor tokenizer.model"});
-  const auto shrink = [](const std::string& folder) {
-    write_file(folder + "/config.json", small_config({{"vocab_size", 1000}}).dump());
+  const auto shrink = [&](const std::string& folder) {
+    write_file(folder + "/config.json", small_config(few_tokens).dump());
   };
-  expect_refused(4, "generate -p Hello -m " + damaged(shrink), {path("model"), "1791", "vocab_size 1000"});
+  expect_refused(4, "generate -p Hello -m " + damaged(shrink), {path("model"), "488", "vocab_size 400"});
   expect_refused(0, "tokenize -p Hello -m " + path("ids.jsonl"), {path("ids.jsonl")});
 }
 

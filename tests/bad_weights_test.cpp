@@ -174,7 +174,7 @@ TEST_F(BadWeights, NumbersThatAreNotFiniteAreTracedToTheirLayer) {
     EXPECT_TRUE(checkpoint_steps(path("trained")).empty());
   }
   // A row of the embedding that one data rank alone looks at.
-  const int token = Json::parse(random_id_lines(1, 1, demo_vocabulary))["input_ids"][0];
+  const int token = Json::parse(random_id_lines(1, 1, small_vocabulary))["input_ids"][0];
   const std::string row = damaged(edited([&](Container& container) {
     const int64_t begin = container.header["model.embed_tokens.weight"]["data_offsets"][0];
     std::memcpy(container.data.data() + begin + int64_t{token} * 32 * 4, &nan, sizeof nan);

@@ -113,15 +113,14 @@ TEST(EvalCommand, PacksTextsWithEosBetweenThem) {
   const ScratchFolder folder;
   write_file(folder / "config.json", small_config().dump());
   write_file(folder / "text.jsonl", demo_lines(3));
-  run(0, "train --max-steps 1 --dtype float32 --config " + (folder / "config.json") +
-             " --tokenizer data/demo --train-file " + (folder / "text.jsonl") + " --output-dir " + (folder / "out"));
-  std::string texts;
-  for (const Json& line : json_lines(demo_lines(3))) texts += line["text"].dump() + "\n";
-  write_file(folder / "texts", texts);
+  run(0, "train --max-steps 1 --dtype float32 --config " + (folder / "config.json") + " --tokenizer " +
+             small_tokenizer() + " --train-file " + (folder / "text.jsonl") + " --output-dir " + (folder / "out"));
+  write_file(folder / "texts", demo_texts(3));
   std::vector<int> ids;
-  for (const Json& document : json_lines(output_of("tokenize -m data/demo --jsonl -f " + (folder / "texts")))) {
+  for (const Json& document :
+       json_lines(output_of("tokenize --jsonl -m " + small_tokenizer() + " -f " + (folder / "texts")))) {
     for (const int id : document) ids.push_back(id);
-    ids.push_back(0);
+    ids.push_back(small_eos);
   }
   std::string packed;
   int targets = 0;
@@ -140,7 +139,7 @@ TEST(EvalCommand, PacksTextsWithEosBetweenThem) {
   write_file(folder / "one.txt", std::string(json_lines(demo_lines(1))[0]["text"]));
   write_file(folder / "one.jsonl", demo_lines(1));
   EXPECT_EQ(output_of(options + (folder / "one.txt")), output_of(options + (folder / "one.jsonl")));
-  write_file(folder / "long.jsonl", random_id_lines(2, 60, demo_vocabulary));
+  write_file(folder / "long.jsonl", random_id_lines(2, 60, small_vocabulary));
   EXPECT_TRUE(holds(run(2, options + (folder / "long.jsonl")).err,
                     "long.jsonl: longer than --block-size 50 and cut: 2 samples, which lost 20 tokens"));
 }
@@ -149,7 +148,7 @@ TEST(EvalCommand, PacksTextsWithEosBetweenThem) {
 
 TEST(InspectCommand, SlicesOfAllRanksMakeUpEachTensor) {
   const ScratchFolder folder;
-  write_file(folder / "config.json", small_config({{"vocab_size", 1793}, {"num_key_value_heads", 2}}).dump());
+  write_file(folder / "config.json", small_config({{"vocab_size", 497}, {"num_key_value_heads", 2}}).dump());
   for (const int size : {1, 2, 4, 8}) {
     const Json table = Json::parse(output_of("inspect --json --tensor-parallel " + std::to_string(size) + " --config " +
                                              (folder / "config.json")));
@@ -213,13 +212,13 @@ TEST(TokenizeCommand, GivesHuggingFacesIdsAndTheTextBack) {
 TEST(TokenizeCommand, TakesTextsFromAnywhere) {
   const ScratchFolder folder;
   write_file(folder / "two lines", "Hello you\nmy friend");
-  const std::string tokenize = "tokenize -m data/demo ", one = output_of(tokenize + "-p 'Hello you'"),
+  const std::string tokenize = "tokenize -m " + small_tokenizer() + " ", one = output_of(tokenize + "-p 'Hello you'"),
                     two = output_of(tokenize + "-p 'my friend'");
   EXPECT_EQ(output_of(tokenize + "< '" + (folder / "two lines'")), one + two);
   const std::string whole = output_of(tokenize + "-f '" + (folder / "two lines'"));
   EXPECT_EQ(std::count(whole.begin(), whole.end(), '\n'), 1);
   EXPECT_EQ(output_of(tokenize + "--decode -p '" + whole + "'"), "Hello you\nmy friend\n");
-  EXPECT_EQ(output_of(tokenize + "--add_special_tokens -p 'Hello you'"), "0 " + one);
+  EXPECT_EQ(output_of(tokenize + "--add_special_tokens -p 'Hello you'"), "485 " + one);
   EXPECT_EQ(output_of(tokenize + "-p ''"), "\n");
   EXPECT_EQ(
       output_of(tokenize + "--decode -p \"$(" + llama_tp_with(0) + " " + tokenize + "-p '--a_b-c --max_steps')\""),

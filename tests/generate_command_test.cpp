@@ -22,8 +22,8 @@ class GenerateCommand : public testing::Test {
     write_file(*shared_ / "config.json", small_config({{"eos_token_id", nullptr}}).dump());
     write_file(*shared_ / "text.jsonl", demo_lines(12));
     const CommandResult result = run_command(
-        llama_tp_with(0) + " train --config " + (*shared_ / "config.json") + " --tokenizer data/demo --train-file " +
-        (*shared_ / "text.jsonl") +
+        llama_tp_with(0) + " train --config " + (*shared_ / "config.json") + " --tokenizer " + small_tokenizer() +
+        " --train-file " + (*shared_ / "text.jsonl") +
         " --block-size 64 --max-steps 30 --learning-rate 1e-2 --dtype float32 --output-dir " + (*shared_ / "out"));
     ASSERT_EQ(result.status, 0) << result.err;
   }
@@ -40,7 +40,7 @@ class GenerateCommand : public testing::Test {
     return generate(ranks, options, folder).out;
   }
   static std::vector<int> ids_of(const std::string& options) {
-    const CommandResult result = run_command(llama_tp_with(0) + " tokenize -m data/demo " + options);
+    const CommandResult result = run_command(llama_tp_with(0) + " tokenize -m " + small_tokenizer() + " " + options);
     std::vector<int> ids;
     std::istringstream words(result.out);
     for (int id = 0; words >> id;) ids.push_back(id);
@@ -80,8 +80,8 @@ std::vector<int> greedy_by_eval(std::vector<int> ids, int count, const std::stri
     run_command(llama_tp_with(0) + " eval -m " + model + " --file " + (folder / "ids.jsonl") + " --dump-logits " +
                 folder / "logits");
     const StoredValues logits = read_tensors(folder / "logits").at(0).second;
-    EXPECT_EQ(logits.shape, (std::vector<int64_t>{static_cast<int64_t>(ids.size()), demo_vocabulary}));
-    const auto row = logits.values.end() - demo_vocabulary;
+    EXPECT_EQ(logits.shape, (std::vector<int64_t>{static_cast<int64_t>(ids.size()), small_vocabulary}));
+    const auto row = logits.values.end() - small_vocabulary;
     added.push_back(static_cast<int>(std::max_element(row, logits.values.end()) - row));
     ids.push_back(added.back());
   }
@@ -91,14 +91,14 @@ std::vector<int> greedy_by_eval(std::vector<int> ids, int count, const std::stri
 TEST_F(GenerateCommand, FollowsTheLogitsOfEvalAndStopsAtEos) {
   const ScratchFolder folder;
   const std::vector<int> prompt = ids_of("-p 'Good morning' --add-special-tokens");
-  EXPECT_EQ(prompt.at(0), 0);  // BOS
+  EXPECT_EQ(prompt.at(0), small_bos);  // BOS
   const std::vector<int> added = greedy_by_eval(prompt, 5, model(), folder);
   const auto decoded = [&](size_t count) {
     std::string ids;
     for (size_t i = 0; i < count; i++) ids += std::to_string(added[i]) + " ";
-    return run_command(llama_tp_with(0) + " tokenize -m data/demo --decode -p '" + ids + "'").out;
+    return run_command(llama_tp_with(0) + " tokenize -m " + small_tokenizer() + " --decode -p '" + ids + "'").out;
   };
-  EXPECT_EQ(text_of(0, "-p 'Good morning' -n 5 --temp 0"), decoded(5));
+  EXPECT_EQ(text_of(0, "-p 'Good morning' -n 5 --temp 0 --ignore-eos"), decoded(5));
 
   // The same model, but a token that it comes to ends the text.
   size_t end = 1;
@@ -117,7 +117,7 @@ TEST_F(GenerateCommand, PutsTheTextOnStdoutAndAllElseOnStderr) {
   for (const int ranks : {0, 2}) {
     const CommandResult plain = generate(ranks, "-p 'Hello' -n 8 -s 1 --ignore-eos");
     EXPECT_TRUE(holds(plain.err, "model   ", "tensor-parallel " + std::to_string(std::max(1, ranks)), "seed    1",
-                      "prompt  4 tokens, ", "decode  7 tokens, ", " tokens/s", " GB/s (", "% of the "));
+                      "prompt  5 tokens, ", "decode  7 tokens, ", " tokens/s", " GB/s (", "% of the "));
     EXPECT_EQ(generate(ranks, "-p 'Hello' -n 8 -s 1 --ignore-eos --echo").out, "Hello" + plain.out);
     EXPECT_EQ(plain.out.find('\r'), std::string::npos);
     EXPECT_EQ(plain.out.find("tokens/s"), std::string::npos);
@@ -141,6 +141,8 @@ TEST_F(GenerateCommand, ReadsThePromptFromAFile) {
   const std::string text = text_of(0, "-n 9 -s 1 --echo -f " + (folder / "prompt"));
   EXPECT_TRUE(text.starts_with(prompt)) << text;
   EXPECT_EQ(text_of(0, "-n 9 -s 1 --echo -p " + quoted(prompt)), text);
+  EXPECT_EQ(text_of(0, "-n 9 -s 1 --echo -f <(cat " + (folder / "prompt") + ")"), text);
+  EXPECT_EQ(text_of(0, "-n 9 -s 1 --echo -f /dev/stdin < <(cat " + (folder / "prompt") + ")"), text);
 }
 
 // A flat distribution over a byte-level vocabulary: most characters are broken, and none may be cut.
@@ -154,11 +156,11 @@ TEST_F(GenerateCommand, NeverCutsACharacter) {
 
 TEST_F(GenerateCommand, EndsWithTheContextAndSaysSo) {
   const CommandResult result = generate(0, "-p Hello -c 20 -s 1 --ignore-eos");
-  EXPECT_TRUE(holds(result.err, "the context of 20 tokens is full; give a larger one with -c", "decode  16 tokens"));
+  EXPECT_TRUE(holds(result.err, "the context of 20 tokens is full; give a larger one with -c", "decode  15 tokens"));
   EXPECT_TRUE(holds(generate(0, "-p Hello -s 1 --ignore-eos").err, "the context of 256 tokens is full"));
   EXPECT_TRUE(
       holds(generate(0, "-p Hello -c 300 -n 2 -s 1").err, "context 300 is longer than the model's 256 positions"));
-  EXPECT_TRUE(holds(generate(0, "-p Hello -c 4 -n 2 -s 1").err, "prompt  4 tokens"));
+  EXPECT_TRUE(holds(generate(0, "-p Hello -c 5 -n 2 -s 1").err, "prompt  5 tokens"));
 }
 
 TEST_F(GenerateCommand, DrawsASeedAndSaysIt) {

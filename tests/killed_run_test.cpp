@@ -14,7 +14,7 @@ class KilledRun : public testing::TestWithParam<int> {
  protected:
   KilledRun() {
     write_file(folder_ / "config.json", small_config().dump());
-    write_file(folder_ / "ids.jsonl", random_id_lines(8, 20, demo_vocabulary));
+    write_file(folder_ / "ids.jsonl", random_id_lines(8, 20, small_vocabulary));
   }
 
   std::string train(int ranks, const std::string& output, const std::string& options) const {

@@ -38,7 +38,7 @@ class TrainCommand : public testing::Test {
            " " + options;
   }
   std::string from_config(const std::string& options) const {
-    return "--config " + path("config.json") + " --tokenizer " + demo_tokenizer + " " + options;
+    return "--config " + path("config.json") + " --tokenizer " + small_tokenizer() + " " + options;
   }
 
   // Trains, which must go well, and returns the lines of metrics.jsonl.
@@ -87,7 +87,7 @@ TEST_F(TrainCommand, LossesDoNotDependOnTheMesh) {
 // biases.
 TEST_F(TrainCommand, LossesDoNotDependOnTheMeshForAModelThatDividesBadly) {
   write_file(path("config.json"), small_config({{"num_key_value_heads", 1},
-                                                {"vocab_size", 1795},
+                                                {"vocab_size", 499},
                                                 {"tie_word_embeddings", true},
                                                 {"attention_bias", true},
                                                 {"mlp_bias", true},
@@ -130,7 +130,7 @@ TEST_F(TrainCommand, AccumulatedForwardsAreOneLargerBatch) {
 
 // A batch larger than the data, ranks without a sample, accumulation past the end: an epoch is one step.
 TEST_F(TrainCommand, ABatchLargerThanTheDataTakesAllOfIt) {
-  write_file(path("text.jsonl"), random_id_lines(3, 20, demo_vocabulary));
+  write_file(path("text.jsonl"), random_id_lines(3, 20, small_vocabulary));
   const std::string options =
       "--config " + path("config.json") + " --global-batch-size 4096 --per-device-train-batch-size 1024 --max-steps 2";
   const std::vector<Json> whole = train(alone, "alone", options);
@@ -145,8 +145,9 @@ TEST_F(TrainCommand, AnEpochUsesEveryTokenOnceInAnOrderOfItsOwn) {
   EXPECT_EQ(half["epoch"], 1);
   EXPECT_EQ(end["epoch"], 2);
   EXPECT_EQ(2 * int(half["tokens"]), int(end["tokens"]));
-  const CommandResult ids = run_command("sed 's/^{\"text\": //; s/}$//' " + path("text.jsonl") + " | " +
-                                        llama_tp_with(0) + " tokenize -m data/demo --jsonl");
+  write_file(path("texts"), demo_texts(12));
+  const CommandResult ids =
+      run_command(llama_tp_with(0) + " tokenize --jsonl -m " + small_tokenizer() + " -f " + path("texts"));
   int tokens = 0;
   for (const Json& document : json_lines(ids.out)) tokens += static_cast<int>(document.size()) + 1;  // and its EOS
   EXPECT_EQ(half["tokens"], tokens);
@@ -199,7 +200,7 @@ TEST_F(TrainCommand, GradientsOfTheFirstStepDoNotDependOnTheMesh) {
 
 TEST_F(TrainCommand, ACheckpointHasTheSameBytesWhateverMeshWroteIt) {
   for (const std::string dtype : {"float32", "bfloat16"}) {
-    write_file(path("config.json"), small_config({{"num_key_value_heads", 2}, {"vocab_size", 1793}}).dump());
+    write_file(path("config.json"), small_config({{"num_key_value_heads", 2}, {"vocab_size", 497}}).dump());
     const std::string options = from_config("--max-steps 1 --learning-rate 0 --dtype " + dtype);
     train(alone, "alone." + dtype, options);
     for (const MeshOfRanks& mesh : {MeshOfRanks{2, ""}, MeshOfRanks{4, ""}, MeshOfRanks{4, "--tensor-parallel 2"}}) {
@@ -223,11 +224,11 @@ TEST_F(TrainCommand, GoesOnFromACheckpointOfAnotherMesh) {
   EXPECT_LT(double(whole[0]["loss"]), double(json_lines(read_file(path("first/metrics.jsonl")))[0]["loss"]));
   expect_same_steps(train({4, ""}, "four", options), whole);
   expect_same_steps(train({4, "--tensor-parallel 2"}, "both", options), whole);
-  EXPECT_EQ(read_file(path("alone/checkpoint-3/tokenizer.json")), read_file("data/demo/tokenizer.json"));
+  EXPECT_EQ(read_file(path("alone/checkpoint-3/tokenizer.json")), read_file(small_tokenizer() + "/tokenizer.json"));
 }
 
 TEST_F(TrainCommand, ValidationIsWhatEvalSaysOfTheSameWeights) {
-  write_file(path("held_out.jsonl"), random_id_lines(7, 30, demo_vocabulary));
+  write_file(path("held_out.jsonl"), random_id_lines(7, 30, small_vocabulary));
   const std::string options =
       from_config("--max-steps 3 --eval-steps 2 --save-steps 2 --validation-file " + path("held_out.jsonl"));
   const std::vector<Json> steps = train({4, "--tensor-parallel 2"}, "out", options);
@@ -241,7 +242,7 @@ TEST_F(TrainCommand, ValidationIsWhatEvalSaysOfTheSameWeights) {
 }
 
 TEST_F(TrainCommand, SaysWhatItCuts) {
-  write_file(path("text.jsonl"), random_id_lines(3, 100, demo_vocabulary));
+  write_file(path("text.jsonl"), random_id_lines(3, 100, small_vocabulary));
   const CommandResult result = run_command(line({2, ""}, "out", from_config("--max-steps 1")));
   EXPECT_TRUE(holds(result.out, "longer than --block-size 64 and cut: 3 samples, which lost 108 tokens"));
 }

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <utility>
 
@@ -131,7 +132,27 @@ bool folder_exists(const std::string& path) {
   return std::filesystem::is_directory(path, ignored);
 }
 
+namespace {
+
+// A pipe or a terminal has no size and no positions.
+std::string read_stream(const std::string& path, int64_t limit) {
+  std::ifstream stream(path, std::ios::binary);
+  require(stream.good(), path, ": cannot open it: ", std::strerror(errno));
+  const auto block = std::make_unique<char[]>(static_cast<size_t>(copy_block));
+  std::string text;
+  while (stream.read(block.get(), copy_block), stream.gcount() > 0) {
+    text.append(block.get(), static_cast<size_t>(stream.gcount()));
+    require(static_cast<int64_t>(text.size()) <= limit, path, ": is longer than the ", limit,
+            " bytes that are read here");
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string read_text(const std::string& path, int64_t limit) {
+  std::error_code ignored;
+  if (file_exists(path) && !std::filesystem::is_regular_file(path, ignored)) return read_stream(path, limit);
   const File file = File::open(path);
   const int64_t size = file.size();
   require(size <= limit, path, ": is ", size, " bytes long; at most ", limit, " are read here");

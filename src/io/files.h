@@ -45,7 +45,7 @@ class File {
 bool file_exists(const std::string& path);
 bool folder_exists(const std::string& path);
 
-// The whole file. Errors: as File::open; longer than `limit` bytes.
+// The whole file, or all that comes through a pipe. Errors: as File::open; longer than `limit` bytes.
 std::string read_text(const std::string& path, int64_t limit = INT64_MAX);
 // A new or replaced file, synced.
 void write_text(const std::string& path, const std::string& text);

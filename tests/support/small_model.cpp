@@ -7,15 +7,26 @@
 
 #include "base/error.h"
 #include "io/safetensors.h"
+#include "scratch_folder.h"
 
 namespace llama_tp {
 
 using Json = nlohmann::json;
 
+const std::string& small_tokenizer() {
+  static const ScratchFolder folder;
+  const std::string names = folder / "tokenizer_config.json";
+  if (!std::filesystem::exists(names)) {
+    std::filesystem::copy("tests/goldens/tokenizers/llama3/tokenizer.json", folder.path());
+    write_file(names, R"({"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"})");
+  }
+  return folder.path();
+}
+
 Json small_config(const Json& changes) {
   Json config{{"architectures", {"LlamaForCausalLM"}},
               {"model_type", "llama"},
-              {"vocab_size", demo_vocabulary},
+              {"vocab_size", small_vocabulary},
               {"hidden_size", 32},
               {"intermediate_size", 64},
               {"num_hidden_layers", 2},
@@ -25,8 +36,8 @@ Json small_config(const Json& changes) {
               {"rms_norm_eps", 1e-5},
               {"initializer_range", 0.1},
               {"tie_word_embeddings", false},
-              {"bos_token_id", 0},
-              {"eos_token_id", 0},
+              {"bos_token_id", small_bos},
+              {"eos_token_id", small_eos},
               {"torch_dtype", "float32"}};
   config.merge_patch(changes);
   return config;
@@ -39,6 +50,12 @@ std::string demo_lines(int count) {
   for (std::string line; taken < count && std::getline(file, line); taken++) lines += line + "\n";
   require(taken == count, "data/demo/train.jsonl: fewer than ", count, " lines");
   return lines;
+}
+
+std::string demo_texts(int count) {
+  std::string texts;
+  for (const Json& line : json_lines(demo_lines(count))) texts += line["text"].dump() + "\n";
+  return texts;
 }
 
 std::string random_id_lines(int samples, int length, int vocabulary) {

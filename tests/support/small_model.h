@@ -1,5 +1,5 @@
-// What the tests of the commands train: a Llama of 133 thousand parameters with the demo's tokenizer, and a few of its
-// texts; and the files that a run leaves.
+// What the tests of the commands train: a Llama of 50 thousand parameters with a small tokenizer and a few of the
+// demo's texts; and the files that a run leaves.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -8,14 +8,18 @@
 
 namespace llama_tp {
 
-inline const std::string demo_tokenizer = "data/demo";
-constexpr int demo_vocabulary = 1792;
+// A folder with the golden tokenizer of Llama 3's kind, and the names of its BOS and EOS.
+const std::string& small_tokenizer();
+constexpr int small_tokens = 489, small_bos = 485, small_eos = 486;
+constexpr int small_vocabulary = 496;  // the model has some more rows, as many models do
 
 // A config.json; `changes` replace its keys, null removes one.
 nlohmann::json small_config(const nlohmann::json& changes = nlohmann::json::object());
 
-// The first texts of the demo's corpus, one JSON object a line as it stands there.
+// The first texts of the demo's corpus, one JSON object a line as it stands there; and the texts alone, one JSON string
+// a line.
 std::string demo_lines(int count);
+std::string demo_texts(int count);
 
 // input_ids of this many samples, each of `length` tokens below `vocabulary`; the same every time.
 std::string random_id_lines(int samples, int length, int vocabulary);

@@ -11,10 +11,10 @@ std::unique_ptr<ScratchFolder> SoundModel::shared_;
 void SoundModel::SetUpTestSuite() {
   shared_ = std::make_unique<ScratchFolder>();
   write_file(path("config.json"), small_config().dump());
-  write_file(path("ids.jsonl"), random_id_lines(4, 20, demo_vocabulary));
-  const CommandResult result =
-      run_command(llama_tp_with(0) + " train --max-steps 1 --dtype float32 --config " + path("config.json") +
-                  " --tokenizer data/demo --train-file " + path("ids.jsonl") + " --output-dir " + path("out"));
+  write_file(path("ids.jsonl"), random_id_lines(4, 20, small_vocabulary));
+  const CommandResult result = run_command(llama_tp_with(0) + " train --max-steps 1 --dtype float32 --config " +
+                                           path("config.json") + " --tokenizer " + small_tokenizer() +
+                                           " --train-file " + path("ids.jsonl") + " --output-dir " + path("out"));
   ASSERT_EQ(result.status, 0) << result.err;
   fs::rename(path("out/checkpoint-1"), path("sound"));
   fs::remove_all(path("out"));

@@ -1,0 +1,218 @@
+// Options, meshes, folders, disks and streams that cannot work, and odd ones that can.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "support/refusal.h"
+#include "support/sound_model.h"
+
+namespace llama_tp {
+namespace {
+
+namespace fs = std::filesystem;
+
+class BadOptions : public SoundModel {
+ protected:
+  static std::string generate(const std::string& options) { return "generate -m " + path("sound") + " " + options; }
+  static std::string train(const std::string& options, const std::string& output = path("new")) {
+    return "train --config " + path("config.json") + " --train-file " + path("ids.jsonl") + " --dtype float32 " +
+           "--max-steps 2 --output-dir " + output + " " + options;
+  }
+  void TearDown() override { fs::remove_all(path("new")); }
+};
+
+struct Refused {
+  std::string arguments;
+  Words words;
+};
+
+TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
+  const std::string tokenize = "tokenize -m " + small_tokenizer() + " ";
+  const Refused cases[] = {
+      {"fly", {"\"fly\" is no command", "train, generate, eval, inspect, tokenize"}},
+      {"train --fly 3", {"train: ", "fly", "train --help"}},
+      {"generate -x", {"generate: ", "x", "generate --help"}},
+      {"inspect --config", {"inspect: ", "config", "argument"}},
+      {"eval --file", {"eval: ", "file", "argument"}},
+      {tokenize + "-p Hello you", {"tokenize: \"you\" is no option"}},
+      {"train --train-file x.txt --output-dir y", {"--model DIR", "--config FILE"}},
+      {"train --config c --output-dir y", {"--train-file is missing"}},
+      {"train --config c --train-file x.txt", {"--output-dir is missing"}},
+      {"train --config c --model m --train-file x.txt --output-dir y", {"--model DIR", "--config FILE"}},
+      {"eval -m x", {"--file is missing"}},
+      {"eval --file x", {"-m is missing"}},
+      {"inspect", {"-m DIR or --config FILE"}},
+      {"tokenize -p x", {"needs -m"}},
+      {tokenize + "-p x -f y", {"-p alone"}},
+      {tokenize + "--decode -p '3 x'", {"\"x\" is not a token id"}},
+      {tokenize + "--decode -p -3", {"\"-3\" is not a token id"}},
+      {generate(""), {"-p TEXT or -f FILE"}},
+      {generate("-p a -f b"), {"-p TEXT or -f FILE"}},
+      {generate("-p a -n x"), {"--n-predict \"x\" is not a whole number"}},
+      {generate("-p a -n 3x"), {"--n-predict \"3x\""}},
+      {generate("-p a -n ''"), {"--n-predict \"\""}},
+      {generate("-p a -n -2"), {"--n-predict -2 must be -1 or more"}},
+      {generate("-p a -n 9223372036854775807"), {"--n-predict 9223372036854775807 must be "}},
+      {generate("-p a -n 99999999999999999999"), {"--n-predict \"99999999999999999999\""}},
+      {generate("-p a -c 9223372036854775807"), {"--ctx-size 9223372036854775807 must be "}},
+      {generate("-p a --temp -1"), {"--temp -1 must lie between 0 and"}},
+      {generate("-p a --temp nan"), {"--temp \"nan\" is not a number"}},
+      {generate("-p a --top-p 1.5"), {"--top-p 1.5 must lie between 0 and 1"}},
+      {generate("-p a --repeat-penalty 0"), {"--repeat-penalty 0 must lie between 0.001"}},
+      {generate("-p a --dtype float64"), {"--dtype float64", "float32 or bfloat16"}},
+      {generate("-p a --backend tpu"), {"--backend tpu", "auto or cpu"}},
+      {generate("-p a --echo=perhaps"), {"generate: ", "perhaps"}},
+      {generate("-p 'Good morning, cow' -c 2"), {"the prompt has ", " tokens, but the context only 2", "-c"}},
+      {generate("-f " + path("none.txt")), {path("none.txt"), "no such file"}},
+      {generate("-f " + path("sound")), {path("sound"), "is a folder"}},
+      {train("--block-size 1"), {"--block-size 1 must be 2 or more"}},
+      {train("--per-device-train-batch-size 0"), {"--per-device-train-batch-size 0 must be 1 or more"}},
+      {train("--gradient-accumulation-steps 9223372036854775807"), {"--gradient-accumulation-steps", "or less"}},
+      {train("--learning-rate -1"), {"--learning-rate -1 must lie between 0 and"}},
+      {train("--learning-rate 1e400"), {"--learning-rate \"1e400\""}},
+      {train("--lr-scheduler-type step"), {"--lr-scheduler-type step", "constant, linear or cosine"}},
+      {train("--adam-beta1 1"), {"--adam-beta1 1 must lie between 0 and 0.9999999"}},
+      {train("--num-train-epochs 0"), {"--num-train-epochs 0 must lie between 1e-09"}},
+      {train("--seed -1"), {"--seed -1 must be 0 or more"}},
+      {train("--logging-steps 0"), {"--logging-steps 0 must be 1 or more"}},
+      {train("--eval-steps 1"), {"--eval-steps 1", "--validation-file"}},
+      {train("--dump-gradients " + path("none/g")), {"--dump-gradients", path("none/g"), "folder does not exist"}},
+      {train("--dump-gradients " + path("sound")), {"--dump-gradients", path("sound"), "is a folder"}},
+      {"eval -m " + path("sound") + " --file " + path("ids.jsonl") + " --dump-logits " + path("none/l"),
+       {path("none/l")}},
+      {"inspect --config " + path("config.json") + " --tensor-parallel 16",
+       {"num_attention_heads (8)", "1, 2, 4 or 8"}},
+      {"inspect --config " + path("config.json") + " --rank 1", {"--rank 1", "1 ranks"}},
+  };
+  for (size_t i = 0; i < std::size(cases); i++) {
+    expect_refused(0, cases[i].arguments, cases[i].words);
+    if (i % 9 == 0) expect_refused(i % 2 == 0 ? 2 : 4, cases[i].arguments, cases[i].words);
+  }
+  EXPECT_FALSE(fs::exists(path("new")));
+}
+
+TEST_F(BadOptions, MeshesThatCannotBeAreRefusedWithThoseThatCan) {
+  const std::string divisors = "--tensor-parallel can be 1, 2, 4 or 8";
+  expect_refused(16, train("--tensor-parallel 16"), {"num_attention_heads (8)", "16 ranks", divisors});
+  expect_refused(3, train("--tensor-parallel 3"), {"num_attention_heads (8)", "3 ranks", divisors});
+  expect_refused(3, train("--tensor-parallel 2"), {"--tensor-parallel 2 does not divide the 3 ranks"});
+  expect_refused(2, train("--tensor-parallel 4"), {"--tensor-parallel 4 does not divide the 2 ranks"});
+  expect_refused(0, train("--tensor-parallel 2"), {"--tensor-parallel 2"});
+  expect_refused(0, train("--tensor-parallel many"), {"--tensor-parallel \"many\""});
+  write_file(path("odd.json"), small_config({{"intermediate_size", 63}}).dump());
+  expect_refused(2, train("--tensor-parallel 2 --config " + path("odd.json")), {"intermediate_size (63)", "can be 1"});
+  expect_refused(4, train("--tensor-parallel 1 --global-batch-size 6 --per-device-train-batch-size 1"),
+                 {"--global-batch-size 6", "4 data-parallel ranks", "4 and 8"});
+  const CommandResult automatic = run_command(llama_tp_with(3) + " " + train("--config " + path("odd.json")));
+  EXPECT_EQ(automatic.status, 0) << automatic.err;
+  EXPECT_TRUE(holds(automatic.out, "tensor-parallel auto: 1 of 3 ranks", "data-parallel 3 × tensor-parallel 1"));
+}
+
+TEST_F(BadOptions, NoFolderOfOthersAndNoEarlierRunIsTouched) {
+  const std::string ours = path("ours");
+  ASSERT_EQ(run_command(llama_tp_with(0) + " " + train("", ours)).status, 0);
+  const std::string before = snapshot(ours) + snapshot(path("sound"));
+  for (const int ranks : {0, 2, 4}) {
+    expect_refused(ranks, train("", ours), {ours, "the last is 2", "--output-dir"});
+    expect_refused(ranks, train("", path("sound")), {path("sound"), "not", "llama_tp.json", "--output-dir"});
+  }
+  expect_refused(0, train("", path("ids.jsonl")), {path("ids.jsonl"), "is a file"});
+  expect_refused(0, train("", path("ids.jsonl") + "/below"), {path("ids.jsonl")});
+  expect_refused(2, train("", "/proc/llama_tp"), {"/proc/llama_tp", "cannot make the folder"});
+  expect_refused(0, "train --model " + ours + " --train-file " + path("ids.jsonl") + " --output-dir " + ours, {ours});
+  EXPECT_EQ(snapshot(ours) + snapshot(path("sound")), before);
+
+  // A second run into the folder of one that is still going on.
+  const CommandResult both =
+      run_command(llama_tp_with(0) + " " + train("--max-steps 1000000") + " >&2 & first=$!\n" + "while [ ! -s " +
+                  path("new") + "/metrics.jsonl ]; do sleep 0.01; done\n" + llama_tp_with(0) + " " + train("") +
+                  "; status=$?; kill -9 $first; exit $status");
+  expect_refusal(both, {path("new"), "another llama_tp train"}, false);
+  EXPECT_EQ(both.status, 1);
+}
+
+TEST_F(BadOptions, AFileThatMayNotGrowEndsARunWithoutATrace) {
+  const CommandResult result = run_command("ulimit -f 100; " + llama_tp_with(0) + " " + train(""));  // 100 KiB of 200
+  expect_refusal(result, {path("new/checkpoint-2.partial/model.safetensors"), "full"}, true);
+  EXPECT_TRUE(checkpoint_steps(path("new")).empty());
+  EXPECT_FALSE(fs::exists(path("new/checkpoint-2.partial")));
+}
+
+TEST_F(BadOptions, AFullDiskEndsARunAndSparesItsCheckpoints) {
+  // A disk of its own for a while, where this user may have one; the test before needs none.
+  const std::string disk = path("disk"), own_disk = getuid() == 0 ? "unshare -m " : "unshare -r -m ";
+  const std::string mount = "mount -t tmpfs -o size=500k none " + disk;
+  fs::create_directory(disk);
+  if (run_command(own_disk + mount).status != 0) return;
+  for (const int ranks : {0, 2}) {
+    const std::string train_there = llama_tp_with(ranks) + " " + train("--save-steps 1 --max-steps 4", disk + "/out");
+    const CommandResult result = run_command(
+        own_disk + "bash -c " +
+        quoted(mount + "; " + train_there + "; status=$?; cp -r " + disk + "/out " + path("new") + "; exit $status"));
+    expect_refusal(result, {"/checkpoint-3.partial/", "the disk is full: ", " bytes are needed, ", " are free"},
+                   ranks == 0);
+    EXPECT_EQ(checkpoint_steps(path("new")), (std::vector<int>{1, 2}));
+    EXPECT_FALSE(fs::exists(path("new/checkpoint-3.partial")));
+    EXPECT_EQ(run_command(llama_tp_with(0) + " " + eval(path("new"))).status, 0);
+    fs::remove_all(path("new"));
+  }
+}
+
+TEST_F(BadOptions, AResultThatDoesNotArriveIsAnError) {
+  for (const std::string& arguments : {eval(path("sound")), generate("-p Hello -n 20 --ignore-eos"),
+                                       "inspect -m " + path("sound"), "tokenize -p Hello -m " + small_tokenizer()})
+    expect_refused(0, arguments + " > /dev/full", {"stdout: cannot be written", "No space left on device"});
+  // Who reads one line and goes ends the program as any other.
+  const CommandResult cut = run_command("yes Hello | head -n 200000 | " + llama_tp_with(0) + " tokenize -m " +
+                                        small_tokenizer() + " | head -n 1; echo ${PIPESTATUS[2]}");
+  EXPECT_EQ(cut.out, "39 68 75 287\n141\n");
+  EXPECT_EQ(cut.err, "");
+}
+
+TEST_F(BadOptions, ClosedStreamsDoNoHarm) {
+  for (const char* closed : {"<&-", ">&-", "2>&-", "<&- >&- 2>&-"}) {
+    fs::remove_all(path("new"));
+    EXPECT_EQ(run_command(llama_tp_with(0) + " " + train(closed)).status, 0) << closed;
+    EXPECT_EQ(json_lines(read_file(path("new/metrics.jsonl"))).size(), 2u) << closed;
+    EXPECT_EQ(read_tensors(path("new/checkpoint-2/model.safetensors")).size(), 21u) << closed;
+  }
+  EXPECT_EQ(run_command(llama_tp_with(0) + " tokenize -m " + small_tokenizer() + " <&-").out, "");
+}
+
+TEST_F(BadOptions, PathsMayHoldSpacesAndAnyLetters) {
+  const std::string folder = path("ein Ordner ü/日本 $x'\"");
+  fs::create_directories(folder);
+  fs::copy(path("ids.jsonl"), folder + "/dä ta.jsonl");
+  fs::copy(path("config.json"), folder + "/con fig.json");
+  const std::string output = folder + "/out put//";
+  const CommandResult trained =
+      run_command("cd " + quoted(folder) + " && " + llama_tp_with(2) +
+                  " train --config 'con fig.json' --train-file 'dä ta.jsonl' " + "--tokenizer " + small_tokenizer() +
+                  " --max-steps 1 --output-dir " + quoted(output) + " --dump-gradients 'gra dients'");
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  EXPECT_TRUE(holds(trained.out, "saved " + folder + "/out put/checkpoint-1\n"));
+  EXPECT_EQ(read_tensors(folder + "/gra dients").size(), 21u);
+  const CommandResult text =
+      run_command("cd " + quoted(output) + " && " + llama_tp_with(0) + " generate -m . -n 2 --echo -p 'Zoë 日本'");
+  EXPECT_TRUE(text.out.starts_with("Zoë 日本")) << text.err;
+}
+
+TEST_F(BadOptions, OddSizesThatCanWorkDo) {
+  for (const std::string options :
+       {"--max-steps 0 --num-train-epochs 1", "--block-size 9223372036854775807", "--warmup-steps 1000000",
+        "--learning-rate 0 --max-grad-norm 0", "--block-size 2"}) {
+    fs::remove_all(path("new"));
+    const CommandResult result = run_command(llama_tp_with(0) + " " + train(options));
+    EXPECT_EQ(result.status, 0) << options << result.err;
+    EXPECT_FALSE(checkpoint_steps(path("new")).empty());
+  }
+  write_file(path("two.jsonl"), "{\"input_ids\": [5, 6]}\n");
+  fs::remove_all(path("new"));
+  EXPECT_EQ(run_command(llama_tp_with(4) + " " + train("--tensor-parallel 1 --train-file " + path("two.jsonl"))).status,
+            0);
+  EXPECT_EQ(json_lines(read_file(path("new/metrics.jsonl"))).back()["tokens"], 4);
+}
+
+}  // namespace
+}  // namespace llama_tp
