@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "backend/cpu/onednn.h"
 #include "backend/meta.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
@@ -32,8 +33,9 @@
 
 namespace {
 
-// oneDNN 2 and 3 take a list of arguments for each call and return it at its end: so much at once is theirs.
-constexpr size_t onednn_bytes = 4096;
+// oneDNN 2 and 3 take a list of arguments for each call and return it at its end: so much at once is theirs. Without
+// AVX512 they take the buffers of a product as well.
+const size_t onednn_bytes = llama_tp::OneDnn::keeps_to_workspace() ? 4096 : SIZE_MAX;
 
 struct Taken {
   const char* by = nullptr;

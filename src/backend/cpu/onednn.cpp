@@ -48,6 +48,16 @@ dnnl::matmul::primitive_desc describe(const Product& product, const dnnl::engine
        name_of(p.input), " (", error.what(), "); another --dtype or another version of oneDNN may help");
 }
 
+// Whether this CPU has these instructions and oneDNN may use them: each set holds the bits of lesser ones.
+bool uses([[maybe_unused]] dnnl::cpu_isa wanted) {
+#if defined(__x86_64__)
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted);
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 // A primitive with memory objects that only get new pointers, so that running it makes none.
@@ -117,15 +127,11 @@ std::string OneDnn::implementation(const Product& product) {
   return cache_->find(product).description.impl_info_str();
 }
 
+bool OneDnn::keeps_to_workspace() { return uses(dnnl::cpu_isa::avx512_core); }
+
 std::string_view OneDnn::bf16_instructions() {
-#if defined(__x86_64__)
-  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());  // each set holds the bits of lesser ones
-  const auto has = [&](dnnl::cpu_isa wanted) {
-    return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted);
-  };
-  if (has(dnnl::cpu_isa::avx512_core_amx)) return "AMX";
-  if (has(dnnl::cpu_isa::avx512_core_bf16)) return "AVX512-BF16";
-#endif
+  if (uses(dnnl::cpu_isa::avx512_core_amx)) return "AMX";
+  if (uses(dnnl::cpu_isa::avx512_core_bf16)) return "AVX512-BF16";
   return "";
 }
 

@@ -33,11 +33,13 @@ class OneDnn {
   // Bytes of scratch memory; makes the primitive. Errors: oneDNN has none for this product.
   int64_t workspace(const Product& product);
   // Makes no primitive that workspace() has made. oneDNN itself takes and returns some hundred bytes for its list of
-  // arguments.
+  // arguments, and on a CPU without AVX512 the buffers of its older code ("gemm:jit"), which knows no user's scratchpad.
   void run(const Product& product, const void* a, const void* b, const void* bias, void* c, void* workspace);
   // The code that oneDNN chose ("brg:avx512_core_bf16"), for benchmarks.
   std::string implementation(const Product& product);
 
+  // Whether every product keeps to the caller's scratch memory: the code for AVX512 does.
+  static bool keeps_to_workspace();
   // The instructions for bf16 products that this CPU has and oneDNN uses ("AMX", "AVX512-BF16"), or "". The variable
   // ONEDNN_MAX_CPU_ISA may forbid them.
   static std::string_view bf16_instructions();
