@@ -20,14 +20,13 @@ TEXT_LIBS   := $(or $(call pkg,--libs,libpcre2-8 sentencepiece),-lpcre2-8 -lsent
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror=return-type
 CXXFLAGS += -std=c++20 -O2 -march=$(ARCH) -fopenmp $(WARNINGS)
-CPPFLAGS += -Isrc -Itests -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"' -DLLAMA_TP_FAMILY_COUNT=$(words $(FAMILIES))
+CPPFLAGS += -Isrc -Itests -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"'
 LDLIBS   += -ldnnl $(MPI_LIBS) $(TEXT_LIBS) -lpthread
 ifneq ($(SANITIZE),)
 CXXFLAGS += -g -Wno-maybe-uninitialized -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
 
 SOURCES  := $(filter-out src/main.cpp,$(sort $(shell find src -name '*.cpp')))
-FAMILIES := $(sort $(wildcard src/model/families/*.json))
 OBJECTS  := $(SOURCES:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
@@ -69,11 +68,17 @@ $(BUILD)/%.o: %.cpp
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 
-# The families are data: each JSON file becomes one raw string literal of a list.
+# Families, configs of well-known models and datasheets of devices are data, in the binary wherever it is started: the
+# JSON files of a folder become raw string literals, {"name", "text"}, of one list.
 $(BUILD)/src/model/families.o: $(BUILD)/generated/families.inc
-$(BUILD)/generated/families.inc: $(FAMILIES)
+$(BUILD)/src/model/shipped_configs.o: $(BUILD)/generated/configs.inc
+$(BUILD)/src/train/device_sheet.o: $(BUILD)/generated/devices.inc
+$(BUILD)/generated/families.inc: $(sort $(wildcard src/model/families/*.json))
+$(BUILD)/generated/configs.inc: $(sort $(wildcard data/configs/*.json))
+$(BUILD)/generated/devices.inc: $(sort $(wildcard data/devices/*.json))
+$(BUILD)/generated/%.inc:
 	@mkdir -p $(@D)
-	@for file in $(FAMILIES); do printf "{\"%s\", R\"json(" "$$(basename $$file .json)"; cat $$file; printf ")json\"},\n"; done > $@
+	@for file in $^; do printf "{\"%s\", R\"json(" "$$(basename $$file .json)"; cat $$file; printf ")json\"},\n"; done > $@
 
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY)
 	@mkdir -p $(@D)

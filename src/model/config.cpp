@@ -3,7 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "io/files.h"
+#include "model/shipped_configs.h"
 
 namespace llama_tp {
 
@@ -16,7 +16,6 @@ constexpr int64_t largest_size = int64_t{1} << 24;  // of any one dimension
 constexpr int64_t most_layers = int64_t{1} << 14;
 constexpr double most_parameters = 1e14;
 constexpr double least_number = 1e-30, largest_number = 1e30;  // whose products float32 still holds
-constexpr int64_t largest_config = int64_t{16} << 20;
 
 // A value for a complaint, however long it is.
 std::string shown(const Json& value) {
@@ -38,9 +37,7 @@ std::string divisors(int64_t number) {
 class Reader {
  public:
   Reader(const std::filesystem::path& file) : source_(file.string()) {
-    require(file_exists(source_) || folder_exists(source_), source_,
-            ": no such file; a model folder has a config.json as Hugging Face writes it");
-    json_ = Json::parse(read_text(source_, largest_config), nullptr, false);
+    json_ = Json::parse(config_text(source_), nullptr, false);
     require(json_.is_object(), source_, ": not a JSON object; it may be cut or not a config.json");
   }
 
@@ -302,7 +299,7 @@ ModelConfig read_model_config(const std::filesystem::path& file) {
 }
 
 std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype) {
-  Json json = Json::parse(read_text(file.string(), largest_config), nullptr, false);
+  Json json = Json::parse(config_text(file.string()), nullptr, false);
   require(json.is_object(), file.string(), ": not a JSON object any more; it changed while the program ran");
   const char* word = dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
   json.erase("_name_or_path");

@@ -51,9 +51,9 @@ struct ModelConfig {
   int64_t kv_width() const { return kv_heads * head_dim; }
 };
 
-// Reads and checks config.json in either spelling (rope_theta and rope_scaling, or rope_parameters; torch_dtype or
-// dtype). Errors: a value missing, of the wrong type, 0, negative, huge, not implemented, or not fitting another: one
-// line with key, value and mend.
+// Reads and checks config.json, a file or the name of a shipped one, in either spelling (rope_theta and rope_scaling,
+// or rope_parameters; torch_dtype or dtype). Errors: a value missing, of the wrong type, 0, negative, huge, not
+// implemented, or not fitting another: one line with key, value and mend.
 ModelConfig read_model_config(const std::filesystem::path& file);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are

@@ -13,9 +13,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::array<std::pair<const char*, const char*>, LLAMA_TP_FAMILY_COUNT> family_files{{
+constexpr std::pair<const char*, const char*> family_files[] = {
 #include "families.inc"
-}};
+};
 
 constexpr std::array<std::string_view, 14> part_names{"embedding", "attention_norm", "q",          "k",        "v",
                                                       "o",         "q_norm",         "k_norm",     "mlp_norm", "gate",
