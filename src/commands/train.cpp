@@ -13,11 +13,12 @@ constexpr int64_t most_samples = int64_t{1} << 20;  // of a forward, and forward
 void declare(Options& options) {
   options.value("model", "folder to start from: config.json, *.safetensors, tokenizer; or an output folder of train",
                 "DIR");
-  options.value("config", "config.json to start from random weights instead", "FILE");
+  options.value("config", "config.json, or a well-known model's name, to start from random weights instead",
+                "FILE|NAME");
   options.value("tokenizer", "folder or file of the tokenizer (default: the model's)", "PATH");
   options.value("train-file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
   options.value("validation-file", "the same, for eval_loss", "FILE");
-  options.value("output-dir", "where checkpoints and metrics.jsonl go", "DIR");
+  options.value("output-dir", "where checkpoints, metrics.jsonl and memory.json go", "DIR");
   options.value("tensor-parallel", "ranks that share each layer, or auto: all that the sizes allow", "auto|N", "auto");
   options.value("block-size", "the most tokens of a sample; text is packed into samples of this size", "N", "1024");
   options.value("per-device-train-batch-size", "samples of one forward on one data-parallel rank", "N", "8");

@@ -14,8 +14,10 @@ int64_t automatic(const ModelConfig& config, const TensorParallelPlan& plan, int
 
 }  // namespace
 
-int64_t kv_replicas(const ModelConfig& config, int64_t tensor_parallel) {
-  return std::max<int64_t>(1, tensor_parallel / config.kv_heads);
+int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel) {
+  const bool attention =
+      std::any_of(plan.layers.begin(), plan.layers.end(), [](const auto& layer) { return layer.attention; });
+  return attention ? std::max<int64_t>(1, tensor_parallel / config.kv_heads) : 1;
 }
 
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
@@ -31,11 +33,8 @@ std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config,
   require(tensor >= 1 && ranks % tensor == 0, "--tensor-parallel ", tensor, " does not divide the ", ranks,
           " ranks that mpirun started; start a multiple of it, or take --tensor-parallel auto");
   check_tensor_parallel(config, plan, tensor);
-  const bool attention =
-      std::any_of(plan.layers.begin(), plan.layers.end(), [](const auto& layer) { return layer.attention; });
-  const int64_t replicas = attention ? kv_replicas(config, tensor) : 1;
   return std::make_unique<Mesh>(launch, MeshShape{static_cast<int>(ranks / tensor), static_cast<int>(tensor)},
-                                static_cast<int>(replicas));
+                                static_cast<int>(kv_replicas(config, plan, tensor)));
 }
 
 }  // namespace llama_tp

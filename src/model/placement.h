@@ -15,7 +15,7 @@ namespace llama_tp {
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
                                 int64_t wanted, std::string& said);
 
-// How many consecutive tensor-parallel ranks hold the same key/value heads.
-int64_t kv_replicas(const ModelConfig& config, int64_t tensor_parallel);
+// How many consecutive tensor-parallel ranks hold the same key/value heads and are a group of their own.
+int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel);
 
 }  // namespace llama_tp

@@ -30,10 +30,10 @@ const Norm& Transformer::norm_after(size_t layer) const {
 // ------------------------------------------------------------------------------------------------------------------
 
 void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
+  runtime_.ledger.enter(Phase::forward);
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
   const Tensor x = frame.take(Category::transient, {batch.tokens(), config_.hidden}, runtime_.dtype);  // [T, H]
-  runtime_.ledger.enter(Phase::forward);
   const Tensor rope = push_rope(batch);
   forward(batch, rope, x);
   runtime_.ledger.enter(Phase::loss);

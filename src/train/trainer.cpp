@@ -90,18 +90,24 @@ std::string Trainer::blame(const HostBatch& batch) {
   return "the loss itself";
 }
 
+void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
+                       Runtime& runtime, Communicator& data) {
+  Trainer trainer(config, plan, options, runtime, data);
+  HostBatch batch;
+  fill_batch(Dataset{}, {}, options.batch, batch);
+  trainer.begin();
+  trainer.accumulate(batch, 1);
+  trainer.finish(1);
+  trainer.update({});
+  if (options.evaluates) trainer.evaluate(batch);
+  runtime.ledger.enter(Phase::save);
+}
+
 MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
                          Backend& backend, const Runtime& runtime, const Communicator& data) {
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {
     MetaCommunicator data_ranks(data.rank(), data.size());
-    Trainer trainer(config, plan, options, rehearsal, data_ranks);
-    HostBatch batch;
-    fill_batch(Dataset{}, {}, options.batch, batch);
-    trainer.begin();
-    trainer.accumulate(batch, 1);
-    trainer.finish(1);
-    trainer.update({});
-    if (options.evaluates) trainer.evaluate(batch);
+    rehearse_training(config, plan, options, rehearsal, data_ranks);
   });
 }
 

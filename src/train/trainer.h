@@ -60,6 +60,11 @@ class Trainer {
   Transformer model_;
 };
 
+// One step of one forward, with evaluation where the run has any, on a runtime that only counts: a batch of the largest
+// size, made of padding.
+void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
+                       Runtime& runtime, Communicator& data);
+
 // The memory that a rank of the mesh needs for training, found by a step that computes nothing. Also prepares backend
 // for the shapes of the run, so that no step allocates.
 MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,

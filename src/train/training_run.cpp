@@ -14,6 +14,7 @@
 #include "report/format.h"
 #include "report/progress.h"
 #include "train/dataset_exchange.h"
+#include "train/memory_report.h"
 #include "train/metrics.h"
 #include "train/trainer.h"
 
@@ -49,6 +50,7 @@ class TrainingRun {
     make_trainer();
     introduce();
     train();
+    report_memory();
     return 0;
   }
 
@@ -242,6 +244,12 @@ class TrainingRun {
     }
     mesh_->world().barrier();
     say("saved " + checkpoint_path(settings_.output_dir, step));
+  }
+
+  // Beside what was planned, what the ledger saw: the same numbers, or something is wrong.
+  void report_memory() {
+    const std::string report = memory_report(mesh_->world().all_gather(memory_entry(memory_, runtime_->ledger)));
+    if (leads()) write_text(settings_.output_dir + "/memory.json", "{\"ranks\": " + report + "}\n");
   }
 
   void dump_gradients() {

@@ -1,0 +1,19 @@
+// What ranks took of memory, as JSON: one layout for what a plan foresees and what a run measured.
+//   [{"ranks": [0, 1], "planned_bytes": N, "peak_bytes": N, "categories": {name: bytes at the peak},
+//     "phases": {name: the most bytes in it}}, …]
+// Categories and phases that hold nothing are left out; ranks that took the same share one entry.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/runtime.h"
+
+namespace llama_tp {
+
+// One rank's entry, without its number. planned: what its arenas were to reserve.
+std::string memory_entry(const MemoryPlan& planned, const Ledger& ledger);
+// Of all ranks: entries[rank] is that rank's.
+std::string memory_report(const std::vector<std::string>& entries);
+
+}  // namespace llama_tp
