@@ -17,13 +17,15 @@ struct Command {
   int (*run)(const llama_tp::Arguments&);
 };
 
-constexpr std::array<Command, 6> commands{{
+constexpr std::array<Command, 7> commands{{
     {"train", "train or fine-tune: mpirun -np 2 ./llama_tp train --model DIR --train-file FILE --output-dir OUT",
      llama_tp::train_command},
     {"generate", "continue a text:       mpirun -np 2 ./llama_tp generate -m DIR -p \"Once upon a time\"",
      llama_tp::generate_command},
     {"eval", "loss and perplexity:   mpirun -np 2 ./llama_tp eval -m DIR --file FILE", llama_tp::evaluate_command},
     {"inspect", "parameters and slices: ./llama_tp inspect -m DIR --tensor-parallel 8", llama_tp::inspect_command},
+    {"plan", "memory before a run:   ./llama_tp plan --config llama-3.1-8b --tensor-parallel 8",
+     llama_tp::plan_command},
     {"tokenize", "text to ids and back:  ./llama_tp tokenize -m DIR -p \"Once upon a time\"",
      llama_tp::tokenize_command},
     {"bench", "speed and memory:      mpirun -np 2 ./llama_tp bench --config data/configs/bench-134m.json",
@@ -56,6 +58,6 @@ int main(int argc, char** argv) {
   return launch.guard([&] {
     if (name.empty()) return usage(stderr, launch.rank() == 0);
     if (name == "--help" || name == "-h" || name == "help") return usage(stdout, launch.rank() == 0);
-    llama_tp::fail("\"", name, "\" is no command; there are train, generate, eval, inspect, tokenize and bench");
+    llama_tp::fail("\"", name, "\" is no command; there are train, generate, eval, inspect, plan, tokenize and bench");
   });
 }

@@ -30,7 +30,7 @@ struct Refused {
 TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
   const std::string tokenize = "tokenize -m " + small_tokenizer() + " ";
   const Refused cases[] = {
-      {"fly", {"\"fly\" is no command", "train, generate, eval, inspect, tokenize"}},
+      {"fly", {"\"fly\" is no command", "train, generate, eval, inspect, plan, tokenize"}},
       {"train --fly 3", {"train: ", "fly", "train --help"}},
       {"generate -x", {"generate: ", "x", "generate --help"}},
       {"inspect --config", {"inspect: ", "config", "argument"}},

@@ -12,6 +12,7 @@ int train_command(const Arguments& arguments);
 int generate_command(const Arguments& arguments);
 int evaluate_command(const Arguments& arguments);
 int inspect_command(const Arguments& arguments);
+int plan_command(const Arguments& arguments);
 int tokenize_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);
 

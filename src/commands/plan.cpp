@@ -1,0 +1,159 @@
+// What a training run would need and send, before any memory is taken or any rank started: a step that computes
+// nothing.
+#include "backend/device.h"
+#include "commands/commands.h"
+#include "commands/options.h"
+#include "commands/plan_output.h"
+#include "parallel/launch.h"
+#include "report/format.h"
+#include "report/output.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t most_ranks = int64_t{1} << 20, most_samples = int64_t{1} << 10, most_threads = 1024;
+constexpr int64_t longest_block = int64_t{1} << 22;  // tokens of a forward
+constexpr int64_t block_step = 128;                  // --max-sequence looks at multiples of it
+
+// "80GiB", "80GB" or a number of bytes.
+int64_t parse_bytes(const std::string& written) {
+  struct Unit {
+    const char* name;
+    double bytes;
+  };
+  constexpr Unit units[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}, {"KB", 1e3},
+                            {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},    {"B", 1},        {"", 1}};
+  double value = 0;
+  size_t used = 0;
+  try {
+    value = std::stod(written, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  const std::string unit = written.substr(used);
+  for (const Unit& known : units)
+    if (used > 0 && unit == known.name && value * known.bytes >= 1 && value * known.bytes < 1e18)
+      return static_cast<int64_t>(value * known.bytes);
+  fail("--memory ", written, " is no amount of memory; give it like 80GiB or 80GB");
+}
+
+void declare(Options& options) {
+  options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");
+  options.value("tensor-parallel", "ranks that share each layer", "N", "1");
+  options.value("data-parallel", "groups of ranks with data of their own", "N", "1");
+  options.value("block-size", "tokens of a sample", "N", "1024");
+  options.value("per-device-train-batch-size", "samples of one forward on one data-parallel rank", "N", "8");
+  options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
+  options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
+  options.value("device", "h100, h200, a100 or a datasheet: an estimate of time and whether it fits", "NAME|FILE");
+  options.value("memory", "of a rank, 80GiB for instance (default: the device's)", "BYTES");
+  options.flag("max-sequence", "the longest --block-size that fits the memory");
+  options.value("backend", "whose scratch memory is counted: auto or cpu", "WORD", "auto");
+  options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
+  options.flag("json", "as JSON, in bytes");
+}
+
+class PlanRun {
+ public:
+  PlanRun(const Options& options, int threads)
+      : options_(options),
+        config_(read_model_config(options.word("config"))),
+        plan_(resolve_plan(config_)),
+        step_{config_, options.dtype("dtype", DType::bf16), {}, {}, {}, {}, {}, options.is_set("max-sequence")} {
+    step_.mesh = {static_cast<int>(options.integer("data-parallel", 1, most_ranks)),
+                  static_cast<int>(options.integer("tensor-parallel", 1, most_ranks))};
+    require(int64_t{step_.mesh.data} * step_.mesh.tensor <= most_ranks, "--data-parallel ", step_.mesh.data,
+            " × --tensor-parallel ", step_.mesh.tensor, " is more than ", most_ranks, " ranks");
+    step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples), 1, step_.mesh.data,
+                           options.integer("block-size", 2, longest_block)};
+    step_.options.recompute = options.is_set("gradient-checkpointing");
+    read_limits();
+    backend_ = make_backend(options.word("backend"), options.given("threads")
+                                                         ? static_cast<int>(options.integer("threads", 1, most_threads))
+                                                         : threads);
+    check_tokens(step_.options.batch.block_size);
+  }
+
+  const PlannedStep& run() {
+    if (step_.longest)
+      find_longest();
+    else
+      rehearse(step_.options.batch.block_size);
+    return step_;
+  }
+
+ private:
+  void read_limits() {
+    if (options_.given("device")) {
+      step_.device = read_device_sheet(options_.word("device"));
+      step_.memory_limit = step_.device->memory_bytes;
+      require(step_.dtype == DType::bf16, "--device: datasheets give bfloat16's speed; leave --dtype float32 out");
+    }
+    if (options_.given("memory")) step_.memory_limit = parse_bytes(options_.word("memory"));
+    require(!step_.longest || step_.memory_limit.has_value(),
+            "--max-sequence needs the memory to fill: --memory 80GiB, or a --device");
+    require(!step_.longest || !options_.given("block-size"),
+            "--max-sequence finds the --block-size; leave one of them out");
+  }
+
+  void check_tokens(int64_t block) const {
+    require(block <= longest_block / step_.options.batch.micro_batch, "--per-device-train-batch-size ",
+            step_.options.batch.micro_batch, " × --block-size ", block, " is more than ", longest_block,
+            " tokens of a forward");
+  }
+
+  void rehearse(int64_t block) {
+    step_.options.batch.block_size = block;
+    step_.ranks = plan_ranks(config_, plan_, step_.options, step_.mesh, step_.dtype, *backend_);
+  }
+
+  bool fits(int64_t block) {
+    rehearse(block);
+    return step_.peak_bytes() <= *step_.memory_limit;
+  }
+
+  // Memory grows with the length: halving finds the last multiple of block_step that fits.
+  void find_longest() {
+    int64_t fitting = 0, limit = longest_block / step_.options.batch.micro_batch / block_step + 1;
+    while (limit - fitting > 1) {
+      const int64_t middle = fitting + (limit - fitting) / 2;
+      (fits(middle * block_step) ? fitting : limit) = middle;
+    }
+    require(fitting > 0, "not even ", block_step, " tokens fit ", bytes_text(*step_.memory_limit), ": they need ",
+            bytes_text(step_.peak_bytes()), "; take more --tensor-parallel ranks or more memory");
+    rehearse(fitting * block_step);
+  }
+
+  const Options& options_;
+  ModelConfig config_;
+  TensorParallelPlan plan_;
+  PlannedStep step_;
+  std::unique_ptr<Backend> backend_;
+};
+
+// speaks: of ranks that mpirun started, one plans.
+int plan(const Arguments& arguments, bool speaks, int threads) {
+  Options options("plan", "Memory, communication and FLOPs of a training step on any mesh, found without running it.",
+                  "./llama_tp plan --config llama-3.1-8b --tensor-parallel 8 --block-size 16384 "
+                  "--per-device-train-batch-size 1 --device h100");
+  declare(options);
+  if (!options.parse(arguments, speaks) || !speaks) return 0;
+  require(options.given("config"), "--config is missing; give a config.json or a name such as llama-3.1-8b");
+  PlanRun run(options, threads);
+  if (options.is_set("json"))
+    print_plan_json(run.run());
+  else
+    print_plan(run.run());
+  flush_stdout();
+  return 0;
+}
+
+}  // namespace
+
+int plan_command(const Arguments& arguments) {
+  Launch launch;
+  return launch.guard([&] { return plan(arguments, launch.rank() == 0, launch.threads()); });
+}
+
+}  // namespace llama_tp

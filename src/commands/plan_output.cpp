@@ -1,0 +1,201 @@
+#include "commands/plan_output.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "report/format.h"
+#include "train/memory_report.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int label_width = 34, column_width = 18;
+constexpr double gib = 1024.0 * 1024 * 1024;
+
+// "0", "1-7", "0, 8": runs of successive numbers.
+std::string ranges_text(std::vector<int64_t> ranks) {
+  std::sort(ranks.begin(), ranks.end());
+  std::string out;
+  for (size_t first = 0; first < ranks.size();) {
+    size_t last = first;
+    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) last++;
+    out += (out.empty() ? "" : ", ") + std::to_string(ranks[first]);
+    if (last > first) out += "-" + std::to_string(ranks[last]);
+    first = last + 1;
+  }
+  return out;
+}
+
+// Column heads that fit: of many scattered ranks, the first.
+std::string column_head(const RankPlan& plan) {
+  const std::string all = (plan.ranks.size() == 1 ? "rank " : "ranks ") + ranges_text(plan.ranks);
+  if (static_cast<int>(all.size()) < column_width) return all;
+  return "rank " + std::to_string(plan.ranks.front()) + " +" + std::to_string(plan.ranks.size() - 1) + " more";
+}
+
+void print_line(const std::string& label, const std::vector<std::string>& values) {
+  std::string line =
+      label + std::string(static_cast<size_t>(std::max<int>(0, label_width - static_cast<int>(label.size()))), ' ');
+  for (const std::string& value : values) line += padded(value, column_width);
+  std::printf("%s\n", line.c_str());
+}
+
+// A line of one value a rank; none where all are 0.
+template <class Value>
+void print_bytes(const std::string& label, const std::vector<RankPlan>& ranks, const Value& value) {
+  std::vector<std::string> texts;
+  bool any = false;
+  for (const RankPlan& rank : ranks) {
+    any = any || value(rank) > 0;
+    texts.push_back(fixed(static_cast<double>(value(rank)) / gib, 3));
+  }
+  if (any) print_line(label, texts);
+}
+
+void print_memory(const std::vector<RankPlan>& ranks) {
+  std::vector<std::string> heads;
+  for (const RankPlan& rank : ranks) heads.push_back(column_head(rank));
+  print_line("memory of a rank at its peak, GiB", heads);
+  for (int i = 0; i < category_count; i++)
+    print_bytes(text("  ", name_of(static_cast<Category>(i))), ranks,
+                [&](const RankPlan& rank) { return rank.ledger.at_peak()[static_cast<size_t>(i)]; });
+  print_bytes("  total", ranks, [](const RankPlan& rank) { return rank.ledger.peak(); });
+  print_line("the most in each phase, GiB", {});
+  for (int i = 0; i < phase_count; i++)
+    print_bytes(text("  ", name_of(static_cast<Phase>(i))), ranks,
+                [&](const RankPlan& rank) { return rank.ledger.peak_of(static_cast<Phase>(i)); });
+}
+
+void print_communication(const std::vector<RankPlan>& ranks) {
+  std::vector<std::string> heads;
+  for (const RankPlan& rank : ranks) heads.push_back(column_head(rank));
+  print_line("communication of a step, calls", heads);
+  for (const bool bytes : {false, true}) {
+    if (bytes) print_line("its payload, GiB", {});
+    for (size_t group = 0; group < ranks.front().traffic.size(); group++)
+      for (size_t i = 0; i < ranks.front().traffic[group].of.size(); i++) {
+        const GroupTraffic& first = ranks.front().traffic[group];
+        if (first.of[i].calls == 0) continue;
+        const std::string label = text("  ", first.group, " (", first.size, "): ", name_of(static_cast<Collective>(i)));
+        std::vector<std::string> values;
+        for (const RankPlan& rank : ranks) {
+          const Traffic& traffic = rank.traffic[group].of[i];
+          values.push_back(bytes ? fixed(static_cast<double>(traffic.bytes) / gib, 3) : with_commas(traffic.calls));
+        }
+        print_line(label, values);
+      }
+  }
+}
+
+double performed_flops(const PlannedStep& step) {
+  double all = 0;
+  for (const RankPlan& rank : step.ranks)
+    for (const Work& work : rank.work) all += work.flops * static_cast<double>(rank.ranks.size());
+  return all;
+}
+
+double model_flops_utilization(const PlannedStep& step, double seconds) {
+  return model_flops(step.config, step.options.batch) / seconds / step.world() / step.device->bf16_flops;
+}
+
+void print_estimate(const PlannedStep& step) {
+  const StepEstimate estimate = estimate_step(step.ranks, *step.device);
+  std::printf("estimate for %s (at its datasheet's limits; not a measurement, and a real step takes longer)\n",
+              step.device->name.c_str());
+  print_line("  arithmetic, s", {fixed(estimate.products, 4)});
+  print_line("  memory traffic, s", {fixed(estimate.memory, 4)});
+  print_line("  communication, s", {fixed(estimate.communication, 4)});
+  print_line("  a step, s", {fixed(estimate.seconds(), 4)});
+  print_line("  tokens/s, all ranks", {with_commas(static_cast<int64_t>(step.tokens() / estimate.seconds()))});
+  print_line("  MFU, %", {fixed(100 * model_flops_utilization(step, estimate.seconds()), 1)});
+  print_line("  bound by", {estimate.bound()});
+}
+
+Json communication_json(const std::vector<RankPlan>& ranks) {
+  Json all = Json::array();
+  for (const RankPlan& rank : ranks)
+    for (const GroupTraffic& group : rank.traffic)
+      for (size_t i = 0; i < group.of.size(); i++)
+        if (group.of[i].calls > 0)
+          all.push_back({{"ranks", rank.ranks},
+                         {"group", group.group},
+                         {"group_size", group.size},
+                         {"collective", name_of(static_cast<Collective>(i))},
+                         {"calls", group.of[i].calls},
+                         {"bytes", group.of[i].bytes}});
+  return all;
+}
+
+Json ranks_json(const PlannedStep& step) {
+  std::vector<std::string> entries(static_cast<size_t>(step.world()));
+  for (const RankPlan& plan : step.ranks)
+    for (const int64_t rank : plan.ranks) entries[static_cast<size_t>(rank)] = memory_entry(plan.memory, plan.ledger);
+  return Json::parse(memory_report(entries));
+}
+
+Json estimate_json(const PlannedStep& step) {
+  const StepEstimate estimate = estimate_step(step.ranks, *step.device);
+  return {{"device", step.device->name},
+          {"source", step.device->source},
+          {"arithmetic_seconds", estimate.products},
+          {"memory_seconds", estimate.memory},
+          {"communication_seconds", estimate.communication},
+          {"step_seconds", estimate.seconds()},
+          {"tokens_per_second", step.tokens() / estimate.seconds()},
+          {"mfu", model_flops_utilization(step, estimate.seconds())},
+          {"bound_by", estimate.bound()}};
+}
+
+}  // namespace
+
+int64_t PlannedStep::peak_bytes() const {
+  int64_t most = 0;
+  for (const RankPlan& rank : ranks) most = std::max(most, rank.ledger.peak());
+  return most;
+}
+
+void print_plan(const PlannedStep& step) {
+  std::printf("%s: %s parameters, %s, data-parallel %d × tensor-parallel %d, %lld × %s tokens a data rank%s\n",
+              step.config.source.c_str(), with_commas(parameter_count(step.config)).c_str(),
+              std::string(name_of(step.dtype)).c_str(), step.mesh.data, step.mesh.tensor,
+              static_cast<long long>(step.options.batch.micro_batch),
+              with_commas(step.options.batch.block_size).c_str(),
+              step.longest             ? " (the most that fit)"
+              : step.options.recompute ? ", recomputed"
+                                       : "");
+  print_memory(step.ranks);
+  if (step.world() > 1) print_communication(step.ranks);
+  print_line("FLOPs of a step, all ranks, 10^12", {});
+  print_line("  performed", {fixed(performed_flops(step) / 1e12, 3)});
+  print_line("  the model's (for MFU)", {fixed(model_flops(step.config, step.options.batch) / 1e12, 3)});
+  if (step.device.has_value()) print_estimate(step);
+  if (step.memory_limit.has_value())
+    std::printf("%s of %s: %s\n", bytes_text(step.peak_bytes()).c_str(), bytes_text(*step.memory_limit).c_str(),
+                step.peak_bytes() <= *step.memory_limit ? "fits" : "does not fit");
+}
+
+void print_plan_json(const PlannedStep& step) {
+  Json json{{"config", step.config.source},
+            {"parameters", parameter_count(step.config)},
+            {"dtype", name_of(step.dtype)},
+            {"data_parallel", step.mesh.data},
+            {"tensor_parallel", step.mesh.tensor},
+            {"micro_batch", step.options.batch.micro_batch},
+            {"block_size", step.options.batch.block_size},
+            {"gradient_checkpointing", step.options.recompute},
+            {"ranks", ranks_json(step)},
+            {"communication", communication_json(step.ranks)},
+            {"flops", {{"performed", performed_flops(step)}, {"model", model_flops(step.config, step.options.batch)}}}};
+  if (step.device.has_value()) json["estimate"] = estimate_json(step);
+  if (step.memory_limit.has_value()) {
+    json["memory_limit"] = *step.memory_limit;
+    json["fits"] = step.peak_bytes() <= *step.memory_limit;
+  }
+  std::printf("%s\n", json.dump(1).c_str());
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,29 @@
+// What `llama_tp plan` prints: tables for people, or JSON.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "train/step_estimate.h"
+
+namespace llama_tp {
+
+struct PlannedStep {
+  const ModelConfig& config;
+  DType dtype;
+  MeshShape mesh;
+  TrainerOptions options;
+  std::vector<RankPlan> ranks;
+  std::optional<DeviceSheet> device;
+  std::optional<int64_t> memory_limit;  // --memory, or the device's
+  bool longest = false;                 // the block size is what --max-sequence found
+
+  int64_t peak_bytes() const;  // of the rank that needs the most
+  double tokens() const { return static_cast<double>(options.batch.global_batch() * options.batch.block_size); }
+  int world() const { return mesh.data * mesh.tensor; }
+};
+
+void print_plan(const PlannedStep& step);
+void print_plan_json(const PlannedStep& step);
+
+}  // namespace llama_tp

@@ -1,0 +1,20 @@
+// What a device can do at best, from its datasheet: data/devices/*.json, or a file of the same keys.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace llama_tp {
+
+struct DeviceSheet {
+  std::string name, source;
+  double bf16_flops = 0;        // FLOP/s of dense bf16 products
+  int64_t memory_bytes = 0;     // of the device
+  double memory_bandwidth = 0;  // bytes/s
+  double link_bandwidth = 0;    // bytes/s to the other devices, in one direction
+};
+
+// A shipped name (h100) or a JSON file. Errors: neither; a key missing or not positive.
+DeviceSheet read_device_sheet(const std::string& file_or_name);
+
+}  // namespace llama_tp

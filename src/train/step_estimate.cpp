@@ -1,0 +1,42 @@
+#include "train/step_estimate.h"
+
+#include <algorithm>
+
+namespace llama_tp {
+
+namespace {
+
+// Bytes that a rank sends in a ring (Patarasu & Yuan 2009): the payload once for a gathering or a scattering, less its
+// own part, and twice for an all-reduce, which is both.
+double sent_bytes(Collective collective, const Traffic& traffic, int size) {
+  const double once = static_cast<double>(traffic.bytes) * (size - 1) / size;
+  return collective == Collective::all_reduce ? 2 * once : once;
+}
+
+StepEstimate estimate_rank(const RankPlan& rank, const DeviceSheet& device) {
+  StepEstimate estimate;
+  for (const Work& work : rank.work) {
+    const double arithmetic = work.flops / device.bf16_flops, traffic = work.bytes / device.memory_bandwidth;
+    (arithmetic >= traffic ? estimate.products : estimate.memory) += std::max(arithmetic, traffic);
+  }
+  for (const GroupTraffic& group : rank.traffic)
+    for (size_t i = 0; i < group.of.size(); i++)
+      estimate.communication += sent_bytes(static_cast<Collective>(i), group.of[i], group.size) / device.link_bandwidth;
+  return estimate;
+}
+
+}  // namespace
+
+std::string StepEstimate::bound() const {
+  if (communication > std::max(products, memory)) return "communication";
+  return products >= memory ? "arithmetic" : "memory";
+}
+
+StepEstimate estimate_step(const std::vector<RankPlan>& ranks, const DeviceSheet& device) {
+  StepEstimate slowest;
+  for (const RankPlan& rank : ranks)
+    if (const StepEstimate own = estimate_rank(rank, device); own.seconds() > slowest.seconds()) slowest = own;
+  return slowest;
+}
+
+}  // namespace llama_tp

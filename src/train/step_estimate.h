@@ -1,0 +1,25 @@
+// How long a step would take on a device if every operation and every collective ran at the datasheet's limit that
+// binds it, one after another (a roofline: Williams et al. 2009). A bound that real runs stay above, not a measurement.
+#pragma once
+
+#include <string>
+
+#include "train/device_sheet.h"
+#include "train/training_plan.h"
+
+namespace llama_tp {
+
+struct StepEstimate {
+  double products = 0;       // seconds in operations that arithmetic binds,
+  double memory = 0;         // that memory traffic binds,
+  double communication = 0;  // and in collectives, none of it hidden behind work
+
+  double seconds() const { return products + memory + communication; }
+  // "arithmetic", "memory" or "communication": what takes the most.
+  std::string bound() const;
+};
+
+// Of the slowest of the ranks.
+StepEstimate estimate_step(const std::vector<RankPlan>& ranks, const DeviceSheet& device);
+
+}  // namespace llama_tp

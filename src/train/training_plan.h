@@ -1,0 +1,38 @@
+// A training step of a whole mesh, rehearsed in one process: each rank that differs from those before it takes the step
+// on the meta backend and meta communicators, whatever the model's size; nothing is computed, sent or reserved.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "model/plan.h"
+#include "parallel/mesh.h"
+#include "train/trainer.h"
+
+namespace llama_tp {
+
+struct GroupTraffic {
+  const char* group;  // "tensor", "kv_replicas", "data"
+  int size = 1;
+  std::array<Traffic, static_cast<size_t>(Collective::count_)> of{};
+};
+
+// What one step took of ranks that are alike.
+struct RankPlan {
+  std::vector<int64_t> ranks;  // of the world
+  MemoryPlan memory;
+  Ledger ledger;
+  std::vector<GroupTraffic> traffic;
+  std::array<Work, static_cast<size_t>(Operation::count_)> work{};
+};
+
+// backend: asked for the scratch memory of each operation. Errors: check_tensor_parallel's.
+std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallelPlan& plan,
+                                 const TrainerOptions& options, MeshShape mesh, DType dtype, Backend& backend);
+
+// FLOPs of the model in a step of the whole mesh, as model FLOPs utilization counts them (Chowdhery et al. 2022), here
+// with attention's causal half: a token takes 6 for each parameter but the input embedding's, and
+// 6 · layers · heads · head_dim · sequence for attention. What --gradient-checkpointing computes again is not counted.
+double model_flops(const ModelConfig& config, const BatchShape& batch);
+
+}  // namespace llama_tp

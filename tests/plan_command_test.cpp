@@ -1,0 +1,186 @@
+// `llama_tp plan`: what it foresees is what a run measures, and what the mathematics says.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "scratch_folder.h"
+#include "support/command.h"
+#include "support/small_model.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::json;
+
+Json planned(const std::string& options) {
+  const CommandResult result = run_command(llama_tp_with(0) + " plan --json " + options);
+  EXPECT_EQ(result.status, 0) << result.err;
+  return Json::parse(result.out, nullptr, false);
+}
+
+struct MeshOfRanks {
+  int ranks, tensor;
+};
+
+class PlanCommand : public testing::Test {
+ protected:
+  PlanCommand() {
+    write_file(folder_ / "config.json", small_config().dump());
+    write_file(folder_ / "ids.jsonl", random_id_lines(16, 64, small_vocabulary));
+  }
+
+  // Both commands on the same mesh; options are those that they share.
+  void expect_measured_as_planned(const MeshOfRanks& mesh, const std::string& options) const {
+    const std::string shared = " --config " + (folder_ / "config.json") + " --tensor-parallel " +
+                               std::to_string(mesh.tensor) + " --block-size 64 --per-device-train-batch-size 2 " +
+                               options;
+    const std::string output = folder_ / "out";
+    std::filesystem::remove_all(output);
+    const CommandResult run =
+        run_command(llama_tp_with(mesh.ranks > 1 ? mesh.ranks : 0) + " train --train-file " + (folder_ / "ids.jsonl") +
+                    " --output-dir " + output + " --max-steps 2 --save-steps 1" + shared);
+    ASSERT_EQ(run.status, 0) << run.err;
+    const Json measured = Json::parse(read_file(output + "/memory.json"))["ranks"];
+    const Json plan = planned("--data-parallel " + std::to_string(mesh.ranks / mesh.tensor) + shared)["ranks"];
+    EXPECT_EQ(measured, plan);
+    for (const Json& rank : measured) {
+      EXPECT_EQ(rank["planned_bytes"], rank["peak_bytes"]);
+      int64_t sum = 0;
+      for (const auto& [name, bytes] : rank["categories"].items()) sum += bytes.get<int64_t>();
+      EXPECT_EQ(sum, rank["peak_bytes"]);
+    }
+  }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(PlanCommand, ForeseesWhatEveryMeshMeasuresToTheByte) {
+  for (const MeshOfRanks& mesh : {MeshOfRanks{1, 1}, MeshOfRanks{2, 2}, MeshOfRanks{4, 4}, MeshOfRanks{4, 2}})
+    for (const char* options : {"--dtype float32", "--dtype bfloat16", "--dtype bfloat16 --gradient-checkpointing"}) {
+      SCOPED_TRACE(testing::Message() << mesh.ranks << " ranks, tp " << mesh.tensor << " " << options);
+      expect_measured_as_planned(mesh, options);
+    }
+}
+
+// ---- closed formulas, Llama 3.1 8B: docs/memory.md derives them
+
+constexpr int64_t tokens = 16384, hidden = 4096, layers = 32, heads = 32, kv_heads = 8, head_dim = 128, ffn = 14336,
+                  vocabulary = 128256;
+constexpr int64_t block_matrices = hidden * (2 * heads + 2 * kv_heads) * head_dim + 3 * hidden * ffn;
+constexpr int64_t norms = (2 * layers + 1) * hidden;
+constexpr int64_t parameters = layers * block_matrices + norms + 2 * vocabulary * hidden;
+static_assert(parameters == 8'030'261'248);
+
+Json plan_8b(int tensor_parallel, const std::string& options = "") {
+  return planned("--config llama-3.1-8b --block-size 16384 --per-device-train-batch-size 1 --tensor-parallel " +
+                 std::to_string(tensor_parallel) + " " + options);
+}
+
+int64_t bytes(const Json& rank, const char* category) { return rank["categories"].value(category, int64_t{0}); }
+
+TEST(Plan, StateIsSixteenBytesAParameterOfTheRank) {
+  for (const int64_t tp : {1, 2, 8}) {
+    const Json plan = plan_8b(static_cast<int>(tp));
+    EXPECT_EQ(plan["parameters"], parameters);
+    const int64_t own = (parameters - norms) / tp + norms;  // norms are whole on every rank
+    for (const Json& rank : plan["ranks"]) {
+      EXPECT_EQ(bytes(rank, "parameters"), 2 * own);
+      EXPECT_EQ(bytes(rank, "master_weights"), 2 * own);
+      EXPECT_EQ(bytes(rank, "gradients"), 4 * own);
+      EXPECT_EQ(bytes(rank, "moments"), 8 * own);
+    }
+  }
+}
+
+// The table of docs/architecture.md: bf16 elements of 2 bytes, statistics of 4. Besides the blocks there are the stream
+// behind the last one and the rotary table, which all blocks share.
+TEST(Plan, KeptActivationsAreThoseOfTheFormula) {
+  const int64_t stream = tokens * (2 * hidden + 4), rope = tokens * head_dim * 4;
+  for (const int64_t tp : {1, 2, 8}) {
+    const int64_t a = heads / tp, g = kv_heads / tp, f = ffn / tp;
+    const int64_t split = tokens * (2 * ((a + 2 * g) * head_dim + a * head_dim + 2 * f) + 4 * a);
+    const Json plan = plan_8b(static_cast<int>(tp));
+    ASSERT_EQ(plan["ranks"].size(), 1u);
+    for (const Json& rank : plan["ranks"]) {
+      EXPECT_EQ(bytes(rank, "saved_split"), layers * split);
+      EXPECT_EQ(bytes(rank, "saved_whole"), layers * 2 * stream + stream + rope);
+    }
+    const Json again = plan_8b(static_cast<int>(tp), "--gradient-checkpointing");
+    ASSERT_EQ(again["ranks"].size(), 1u);
+    for (const Json& rank : again["ranks"]) {
+      EXPECT_EQ(bytes(rank, "saved_split"), split);  // of the one block that is computed again
+      EXPECT_EQ(bytes(rank, "saved_whole"), (layers + 1) * stream + stream + rope);
+    }
+  }
+}
+
+// Megatron's two all-reduces of [T, H] a block in each direction, one for the embedding, one for the head.
+TEST(Plan, TensorParallelSumsFourTimesABlock) {
+  int seen = 0;
+  const Json plan = plan_8b(8);
+  for (const Json& entry : plan["communication"])
+    if (entry["group"] == "tensor" && entry["collective"] == "all_reduce") {
+      seen++;
+      EXPECT_EQ(entry["calls"], 4 * layers + 2 + 1);  // and one of the gradients' norm, an f64
+      EXPECT_EQ(entry["bytes"], (4 * layers + 2) * tokens * hidden * 2 + 8);
+    }
+  EXPECT_EQ(seen, 2);  // for the first rank, which counts the norms, and for the rest
+}
+
+TEST(Plan, ModelFlopsAreSixAParameterAndTokenWithCausalAttention) {
+  const int64_t multiplying = parameters - vocabulary * hidden;
+  const double expected = 6.0 * double(multiplying + layers * heads * head_dim * tokens) * double(tokens);
+  EXPECT_DOUBLE_EQ(plan_8b(1)["flops"]["model"], expected);
+  EXPECT_DOUBLE_EQ(plan_8b(1, "--gradient-checkpointing")["flops"]["model"], expected);
+}
+
+TEST(Plan, TheLongestSequenceFitsAndTheNextDoesNot) {
+  const std::string mesh = "--config llama-3.2-1b --per-device-train-batch-size 1 --tensor-parallel 4 ";
+  const Json longest = planned(mesh + "--max-sequence --memory 16GiB");
+  const int64_t found = longest["block_size"];
+  EXPECT_TRUE(longest["fits"]);
+  EXPECT_TRUE(planned(mesh + "--memory 16GiB --block-size " + std::to_string(found))["fits"]);
+  EXPECT_FALSE(planned(mesh + "--memory 16GiB --block-size " + std::to_string(found + 128))["fits"]);
+}
+
+// A step cannot beat its FLOPs at the datasheet's rate.
+TEST(Plan, TheEstimateStaysBelowTheDatasheet) {
+  for (const char* device : {"h100", "h200", "a100", "data/devices/h100.json"}) {
+    const Json estimate = plan_8b(8, std::string("--device ") + device)["estimate"];
+    EXPECT_GT(estimate["mfu"], 0.0);
+    EXPECT_LT(estimate["mfu"], 1.0);
+    EXPECT_NEAR(estimate["step_seconds"].get<double>() * estimate["tokens_per_second"].get<double>(), tokens, 1e-6);
+  }
+}
+
+TEST(Plan, KnowsTheModelsByName) {
+  const std::pair<const char*, int64_t> sizes[] = {
+      {"llama-2-7b", 6'738'415'616},     {"llama-2-13b", 13'015'864'320},     {"llama-2-70b", 68'976'648'192},
+      {"llama-3.1-70b", 70'553'706'496}, {"llama-3.1-405b", 405'853'388'800}, {"llama-3.2-1b", 1'235'814'400},
+      {"llama-3.2-3b", 3'212'749'824},   {"tinyllama-1.1b", 1'100'048'384},   {"smollm2-135m", 134'515'008}};
+  for (const auto& [name, count] : sizes)
+    EXPECT_EQ(planned(std::string("--block-size 128 --config ") + name)["parameters"], count) << name;
+}
+
+TEST(Plan, RefusesInOneLine) {
+  const auto refused = [](const std::string& options, const std::string& says) {
+    const CommandResult result = run_command(llama_tp_with(0) + " plan " + options);
+    EXPECT_EQ(result.status, 1) << options;
+    ASSERT_EQ(result.errors().size(), 1u) << options << result.err;
+    EXPECT_TRUE(holds(result.errors()[0], says)) << options;
+  };
+  const std::string config = "--config llama-3.1-8b ";
+  refused("", "--config is missing");
+  refused("--config llama-9", "llama-3.1-8b");
+  refused("--config qwen3-8b", "is not a family that this program knows");
+  refused(config + "--tensor-parallel 5", "5");
+  refused(config + "--device h9000", "h100");
+  refused(config + "--memory lots", "--memory lots");
+  refused(config + "--max-sequence", "--memory 80GiB");
+  refused(config + "--max-sequence --memory 1GiB", "not even");
+  refused(config + "--block-size 4194304", "tokens of a forward");
+  refused(config + "--device h100 --dtype float32", "--device");
+}
+
+}  // namespace
+}  // namespace llama_tp
