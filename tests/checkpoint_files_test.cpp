@@ -233,5 +233,31 @@ TEST(CarriedFiles, TokenizerAndGenerationConfigAreCopiedByteForByteWhereTheyAre)
   EXPECT_EQ(read_text(to / "tokenizer.model"), "sentencepiece");
 }
 
+TEST(OutputFolder, KeepsTheNewestCheckpoints) {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "out";
+  const OutputFolder folder(out);
+  for (const int64_t step : {9, 10, 11, 100}) save(out, step, "{}");
+  folder.keep_newest(5);
+  EXPECT_EQ(folder.checkpoint_steps(), (std::vector<int64_t>{9, 10, 11, 100}));
+  folder.keep_newest(2);
+  EXPECT_EQ(folder.checkpoint_steps(), (std::vector<int64_t>{11, 100}));
+  folder.keep_newest(1);
+  EXPECT_EQ(folder.checkpoint_steps(), (std::vector<int64_t>{100}));
+  for (const auto& entry : std::filesystem::directory_iterator(out))
+    EXPECT_FALSE(entry.path().string().ends_with(".partial")) << entry.path();
+}
+
+TEST(PartialCheckpoint, IsPublishedWithTheFoldersInIt) {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "out";
+  const OutputFolder folder(out);
+  PartialCheckpoint checkpoint(out, 1);
+  checkpoint.make_folder("a/b");
+  write_text(checkpoint.folder() + "/a/b/file", "text");
+  checkpoint.publish();
+  EXPECT_EQ(read_text(out + "/checkpoint-1/a/b/file"), "text");
+}
+
 }  // namespace
 }  // namespace llama_tp

@@ -61,6 +61,12 @@ std::vector<int64_t> steps_in(const std::string& folder) {
   return steps;
 }
 
+void make_folders(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  require(!error, path, ": cannot make the folder: ", error.message());
+}
+
 void remove_tree(const std::string& path) {
   std::error_code error;
   fs::remove_all(path, error);
@@ -69,6 +75,18 @@ void remove_tree(const std::string& path) {
 
 void rename_path(const std::string& from, const std::string& to) {
   require(std::rename(from.c_str(), to.c_str()) == 0, from, ": cannot rename it to ", to, ": ", std::strerror(errno));
+}
+
+// Brings all that is in a folder to the disk.
+void sync_tree(const std::string& folder) {
+  for (const std::string& name : names_in(folder)) {
+    const std::string path = folder + "/" + name;
+    if (folder_exists(path))
+      sync_tree(path);
+    else
+      File::open(path).sync();
+  }
+  sync_folder(folder);
 }
 
 bool is_ours(const std::string& path) {
@@ -113,10 +131,8 @@ void clean_up(const std::string& folder) {
 }
 
 File claim(const std::string& path) {
-  std::error_code error;
   require(!file_exists(path), path, ": is a file; --output-dir needs a folder");
-  fs::create_directories(path, error);
-  require(!error, path, ": cannot make the folder: ", error.message());
+  make_folders(path);
   const std::string marker_path = path + "/" + output_marker_name;
   const std::vector<std::string> names = names_in(path);
   // A run that was killed at its very start leaves an empty marker.
@@ -136,6 +152,19 @@ OutputFolder::OutputFolder(const std::string& path) : path_(path), marker_(claim
 
 std::vector<int64_t> OutputFolder::checkpoint_steps() const { return steps_in(path_); }
 
+void OutputFolder::keep_newest(int64_t count) const {
+  const std::vector<int64_t> steps = checkpoint_steps();
+  const int64_t extra = static_cast<int64_t>(steps.size()) - std::max<int64_t>(1, count);
+  for (int64_t i = 0; i < extra; i++) {
+    const int64_t step = steps[static_cast<size_t>(i)];
+    const std::string leaving = partial_checkpoint_path(path_, step);
+    remove_tree(leaving);
+    rename_path(checkpoint_path(path_, step), leaving);
+    sync_folder(path_);
+    remove_tree(leaving);
+  }
+}
+
 std::string checkpoint_path(const std::string& output_folder, int64_t step) {
   return text(output_folder, "/", checkpoint_prefix, step);
 }
@@ -149,10 +178,10 @@ PartialCheckpoint::PartialCheckpoint(const std::string& output_folder, int64_t s
       folder_(partial_checkpoint_path(output_folder, step)),
       final_folder_(checkpoint_path(output_folder, step)) {
   remove_tree(folder_);
-  std::error_code error;
-  fs::create_directory(folder_, error);
-  require(!error, folder_, ": cannot make the folder: ", error.message());
+  make_folders(folder_);
 }
+
+void PartialCheckpoint::make_folder(const std::string& name) const { make_folders(folder_ + "/" + name); }
 
 PartialCheckpoint::~PartialCheckpoint() {
   std::error_code ignored;
@@ -160,8 +189,7 @@ PartialCheckpoint::~PartialCheckpoint() {
 }
 
 void PartialCheckpoint::publish() {
-  for (const std::string& name : names_in(folder_)) File::open(folder_ + "/" + name).sync();
-  sync_folder(folder_);
+  sync_tree(folder_);
   if (folder_exists(final_folder_))
     replace(folder_, final_folder_);
   else
@@ -169,6 +197,12 @@ void PartialCheckpoint::publish() {
   sync_folder(output_folder_);
   remove_tree(folder_);  // the old one, where it was exchanged
   remove_tree(final_folder_ + std::string(replaced_suffix));
+}
+
+bool is_checkpoint_of(const std::string& folder, const std::string& output_folder) {
+  std::error_code ignored;
+  const std::string name = fs::path(folder).filename().string();
+  return step_of(name) && fs::equivalent(folder, output_folder + "/" + name, ignored);
 }
 
 std::optional<std::string> newest_checkpoint(const std::string& output_folder) {

@@ -1,5 +1,6 @@
 // The output folder of a training run and the checkpoints in it. A save is written to checkpoint-STEP.partial, brought
-// to the disk and renamed to checkpoint-STEP: whole or absent, whatever is killed and whenever. A folder is a run's own
+// to the disk and renamed to checkpoint-STEP, and one that goes is first named so again: whole or absent,
+// whatever is killed and whenever. A folder is a run's own
 // if it was absent or empty when the run began, or holds the marker llama_tp.json.
 #pragma once
 
@@ -24,6 +25,9 @@ class OutputFolder {
   const std::string& path() const { return path_; }
   // Steps of the whole checkpoints that are there, ascending.
   std::vector<int64_t> checkpoint_steps() const;
+  // Removes the oldest whole checkpoints until `count` are left, 1 or more. A removal that is cut short leaves nothing
+  // that passes for a checkpoint.
+  void keep_newest(int64_t count) const;
 
  private:
   std::string path_;
@@ -45,6 +49,8 @@ class PartialCheckpoint {
   ~PartialCheckpoint();
 
   const std::string& folder() const { return folder_; }
+  // Makes a folder in it, and those on the way. Errors: no room, not writable.
+  void make_folder(const std::string& name) const;
 
   // Brings all files to the disk and renames. A checkpoint of the same step is replaced, and exists whole until then.
   void publish();
@@ -52,6 +58,9 @@ class PartialCheckpoint {
  private:
   std::string output_folder_, folder_, final_folder_;
 };
+
+// True where the folder is one of the checkpoints in output_folder itself.
+bool is_checkpoint_of(const std::string& folder, const std::string& output_folder);
 
 // The whole checkpoint of the highest step; none where there is none.
 std::optional<std::string> newest_checkpoint(const std::string& output_folder);

@@ -127,13 +127,17 @@ const ModelFiles::Place& ModelFiles::at(std::string_view name) const {
   return found->second;
 }
 
-const StoredTensor& ModelFiles::expect(std::string_view name, const std::vector<int64_t>& shape) const {
+const StoredTensor& ModelFiles::expect(std::string_view name, const std::vector<int64_t>& shape,
+                                       std::optional<DType> dtype) const {
   const Place& place = at(name);
   const StoredTensor& tensor = *place.tensor;
   const std::string& path = files_[place.file].path();
   require(tensor.shape == shape, path, ": tensor ", name, " has shape ", shape_text(tensor.shape),
           ", config.json implies ", shape_text(shape), "; one of the two belongs to another model");
-  require(tensor.is_floating(), path, ": tensor ", name, " is ", tensor.dtype_name,
+  require(!dtype || tensor.dtype_name == name_of(*dtype), path, ": tensor ", name, " is ", tensor.dtype_name,
+          " where the checkpoint's training state says ", name_of(dtype.value_or(DType::f32)),
+          "; the file belongs to another checkpoint: copy the whole folder again");
+  require(dtype || tensor.is_floating(), path, ": tensor ", name, " is ", tensor.dtype_name,
           "; weights are read as F32, BF16 or F16: convert the model");
   return tensor;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -26,9 +27,10 @@ class ModelFiles {
   // nullptr where no file has it.
   const StoredTensor* find(std::string_view name) const;
 
-  // The tensor, of exactly this shape. Errors: missing; another shape than config.json implies; a type that is not
-  // floating.
-  const StoredTensor& expect(std::string_view name, const std::vector<int64_t>& shape) const;
+  // The tensor, of exactly this shape and type (none: any that is floating). Errors: missing; another shape than
+  // config.json implies; another type.
+  const StoredTensor& expect(std::string_view name, const std::vector<int64_t>& shape,
+                             std::optional<DType> dtype = {}) const;
 
   // As SafetensorsFile::read. Errors: also a missing tensor.
   void read(std::string_view name, const Region& region, DType dtype, void* to, int64_t to_stride = 0) const;

@@ -29,13 +29,14 @@ Region region_of(const Parameter& row) {
   return {row.file_row, row.file_row + row.shape[0], 0, columns};
 }
 
-// Calls fill(region of some rows, f32 buffer) and stores what it gave, a few MiB at a time.
+// Calls fill(region of some rows, f32 buffer) and stores what it gave in one of the parameter's tensors, a few MiB at a
+// time. A bf16 tensor may have a rest that keeps the values' lower halves.
 template <class Fill>
-void store_rows(const Parameter& row, Backend& backend, Fill fill) {
+void store_rows(const Parameter& row, const Tensor& stored, const Tensor& stored_rest, Backend& backend, Fill fill) {
   const Region all = region_of(row);
   if (all.rows() == 0 || all.columns() == 0) return;
-  const Tensor value = row.of(row.weight->value);
-  const Tensor rest = row.weight->rest.exists() ? row.of(row.weight->rest) : Tensor{};
+  const Tensor value = row.of(stored);
+  const Tensor rest = stored_rest.exists() ? row.of(stored_rest) : Tensor{};
   const int64_t step = std::max<int64_t>(1, staging_bytes / (all.columns() * size_of(DType::f32)));
   const auto capacity = static_cast<size_t>(std::min(step, all.rows()) * all.columns());
   std::vector<float> buffer(capacity);
@@ -59,6 +60,11 @@ void store_rows(const Parameter& row, Backend& backend, Fill fill) {
   }
 }
 
+template <class Fill>
+void store_weight(const Parameter& row, Backend& backend, Fill fill) {
+  store_rows(row, row.weight->value, row.weight->rest, backend, fill);
+}
+
 // A tensor that the model has no place for is a sign of a wrong config.json; the few that are known to be idle pass.
 void refuse_unplaced(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters) {
   std::set<std::string> placed;
@@ -73,11 +79,36 @@ void refuse_unplaced(const ModelFiles& files, const ModelConfig& config, const P
 
 }  // namespace
 
-void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend) {
-  for (const Parameter& row : parameters.rows()) files.expect(row.name, extents(row.file_shape));
+void check_tensors(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
+                   std::optional<DType> dtype) {
+  for (const Parameter& row : parameters.rows()) files.expect(row.name, extents(row.file_shape), dtype);
   refuse_unplaced(files, config, parameters);
+}
+
+void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend) {
+  check_tensors(files, config, parameters);
   for (const Parameter& row : parameters.rows())
-    store_rows(row, backend, [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
+    store_weight(row, backend, [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
+}
+
+void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters& parameters, Backend& backend) {
+  std::vector<bf16> high;
+  std::vector<int16_t> low;
+  for (const Parameter& row : parameters.rows())
+    store_weight(row, backend, [&](const Region& region, float* to) {
+      const auto count = static_cast<size_t>(region.rows() * region.columns());
+      high.resize(count);
+      low.resize(count);
+      weights.read(row.name, region, DType::bf16, high.data());
+      rests.read(row.name, region, DType::i16, low.data());
+      for (size_t i = 0; i < count; i++) to[i] = join({high[i], low[i]});
+    });
+}
+
+void load_tensors(const ModelFiles& files, Tensor Weight::*which, Parameters& parameters, Backend& backend) {
+  for (const Parameter& row : parameters.rows())
+    store_rows(row, row.weight->*which, {}, backend,
+               [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
 }
 
 void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& parameters, Backend& backend) {
@@ -85,7 +116,7 @@ void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& pa
   for (const Parameter& row : parameters.rows()) {
     const uint64_t stream = stream_named(row.name);
     const int64_t width = columns_of_shape(row.file_shape);
-    store_rows(row, backend, [&](const Region& region, float* to) {
+    store_weight(row, backend, [&](const Region& region, float* to) {
       if (row.initial != Initial::normal) {
         std::fill_n(to, region.rows() * region.columns(), row.initial == Initial::ones ? 1.0f : 0.0f);
         return;

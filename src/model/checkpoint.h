@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,9 +15,20 @@
 
 namespace llama_tp {
 
-// Fills the weights (and in bf16 training what completes them to f32).
-// Errors: a tensor missing, of another shape or type, or one that the model has no place for, by name and file.
+// Errors: a tensor missing, of another shape or type (none: any that is floating), or one that the model has no place
+// for, by name and file.
+void check_tensors(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
+                   std::optional<DType> dtype = {});
+
+// Fills the weights (and in bf16 training what completes them to f32). Errors: check_tensors'.
 void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend);
+
+// The same from bf16 weights and what completes them to their f32 masters (Weight::rest). Both were checked.
+void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters& parameters, Backend& backend);
+
+// Fills an f32 tensor of every weight (&Weight::m, say) from files with the weights' names and shapes that were
+// checked.
+void load_tensors(const ModelFiles& files, Tensor Weight::*which, Parameters& parameters, Backend& backend);
 
 // Random weights: matrices normal with config's initializer_range, biases 0, norms 1. Each element is a function of
 // (seed, tensor name, global index), so every mesh starts from the same weights.
@@ -25,8 +37,8 @@ void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& pa
 // The tensors of a file of all parameters in the given type.
 std::vector<PlannedTensor> planned_tensors(const Parameters& parameters, DType dtype);
 
-// Writes &Weight::value or &Weight::gradient of every parameter, whole, into the planned files of a folder. Collective
-// over the tensor-parallel group; file i is written by rank i modulo its size. Errors: a full disk.
+// Writes one tensor of every weight (&Weight::value, gradient, m, …), whole, into the planned files of a folder.
+// Collective over the tensor-parallel group; file i is written by rank i modulo its size. Errors: a full disk.
 void write_parameters(const Parameters& parameters, Tensor Weight::*which, DType dtype, const SavePlan& plan,
                       const std::string& folder, Backend& backend, HostGroup& tp);
 
