@@ -142,7 +142,7 @@ TEST_F(BadOptions, AFileThatMayNotGrowEndsARunWithoutATrace) {
 TEST_F(BadOptions, AFullDiskEndsARunAndSparesItsCheckpoints) {
   // A disk of its own for a while, where this user may have one; the test before needs none.
   const std::string disk = path("disk"), own_disk = getuid() == 0 ? "unshare -m " : "unshare -r -m ";
-  const std::string mount = "mount -t tmpfs -o size=500k none " + disk;
+  const std::string mount = "mount -t tmpfs -o size=1500k none " + disk;
   fs::create_directory(disk);
   if (run_command(own_disk + mount).status != 0) return;
   for (const int ranks : {0, 2}) {

@@ -15,7 +15,8 @@ struct Options::Parser {
   std::string command;
   cxxopts::Options options;
   cxxopts::ParseResult result;
-  std::set<std::string> with_value;  // "-m", "--model", …
+  std::set<std::string> with_value;           // "-m", "--model", …
+  std::set<std::string> with_optional_value;  // "--resume-from-checkpoint"
 };
 
 namespace {
@@ -38,7 +39,7 @@ std::string shortest(double value) {
 
 Options::Options(const std::string& command, const std::string& what_it_does, const std::string& example)
     : parser_(new Parser{
-          command, cxxopts::Options("llama_tp " + command, what_it_does + "\n\n  $ " + example + "\n"), {}, {}}) {
+          command, cxxopts::Options("llama_tp " + command, what_it_does + "\n\n  $ " + example + "\n"), {}, {}, {}}) {
   parser_->options.custom_help("[options]");
   parser_->options.set_width(120);
   flag("h,help", "this text");
@@ -57,10 +58,22 @@ void Options::value(const std::string& names, const std::string& help, const std
     parser_->with_value.insert((name.size() == 1 ? "-" : "--") + name);
 }
 
+void Options::optional_value(const std::string& name, const std::string& help, const std::string& value_name,
+                             const std::string& implied) {
+  const auto value = cxxopts::value<std::string>()->implicit_value(implied);
+  parser_->options.add_options()(name, help, value, value_name);
+  parser_->with_optional_value.insert("--" + name);
+}
+
 bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
   std::vector<std::string> spelled{"llama_tp " + parser_->command};
   bool is_value = false;  // of the option before: text, whatever it looks like
   for (const std::string& argument : arguments) {
+    // cxxopts takes an optional value only from behind "=".
+    if (!argument.starts_with("-") && parser_->with_optional_value.contains(spelled.back())) {
+      spelled.back() += "=" + argument;
+      continue;
+    }
     spelled.push_back(!is_value && argument.starts_with("--") ? with_hyphens(argument) : argument);
     is_value = !is_value && parser_->with_value.contains(spelled.back());
   }

@@ -23,6 +23,10 @@ class Options {
   void value(const std::string& names, const std::string& help, const std::string& value_name,
              const std::string& otherwise = "");
 
+  // A value that may be left out and then is `implied`; what follows the option is its value unless it begins with "-".
+  void optional_value(const std::string& name, const std::string& help, const std::string& value_name,
+                      const std::string& implied);
+
   // False when --help was asked for; it is printed where this rank speaks for all. Errors: unknown options, missing
   // values.
   bool parse(const std::vector<std::string>& arguments, bool speaks = true);

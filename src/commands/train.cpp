@@ -40,6 +40,12 @@ void declare(Options& options) {
   options.value("logging-steps", "a line that stays, so often", "N", "500");
   options.value("eval-steps", "evaluate so often (default: at the end)", "N", "0");
   options.value("save-steps", "save a checkpoint so often, and at the end; 0: at the end only", "N", "500");
+  options.value("save-total-limit", "keep so many of the newest checkpoints (default: all)", "N");
+  options.optional_value(
+      "resume-from-checkpoint",
+      "go on where a checkpoint of this --output-dir (or a folder DIR) stood, on any number of ranks; "
+      "latest: from the newest, or from the start where there is none yet",
+      "DIR", "latest");
   options.value("dump-gradients", "write the gradients of the first step, before clipping", "FILE");
   options.value("backend", "auto or cpu", "WORD", "auto");
 }
@@ -78,6 +84,8 @@ TrainingSettings settings_from(const Options& options) {
   settings.logging_steps = options.integer("logging-steps", 1);
   settings.evaluation_steps = options.integer("eval-steps", 0);
   settings.save_steps = options.integer("save-steps", 0);
+  settings.save_total_limit = options.given("save-total-limit") ? options.integer("save-total-limit", 1) : 0;
+  settings.resume = options.path("resume-from-checkpoint");
   settings.backend = options.word("backend");
   return settings;
 }

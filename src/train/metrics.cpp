@@ -1,12 +1,35 @@
 #include "train/metrics.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/files.h"
 
 namespace llama_tp {
 
-MetricsFile::MetricsFile(const std::string& path) : path_(path), stream_(path, std::ios::trunc) {
+namespace {
+
+// Bytes of the first lines that are whole and of a step up to `done`; a killed run may have left more than it saved.
+int64_t bytes_until(const std::string& path, int64_t done) {
+  std::ifstream file(path, std::ios::binary);
+  int64_t bytes = 0;
+  for (std::string line; std::getline(file, line) && !file.eof();) {
+    const nlohmann::json parsed = nlohmann::json::parse(line, nullptr, false);
+    const auto step = parsed.is_object() ? parsed.find("step") : parsed.end();
+    if (step == parsed.end() || !step->is_number_integer() || step->get<int64_t>() > done) break;
+    bytes += static_cast<int64_t>(line.size()) + 1;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+MetricsFile::MetricsFile(const std::string& path, int64_t done) : path_(path) {
+  std::error_code error;
+  if (file_exists(path)) std::filesystem::resize_file(path, static_cast<uintmax_t>(bytes_until(path, done)), error);
+  stream_.open(path, std::ios::app);
+  require(!error, path, ": cannot be cut to the steps that are done: ", error.message());
   require(stream_.good(), path, ": cannot be written; check the folder's permissions");
 }
 

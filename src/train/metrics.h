@@ -1,6 +1,7 @@
 // metrics.jsonl in the output folder: a line a step.
 #pragma once
 
+#include <cstdint>
 #include <fstream>
 #include <string>
 
@@ -10,8 +11,9 @@ namespace llama_tp {
 
 class MetricsFile {
  public:
-  // A new or emptied file. Errors: not writable.
-  explicit MetricsFile(const std::string& path);
+  // Cuts the file off after the last line of a step up to `done`, 0: of none; makes it where it is absent. Errors: not
+  // writable.
+  MetricsFile(const std::string& path, int64_t done);
   // Appends and flushes a line: step, epoch, loss, grad_norm, learning_rate, tokens, tokens_per_second, seconds,
   // peak_memory_bytes, and eval_loss where the step was followed by an evaluation.
   void append(const StepMetrics& metrics);

@@ -15,6 +15,10 @@ ScheduleKind schedule_named(const std::string& word) {
   fail("--lr-scheduler-type ", word, " is not known; it can be constant, linear or cosine");
 }
 
+std::string name_of(ScheduleKind kind) {
+  return kind == ScheduleKind::constant ? "constant" : kind == ScheduleKind::linear ? "linear" : "cosine";
+}
+
 double Schedule::rate(int64_t step) const {
   const auto done = static_cast<double>(step - 1), warmup = static_cast<double>(warmup_steps),
              all = static_cast<double>(steps);

@@ -9,6 +9,7 @@ namespace llama_tp {
 enum class ScheduleKind : uint8_t { constant, linear, cosine };
 // "constant", "linear", "cosine". Errors: another word.
 ScheduleKind schedule_named(const std::string& word);
+std::string name_of(ScheduleKind kind);
 
 struct Schedule {
   ScheduleKind kind = ScheduleKind::linear;

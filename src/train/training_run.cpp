@@ -16,6 +16,8 @@
 #include "train/dataset_exchange.h"
 #include "train/memory_report.h"
 #include "train/metrics.h"
+#include "train/save_checkpoint.h"
+#include "train/saved_training.h"
 #include "train/trainer.h"
 
 namespace llama_tp {
@@ -43,10 +45,10 @@ class TrainingRun {
   int run() {
     check_settings(settings_);
     mesh_ = make_mesh(launch_, config_, plan_, settings_.tensor_parallel, placement_said_);
-    if (launch_.rank() == 0) output_ = std::make_unique<OutputFolder>(settings_.output_dir);
-    if (launch_.rank() == 0) refuse_earlier_run();
+    find_checkpoint();
     read_data();
     settle_sizes();
+    if (!check_checkpoint()) return 0;
     make_trainer();
     introduce();
     train();
@@ -56,15 +58,16 @@ class TrainingRun {
 
  private:
   bool leads() const { return launch_.rank() == 0; }
+  // The folder that the weights come from; "" where they are random.
+  const std::string& origin() const { return saved_ ? checkpoint_ : source_.folder; }
   void say(const std::string& line) {
     if (leads()) progress_.say(line);
   }
 
-  void refuse_earlier_run() const {
-    require(output_->checkpoint_steps().empty(), settings_.output_dir,
-            ": holds checkpoints of an earlier run (the last is ",
-            output_->checkpoint_steps().empty() ? 0 : output_->checkpoint_steps().back(),
-            "); choose another --output-dir, or remove them first");
+  // Only rank 0 looks into the output folder, which it may have to clean first.
+  void find_checkpoint() {
+    if (leads()) output_ = std::make_unique<OutputFolder>(settings_.output_dir);
+    checkpoint_ = mesh_->world().broadcast(leads() ? find_checkpoint_to_resume(settings_, *output_) : "", 0);
   }
 
   // Rank 0 reads and tokenizes; the others get the arrays.
@@ -107,6 +110,20 @@ class TrainingRun {
     progress_ = Progress(leads() ? launch_.stdout_columns() : 0, steps_, settings_.logging_steps);
   }
 
+  // False where the checkpoint has done all steps. Errors: SavedTraining's.
+  bool check_checkpoint() {
+    state_ = describe_run(settings_, data_, shape_);
+    if (checkpoint_.empty()) return true;
+    const Parameters table(config_, plan_, mesh_->tensor_rank(), mesh_->shape().tensor);
+    saved_ = std::make_unique<SavedTraining>(checkpoint_, config_, config_text_, table, state_);
+    state_.step = saved_->step();
+    state_.tokens = saved_->tokens();
+    if (state_.step < steps_) return true;
+    say(text(checkpoint_, ": has done ", counted(state_.step, "step"), " of ", steps_,
+             ": nothing is left to do; raise --max-steps to train on"));
+    return false;
+  }
+
   void make_trainer() {
     backend_ = make_backend(settings_.backend, launch_.threads());
     runtime_ = std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), settings_.dtype);
@@ -114,7 +131,9 @@ class TrainingRun {
     memory_ = plan_training(config_, plan_, options, *backend_, *runtime_, mesh_->data());
     runtime_->reserve(memory_);
     trainer_ = std::make_unique<Trainer>(config_, plan_, options, *runtime_, mesh_->data());
-    if (source_.folder.empty())
+    if (saved_)
+      saved_->load(trainer_->parameters(), *backend_);
+    else if (source_.folder.empty())
       initialize_weights(config_, settings_.seed, trainer_->parameters(), *backend_);
     else
       load_weights(ModelFiles(source_.folder), config_, trainer_->parameters(), *backend_);
@@ -125,7 +144,8 @@ class TrainingRun {
     if (!placement_said_.empty()) say(placement_said_);
     say(text("model       ", with_commas(parameter_count(config_)), " parameters (", config_.family->name, ", ",
              config_.layers, " layers × ", config_.hidden, "), ",
-             source_.folder.empty() ? "random weights" : "from " + source_.folder));
+             origin().empty() ? "random weights" : "from " + origin()));
+    introduce_resumption();
     say(text("mesh        ", counted(launch_.size(), "rank"), ": data-parallel ", mesh_->shape().data,
              " × tensor-parallel ", mesh_->shape().tensor));
     say(text("device      ", backend_->description()));
@@ -142,17 +162,27 @@ class TrainingRun {
              " weights, gradients and optimizer, ", bytes_text(memory_.step), " for a step"));
   }
 
+  void introduce_resumption() {
+    if (saved_) {
+      say(text("resumed     after step ", state_.step, " of ", steps_));
+      for (const std::string& change : saved_->changes()) say("            " + change);
+    } else if (!settings_.resume.empty()) {
+      say(text("            ", settings_.output_dir, " holds no checkpoint yet: begins at the start"));
+    }
+  }
+
   void train() {
     std::unique_ptr<MetricsFile> metrics;
-    if (leads()) metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl");
-    for (int64_t step = 1; step <= steps_; step++) {
+    if (leads()) metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl", state_.step);
+    first_step_ = state_.step + 1;
+    for (int64_t step = first_step_; step <= steps_; step++) {
       const auto begin = Clock::now();
       const std::vector<int64_t> samples = batches_->global(step);
       StepMetrics now = one_step(step, samples);
       now.seconds = seconds_since(begin);
-      for (const int64_t sample : samples) trained_tokens_ += static_cast<int64_t>(data_.sample(sample).tokens.size());
-      now.tokens_per_second = static_cast<double>(trained_tokens_ - now.tokens) / now.seconds;
-      now.tokens = trained_tokens_;
+      for (const int64_t sample : samples) state_.tokens += static_cast<int64_t>(data_.sample(sample).tokens.size());
+      now.tokens_per_second = static_cast<double>(state_.tokens - now.tokens) / now.seconds;
+      now.tokens = state_.tokens;
       const std::vector<double> peaks = mesh_->world().all_gather(static_cast<double>(peak_resident_bytes()));
       now.peak_memory_bytes = static_cast<int64_t>(*std::max_element(peaks.begin(), peaks.end()));
       const bool last = step == steps_;
@@ -175,12 +205,15 @@ class TrainingRun {
       trainer_->accumulate(batch_, targets);
     }
     const StepResult result = trainer_->finish(targets);
-    if (step == 1 && !settings_.dump_gradients.empty()) dump_gradients();
+    if (step == first_step_ && !settings_.dump_gradients.empty()) {
+      save_gradients(settings_.dump_gradients, trainer_->parameters(), *backend_, *mesh_);
+      say("gradients of the first step: " + settings_.dump_gradients);
+    }
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
       fail("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
            " is not finite; it begins in ", where_not_finite(),
-           step == 1 && !source_.folder.empty() ? "; are the weights in " + source_.folder + " damaged?"
-                                                : "; lower --learning-rate, or look at the data of this step");
+           step == first_step_ && !origin().empty() ? "; are the weights in " + origin() + " damaged?"
+                                                    : "; lower --learning-rate, or look at the data of this step");
     const double rate = settings_.schedule.rate(step);
     trainer_->update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay,
                       step, settings_.max_grad_norm});
@@ -191,7 +224,7 @@ class TrainingRun {
     metrics.loss = result.loss;
     metrics.gradient_norm = result.gradient_norm;
     metrics.learning_rate = rate;
-    metrics.tokens = trained_tokens_;
+    metrics.tokens = state_.tokens;
     return metrics;
   }
 
@@ -226,42 +259,16 @@ class TrainingRun {
 
   void save(int64_t step) {
     runtime_->ledger.enter(Phase::save);
-    std::unique_ptr<PartialCheckpoint> partial;
-    if (leads()) partial = std::make_unique<PartialCheckpoint>(settings_.output_dir, step);
-    mesh_->world().barrier();
-    const std::string folder = partial_checkpoint_path(settings_.output_dir, step);
-    const SavePlan files = plan_model(planned_tensors(trainer_->parameters(), settings_.dtype));
-    if (mesh_->data_rank() == 0)
-      write_parameters(trainer_->parameters(), &Weight::value, settings_.dtype, files, folder, *backend_,
-                       mesh_->tensor_host());
-    mesh_->world().barrier();
-    if (leads()) {
-      write_text(folder + "/config.json", config_text_);
-      if (!files.index.empty()) write_text(folder + "/" + index_file_name, files.index);
-      if (!source_.tokenizer.empty()) carry_tokenizer(source_.tokenizer, folder);
-      if (!source_.folder.empty()) carry_generation_config(source_.folder, folder);
-      partial->publish();
-    }
-    mesh_->world().barrier();
+    state_.step = step;
+    save_checkpoint(settings_.output_dir, state_, config_text_, source_, trainer_->parameters(), *backend_, *mesh_);
     say("saved " + checkpoint_path(settings_.output_dir, step));
+    if (leads() && settings_.save_total_limit > 0) output_->keep_newest(settings_.save_total_limit);
   }
 
   // Beside what was planned, what the ledger saw: the same numbers, or something is wrong.
   void report_memory() {
     const std::string report = memory_report(mesh_->world().all_gather(memory_entry(memory_, runtime_->ledger)));
     if (leads()) write_text(settings_.output_dir + "/memory.json", "{\"ranks\": " + report + "}\n");
-  }
-
-  void dump_gradients() {
-    if (mesh_->data_rank() != 0) return;
-    const size_t slash = settings_.dump_gradients.find_last_of('/');
-    const std::string folder = slash == std::string::npos ? "." : settings_.dump_gradients.substr(0, slash);
-    SavePlan files;
-    files.files.push_back(
-        plan_file(settings_.dump_gradients.substr(slash + 1), planned_tensors(trainer_->parameters(), DType::f32)));
-    write_parameters(trainer_->parameters(), &Weight::gradient, DType::f32, files, folder, *backend_,
-                     mesh_->tensor_host());
-    say("gradients of the first step: " + settings_.dump_gradients);
   }
 
   TrainingSettings settings_;
@@ -283,7 +290,10 @@ class TrainingRun {
   std::unique_ptr<Trainer> trainer_;
   MemoryPlan memory_;
   HostBatch batch_;
-  int64_t steps_ = 0, trained_tokens_ = 0;
+  std::string checkpoint_;  // to go on from, or ""
+  std::unique_ptr<SavedTraining> saved_;
+  TrainingState state_;  // this run's, after the step that is done
+  int64_t steps_ = 0, first_step_ = 1;
 };
 
 }  // namespace

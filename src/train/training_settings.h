@@ -27,6 +27,8 @@ struct TrainingSettings {
   bool recompute = false;
   uint64_t seed = 42;
   int64_t logging_steps = 500, evaluation_steps = 0, save_steps = 500;
+  int64_t save_total_limit = 0;  // 0: all checkpoints stay
+  std::string resume;            // "", "latest", or a folder
 };
 
 // Where the model comes from: a folder with weights, or a config.json alone.

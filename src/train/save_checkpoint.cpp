@@ -1,0 +1,57 @@
+#include "train/save_checkpoint.h"
+
+#include <memory>
+
+#include "io/checkpoint_files.h"
+#include "model/checkpoint.h"
+
+namespace llama_tp {
+
+namespace {
+
+// Data-parallel ranks hold the same: the first of them write.
+void write_part(const CheckpointPart& part, const std::string& checkpoint, const Parameters& parameters,
+                Backend& backend, const Mesh& mesh) {
+  if (mesh.data_rank() != 0) return;
+  const std::string folder = part.folder.empty() ? checkpoint : checkpoint + "/" + part.folder;
+  const SavePlan files = plan_model(planned_tensors(parameters, part.dtype));
+  write_parameters(parameters, part.tensor, part.dtype, files, folder, backend, mesh.tensor_host());
+  if (mesh.tensor_rank() == 0 && !files.index.empty()) write_text(folder + "/" + index_file_name, files.index);
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& output_folder, const TrainingState& state, const std::string& config_text,
+                     const TrainingSource& source, const Parameters& parameters, Backend& backend, const Mesh& mesh) {
+  const bool leads = mesh.world().rank() == 0;
+  const std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype);
+  const std::string folder = partial_checkpoint_path(output_folder, state.step);
+  std::unique_ptr<PartialCheckpoint> partial;
+  if (leads) {
+    partial = std::make_unique<PartialCheckpoint>(output_folder, state.step);
+    for (const CheckpointPart& part : parts)
+      if (!part.folder.empty()) partial->make_folder(part.folder);
+  }
+  mesh.world().barrier();
+  for (const CheckpointPart& part : parts) write_part(part, folder, parameters, backend, mesh);
+  mesh.world().barrier();
+  if (leads) {
+    write_text(folder + "/config.json", config_text);
+    write_text(folder + "/" + state_folder + "/state.json", state_text(state));
+    if (!source.tokenizer.empty()) carry_tokenizer(source.tokenizer, folder);
+    if (!source.folder.empty()) carry_generation_config(source.folder, folder);
+    partial->publish();
+  }
+  mesh.world().barrier();
+}
+
+void save_gradients(const std::string& path, const Parameters& parameters, Backend& backend, const Mesh& mesh) {
+  if (mesh.data_rank() != 0) return;
+  const size_t slash = path.find_last_of('/');
+  SavePlan files;
+  files.files.push_back(plan_file(path.substr(slash + 1), planned_tensors(parameters, DType::f32)));
+  write_parameters(parameters, &Weight::gradient, DType::f32, files,
+                   slash == std::string::npos ? "." : path.substr(0, slash), backend, mesh.tensor_host());
+}
+
+}  // namespace llama_tp

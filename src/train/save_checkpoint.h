@@ -1,0 +1,19 @@
+// What train saves: checkpoints, the model as Hugging Face keeps it with what the run needs to go on; and gradients.
+#pragma once
+
+#include <string>
+
+#include "parallel/mesh.h"
+#include "train/training_state.h"
+
+namespace llama_tp {
+
+// Collective over all ranks. Tensors are gathered a few MiB at a time; the folder appears when it is whole.
+// config_text: of config.json. Errors: a full disk; nothing that was saved before is touched.
+void save_checkpoint(const std::string& output_folder, const TrainingState& state, const std::string& config_text,
+                     const TrainingSource& source, const Parameters& parameters, Backend& backend, const Mesh& mesh);
+
+// The gradients as they are, in one file.
+void save_gradients(const std::string& path, const Parameters& parameters, Backend& backend, const Mesh& mesh);
+
+}  // namespace llama_tp

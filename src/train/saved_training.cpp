@@ -1,0 +1,115 @@
+#include "train/saved_training.h"
+
+#include <nlohmann/json.hpp>
+
+#include "io/safetensors_writer.h"
+#include "model/checkpoint.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Json = nlohmann::json;
+
+void refuse_earlier_run(const OutputFolder& output) {
+  const std::vector<int64_t> steps = output.checkpoint_steps();
+  require(steps.empty(), output.path(), ": holds checkpoints of an earlier run (the last is ",
+          steps.empty() ? 0 : steps.back(),
+          "); go on from there with --resume-from-checkpoint, choose another --output-dir, or remove them first");
+}
+
+// The options of a config.json; weights of either type are read.
+Json model_options(const std::string& path, const std::string& contents) {
+  Json json = Json::parse(contents, nullptr, false);
+  require(json.is_object(), path, ": is not a JSON object; copy the whole checkpoint again or resume from another one");
+  for (const char* key : {"dtype", "torch_dtype", "_name_or_path"}) json.erase(key);
+  return json;
+}
+
+void refuse_other_config(const std::string& checkpoint, const ModelConfig& config, const std::string& config_text) {
+  const std::string path = checkpoint + "/config.json";
+  const Json saved = model_options(path, read_text(path)), ours = model_options(config.source, config_text);
+  const Json changes = Json::diff(saved, ours);
+  if (changes.empty()) return;
+  const auto key = changes[0]["path"].get<std::string>().substr(1);
+  const std::string first = key.substr(0, key.find('/'));
+  const auto shown = [&](const Json& options) { return options.contains(first) ? options[first].dump() : "absent"; };
+  fail(path, ": ", first, " is ", shown(saved), ", but ", shown(ours), " in ", config.source,
+       "; a run is resumed with the model that it began with: give that --config or --model");
+}
+
+// "unknown" where the checkpoint does not say.
+std::string value_of(const NamedOptions& options, const std::string& name) {
+  for (const auto& [option, value] : options)
+    if (option == name) return value;
+  return "unknown";
+}
+
+void refuse_other_run(const std::string& checkpoint, const TrainingState& saved, const TrainingState& now) {
+  for (const auto& [option, ours] : now.fixed) {
+    const std::string theirs = value_of(saved.fixed, option);
+    require(theirs == ours, checkpoint, ": its run has --", option, " ", theirs, ", this one ", ours, "; step ",
+            saved.step + 1, " would not follow on step ", saved.step, ": give the --", option,
+            " of then, or train into another --output-dir");
+  }
+}
+
+}  // namespace
+
+std::string find_checkpoint_to_resume(const TrainingSettings& settings, const OutputFolder& output) {
+  if (settings.resume == "latest") return newest_checkpoint(output.path()).value_or("");
+  if (settings.resume.empty()) {
+    refuse_earlier_run(output);
+    return "";
+  }
+  require(folder_exists(settings.resume), "--resume-from-checkpoint ", settings.resume,
+          ": no such folder; give a checkpoint of train, or latest for the newest in --output-dir");
+  const std::string folder = resolve_model_folder(settings.resume);
+  if (!is_checkpoint_of(folder, output.path())) {
+    refuse_earlier_run(output);
+    return folder;
+  }
+  const std::string newest = newest_checkpoint(output.path()).value_or("");
+  require(folder.ends_with(newest.substr(output.path().size())), folder, ": ", newest,
+          " was saved after it; resume from that one, or remove it first");
+  return folder;
+}
+
+SavedTraining::SavedTraining(const std::string& checkpoint, const ModelConfig& config, const std::string& config_text,
+                             const Parameters& table, const TrainingState& now)
+    : checkpoint_(checkpoint), config_(config), saved_(read_training_state(checkpoint)), now_(now) {
+  refuse_other_config(checkpoint_, config_, config_text);
+  refuse_other_run(checkpoint_, saved_, now_);
+  open_parts(table);
+}
+
+void SavedTraining::open_parts(const Parameters& table) {
+  for (const CheckpointPart& part : checkpoint_parts(saved_.dtype)) {
+    const std::string folder = part.folder.empty() ? checkpoint_ : checkpoint_ + "/" + part.folder;
+    require(file_exists(folder + "/model.safetensors") || file_exists(folder + "/" + index_file_name), folder,
+            ": has no model.safetensors; the checkpoint is incomplete: copy it whole again, or remove it and resume "
+            "from an earlier one");
+    check_tensors(parts_.emplace(part.folder, folder).first->second, config_, table, part.dtype);
+  }
+}
+
+std::vector<std::string> SavedTraining::changes() const {
+  std::vector<std::string> lines;
+  for (const auto& [option, ours] : now_.free) {
+    const std::string theirs = value_of(saved_.free, option);
+    if (theirs != ours) lines.push_back(text("--", option, " was ", theirs, " and is ", ours));
+  }
+  return lines;
+}
+
+void SavedTraining::load(Parameters& parameters, Backend& backend) const {
+  const ModelFiles& weights = parts_.at(weights_part);
+  if (saved_.dtype == DType::bf16)
+    load_masters(weights, parts_.at(rest_part), parameters, backend);
+  else
+    load_weights(weights, config_, parameters, backend);
+  load_tensors(parts_.at(m_part), &Weight::m, parameters, backend);
+  load_tensors(parts_.at(v_part), &Weight::v, parameters, backend);
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,109 @@
+#include "train/training_state.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/random.h"
+#include "io/files.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int state_version = 1;
+constexpr int64_t largest_state = 1 << 20;
+
+// The shortest text that gives the same number again.
+std::string number(double value) { return Json(value).dump(); }
+
+Json object_of(const NamedOptions& options) {
+  Json object = Json::object();
+  for (const auto& [name, value] : options) object[name] = value;
+  return object;
+}
+
+NamedOptions options_of(const Json& object) {
+  NamedOptions options;
+  for (const auto& [name, value] : object.items()) options.emplace_back(name, value.get<std::string>());
+  return options;
+}
+
+template <class T>
+uint64_t fingerprint(const std::vector<T>& values) {
+  return stream_named({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
+}
+
+std::string describe_data(const Dataset& data) {
+  return text(data.samples(), " samples, ", data.tokens.size(), " tokens, fingerprint ", std::hex,
+              fingerprint(data.tokens) ^ fingerprint(data.starts) << 1 ^ fingerprint(data.labels) << 2);
+}
+
+}  // namespace
+
+std::vector<CheckpointPart> checkpoint_parts(DType dtype) {
+  std::vector<CheckpointPart> parts{
+      {weights_part, &Weight::value, dtype}, {m_part, &Weight::m, DType::f32}, {v_part, &Weight::v, DType::f32}};
+  if (dtype == DType::bf16) parts.push_back({rest_part, &Weight::rest, DType::i16});
+  return parts;
+}
+
+TrainingState describe_run(const TrainingSettings& settings, const Dataset& data, const BatchShape& shape) {
+  TrainingState state;
+  state.dtype = settings.dtype;
+  // A batch larger than the data takes all of it, however large it is.
+  const int64_t batch = std::min(shape.global_batch(), data.samples());
+  // What changes those behind it comes first: it is named.
+  state.fixed = {{"seed", std::to_string(settings.seed)},
+                 {"block-size", std::to_string(settings.block_size)},
+                 {"train-file", describe_data(data)},
+                 {"global-batch-size", std::to_string(batch)}};
+  state.free = {{"dtype", settings.dtype == DType::bf16 ? "bfloat16" : "float32"},
+                {"max-steps", std::to_string(settings.schedule.steps)},
+                {"lr-scheduler-type", name_of(settings.schedule.kind)},
+                {"warmup-steps", std::to_string(settings.schedule.warmup_steps)},
+                {"learning-rate", number(settings.schedule.learning_rate)},
+                {"weight-decay", number(settings.weight_decay)},
+                {"adam-beta1", number(settings.adam_beta1)},
+                {"adam-beta2", number(settings.adam_beta2)},
+                {"adam-epsilon", number(settings.adam_epsilon)},
+                {"max-grad-norm", number(settings.max_grad_norm)}};
+  return state;
+}
+
+std::string state_text(const TrainingState& state) {
+  const Json json{{"version", state_version},      {"step", state.step},
+                  {"tokens", state.tokens},        {"fixed", object_of(state.fixed)},
+                  {"free", object_of(state.free)}, {"dtype", name_of(state.dtype)}};
+  return json.dump(2) + "\n";
+}
+
+TrainingState read_training_state(const std::string& checkpoint) {
+  const std::string path = checkpoint + "/" + state_folder + "/state.json";
+  require(
+      file_exists(path), checkpoint, ": cannot be resumed: it has no ", state_folder,
+      "/state.json, so another program made it or parts were left behind; copy the whole folder, or start anew from "
+      "its weights with --model ",
+      checkpoint, " and another --output-dir");
+  TrainingState state;
+  try {
+    const Json json = Json::parse(read_text(path, largest_state));
+    const int version = json.at("version").get<int>();
+    require(version == state_version, path, ": is of version ", version, ", this program reads ", state_version,
+            "; resume it with the program that wrote it");
+    state.step = json.at("step").get<int64_t>();
+    state.tokens = json.at("tokens").get<int64_t>();
+    state.dtype = dtype_named(json.at("dtype").get<std::string>());
+    state.fixed = options_of(json.at("fixed"));
+    state.free = options_of(json.at("free"));
+  } catch (const nlohmann::json::exception&) {
+    fail(path, ": is not a training state, or cut; copy the whole checkpoint again or resume from another one");
+  }
+  require(state.step >= 1 && state.tokens >= 0 && (state.dtype == DType::f32 || state.dtype == DType::bf16), path,
+          ": step ", state.step, ", tokens ", state.tokens, " and dtype ", name_of(state.dtype),
+          " are not what train saves; copy the whole checkpoint again or resume from another one");
+  return state;
+}
+
+}  // namespace llama_tp

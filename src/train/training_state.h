@@ -1,0 +1,47 @@
+// What a checkpoint holds beside the weights, so that a run goes on as if it had never stopped: AdamW's moments and, in
+// a bf16 run, what completes the weights to f32; each in safetensors files with the weights' names and shapes, in a
+// folder of its own below training_state/, where transformers does not look. And training_state/state.json. A place in
+// the data is not among it: which samples a step takes depends on seed and step alone (train/batches.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/parameters.h"
+#include "train/batches.h"
+#include "train/training_settings.h"
+
+namespace llama_tp {
+
+inline const std::string state_folder = "training_state";
+inline const std::string weights_part, rest_part = state_folder + "/rest", m_part = state_folder + "/m",
+                                       v_part = state_folder + "/v";
+
+// One tensor of every weight, and where in the checkpoint's folder its files are.
+struct CheckpointPart {
+  std::string folder;
+  Tensor Weight::*tensor;
+  DType dtype;
+};
+// All that a run of this type saves.
+std::vector<CheckpointPart> checkpoint_parts(DType dtype);
+
+using NamedOptions = std::vector<std::pair<std::string, std::string>>;
+
+struct TrainingState {
+  int64_t step = 0, tokens = 0;  // that are done
+  DType dtype = DType::f32;      // of the weights
+  // The fixed ones say which samples step k takes: with others a resumed run would be another one. The free ones may
+  // change on the way.
+  NamedOptions fixed, free;
+};
+
+TrainingState describe_run(const TrainingSettings& settings, const Dataset& data, const BatchShape& shape);
+
+// The contents of state.json, and back. Errors: no such file, not a state of this program, cut.
+std::string state_text(const TrainingState& state);
+TrainingState read_training_state(const std::string& checkpoint);
+
+}  // namespace llama_tp

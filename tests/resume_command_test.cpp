@@ -1,0 +1,261 @@
+// `llama_tp train --resume-from-checkpoint`: a run that stopped goes on, on whatever mesh, as if it had never stopped.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+
+#include "scratch_folder.h"
+#include "support/command.h"
+#include "support/refusal.h"
+#include "support/small_model.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+struct MeshOfRanks {
+  int ranks;  // 0: without mpirun
+  const char* options;
+};
+constexpr MeshOfRanks alone{0, ""}, tensor2{2, ""};
+constexpr MeshOfRanks meshes[] = {{1, ""}, tensor2, {2, "--tensor-parallel 1"}, {4, "--tensor-parallel 2"}};
+
+class ResumeCommand : public testing::Test {
+ protected:
+  ResumeCommand() {
+    write_file(path("config.json"), small_config().dump());
+    write_file(path("ids.jsonl"), random_id_lines(22, 20, small_vocabulary));
+  }
+
+  std::string path(const std::string& name) const { return folder_ / name; }
+
+  // Without the program's name. Later options win.
+  std::string arguments(const MeshOfRanks& mesh, const std::string& output, const std::string& options) const {
+    return "train --config " + path("config.json") + " --train-file " + path("ids.jsonl") + " --output-dir " +
+           path(output) + " --global-batch-size 4 --per-device-train-batch-size 2 --dtype float32 " +
+           "--lr-scheduler-type cosine --warmup-steps 3 --learning-rate 2e-3 --weight-decay 0.1 " + mesh.options + " " +
+           options;
+  }
+  CommandResult run(const MeshOfRanks& mesh, const std::string& output, const std::string& options) const {
+    return run_command(llama_tp_with(mesh.ranks) + " " + arguments(mesh, output, options));
+  }
+  // Trains, which must go well, and returns what was printed.
+  std::string train(const MeshOfRanks& mesh, const std::string& output, const std::string& options) const {
+    const CommandResult result = run(mesh, output, options);
+    EXPECT_EQ(result.status, 0) << result.err << result.out;
+    return result.out;
+  }
+  std::vector<Json> metrics(const std::string& output) const {
+    return json_lines(read_file(path(output + "/metrics.jsonl")));
+  }
+  // What is left of `output` where its run is killed after the save of `step`; metrics.jsonl knows more.
+  void copy_until(const std::string& output, int step, const std::string& to) const {
+    fs::remove_all(path(to));
+    fs::copy(path(output), path(to), fs::copy_options::recursive);
+    for (const int later : checkpoint_steps(path(to)))
+      if (later > step) fs::remove_all(path(to + "/checkpoint-" + std::to_string(later)));
+  }
+
+  ScratchFolder folder_;
+};
+
+constexpr int saved_step = 4, all_steps = 14;
+const std::string whole_run = "--max-steps 14 --save-steps 4";
+
+void expect_equal_bits(const std::vector<Json>& a, const std::vector<Json>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); i++)
+    for (const char* key : {"step", "epoch", "loss", "grad_norm", "learning_rate", "tokens"})
+      EXPECT_EQ(a[i][key], b[i][key]) << key << " of line " << i + 1;
+}
+
+// A file of each kind that a checkpoint holds.
+const char* const saved_files[] = {"model.safetensors", "training_state/m/model.safetensors",
+                                   "training_state/v/model.safetensors", "training_state/state.json"};
+
+TEST_F(ResumeCommand, TheNextTenLossesAreThoseOfTheRunThatNeverStoppedOnAnyMesh) {
+  for (const MeshOfRanks& first : meshes) {
+    fs::remove_all(path("whole"));
+    train(first, "whole", whole_run);
+    const std::vector<Json> whole = metrics("whole");
+    ASSERT_EQ(whole.size(), static_cast<size_t>(all_steps));
+    for (const MeshOfRanks& second : meshes) {
+      SCOPED_TRACE(text(first.ranks, " ranks ", first.options, ", then ", second.ranks, " ", second.options));
+      copy_until("whole", saved_step, "out");
+      const std::string said = train(second, "out", whole_run + " --resume-from-checkpoint latest");
+      EXPECT_TRUE(holds(said, "resumed     after step 4 of 14", "from " + path("out/checkpoint-4")));
+      const std::vector<Json> resumed = metrics("out");
+      ASSERT_EQ(resumed.size(), whole.size());
+      for (size_t i = 0; i < whole.size(); i++) {
+        for (const char* exact : {"step", "epoch", "learning_rate", "tokens"})
+          EXPECT_EQ(resumed[i][exact], whole[i][exact]);
+        EXPECT_NEAR(resumed[i]["loss"], whole[i]["loss"], 1e-5) << "step " << i + 1;
+      }
+      EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{4, 8, 12, 14}));
+      if (&first != &second) continue;
+      expect_equal_bits(resumed, whole);
+      for (const std::string file : saved_files)
+        EXPECT_EQ(read_file(path("out/checkpoint-14/" + file)), read_file(path("whole/checkpoint-14/" + file))) << file;
+    }
+  }
+}
+
+// Key/value heads on several ranks each, a vocabulary that no number of ranks divides, one tensor for both ends,
+// biases; and three files for a tensor's master weight.
+TEST_F(ResumeCommand, ABf16RunOfAModelThatDividesBadlyGoesOnToTheBit) {
+  write_file(path("config.json"), small_config({{"num_key_value_heads", 1},
+                                                {"vocab_size", 499},
+                                                {"tie_word_embeddings", true},
+                                                {"attention_bias", true},
+                                                {"mlp_bias", true}})
+                                      .dump());
+  for (const MeshOfRanks& mesh : {alone, MeshOfRanks{4, ""}}) {
+    fs::remove_all(path("whole"));
+    train(mesh, "whole", whole_run + " --dtype bfloat16");
+    copy_until("whole", saved_step, "out");
+    train(mesh, "out", whole_run + " --dtype bfloat16 --resume-from-checkpoint");
+    expect_equal_bits(metrics("out"), metrics("whole"));
+    for (const std::string file : {"model.safetensors", "training_state/rest/model.safetensors"})
+      EXPECT_EQ(read_file(path("out/checkpoint-14/" + file)), read_file(path("whole/checkpoint-14/" + file))) << file;
+  }
+}
+
+// With a rate of 0 a step leaves the weights as they are: an f32 weight is the same after a bf16 run took it over.
+TEST_F(ResumeCommand, MasterWeightsGoThroughARunOfTheOtherTypeUnchanged) {
+  train(alone, "out", "--max-steps 2");
+  const std::string still = " --learning-rate 0 --resume-from-checkpoint --dtype ";
+  EXPECT_TRUE(holds(train(tensor2, "out", "--max-steps 3" + still + "bfloat16"), "--dtype was float32 and is bfloat16",
+                    "--learning-rate was 0.002 and is 0.0"));
+  train({2, "--tensor-parallel 1"}, "out", "--max-steps 4" + still + "float32");
+  EXPECT_NE(read_file(path("out/checkpoint-3/model.safetensors")),
+            read_file(path("out/checkpoint-2/model.safetensors")));
+  EXPECT_EQ(read_file(path("out/checkpoint-4/model.safetensors")),
+            read_file(path("out/checkpoint-2/model.safetensors")));
+}
+
+TEST_F(ResumeCommand, WithoutACheckpointTheRunBeginsAtTheStartAndSaysSo) {
+  const std::string options = "--max-steps 2 ";
+  train(alone, "plain", options);
+  for (const std::string spelled : {"--resume-from-checkpoint", "--resume_from_checkpoint=latest"}) {
+    fs::remove_all(path("out"));
+    EXPECT_TRUE(holds(train(alone, "out", options + spelled), "holds no checkpoint yet: begins at the start"));
+    expect_equal_bits(metrics("out"), metrics("plain"));
+  }
+}
+
+TEST_F(ResumeCommand, ACheckpointIsNamedByItsFolderAndMayLieElsewhere) {
+  train(alone, "whole", whole_run);
+  copy_until("whole", saved_step, "out");
+  train(alone, "out", whole_run + " --resume-from-checkpoint " + path("out/checkpoint-4/"));
+  expect_equal_bits(metrics("out"), metrics("whole"));
+
+  train(alone, "new", whole_run + " --resume-from-checkpoint " + path("whole/checkpoint-8"));
+  const std::vector<Json> whole = metrics("whole");
+  expect_equal_bits(metrics("new"), {whole.begin() + 8, whole.end()});
+  EXPECT_EQ(checkpoint_steps(path("new")), (std::vector<int>{12, 14}));
+}
+
+// A run that was killed after more steps than it saved, in the middle of a line.
+TEST_F(ResumeCommand, MetricsGoOnAfterTheStepThatWasSaved) {
+  train(alone, "whole", whole_run);
+  copy_until("whole", 8, "out");
+  const std::string lines = read_file(path("whole/metrics.jsonl"));
+  write_file(path("out/metrics.jsonl"), lines.substr(0, lines.size() - 20));
+  train(alone, "out", whole_run + " --resume-from-checkpoint");
+  expect_equal_bits(metrics("out"), metrics("whole"));
+  size_t before = 0;
+  for (int step = 1; step <= 8; step++) before = lines.find('\n', before) + 1;
+  EXPECT_EQ(read_file(path("out/metrics.jsonl")).substr(0, before), lines.substr(0, before));
+}
+
+TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
+  train(tensor2, "out", "--max-steps 7 --save-steps 2 --save-total-limit 2");
+  EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{6, 7}));
+  train(alone, "out", "--max-steps 9 --save-steps 2 --save-total-limit 1 --resume-from-checkpoint");
+  EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{9}));
+  for (const auto& entry : fs::directory_iterator(path("out")))
+    EXPECT_FALSE(entry.path().string().ends_with(".partial")) << entry.path();
+  expect_refused(0, arguments(alone, "other", "--save-total-limit 0"), {"--save-total-limit 0", "1 or more"});
+}
+
+TEST_F(ResumeCommand, NothingIsLeftToDoAfterTheLastStep) {
+  train(alone, "out", "--max-steps 3");
+  const std::string before = snapshot(path("out"));
+  for (const int ranks : {0, 2})
+    for (const std::string steps : {"3", "2"})
+      EXPECT_TRUE(holds(train({ranks, ""}, "out", "--resume-from-checkpoint --max-steps " + steps),
+                        path("out/checkpoint-3"), "3 steps of " + steps, "nothing is left to do", "--max-steps"));
+  EXPECT_EQ(snapshot(path("out")), before);
+}
+
+constexpr auto over = fs::copy_options::overwrite_existing;
+
+struct Refusal {
+  std::string options;
+  Words words;
+};
+
+TEST_F(ResumeCommand, ARunThatWouldNotFollowIsRefused) {
+  train(alone, "out", "--max-steps 4 --save-steps 2");
+  write_file(path("other.jsonl"), random_id_lines(22, 19, small_vocabulary));
+  write_file(path("other.json"), small_config({{"rope_theta", 500000}}).dump());
+  write_file(path("wider.json"), small_config({{"intermediate_size", 96}}).dump());
+  const std::string checkpoint = path("out/checkpoint-4"), before = snapshot(path("out"));
+  const Refusal refusals[] = {
+      {"--seed 7", {checkpoint, "--seed 42", "this one 7", "give the --seed of then"}},
+      {"--block-size 16", {checkpoint, "--block-size 1024", "16"}},
+      {"--global-batch-size 8", {checkpoint, "--global-batch-size 4", "8"}},
+      {"--train-file " + path("other.jsonl"), {checkpoint, "--train-file 22 samples, 440 tokens", "418 tokens"}},
+      {"--config " + path("other.json"), {checkpoint + "/config.json", "rope_theta is absent", "500000"}},
+      {"--config " + path("wider.json"), {checkpoint + "/config.json", "intermediate_size is 64", "96"}},
+      {"--resume-from-checkpoint " + path("out/checkpoint-2"), {checkpoint, "after it", "remove it"}},
+      {"--resume-from-checkpoint " + path("none"), {"--resume-from-checkpoint " + path("none"), "no such folder"}},
+  };
+  for (const Refusal& refusal : refusals)
+    for (const int ranks : {0, 2})
+      expect_refused(ranks, arguments(alone, "out", "--max-steps 6 --resume-from-checkpoint " + refusal.options),
+                     refusal.words);
+  EXPECT_EQ(snapshot(path("out")), before);
+}
+
+TEST_F(ResumeCommand, ADamagedCheckpointIsNamedWithTheDamage) {
+  train(alone, "sound", "--max-steps 2 --dtype bfloat16");
+  const std::string checkpoint = path("out/checkpoint-2"), state = checkpoint + "/training_state";
+  struct Damage {
+    std::function<void()> damage;
+    Words words;
+  };
+  const Damage damages[] = {
+      {[&] { fs::remove_all(state); }, {checkpoint, "no training_state/state.json", "--model"}},
+      {[&] { fs::remove(state + "/state.json"); }, {checkpoint, "no training_state/state.json", "--model"}},
+      {[&] { fs::resize_file(state + "/state.json", 40); }, {state + "/state.json", "cut", "copy"}},
+      {[&] { write_file(state + "/state.json", R"({"version": 9})"); }, {state + "/state.json", "version 9"}},
+      {[&] { fs::remove_all(state + "/v"); }, {state + "/v", "incomplete", "copy"}},
+      {[&] { fs::remove(state + "/rest/model.safetensors"); }, {state + "/rest", "incomplete", "copy"}},
+      {[&] { fs::resize_file(state + "/m/model.safetensors", 90000); }, {state + "/m/model.safetensors", "cut"}},
+      {[&] { fs::remove(checkpoint + "/model.safetensors"); }, {checkpoint, "model.safetensors", "incomplete"}},
+      {[&] { fs::copy_file(state + "/m/model.safetensors", state + "/rest/model.safetensors", over); },
+       {state + "/rest/model.safetensors", "F32", "I16", "copy"}},
+      {[&] {
+         train(alone, "wide", "--max-steps 2 --config " + path("wide.json"));
+         fs::copy_file(path("wide/checkpoint-2/training_state/v/model.safetensors"), state + "/v/model.safetensors",
+                       over);
+       },
+       {state + "/v/model.safetensors", "mlp", "has shape [96, 32]", "[64, 32]"}},
+  };
+  write_file(path("wide.json"), small_config({{"intermediate_size", 96}}).dump());
+  for (const Damage& damage : damages) {
+    copy_until("sound", 2, "out");
+    damage.damage();
+    const std::string before = snapshot(path("out"));
+    for (const int ranks : {0, 2})
+      expect_refused(ranks, arguments(alone, "out", "--max-steps 4 --dtype bfloat16 --resume-from-checkpoint"),
+                     damage.words);
+    EXPECT_EQ(snapshot(path("out")), before);
+  }
+}
+
+}  // namespace
+}  // namespace llama_tp
