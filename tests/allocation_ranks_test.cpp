@@ -187,48 +187,59 @@ void expect_none(Trainer& trainer, const std::vector<HostBatch>& batches, Mesh& 
   EXPECT_EQ(count, 0u) << what << "\n" << by;
 }
 
-std::string named(const char* name, DType dtype, bool recompute) {
-  return text(name, " in ", name_of(dtype), recompute ? " with recompute" : "");
+std::string named(const char* name, DType dtype, bool recompute, int64_t sequence_ranks) {
+  return text(name, " in ", name_of(dtype), recompute ? " with recompute" : "", sequence_ranks > 1 ? " by tokens" : "");
+}
+
+// Without sequence parallelism and with it.
+std::vector<int64_t> sequence_ranks() {
+  return ranks().size() == 1 ? std::vector<int64_t>{1} : std::vector<int64_t>{1, ranks().size()};
 }
 
 TEST(Allocation, NoneHappensInATrainingStep) {
   for (const char* name : {"kv_replicated", "biases", "rope_dynamic"})  // samples of different lengths
     for (const DType dtype : {DType::f32, DType::bf16})
-      for (const bool recompute : {false, true}) {
-        GoldenModel model(name, dtype);
-        const auto trainer = model.trainer(recompute);
-        std::vector<HostBatch> batches;
-        for (int64_t i = 0; i < model.data.samples(); i++) batches.push_back(model.batch(i));
-        expect_none(*trainer, batches, *model.mesh, named(name, dtype, recompute));
-      }
+      for (const bool recompute : {false, true})
+        for (const int64_t sequence : sequence_ranks()) {
+          GoldenModel model(name, dtype);
+          model.shape.sequence_ranks = sequence;
+          const auto trainer = model.trainer(recompute);
+          std::vector<HostBatch> batches;
+          for (int64_t i = 0; i < model.data.samples(); i++) batches.push_back(model.batch(i));
+          expect_none(*trainer, batches, *model.mesh, named(name, dtype, recompute, sequence));
+        }
 }
 
 // Large enough for several chunks of logits, several turns of the window that ranks share, and the threads' full teams.
-TEST(Allocation, NoneHappensInAStepOfALargerModel) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    const ScratchFolder scratch;
-    write_text(scratch / "config.json",
-               R"({"model_type": "llama", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 8,
+// An odd number of tokens, which two ranks that divide them fill up.
+void expect_none_in_a_larger_model(DType dtype, int64_t sequence) {
+  const ScratchFolder scratch;
+  write_text(scratch / "config.json",
+             R"({"model_type": "llama", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 8,
                    "num_key_value_heads": 2, "intermediate_size": 352, "vocab_size": 50021})");
-    const ModelConfig config = read_model_config(scratch / "config.json");
-    const TensorParallelPlan plan = resolve_plan(config);
-    std::string said;
-    const auto mesh = make_mesh(ranks(), config, plan, ranks().size(), said);
-    const auto backend = make_backend("cpu", ranks().threads());
-    Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), dtype);
-    const TrainerOptions options{{1, 1, 1, 800}, false, false};
-    runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->data()));
-    Trainer trainer(config, plan, options, runtime, mesh->data());
-    initialize_weights(config, 1, trainer.parameters(), *backend);
-    HostBatch batch;
-    std::vector<int32_t> ids(800);
-    for (size_t i = 0; i < ids.size(); i++) ids[i] = static_cast<int32_t>(i * 123 % 50021);
-    batch.append(ids, ids, 0, 0);
-    batch.ranges.insert(batch.ranges.end(), {800, 0, 800, 0});
-    expect_none(trainer, {batch}, *mesh, named("a larger model", dtype, false));
-    EXPECT_EQ(runtime.state.high_water(), runtime.state.reserved());
-    EXPECT_EQ(runtime.step.high_water(), runtime.step.reserved());
-  }
+  const ModelConfig config = read_model_config(scratch / "config.json");
+  const TensorParallelPlan plan = resolve_plan(config);
+  std::string said;
+  const auto mesh = make_mesh(ranks(), config, plan, ranks().size(), said);
+  const auto backend = make_backend("cpu", ranks().threads());
+  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), dtype);
+  const TrainerOptions options{{1, 1, 1, 799, sequence}, false, false};
+  runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->data()));
+  Trainer trainer(config, plan, options, runtime, mesh->data());
+  initialize_weights(config, 1, trainer.parameters(), *backend);
+  Dataset data;
+  for (int32_t i = 0; i < 799; i++) data.tokens.push_back(i * 123 % 50021);
+  data.starts.push_back(799);
+  HostBatch batch;
+  fill_batch(data, {0}, options.batch, batch);
+  expect_none(trainer, {batch}, *mesh, named("a larger model", dtype, false, sequence));
+  EXPECT_EQ(runtime.state.high_water(), runtime.state.reserved());
+  EXPECT_EQ(runtime.step.high_water(), runtime.step.reserved());
+}
+
+TEST(Allocation, NoneHappensInAStepOfALargerModel) {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const int64_t sequence : sequence_ranks()) expect_none_in_a_larger_model(dtype, sequence);
 }
 
 // Calls, FLOPs and bytes of every operation and collective, and the ledger: what a step adds to them.
@@ -259,22 +270,24 @@ std::vector<double> added_by_a_step(Trainer& trainer, const HostBatch& batch, co
 
 TEST(Rehearsal, IsTheRunInWorkTrafficAndMemoryOfEveryPhase) {
   for (const char* name : {"kv_replicated", "biases"})
-    for (const bool recompute : {false, true}) {
-      GoldenModel model(name, DType::bf16);
-      const auto trainer = model.trainer(recompute);
-      MetaBackend meta(*model.backend);
-      MetaCommunicator tp(ranks().rank(), ranks().size()), alone(0, 1);
-      MetaCommunicator replicas(model.runtime->kv_replicas.rank(), model.runtime->kv_replicas.size());
-      Runtime rehearsal(meta, tp, replicas, DType::bf16);
-      Trainer planned(model.config, model.plan, {model.shape, recompute, true}, rehearsal, alone);
-      const Runtime& run = *model.runtime;
-      EXPECT_EQ(added_by_a_step(planned, model.batch(0), rehearsal), added_by_a_step(*trainer, model.batch(0), run));
-      EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
-      EXPECT_EQ(rehearsal.step.high_water(), run.step.high_water());
-      EXPECT_EQ(rehearsal.ledger.at_peak(), run.ledger.at_peak());
-      for (int i = 0; i < phase_count; i++)
-        EXPECT_EQ(rehearsal.ledger.peak_of(static_cast<Phase>(i)), run.ledger.peak_of(static_cast<Phase>(i)));
-    }
+    for (const bool recompute : {false, true})
+      for (const int64_t sequence : sequence_ranks()) {
+        GoldenModel model(name, DType::bf16);
+        model.shape.sequence_ranks = sequence;
+        const auto trainer = model.trainer(recompute);
+        MetaBackend meta(*model.backend);
+        MetaCommunicator tp(ranks().rank(), ranks().size()), alone(0, 1);
+        MetaCommunicator replicas(model.runtime->kv_replicas.rank(), model.runtime->kv_replicas.size());
+        Runtime rehearsal(meta, tp, replicas, DType::bf16);
+        Trainer planned(model.config, model.plan, {model.shape, recompute, true}, rehearsal, alone);
+        const Runtime& run = *model.runtime;
+        EXPECT_EQ(added_by_a_step(planned, model.batch(0), rehearsal), added_by_a_step(*trainer, model.batch(0), run));
+        EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
+        EXPECT_EQ(rehearsal.step.high_water(), run.step.high_water());
+        EXPECT_EQ(rehearsal.ledger.at_peak(), run.ledger.at_peak());
+        for (int i = 0; i < phase_count; i++)
+          EXPECT_EQ(rehearsal.ledger.peak_of(static_cast<Phase>(i)), run.ledger.peak_of(static_cast<Phase>(i)));
+      }
 }
 
 }  // namespace

@@ -87,16 +87,16 @@ TEST(Batches, AnEpochTakesEverySampleOnceInAnOrderOfItsOwn) {
   }
 }
 
-TEST(Batches, TokensPositionsTargetsAndRangesAreTheSamples) {
+void expect_the_samples(const BatchShape& shape) {
   const Dataset data = dataset({5, 9, 1, 7, 9});
-  const BatchShape shape{3, 1, 1, 9};
   for (const std::vector<int64_t>& samples : std::vector<std::vector<int64_t>>{{0, 1, 2}, {4, 1, 4}, {3}, {2, 2}, {}}) {
     HostBatch batch;
     fill_batch(data, {1, 1, 1}, shape, batch);  // what a buffer held before is gone
     fill_batch(data, samples, shape, batch);
     ASSERT_EQ(static_cast<int64_t>(batch.ids.size()), shape.tokens());
     ASSERT_EQ(static_cast<int64_t>(batch.ranges.size()), 4 * shape.sequences());
-    EXPECT_TRUE(batch.targets.size() == 27 && batch.positions.size() == 27 && batch.slots.size() == 27);
+    for (const auto* values : {&batch.targets, &batch.positions, &batch.slots})
+      EXPECT_EQ(values->size(), batch.ids.size());
     size_t at = 0, range = 0;
     int64_t longest = 0, targets = 0;
     for (const int64_t index : samples) {
@@ -131,6 +131,31 @@ TEST(Batches, TokensPositionsTargetsAndRangesAreTheSamples) {
     EXPECT_EQ(batch.pairs, pairs);
     EXPECT_EQ(batch.length, samples.empty() ? 9 : longest);  // rotary frequencies do not see the filling
   }
+}
+
+TEST(Batches, TokensPositionsTargetsAndRangesAreTheSamples) {
+  for (const auto& [sequence_ranks, tokens] : {std::pair<int64_t, int64_t>{1, 27}, {3, 27}, {2, 28}, {8, 32}}) {
+    const BatchShape shape{3, 1, 1, 9, sequence_ranks};
+    EXPECT_EQ(shape.tokens(), tokens);
+    expect_the_samples(shape);
+  }
+}
+
+TEST(Batches, RangesSufficeForEveryFilling) {
+  for (int64_t micro = 1; micro <= 3; micro++)
+    for (int64_t block = 1; block <= 5; block++)
+      for (int64_t ranks = 1; ranks <= 8; ranks++)
+        for (int64_t samples = 0; samples <= micro; samples++) {
+          const BatchShape shape{micro, 1, 1, block, ranks};
+          const Dataset data = dataset(std::vector<int64_t>(3, 1));
+          std::vector<int64_t> taken(static_cast<size_t>(samples));
+          HostBatch batch;
+          fill_batch(data, taken, shape, batch);
+          EXPECT_EQ(static_cast<int64_t>(batch.ids.size()), shape.tokens());
+          EXPECT_EQ(shape.tokens() % ranks, 0);
+          EXPECT_LT(shape.tokens() - micro * block, ranks);
+          EXPECT_EQ(static_cast<int64_t>(batch.ranges.size()), 4 * shape.sequences());
+        }
 }
 
 }  // namespace

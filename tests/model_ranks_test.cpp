@@ -48,24 +48,39 @@ TEST_P(Golden, BothSpellingsOfTheConfigurationMeanTheSameModel) {
   EXPECT_LT(logits_error(model), logits_tolerance);
 }
 
+// A step over all samples of the golden.
+void expect_golden_gradients(GoldenModel& model, bool recompute) {
+  SCOPED_TRACE(text(model.folder, recompute ? " with recompute" : "",
+                    model.shape.sequence_ranks > 1 ? " by tokens" : "", ", ", model.shape.tokens(), " tokens"));
+  const auto trainer = model.trainer(recompute);
+  trainer->begin();
+  for (int64_t i = 0; i < model.data.samples(); i++) trainer->accumulate(model.batch(i), model.targets);
+  const StepResult result = trainer->finish(model.targets);
+  const double golden_loss = static_cast<double>(model.golden("loss")[0]);
+  EXPECT_NEAR(result.loss, golden_loss, logits_tolerance * golden_loss);
+  double squares = 0;
+  for (const auto& [name, values] : model.gradients(*trainer)) {
+    const Difference off = difference(values, model.golden("grad." + name));
+    EXPECT_LE(off.error, gradient_tolerance * off.magnitude) << name;
+    for (const float value : values) squares += static_cast<double>(value) * static_cast<double>(value);
+  }
+  if (ranks().rank() == 0) {
+    EXPECT_NEAR(result.gradient_norm, std::sqrt(squares), 1e-6 * std::sqrt(squares));
+  }
+}
+
 TEST_P(Golden, LossAndEveryGradientAreThoseOfTransformers) {
   for (const bool recompute : {false, true}) {
     GoldenModel model(GetParam(), DType::f32);
-    const auto trainer = model.trainer(recompute);
-    trainer->begin();
-    for (int64_t i = 0; i < model.data.samples(); i++) trainer->accumulate(model.batch(i), model.targets);
-    const StepResult result = trainer->finish(model.targets);
-    const double golden_loss = static_cast<double>(model.golden("loss")[0]);
-    EXPECT_NEAR(result.loss, golden_loss, logits_tolerance * golden_loss);
-    double squares = 0;
-    for (const auto& [name, values] : model.gradients(*trainer)) {
-      const Difference off = difference(values, model.golden("grad." + name));
-      EXPECT_LE(off.error, gradient_tolerance * off.magnitude) << name << (recompute ? " with recompute" : "");
-      for (const float value : values) squares += static_cast<double>(value) * static_cast<double>(value);
-    }
-    if (ranks().rank() == 0) {
-      EXPECT_NEAR(result.gradient_norm, std::sqrt(squares), 1e-6 * std::sqrt(squares));
-    }
+    expect_golden_gradients(model, recompute);
+  }
+}
+
+TEST_P(Golden, SequenceParallelismChangesNeitherLossNorGradients) {
+  for (const bool recompute : {false, true}) {
+    GoldenModel model(GetParam(), DType::f32);
+    model.shape.sequence_ranks = ranks().size();
+    expect_golden_gradients(model, recompute);
   }
 }
 
@@ -82,7 +97,8 @@ class GoldenBf16 : public testing::TestWithParam<const char*> {};
 // factor 1.5.
 TEST_P(GoldenBf16, LogitsErrNoMoreThanTransformersInBf16) {
   GoldenModel model(GetParam(), DType::bf16);
-  const double theirs = json_of(model.folder + "/about.json")["error_of_transformers"]["bfloat16"]["logits"].get<double>();
+  const double theirs =
+      json_of(model.folder + "/about.json")["error_of_transformers"]["bfloat16"]["logits"].get<double>();
   EXPECT_LT(logits_error(model), 1.5 * theirs);
 }
 
@@ -107,7 +123,8 @@ TEST(Training, FiftyStepsFollowTorch) {
       trainer->accumulate(batch, targets);
     }
     const StepResult result = trainer->finish(targets);
-    const double rate = schedule.rate(step), loss = golden["loss"][at].get<double>(), norm = golden["grad_norm"][at].get<double>();
+    const double rate = schedule.rate(step), loss = golden["loss"][at].get<double>(),
+                 norm = golden["grad_norm"][at].get<double>();
     EXPECT_NEAR(rate, golden["learning_rate"][at].get<double>(), 1e-9);
     EXPECT_NEAR(result.loss, loss, 1e-4 * loss) << "step " << step;
     EXPECT_NEAR(result.gradient_norm, norm, 1e-3 * norm) << "step " << step;
@@ -161,10 +178,109 @@ TEST(TensorParallel, ABlockSendsTwoAllReducesForwardAndTwoBackward) {
   EXPECT_EQ(gathers.bytes, alone ? 0 : ranks().size() * tokens * 3 * size_of(DType::f32));
 }
 
+// Whatever the remainder; id 0, which fills up, is a token with an embedding like any other.
+TEST(SequenceParallel, FillsUpTokensThatTheRanksDoNotDivide) {
+  for (const char* name : {"gqa", "biases", "rope_dynamic"})
+    for (int64_t more = 0; more < 4; more++) {
+      GoldenModel model(name, DType::f32);
+      model.shape.block_size += more;
+      model.shape.sequence_ranks = ranks().size();
+      EXPECT_EQ(model.shape.tokens() % ranks().size(), 0);
+      expect_golden_gradients(model, more % 2 == 1);
+    }
+}
+
+TEST(SequenceParallel, AWholeRegionKeepsItsOwnTokens) {
+  for (const int64_t sequence_ranks : {1, ranks().size()}) {
+    GoldenModel model("gqa", DType::f32);
+    model.plan.layers[0].attention = model.plan.layers[1].mlp = false;
+    model.plan.embedding = model.plan.head = false;
+    model.shape.sequence_ranks = sequence_ranks;
+    expect_golden_gradients(model, false);
+  }
+}
+
+// Calls among the tensor-parallel ranks since the mesh was made.
+struct Sent {
+  int64_t reductions, gathers, scatters;
+  bool operator==(const Sent&) const = default;
+};
+Sent sent(const GoldenModel& model) {
+  const auto calls = [&](Collective kind) { return model.mesh->tensor().traffic(kind).calls; };
+  return {calls(Collective::all_reduce), calls(Collective::all_gather), calls(Collective::reduce_scatter)};
+}
+
+// Korthikanti et al. 2022: each all-reduce becomes an all-gather and a reduce-scatter of the same bytes, and backward
+// gathers the saved inputs again. Around the blocks: the embedding's sums are scattered and the head's input gathered;
+// backward the conjugates; a gathering of loss statistics. Then a sum for each norm's gradient, and one for the norm of
+// all.
+TEST(SequenceParallel, ABlockGathersAndScattersTwiceForwardAndFourTimesAndTwiceBackward) {
+  if (ranks().size() == 1) GTEST_SKIP() << "one rank sends nothing";
+  for (const bool recompute : {false, true}) {
+    GoldenModel model("gqa", DType::f32);
+    model.shape.sequence_ranks = ranks().size();
+    const int64_t layers = model.config.layers, again = recompute ? layers : 0;
+    const auto trainer = model.trainer(recompute);
+    trainer->begin();
+    trainer->evaluate(model.batch(0));
+    const Sent forward = sent(model);
+    EXPECT_EQ(forward, (Sent{0, 2 * layers + 2, 2 * layers + 1}));
+    trainer->accumulate(model.batch(0), model.targets);
+    const Sent both = sent(model);
+    EXPECT_EQ(both.gathers - 2 * forward.gathers, 4 * layers + 1 + 2 * again);
+    EXPECT_EQ(both.scatters - 2 * forward.scatters, 2 * layers + 1 + again);
+    EXPECT_EQ(both.reductions, 0);
+    const int64_t whole = model.shape.tokens() * model.config.hidden * size_of(DType::f32),
+                  statistics = ranks().size() * model.shape.tokens() * 3 * size_of(DType::f32);
+    EXPECT_EQ(model.mesh->tensor().traffic(Collective::all_gather).bytes, (both.gathers - 2) * whole + 2 * statistics);
+    EXPECT_EQ(model.mesh->tensor().traffic(Collective::reduce_scatter).bytes, both.scatters * whole);
+    trainer->finish(model.targets);
+    EXPECT_EQ(sent(model).reductions, 2 * layers + 1 + 1);
+  }
+}
+
+// The step arena's bytes, and what it held of each category at its peak: in the loss, as the vocabulary is large, when
+// all that forward saves is there.
+struct StepMemory {
+  int64_t bytes, stream, rope, saved_whole, saved_split;
+};
+StepMemory step_memory(int64_t sequence_ranks) {
+  GoldenModel model("gqa", DType::f32);
+  model.config.vocabulary = 20000;
+  model.shape = {1, 1, 1, 256, sequence_ranks};
+  const TrainerOptions options{model.shape, false, false};
+  model.runtime->reserve(
+      plan_training(model.config, model.plan, options, *model.backend, *model.runtime, model.mesh->data()));
+  Trainer trainer(model.config, model.plan, options, *model.runtime, model.mesh->data());
+  initialize_weights(model.config, 1, trainer.parameters(), *model.backend);
+  HostBatch batch;
+  fill_batch(Dataset{}, {}, model.shape, batch);
+  trainer.begin();
+  trainer.accumulate(batch, 1);
+  const CategoryBytes& held = model.runtime->ledger.at_peak();
+  const int64_t number = size_of(DType::f32);
+  return {model.runtime->step.high_water(), model.shape.tokens() * (model.config.hidden + 1) * number,
+          model.shape.tokens() * model.config.rotary_dim * number, held[static_cast<size_t>(Category::saved_whole)],
+          held[static_cast<size_t>(Category::saved_split)]};
+}
+
+// The residual stream and its statistics before, in the middle of and behind each block; only the rotary table stays
+// whole. The loss, where the peak is, gathers its input into a second tensor: one more part of a stream at most.
+TEST(SequenceParallel, DividesTheSavedResidualStreamByTheRanks) {
+  const StepMemory whole = step_memory(1), divided = step_memory(ranks().size());
+  const int64_t streams = 5 * whole.stream;  // of two blocks
+  EXPECT_EQ(whole.saved_whole, whole.rope + streams);
+  if (ranks().size() == 1) return;
+  EXPECT_EQ(divided.saved_whole, divided.rope);
+  EXPECT_EQ(divided.saved_split, whole.saved_split + streams / ranks().size());
+  EXPECT_LE(divided.bytes, whole.bytes - streams + (streams + whole.stream) / ranks().size());
+}
+
 TEST(Recompute, ChangesNoBit) {
   std::vector<std::vector<float>> norms;
   for (const bool recompute : {false, true}) {
     GoldenModel model("gqa", DType::bf16);
+    model.shape.sequence_ranks = ranks().size();
     const auto trainer = model.trainer(recompute);
     std::vector<float> seen;
     for (int64_t step = 1; step <= 3; step++) {

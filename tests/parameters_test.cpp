@@ -169,6 +169,24 @@ TEST(Parameters, EveryElementIsHeldByItsReplicasAndCountedOnce) {
   });
 }
 
+// Under sequence parallelism a rank's norms saw its part of the tokens. What lies inside the regions, the biases of
+// row-parallel products among it, sees all tokens on every rank.
+TEST(Parameters, NormsAreSummedOverTheRanksUnderSequenceParallelismAlone) {
+  for_each([](const Case&, const ModelConfig& config, const Ranks& ranks) {
+    const auto tp = static_cast<int64_t>(ranks.size());
+    for (int64_t rank = 0; rank < tp; rank++) {
+      const Parameters by_tokens(config, resolve_plan(config), rank, tp, true);
+      for (size_t i = 0; i < by_tokens.rows().size(); i++) {
+        const Parameter &row = by_tokens.rows()[i], &whole = ranks[static_cast<size_t>(rank)]->rows()[i];
+        const bool norm = row.name.find("norm") != std::string::npos;
+        EXPECT_EQ(row.sum, norm ? GradientSum::tensor_parallel : whole.sum) << row.name;
+        EXPECT_EQ(row.counted, whole.counted) << row.name;
+        EXPECT_NE(whole.sum, GradientSum::tensor_parallel) << row.name;
+      }
+    }
+  });
+}
+
 // A rank's query heads h = q0 … use key/value heads h / (heads / kv_heads), which lie on the same rank, in its order.
 TEST(Parameters, ARankHoldsTheKeyAndValueHeadsOfItsQueryHeads) {
   for_each([](const Case& one, const ModelConfig&, const Ranks& ranks) {

@@ -25,24 +25,27 @@ class Attention {
         layout_(layout),
         weights_(weights),
         runtime_(runtime),
-        tp_(runtime.tp, layout.attention_split) {}
+        tp_(runtime.tp, runtime.backend, layout.attention_split, layout.sequence_parallel) {}
 
   // Memory of `saved` for T tokens: kept until backward, or (generation) inside a frame, with the cache's keys and
   // values.
   AttentionSaved push_saved(int64_t tokens) const;
   AttentionSaved take_saved(Frame& frame, int64_t tokens, const Tensor& keys, const Tensor& values) const;
 
-  // Fills saved from x = norm(residual): [T, H].
+  // Fills saved from x = norm(residual): [S, H].
   void attend(const Tensor& x, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const;
-  // y[T, H] = saved.out · Wᵒ, summed over the ranks.
+  // y[S, H] = saved.out · Wᵒ, summed over the ranks.
   void project(const AttentionSaved& saved, const Tensor& y) const;
 
-  // From dy [T, H] to dx [T, H] (written), the gradients of the weights added on the way. x: [T, H] as attend saw it.
-  void backward(const Tensor& dy, const Tensor& x, const Batch& batch, const Tensor& rope, const AttentionSaved& saved,
-                const Tensor& dx) const;
+  // From dy [S, H], the gradients of the weights added on the way. x: [S, H] as attend saw it; its gradient takes its
+  // place.
+  void backward(const Tensor& dy, const Tensor& x, const Batch& batch, const Tensor& rope,
+                const AttentionSaved& saved) const;
 
  private:
   AttentionOptions options() const { return {config_.attention_scale, config_.window}; }
+  // Of packed q, k and v.
+  int64_t width() const { return (layout_.heads + 2 * layout_.kv_heads) * config_.head_dim; }
 
   const ModelConfig& config_;
   const LayerLayout& layout_;

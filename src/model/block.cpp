@@ -6,12 +6,12 @@ Shape statistics_shape(const NormOptions& options, int64_t tokens) {
   return options.kind == NormKind::rms ? Shape{tokens} : Shape{tokens, 2};
 }
 
-BlockSaved Block::push_saved(int64_t tokens) const {
+BlockSaved Block::push_saved(int64_t tokens, const Stream& in) const {
   BlockSaved saved;
   saved.attention = attention_.push_saved(tokens);
-  saved.middle = runtime_.step.push(Category::saved_whole, {tokens, config_.hidden}, runtime_.dtype);
-  saved.middle_statistics =
-      runtime_.step.push(Category::saved_whole, statistics_shape(config_.norm, tokens), DType::f32);
+  const Category category = stream_category(sequence_parallel_);
+  saved.middle = runtime_.step.push(category, in.residual.shape, runtime_.dtype);
+  saved.middle_statistics = runtime_.step.push(category, in.statistics.shape, DType::f32);
   saved.mlp = mlp_.push_saved(tokens);
   return saved;
 }
@@ -24,8 +24,8 @@ BlockSaved Block::take_saved(Frame& frame, int64_t tokens, const Tensor& keys, c
 
 void Block::forward_to_middle(const Stream& in, const Batch& batch, const Tensor& rope, const BlockSaved& saved) const {
   Frame frame(runtime_.step);
-  const Tensor part = frame.take(Category::transient, in.residual.shape, runtime_.dtype);    // [T, H]
-  const Tensor normed = frame.take(Category::transient, in.residual.shape, runtime_.dtype);  // [T, H]
+  const Tensor part = frame.take(Category::transient, in.residual.shape, runtime_.dtype);    // [S, H]
+  const Tensor normed = frame.take(Category::transient, in.residual.shape, runtime_.dtype);  // [S, H]
   attention_.attend(in.normed, batch, rope, saved.attention);
   attention_.project(saved.attention, part);
   const Norm& norm = weights_.mlp_norm;
@@ -36,7 +36,7 @@ void Block::forward_to_middle(const Stream& in, const Batch& batch, const Tensor
 
 void Block::forward_from_middle(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const {
   Frame frame(runtime_.step);
-  const Tensor part = frame.take(Category::transient, saved.middle.shape, runtime_.dtype);  // [T, H]
+  const Tensor part = frame.take(Category::transient, saved.middle.shape, runtime_.dtype);  // [S, H]
   mlp_.contract(saved.mlp, part);
   runtime_.backend.add_norm_forward(part, saved.middle, next_norm.weight->value, next_norm.bias_value(), config_.norm,
                                     out.residual, out.normed, out.statistics);
@@ -46,20 +46,19 @@ void Block::backward(const Tensor& dx, const Stream& in, const Batch& batch, con
                      const BlockSaved& saved) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
-  const Tensor normed = frame.take(Category::transient, dx.shape, runtime_.dtype);   // [T, H]
-  const Tensor dnormed = frame.take(Category::transient, dx.shape, runtime_.dtype);  // [T, H]
+  const Tensor normed = frame.take(Category::transient, dx.shape, runtime_.dtype);  // [S, H], then its gradient
 
   const Norm& second = weights_.mlp_norm;
   backend.norm_apply(saved.middle, second.weight->value, second.bias_value(), config_.norm, saved.middle_statistics,
                      normed);
-  mlp_.backward(dx, normed, saved.mlp, dnormed);
-  backend.norm_backward(dnormed, saved.middle, second.weight->value, config_.norm, saved.middle_statistics, dx,
+  mlp_.backward(dx, normed, saved.mlp);
+  backend.norm_backward(normed, saved.middle, second.weight->value, config_.norm, saved.middle_statistics, dx,
                         second.weight->gradient, second.bias_gradient());
 
   const Norm& first = weights_.attention_norm;
   backend.norm_apply(in.residual, first.weight->value, first.bias_value(), config_.norm, in.statistics, normed);
-  attention_.backward(dx, normed, batch, rope, saved.attention, dnormed);
-  backend.norm_backward(dnormed, in.residual, first.weight->value, config_.norm, in.statistics, dx,
+  attention_.backward(dx, normed, batch, rope, saved.attention);
+  backend.norm_backward(normed, in.residual, first.weight->value, config_.norm, in.statistics, dx,
                         first.weight->gradient, first.bias_gradient());
 }
 

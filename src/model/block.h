@@ -9,22 +9,27 @@
 
 namespace llama_tp {
 
-// The residual stream between two blocks.
+// The residual stream between two blocks. S: the tokens that this rank holds of it, all T or, under sequence
+// parallelism, T / ranks.
 struct Stream {
-  Tensor residual;    // [T, H]  kept for backward
-  Tensor statistics;  // [T] f32, [T, 2] for a layer norm: of norm(residual); kept for backward
-  Tensor normed;      // [T, H]  norm(residual); consumed at once, computed again in backward
+  Tensor residual;    // [S, H]  kept for backward
+  Tensor statistics;  // [S] f32, [S, 2] for a layer norm: of norm(residual); kept for backward
+  Tensor normed;      // [S, H]  norm(residual); consumed at once, computed again in backward
 };
 
 struct BlockSaved {
   AttentionSaved attention;
-  Tensor middle;             // [T, H]  the residual stream between attention and mlp
-  Tensor middle_statistics;  // [T] f32
+  Tensor middle;             // [S, H]  the residual stream between attention and mlp
+  Tensor middle_statistics;  // [S] f32
   MlpSaved mlp;
 };
 
 // [T] or [T, 2]: what a norm keeps of T tokens.
 Shape statistics_shape(const NormOptions& options, int64_t tokens);
+// What the ledger calls the stream's saved tensors.
+inline Category stream_category(bool sequence_parallel) {
+  return sequence_parallel ? Category::saved_split : Category::saved_whole;
+}
 
 class Block {
  public:
@@ -32,10 +37,12 @@ class Block {
       : config_(config),
         weights_(weights),
         runtime_(runtime),
+        sequence_parallel_(layout.sequence_parallel),
         attention_(config, layout, weights, runtime),
         mlp_(config, layout, weights, runtime) {}
 
-  BlockSaved push_saved(int64_t tokens) const;
+  // For T tokens, of which `in` holds S.
+  BlockSaved push_saved(int64_t tokens, const Stream& in) const;
   // Generation: nothing is kept but keys and values. The middle of the stream takes the place of its beginning.
   BlockSaved take_saved(Frame& frame, int64_t tokens, const Tensor& keys, const Tensor& values, const Stream& in) const;
 
@@ -45,7 +52,7 @@ class Block {
   // input.
   void forward_from_middle(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const;
 
-  // dx: [T, H], the gradient of the residual stream behind the block, turned into the one before it.
+  // dx: [S, H], the gradient of the residual stream behind the block, turned into the one before it.
   void backward(const Tensor& dx, const Stream& in, const Batch& batch, const Tensor& rope,
                 const BlockSaved& saved) const;
 
@@ -55,6 +62,7 @@ class Block {
   const ModelConfig& config_;
   const BlockWeights& weights_;
   Runtime& runtime_;
+  bool sequence_parallel_;
   Attention attention_;
   Mlp mlp_;
 };

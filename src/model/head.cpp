@@ -39,21 +39,26 @@ void Head::chunk(const Tensor& x, const Tensor& targets, bool with_gradient, flo
   backend.linear_backward_input(dlogits, weight_.value, x);
 }
 
-void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const {
+void Head::chunks(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const {
   const int64_t step = chunk_tokens();
   for (int64_t begin = 0; begin < x.shape[0]; begin += step) {
     const int64_t count = std::min(step, x.shape[0] - begin);
-    chunk(x.rows(begin, count), targets.rows(begin, count), false, 0, loss);
+    chunk(x.rows(begin, count), targets.rows(begin, count), with_gradient, scale, loss);
   }
 }
 
+void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const {
+  Frame frame(runtime_.step);
+  chunks(tp_.enter(frame, x), targets, false, 0, loss);
+}
+
+// Under sequence parallelism all tokens are gathered at once: a chunk of the ranks' parts would be tokens from several
+// places, whose targets do not lie together, and a block's backward needs as large a tensor anyway.
 void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
-  const int64_t step = chunk_tokens();
-  for (int64_t begin = 0; begin < x.shape[0]; begin += step) {
-    const int64_t count = std::min(step, x.shape[0] - begin);
-    chunk(x.rows(begin, count), targets.rows(begin, count), true, scale, loss);
-  }
-  if (slice_.split) runtime_.tp.all_reduce(x).wait();  // each rank had the gradient through its part of the vocabulary
+  Frame frame(runtime_.step);
+  const Tensor whole = tp_.enter(frame, x);   // [T, H]
+  chunks(whole, targets, true, scale, loss);  // whole is its own gradient from here on
+  tp_.enter_backward(whole, x);               // each rank had it through its part of the vocabulary
 }
 
 Tensor Head::take_logits(Frame& frame, int64_t rows) const {

@@ -8,16 +8,20 @@
 #include "model/config.h"
 #include "model/parameters.h"
 #include "model/runtime.h"
+#include "parallel/tensor_parallel.h"
 
 namespace llama_tp {
 
 class Head {
  public:
   Head(const Weight& weight, const VocabularySlice& slice, Runtime& runtime)
-      : weight_(weight), slice_(slice), runtime_(runtime) {}
+      : weight_(weight),
+        slice_(slice),
+        runtime_(runtime),
+        tp_(runtime.tp, runtime.backend, slice.split, slice.sequence_parallel) {}
 
-  // loss[0] += Σ of −log p(target) over the targets of `batch` that are not ignored ([1] f64). x: [T, H], the normed
-  // hidden states.
+  // loss[0] += Σ of −log p(target) over the targets of `batch` that are not ignored ([1] f64). x: [S, H], the normed
+  // hidden states; targets: [T].
   void add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const;
   // The same; the gradient of scale · Σ is added to the weight's and written over x.
   void add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const;
@@ -30,6 +34,8 @@ class Head {
   void assemble_row(const float* gathered, int64_t rows, int64_t row, std::span<float> vocabulary) const;
 
  private:
+  // Runs the chunks of x: [T, H].
+  void chunks(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const;
   void chunk(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const;
   int64_t chunk_tokens() const;
   int64_t ranks() const { return slice_.split ? runtime_.tp.size() : 1; }
@@ -37,6 +43,7 @@ class Head {
   const Weight& weight_;
   const VocabularySlice& slice_;
   Runtime& runtime_;
+  TensorParallel tp_;
 };
 
 }  // namespace llama_tp

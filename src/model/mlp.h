@@ -17,19 +17,23 @@ struct MlpSaved {
 class Mlp {
  public:
   Mlp(const ModelConfig& config, const LayerLayout& layout, const BlockWeights& weights, Runtime& runtime)
-      : config_(config), layout_(layout), weights_(weights), runtime_(runtime), tp_(runtime.tp, layout.mlp_split) {}
+      : config_(config),
+        layout_(layout),
+        weights_(weights),
+        runtime_(runtime),
+        tp_(runtime.tp, runtime.backend, layout.mlp_split, layout.sequence_parallel) {}
 
   MlpSaved push_saved(int64_t tokens) const;
   MlpSaved take_saved(Frame& frame, int64_t tokens) const;
 
-  // saved.up = x · Wᵘᵖ from x = norm(residual): [T, H].
+  // saved.up = x · Wᵘᵖ from x = norm(residual): [S, H].
   void expand(const Tensor& x, const MlpSaved& saved) const;
-  // y[T, H] = activation(saved.up) · Wᵈᵒʷⁿ, summed over the ranks.
+  // y[S, H] = activation(saved.up) · Wᵈᵒʷⁿ, summed over the ranks.
   void contract(const MlpSaved& saved, const Tensor& y) const;
 
-  // From dy [T, H] to dx [T, H] (written), the gradients of the weights added on the way; activation(up) is computed
-  // again. x: [T, H] as expand saw it; it may be dx itself.
-  void backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved, const Tensor& dx) const;
+  // From dy [S, H], the gradients of the weights added on the way; activation(up) is computed again. x: [S, H] as
+  // expand saw it; its gradient takes its place.
+  void backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved) const;
 
  private:
   Shape up_shape(int64_t tokens) const { return {tokens, (config_.activation.gated ? 2 : 1) * layout_.ffn}; }

@@ -12,11 +12,11 @@ constexpr int64_t weight_alignment = Arena::alignment;
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-VocabularySlice slice_vocabulary(int64_t vocabulary, bool split, int64_t rank, int64_t size) {
-  if (!split) return {false, round_up(vocabulary, vocabulary_multiple), 0, vocabulary};
+VocabularySlice slice_vocabulary(int64_t vocabulary, bool split, int64_t rank, int64_t size, bool sequence_parallel) {
+  if (!split) return {false, round_up(vocabulary, vocabulary_multiple), 0, vocabulary, sequence_parallel};
   const int64_t rows = round_up((vocabulary + size - 1) / size, vocabulary_multiple);
   const int64_t begin = std::min(rank * rows, vocabulary);
-  return {true, rows, begin, std::min(rows, vocabulary - begin)};
+  return {true, rows, begin, std::min(rows, vocabulary - begin), sequence_parallel};
 }
 
 bool is_norm(Part part) {
@@ -30,12 +30,15 @@ bool is_norm(Part part) {
 class ParametersBuilder {
  public:
   ParametersBuilder(const ModelConfig& config, const TensorParallelPlan& plan, int64_t rank, int64_t size,
-                    Parameters& out)
-      : config_(config), plan_(plan), rank_(rank), size_(size), out_(out) {}
+                    bool sequence_parallel, Parameters& out)
+      : config_(config), plan_(plan), rank_(rank), size_(size), sequence_parallel_(sequence_parallel), out_(out) {}
 
   void build() {
-    out_.embedding_slice_ = slice_vocabulary(config_.vocabulary, plan_.embedding, rank_, size_);
-    out_.head_slice_ = slice_vocabulary(config_.vocabulary, plan_.head, rank_, size_);
+    const auto vocabulary = [this](bool split) {
+      return slice_vocabulary(config_.vocabulary, split, rank_, size_, sequence_parallel_);
+    };
+    out_.embedding_slice_ = vocabulary(plan_.embedding);
+    out_.head_slice_ = vocabulary(plan_.head);
     for (const TensorParallelPlan::Layer& layer : plan_.layers) out_.layouts_.push_back(layout_of(layer));
     out_.embedding_ = weight("embedding", 0, {out_.embedding_slice_.rows, config_.hidden}, true);
     for (int64_t layer = 0; layer < config_.layers; layer++) out_.blocks_.push_back(block(layer));
@@ -50,7 +53,7 @@ class ParametersBuilder {
     const int64_t attention = layer.attention ? size_ : 1, mlp = layer.mlp ? size_ : 1;
     const int64_t replicas = std::max<int64_t>(1, attention / config_.kv_heads);
     return {layer.attention,   layer.mlp, config_.heads / attention, config_.kv_heads * replicas / attention,
-            config_.ffn / mlp, replicas};
+            config_.ffn / mlp, replicas,  sequence_parallel_};
   }
 
   Weight* weight(const std::string& name, int64_t unit, const Shape& shape, bool decays) {
@@ -191,6 +194,7 @@ class ParametersBuilder {
     row.file_shape = row.shape = {config_.hidden};
     row.count = row.stride = config_.hidden;
     row.counted = rank_ == 0;
+    row.sum = sequence_parallel_ ? GradientSum::tensor_parallel : GradientSum::none;
     row.name = module + ".weight";
     row.weight = place.weight;
     row.initial = config_.norm.kind == NormKind::layer_norm_1p ? Initial::zeros : Initial::ones;
@@ -232,12 +236,14 @@ class ParametersBuilder {
   const ModelConfig& config_;
   const TensorParallelPlan& plan_;
   int64_t rank_, size_;
+  bool sequence_parallel_;
   Parameters& out_;
 };
 
-Parameters::Parameters(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp_rank, int64_t tp_size) {
+Parameters::Parameters(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp_rank, int64_t tp_size,
+                       bool sequence_parallel) {
   check_tensor_parallel(config, plan, tp_size);
-  ParametersBuilder(config, plan, tp_rank, tp_size, *this).build();
+  ParametersBuilder(config, plan, tp_rank, tp_size, sequence_parallel, *this).build();
 }
 
 namespace {

@@ -44,7 +44,7 @@ struct BlockWeights {
 
 enum class Initial : uint8_t { normal, zeros, ones };
 // Over whom the gradient of a part is summed after backward.
-enum class GradientSum : uint8_t { none, kv_replicas };
+enum class GradientSum : uint8_t { none, kv_replicas, tensor_parallel };
 
 struct Parameter {
   std::string name;      // of the tensor in the file, Hugging Face's
@@ -71,18 +71,22 @@ struct LayerLayout {
   bool attention_split = false, mlp_split = false;
   int64_t heads = 0, kv_heads = 0, ffn = 0;
   int64_t kv_replicas = 1;  // consecutive tp ranks that hold the same key/value heads
+  bool sequence_parallel = false;
 };
 
 // The rows of the vocabulary that this rank holds: count of them exist, from begin on; the rest up to `rows` pads them.
 struct VocabularySlice {
   bool split = false;
   int64_t rows = 0, begin = 0, count = 0;
+  bool sequence_parallel = false;  // of what the embedding gives and the head gets
 };
 
 class Parameters {
  public:
-  // Errors: check_tensor_parallel's.
-  Parameters(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp_rank, int64_t tp_size);
+  // sequence_parallel: between the regions that the plan splits each rank has its part of the tokens, and so a part of
+  // the norms' gradients. Errors: check_tensor_parallel's.
+  Parameters(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp_rank, int64_t tp_size,
+             bool sequence_parallel = false);
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 

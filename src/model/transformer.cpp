@@ -12,7 +12,8 @@ Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runt
       parameters_(parameters),
       runtime_(runtime),
       recompute_(recompute),
-      embedding_tp_(runtime.tp, parameters.embedding_slice().split),
+      embedding_tp_(runtime.tp, runtime.backend, parameters.embedding_slice().split,
+                    parameters.embedding_slice().sequence_parallel),
       head_(parameters.head(), parameters.head_slice(), runtime) {
   for (int64_t layer = 0; layer < config.layers; layer++)
     blocks_.emplace_back(config_, parameters_.layout(layer), parameters_.block(layer), runtime_);
@@ -33,7 +34,7 @@ void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
   runtime_.ledger.enter(Phase::forward);
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
-  const Tensor x = frame.take(Category::transient, {batch.tokens(), config_.hidden}, runtime_.dtype);  // [T, H]
+  const Tensor x = frame.take(Category::transient, stream_shape(batch), runtime_.dtype);  // [S, H]
   const Tensor rope = push_rope(batch);
   forward(batch, rope, x);
   runtime_.ledger.enter(Phase::loss);
@@ -43,16 +44,16 @@ void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
 }
 
 void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& normed) {
-  streams_[0] = push_stream(batch.tokens(), normed);
+  streams_[0] = push_stream(normed);
   embed(batch, streams_[0]);
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
     const Block& block = blocks_[layer];
     // With recompute the stream behind the block is pushed first: what the block saved can then be popped at once.
-    if (recompute_) streams_[layer + 1] = push_stream(batch.tokens(), normed);
+    if (recompute_) streams_[layer + 1] = push_stream(normed);
     const size_t before = runtime_.step.mark();
-    saved_[layer] = block.push_saved(batch.tokens());
+    saved_[layer] = block.push_saved(batch.tokens(), streams_[layer]);
     block.forward_to_middle(streams_[layer], batch, rope, saved_[layer]);
-    if (!recompute_) streams_[layer + 1] = push_stream(batch.tokens(), normed);
+    if (!recompute_) streams_[layer + 1] = push_stream(normed);
     block.forward_from_middle(saved_[layer], norm_after(layer), streams_[layer + 1]);
     if (recompute_) runtime_.step.pop_to(before);
   }
@@ -61,7 +62,7 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
 void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor& dnormed) {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
-  const Tensor dx = frame.take(Category::transient, dnormed.shape, runtime_.dtype);  // [T, H] of the residual stream
+  const Tensor dx = frame.take(Category::transient, dnormed.shape, runtime_.dtype);  // [S, H] of the residual stream
   backend.zero(dx);
   const Norm& last = parameters_.final_norm();
   backend.norm_backward(dnormed, streams_.back().residual, last.weight->value, config_.norm, streams_.back().statistics,
@@ -72,7 +73,7 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
     if (recompute_) {
       Saved again(runtime_.step);
       const Norm& norm = block.first_norm();
-      const BlockSaved saved = block.push_saved(batch.tokens());
+      const BlockSaved saved = block.push_saved(batch.tokens(), in);
       backend.norm_apply(in.residual, norm.weight->value, norm.bias_value(), config_.norm, in.statistics, in.normed);
       block.forward_to_middle(in, batch, rope, saved);
       block.backward(dx, in, batch, rope, saved);
@@ -81,20 +82,22 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
     }
   }
   const int64_t skipped = config_.pad_id.value_or(-1);  // torch's padding_idx
-  backend.embedding_backward(batch.ids, embedding_tp_.leave_backward(dx), parameters_.embedding_slice().begin, skipped,
-                             parameters_.embedding().gradient);
+  backend.embedding_backward(batch.ids, embedding_tp_.leave_backward(frame, dx), parameters_.embedding_slice().begin,
+                             skipped, parameters_.embedding().gradient);
 }
 
-Stream Transformer::push_stream(int64_t tokens, const Tensor& normed) const {
-  return {runtime_.step.push(Category::saved_whole, {tokens, config_.hidden}, runtime_.dtype),
-          runtime_.step.push(Category::saved_whole, statistics_shape(config_.norm, tokens), DType::f32), normed};
+Stream Transformer::push_stream(const Tensor& normed) const {
+  const Category category = stream_category(parameters_.embedding_slice().sequence_parallel);
+  return {runtime_.step.push(category, normed.shape, runtime_.dtype),
+          runtime_.step.push(category, statistics_shape(config_.norm, normed.shape[0]), DType::f32), normed};
 }
 
 void Transformer::embed(const Batch& batch, const Stream& out) {
+  Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
-  backend.embedding_forward(batch.ids, parameters_.embedding().value, parameters_.embedding_slice().begin,
-                            out.residual);
-  embedding_tp_.leave(out.residual);
+  const Tensor partial = embedding_tp_.before_leaving(frame, out.residual);  // [T, H]
+  backend.embedding_forward(batch.ids, parameters_.embedding().value, parameters_.embedding_slice().begin, partial);
+  embedding_tp_.leave(partial, out.residual);
   const Norm& norm = blocks_.front().first_norm();
   backend.norm_forward(out.residual, norm.weight->value, norm.bias_value(), config_.norm, out.normed, out.statistics);
 }
@@ -118,8 +121,11 @@ void Transformer::turn(const Batch& batch, const Tensor& table) {
 
 void Transformer::sum_gradients() {
   runtime_.ledger.enter(Phase::gradient_sync);
-  for (const Parameter& row : parameters_.rows())
-    if (row.sum == GradientSum::kv_replicas) runtime_.kv_replicas.all_reduce(row.of(row.weight->gradient)).wait();
+  for (const Parameter& row : parameters_.rows()) {
+    if (row.sum == GradientSum::none) continue;
+    Communicator& group = row.sum == GradientSum::kv_replicas ? runtime_.kv_replicas : runtime_.tp;
+    group.all_reduce(row.of(row.weight->gradient)).wait();
+  }
 }
 
 // ---- generation and evaluation
@@ -141,8 +147,8 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
   const int64_t tokens = batch.tokens();
   const Tensor rope = frame.take(Category::transient, {tokens, config_.rotary_dim}, DType::f32);
   turn(batch, rope);
-  const Stream stream{frame.take(Category::transient, {tokens, config_.hidden}, runtime_.dtype),
-                      frame.take(Category::transient, statistics_shape(config_.norm, tokens), DType::f32), x};
+  const Stream stream{frame.take(Category::transient, x.shape, runtime_.dtype),
+                      frame.take(Category::transient, statistics_shape(config_.norm, x.shape[0]), DType::f32), x};
   embed(batch, stream);
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
     Frame inner(runtime_.step);
@@ -158,7 +164,7 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
 
 void Transformer::add_loss(const Batch& batch, const Tensor& loss) {
   Frame frame(runtime_.step);
-  const Tensor x = frame.take(Category::transient, {batch.tokens(), config_.hidden}, runtime_.dtype);  // [T, H]
+  const Tensor x = frame.take(Category::transient, stream_shape(batch), runtime_.dtype);  // [S, H]
   infer(batch, nullptr, x);
   head_.add_loss(x, batch.targets, loss);
 }
@@ -166,32 +172,35 @@ void Transformer::add_loss(const Batch& batch, const Tensor& loss) {
 // ---- finding where values stopped being finite
 // -------------------------------------------------------------------------------------
 
-namespace {
-
-bool is_finite(Backend& backend, const Tensor& tensor) {
+// On every tensor-parallel rank: each may hold tokens of its own.
+bool Transformer::is_finite(const Tensor& tensor) const {
+  Frame frame(runtime_.step);
+  const Tensor bad = frame.take(Category::transient, {1}, DType::f64);
   std::vector<char> host(static_cast<size_t>(tensor.bytes()));
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
-  backend.download(tensor, host.data());
+  runtime_.backend.download(tensor, host.data());
   convert_floats(host.data(), tensor.dtype, values.data(), DType::f32, tensor.elements());
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+  auto count = static_cast<double>(
+      std::count_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); }));
+  runtime_.backend.upload(&count, bad);
+  runtime_.tp.all_reduce(bad).wait();
+  runtime_.backend.download(bad, &count);
+  return count == 0;
 }
-
-}  // namespace
 
 std::string Transformer::first_not_finite(const Batch& batch) {
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
-  const Tensor normed = frame.take(Category::transient, {batch.tokens(), config_.hidden}, runtime_.dtype);
+  const Tensor normed = frame.take(Category::transient, stream_shape(batch), runtime_.dtype);
   const Tensor rope = push_rope(batch);
   forward(batch, rope, normed);
-  if (!is_finite(runtime_.backend, streams_[0].residual)) return "the embedding";
+  if (!is_finite(streams_[0].residual)) return "the embedding";
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
-    if (!recompute_ && !is_finite(runtime_.backend, saved_[layer].middle))
-      return "the attention of block " + std::to_string(layer);
-    if (!is_finite(runtime_.backend, streams_[layer + 1].residual))
+    if (!recompute_ && !is_finite(saved_[layer].middle)) return "the attention of block " + std::to_string(layer);
+    if (!is_finite(streams_[layer + 1].residual))
       return (recompute_ ? "block " : "the mlp of block ") + std::to_string(layer);
   }
-  return is_finite(runtime_.backend, normed) ? "" : "the final norm";
+  return is_finite(normed) ? "" : "the final norm";
 }
 
 }  // namespace llama_tp

@@ -30,7 +30,7 @@ class Transformer {
   // clipping.
   void sum_gradients();
 
-  // Forward without keeping anything: x [T, H], the normed hidden states. Keys and values are kept if there is a cache.
+  // Forward without keeping anything: x [S, H], the normed hidden states. Keys and values are kept if there is a cache.
   void infer(const Batch& batch, KeyValueCache* cache, const Tensor& x);
   // Forward without gradients: adds Σ loss to loss[0] ([1] f64).
   void add_loss(const Batch& batch, const Tensor& loss);
@@ -45,13 +45,16 @@ class Transformer {
   Runtime& runtime() const { return runtime_; }
 
  private:
-  Stream push_stream(int64_t tokens, const Tensor& normed) const;
+  // [S, H] of a batch of T tokens; S: see Stream.
+  Shape stream_shape(const Batch& batch) const { return {embedding_tp_.own_tokens(batch.tokens()), config_.hidden}; }
+  Stream push_stream(const Tensor& normed) const;
   void embed(const Batch& batch, const Stream& out);
   Tensor push_rope(const Batch& batch);
   void turn(const Batch& batch, const Tensor& table);
   void forward(const Batch& batch, const Tensor& rope, const Tensor& normed);
   void backward(const Batch& batch, const Tensor& rope, const Tensor& dx);
   const Norm& norm_after(size_t layer) const;
+  bool is_finite(const Tensor& tensor) const;
 
   const ModelConfig& config_;
   Parameters& parameters_;

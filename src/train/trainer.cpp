@@ -22,7 +22,7 @@ Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, cons
     : runtime_(runtime),
       data_(data),
       options_(options),
-      parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
+      parameters_(config, plan, runtime.tp.rank(), runtime.tp.size(), options.batch.sequence_ranks > 1),
       model_(config, allocated(parameters_, runtime), runtime, options.recompute) {
   batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences());
   loss_ = runtime.state.push(Category::data, {1}, DType::f64);
