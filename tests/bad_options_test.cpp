@@ -66,6 +66,7 @@ TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
       {generate("-p 'Good morning, cow' -c 2"), {"the prompt has ", " tokens, but the context only 2", "-c"}},
       {generate("-f " + path("none.txt")), {path("none.txt"), "no such file"}},
       {generate("-f " + path("sound")), {path("sound"), "is a folder"}},
+      {train("--sequence-parallel perhaps"), {"--sequence-parallel perhaps", "on or off"}},
       {train("--block-size 1"), {"--block-size 1 must be 2 or more"}},
       {train("--per-device-train-batch-size 0"), {"--per-device-train-batch-size 0 must be 1 or more"}},
       {train("--gradient-accumulation-steps 9223372036854775807"), {"--gradient-accumulation-steps", "or less"}},

@@ -19,8 +19,12 @@ struct MeshOfRanks {
   const char* options;
 };
 constexpr MeshOfRanks alone{0, ""};
-constexpr MeshOfRanks meshes[] = {
-    {2, ""}, {4, ""}, {4, "--tensor-parallel 2"}, {2, "--tensor-parallel 1"}, {1, "--tensor-parallel auto"}};
+constexpr MeshOfRanks meshes[] = {{2, ""},
+                                  {4, ""},
+                                  {4, "--tensor-parallel 2"},
+                                  {2, "--tensor-parallel 1"},
+                                  {1, "--tensor-parallel auto"},
+                                  {2, "--sequence-parallel off"}};
 
 class TrainCommand : public testing::Test {
  protected:
@@ -96,6 +100,31 @@ TEST_F(TrainCommand, LossesDoNotDependOnTheMeshForAModelThatDividesBadly) {
   const std::vector<Json> whole = train(alone, "alone", from_config(long_enough));
   expect_same_steps(train({2, ""}, "two", from_config(long_enough)), whole);
   expect_same_steps(train({4, ""}, "four", from_config(long_enough)), whole);
+}
+
+// Forwards of 61 and 122 tokens, which neither 2 nor 4 ranks divide without a remainder.
+TEST_F(TrainCommand, SequenceParallelismFillsUpWhatTheRanksDoNotDivide) {
+  for (const std::string recompute : {"", " --gradient-checkpointing"})
+    for (const int samples : {1, 2}) {
+      const std::string options = from_config(
+          long_enough + recompute + " --block-size 61 --per-device-train-batch-size " + std::to_string(samples));
+      for (const char* folder : {"alone", "on", "off"}) std::filesystem::remove_all(path(folder));
+      const std::vector<Json> whole = train(alone, "alone", options);
+      expect_same_steps(train({4, "--sequence-parallel on"}, "on", options), whole);
+      expect_same_steps(train({2, "--sequence-parallel off"}, "off", options), whole);
+    }
+}
+
+TEST_F(TrainCommand, SaysWhetherTheRanksDivideTheTokens) {
+  const std::string with = "tensor-parallel 2, sequence-parallel\n";
+  const auto said = [&](const MeshOfRanks& mesh) {
+    std::filesystem::remove_all(path("out"));
+    return run_command(line(mesh, "out", from_config("--max-steps 1"))).out;
+  };
+  EXPECT_TRUE(holds(said({2, ""}), with));
+  EXPECT_TRUE(holds(said({2, "--sequence-parallel=on"}), with));
+  EXPECT_EQ(said({2, "--sequence-parallel off"}).find("sequence-parallel\n"), std::string::npos);
+  EXPECT_EQ(said({2, "--tensor-parallel 1"}).find("sequence-parallel\n"), std::string::npos);
 }
 
 TEST_F(TrainCommand, TwoRunsOfOneMeshAreEqualToTheBit) {

@@ -99,6 +99,12 @@ bool Options::is_set(const std::string& flag_name) const {
   return given(flag_name) && parser_->result[flag_name].as<bool>();
 }
 
+bool Options::is_on(const std::string& name) const {
+  const std::string written = word(name);
+  require(written == "on" || written == "off", "--", name, " ", written, " is not known; it can be on or off");
+  return written == "on";
+}
+
 std::string Options::word(const std::string& name) const {
   return given(name) || parser_->result[name].has_default() ? parser_->result[name].as<std::string>() : "";
 }

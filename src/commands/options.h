@@ -33,6 +33,8 @@ class Options {
 
   bool given(const std::string& name) const;
   bool is_set(const std::string& flag_name) const;
+  // Of a value that is on or off. Errors: another word.
+  bool is_on(const std::string& name) const;
   std::string word(const std::string& name) const;
   // A word without the slashes at its end.
   std::string path(const std::string& name) const;

@@ -20,6 +20,10 @@ void declare(Options& options) {
   options.value("validation-file", "the same, for eval_loss", "FILE");
   options.value("output-dir", "where checkpoints, metrics.jsonl and memory.json go", "DIR");
   options.value("tensor-parallel", "ranks that share each layer, or auto: all that the sizes allow", "auto|N", "auto");
+  options.value("sequence-parallel",
+                "on: between the products these ranks divide the tokens, too; the same numbers, less memory, more "
+                "traffic",
+                "on|off", "on");
   options.value("block-size", "the most tokens of a sample; text is packed into samples of this size", "N", "1024");
   options.value("per-device-train-batch-size", "samples of one forward on one data-parallel rank", "N", "8");
   options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
@@ -62,6 +66,7 @@ TrainingSettings settings_from(const Options& options) {
   require(!settings.train_file.empty(), "--train-file is missing; give a .txt or .jsonl file");
   require(!settings.output_dir.empty(), "--output-dir is missing; give a folder for checkpoints and metrics");
   settings.tensor_parallel = options.integer_or_auto("tensor-parallel");
+  settings.sequence_parallel = options.is_on("sequence-parallel");
   settings.block_size = options.integer("block-size", 2);
   settings.micro_batch = options.integer("per-device-train-batch-size", 1, most_samples);
   settings.accumulation = options.given("gradient-accumulation-steps")

@@ -97,7 +97,7 @@ class TrainingRun {
     const int64_t longest =
         std::max(data_.longest_sample(), validation_.samples() > 0 ? validation_.longest_sample() : 0);
     shape_ = {settings_.micro_batch, accumulation_steps(settings_, data_ranks), data_ranks,
-              std::min(settings_.block_size, longest)};
+              std::min(settings_.block_size, longest), settings_.sequence_parallel ? mesh_->shape().tensor : 1};
     // A step that takes all samples takes no more of them in a larger batch.
     shape_.micro_batch = std::min(shape_.micro_batch, parts(data_.samples(), data_ranks));
     shape_.accumulation = std::min(shape_.accumulation, parts(data_.samples(), shape_.micro_batch * data_ranks));
@@ -147,7 +147,7 @@ class TrainingRun {
              origin().empty() ? "random weights" : "from " + origin()));
     introduce_resumption();
     say(text("mesh        ", counted(launch_.size(), "rank"), ": data-parallel ", mesh_->shape().data,
-             " × tensor-parallel ", mesh_->shape().tensor));
+             " × tensor-parallel ", mesh_->shape().tensor, shape_.sequence_ranks > 1 ? ", sequence-parallel" : ""));
     say(text("device      ", backend_->description()));
     say(text("data        ", counted(data_.samples(), "sample"), ", ",
              counted(static_cast<int64_t>(data_.tokens.size()), "token"), "; a step takes ", shape_.global_batch(),

@@ -24,7 +24,7 @@ struct TrainingSettings {
   double weight_decay = 0, adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8, max_grad_norm = 1;
   DType dtype = DType::bf16;
   std::string backend = "auto";
-  bool recompute = false;
+  bool recompute = false, sequence_parallel = true;
   uint64_t seed = 42;
   int64_t logging_steps = 500, evaluation_steps = 0, save_steps = 500;
   int64_t save_total_limit = 0;  // 0: all checkpoints stay
