@@ -11,6 +11,9 @@ ARCH     ?= native
 SANITIZE ?=
 BUILD    ?= build/$(notdir $(CXX))-$(ARCH)$(if $(SANITIZE),-sanitize)
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(JOBS)
+endif
 
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 MPI_CFLAGS  := $(or $(call pkg,--cflags,ompi-c),$(shell mpicc --showme:compile 2>/dev/null))

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
@@ -112,9 +112,8 @@ class Evaluation {
     if (!std::isfinite(loss)) model_.fail_not_finite("loss is", evaluator_->parameters());
     if (!leads()) return;
     if (options_.is_set("json"))
-      std::printf(
-          "%s\n",
-          nlohmann::ordered_json{{"loss", loss}, {"perplexity", std::exp(loss)}, {"tokens", targets}}.dump().c_str());
+      std::printf("%s\n",
+                  json_text(OrderedJson{{"loss", loss}, {"perplexity", std::exp(loss)}, {"tokens", targets}}).c_str());
     else
       std::printf("loss %s  perplexity %s  over %s tokens\n", fixed(loss, 6).c_str(), fixed(std::exp(loss), 4).c_str(),
                   with_commas(targets).c_str());

@@ -1,7 +1,7 @@
 // The parameter table: what the checkpoint calls each tensor, how the plan splits it, and the slice of one rank.
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
@@ -46,14 +46,14 @@ void print_table(const ModelConfig& config, const Parameters& parameters, int64_
               with_commas(whole).c_str(), with_commas(local).c_str(), config.tied ? "; the head is the embedding" : "");
 }
 
-nlohmann::ordered_json extents(const Shape& shape) {
-  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+OrderedJson extents(const Shape& shape) {
+  OrderedJson out = OrderedJson::array();
   for (int axis = 0; axis < shape.rank(); axis++) out.push_back(shape[axis]);
   return out;
 }
 
 void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64_t size) {
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  OrderedJson rows = OrderedJson::array();
   for (int64_t rank = 0; rank < size; rank++) {
     const Parameters parameters(config, plan, rank, size);
     for (size_t i = 0; i < parameters.rows().size(); i++) {
@@ -62,16 +62,14 @@ void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64
         rows.push_back({{"name", row.name},
                         {"shape", extents(row.shape)},
                         {"style", row.style},
-                        {"axis", row.axis < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(row.axis)},
+                        {"axis", row.axis < 0 ? OrderedJson() : OrderedJson(row.axis)},
                         {"replicas", row.replicas},
-                        {"slices", nlohmann::ordered_json::array()}});
+                        {"slices", OrderedJson::array()}});
       rows[i]["slices"].push_back({row.begin, row.begin + row.count});
     }
   }
-  std::printf("%s\n",
-              nlohmann::ordered_json{{"family", config.family->name}, {"tensor_parallel", size}, {"parameters", rows}}
-                  .dump(1)
-                  .c_str());
+  const OrderedJson table{{"family", config.family->name}, {"tensor_parallel", size}, {"parameters", rows}};
+  std::printf("%s\n", json_text(table, 1).c_str());
 }
 
 // speaks: of ranks that mpirun started, all look and one prints.

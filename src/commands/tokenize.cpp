@@ -1,9 +1,9 @@
 // Text to token ids, or back, by the tokenizer alone.
 #include <cstdio>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/json.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
@@ -15,8 +15,6 @@
 namespace llama_tp {
 
 namespace {
-
-using Json = nlohmann::json;
 
 class Tokenizing {
  public:
@@ -97,19 +95,19 @@ class Tokenizing {
   }
 
   void json_line(const std::string& line) const {
-    const Json value = Json::parse(line, nullptr, false);
+    const Json value = parse_json_or_discard(line);
     if (!options_.is_set("decode")) {
       require(value.is_string(), "a line of --jsonl is one JSON string");
-      std::printf("%s\n", Json(encode(value.get<std::string>())).dump().c_str());
+      std::printf("%s\n", json_text(Json(encode(value.get<std::string>()))).c_str());
       return;
     }
     std::vector<int32_t> ids;
     require(value.is_array(), "a line of --jsonl --decode is one JSON array of ids");
     for (const Json& id : value) {
-      require(id.is_number_unsigned() && id.get<uint64_t>() < (1u << 31), id.dump(), " is not a token id");
+      require(id.is_number_unsigned() && id.get<uint64_t>() < (1u << 31), json_text(id), " is not a token id");
       ids.push_back(id.get<int32_t>());
     }
-    std::printf("%s\n", Json(decode(ids)).dump().c_str());
+    std::printf("%s\n", json_text(Json(decode(ids))).c_str());
   }
 
   const Options& options_;

@@ -1,9 +1,9 @@
 #include "io/json_lines.h"
 
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "io/utf8.h"
 
 namespace llama_tp {
@@ -17,7 +17,7 @@ constexpr std::string_view json_space = " \t\r\n";
 constexpr size_t longest_quote = 40;
 
 std::string quoted(const json& value) {
-  const std::string dumped = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  const std::string dumped = json_text_in_ascii(value);
   return dumped.size() <= longest_quote ? dumped : dumped.substr(0, longest_quote) + " …";
 }
 
@@ -26,7 +26,7 @@ json parse_object(std::string_view line) {
     fail("byte ", bad + 1, " is not UTF-8; convert the file to UTF-8");
   json object;
   try {
-    object = json::parse(line);
+    object = parse_json(line);
   } catch (const json::parse_error& error) {
     fail("is not JSON from byte ", error.byte, " on; the line is cut or damaged: each line holds one whole object");
   } catch (const json::exception& error) {

@@ -1,10 +1,11 @@
 #include "io/safetensors_header.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 #include <utility>
+
+#include "base/json.h"
 
 namespace llama_tp {
 
@@ -215,7 +216,7 @@ SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_
 
 std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
                                     const std::map<std::string, std::string>& metadata) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  OrderedJson json = OrderedJson::object();
   std::set<std::string_view> names;
   if (!metadata.empty()) json[std::string(metadata_key)] = metadata;
   int64_t covered = 0;
@@ -225,11 +226,11 @@ std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
     tensor.bytes = bytes_needed(tensor, element_bytes(tensor.dtype_name));
     covered += tensor.bytes;
     // Appended without ordered_json's search, which would be quadratic in the number of tensors.
-    json.get_ref<nlohmann::ordered_json::object_t&>().push_back(
+    json.get_ref<OrderedJson::object_t&>().push_back(
         {tensor.name,
          {{"dtype", tensor.dtype_name}, {"shape", tensor.shape}, {"data_offsets", {tensor.offset, covered}}}});
   }
-  std::string text = json.dump();
+  std::string text = json_text(json);
   text.append((8 - text.size() % 8) % 8, ' ');
   for (StoredTensor& tensor : tensors) tensor.offset += safetensors_length_bytes + static_cast<int64_t>(text.size());
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace llama_tp {
 
@@ -42,15 +42,15 @@ std::vector<std::vector<PlannedTensor>> into_shards(const std::vector<PlannedTen
 
 std::string make_index(const std::vector<FilePlan>& files) {
   int64_t bytes = 0, parameters = 0;
-  nlohmann::json map = nlohmann::json::object();
+  Json map = Json::object();
   for (const FilePlan& file : files)
     for (const StoredTensor& tensor : file.tensors) {
       bytes += tensor.bytes;
       parameters += elements(tensor.shape);
       require(map.emplace(tensor.name, file.name).second, "tensor ", tensor.name, " would be written twice");
     }
-  const nlohmann::json metadata{{"total_parameters", parameters}, {"total_size", bytes}};
-  return nlohmann::json{{"metadata", metadata}, {"weight_map", std::move(map)}}.dump(2) + "\n";
+  const Json metadata{{"total_parameters", parameters}, {"total_size", bytes}};
+  return json_text(Json{{"metadata", metadata}, {"weight_map", std::move(map)}}, 2) + "\n";
 }
 
 }  // namespace

@@ -1,15 +1,13 @@
 #include "model/config.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "model/shipped_configs.h"
 
 namespace llama_tp {
 
 namespace {
-
-using Json = nlohmann::ordered_json;  // of a tp_plan the later entry wins
 
 // Beyond these a value is a slip of the pen.
 constexpr int64_t largest_size = int64_t{1} << 24;  // of any one dimension
@@ -18,10 +16,10 @@ constexpr double most_parameters = 1e14;
 constexpr double least_number = 1e-30, largest_number = 1e30;  // whose products float32 still holds
 
 // A value for a complaint, however long it is.
-std::string shown(const Json& value) {
+std::string shown(const OrderedJson& value) {
   constexpr size_t most = 60;
   if (value.is_structured()) return value.is_array() ? "an array" : "an object";
-  const std::string text = value.dump(-1, ' ', true);
+  const std::string text = json_text_in_ascii(value);
   return text.size() <= most ? text : text.substr(0, most) + "…";
 }
 
@@ -37,20 +35,20 @@ std::string divisors(int64_t number) {
 class Reader {
  public:
   Reader(const std::filesystem::path& file) : source_(file.string()) {
-    json_ = Json::parse(config_text(source_), nullptr, false);
+    json_ = parse_ordered_json_or_discard(config_text(source_));
     require(json_.is_object(), source_, ": not a JSON object; it may be cut or not a config.json");
   }
 
   const std::string& source() const { return source_; }
   bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
-  const Json& operator[](const char* key) const { return json_[key]; }
+  const OrderedJson& operator[](const char* key) const { return json_[key]; }
 
   int64_t size(const char* key, int64_t most = largest_size) const {
     require(has(key), source_, ": ", key, " is missing; it is needed to build the model");
     return size_of(key, json_[key], most);
   }
   int64_t size_or(const char* key, int64_t otherwise) const { return has(key) ? size(key) : otherwise; }
-  int64_t size_of(const std::string& name, const Json& value, int64_t most) const {
+  int64_t size_of(const std::string& name, const OrderedJson& value, int64_t most) const {
     require(value.is_number_integer(), source_, ": ", name, " is ", shown(value), "; it must be a whole number");
     const auto number = value.get<int64_t>();  // negative for what does not fit
     require(number >= 1 && number <= most, source_, ": ", name, " is ", shown(value), "; it must lie between 1 and ",
@@ -61,7 +59,7 @@ class Reader {
   double number_or(const char* key, double otherwise) const {
     return has(key) ? number_of(key, json_[key]) : otherwise;
   }
-  double number_of(const std::string& name, const Json& value) const {
+  double number_of(const std::string& name, const OrderedJson& value) const {
     require(value.is_number(), source_, ": ", name, " is ", shown(value), "; it must be a number");
     const auto number = value.get<double>();
     require(number >= least_number && number <= largest_number, source_, ": ", name, " is ", shown(value),
@@ -70,24 +68,24 @@ class Reader {
   }
 
   // An option of the family: a value, "$key" or "$key|value".
-  Json option(const Family& family, const std::string& name) const {
+  OrderedJson option(const Family& family, const std::string& name) const {
     const auto found = family.options.find(name);
     require(found != family.options.end(), "family ", family.name, ": option ", name, " is missing");
-    const Json value = Json::parse(found->second);
+    const OrderedJson value = parse_ordered_json_or_discard(found->second);
     if (!value.is_string() || !value.get<std::string>().starts_with("$")) return value;
     const std::string reference = value.get<std::string>().substr(1), key = reference.substr(0, reference.find('|'));
     if (json_.contains(key) && !json_[key].is_null()) return json_[key];
     require(key.size() < reference.size(), source_, ": ", key, " is missing; the ", family.name, " family needs it");
-    return Json::parse(reference.substr(key.size() + 1));
+    return parse_ordered_json_or_discard(reference.substr(key.size() + 1));
   }
   // What config.json calls an option.
   static std::string key_of(const Family& family, const std::string& name) {
-    const Json value = Json::parse(family.options.at(name));
+    const OrderedJson value = parse_ordered_json_or_discard(family.options.at(name));
     if (!value.is_string() || !value.get<std::string>().starts_with("$")) return name;
     const std::string reference = value.get<std::string>().substr(1);
     return reference.substr(0, reference.find('|'));
   }
-  bool flag(const std::string& name, const Json& value) const {
+  bool flag(const std::string& name, const OrderedJson& value) const {
     require(value.is_boolean(), source_, ": ", name, " is ", shown(value), "; it must be true or false");
     return value.get<bool>();
   }
@@ -95,7 +93,7 @@ class Reader {
     return flag(key_of(family, name), option(family, name));
   }
   std::string word(const Family& family, const std::string& name) const {
-    const Json value = option(family, name);
+    const OrderedJson value = option(family, name);
     require(value.is_string(), source_, ": ", key_of(family, name), " is ", shown(value), "; it must be a string");
     return value.get<std::string>();
   }
@@ -105,11 +103,11 @@ class Reader {
 
   std::optional<int64_t> token_id(const char* key, int64_t vocabulary) const {
     if (!has(key)) return std::nullopt;
-    const Json& value = json_[key].is_array() && json_[key].size() == 1 ? json_[key][0] : json_[key];
+    const OrderedJson& value = json_[key].is_array() && json_[key].size() == 1 ? json_[key][0] : json_[key];
     return token_id(key, value, vocabulary);
   }
   // -1 is none, as Llama's first files had it.
-  std::optional<int64_t> token_id(const char* key, const Json& value, int64_t vocabulary) const {
+  std::optional<int64_t> token_id(const char* key, const OrderedJson& value, int64_t vocabulary) const {
     require(value.is_number_integer(), source_, ": ", key, " is ", shown(value), "; it must be a token id");
     const auto id = value.get<int64_t>();
     const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() < static_cast<uint64_t>(vocabulary);
@@ -120,7 +118,7 @@ class Reader {
 
  private:
   std::string source_;
-  Json json_;
+  OrderedJson json_;
 };
 
 DType read_dtype(const Reader& reader) {
@@ -153,7 +151,7 @@ NormKind read_norm(const Reader& reader, const Family& family) {
 class RopeValues {
  public:
   RopeValues(const Reader& reader, const char* key)
-      : reader_(reader), key_(key), values_(reader.has(key) ? reader[key] : Json::object()) {
+      : reader_(reader), key_(key), values_(reader.has(key) ? reader[key] : OrderedJson::object()) {
     require(values_.is_object(), reader.source(), ": ", key, " is ", shown(values_), "; it must be an object");
     for (const auto& [name, value] : values_.items())
       require(!value.is_object(), reader.source(), ": ", key, ".", name,
@@ -161,7 +159,7 @@ class RopeValues {
   }
 
   bool has(const char* name) const { return values_.contains(name) && !values_[name].is_null(); }
-  const Json& operator[](const char* name) const { return values_[name]; }
+  const OrderedJson& operator[](const char* name) const { return values_[name]; }
   std::string named(const char* name) const { return std::string(key_) + "." + name; }
   double number(const char* name, double otherwise) const {
     return has(name) ? reader_.number_of(named(name), values_[name]) : otherwise;
@@ -181,7 +179,7 @@ class RopeValues {
  private:
   const Reader& reader_;
   const char* key_;
-  Json values_;
+  OrderedJson values_;
 };
 
 RopeConfig read_rope(const Reader& reader, int64_t max_positions) {
@@ -249,7 +247,7 @@ void read_options(const Reader& reader, ModelConfig& config) {
   require(config.rotary_dim >= 2 && config.rotary_dim % 2 == 0 && config.rotary_dim <= config.head_dim, reader.source(),
           ": head_dim (", config.head_dim, ") gives ", config.rotary_dim,
           " rotary elements; rotary positions turn pairs, so this must be even");
-  const Json window = reader.option(family, "window");
+  const OrderedJson window = reader.option(family, "window");
   require(window.is_null() || window.is_number_integer(), reader.source(), ": the attention window is ", shown(window),
           "; it must be a whole number or null");
   config.window = window.is_null() ? 0 : window.get<int64_t>();
@@ -260,8 +258,8 @@ void read_token_ids(const Reader& reader, ModelConfig& config) {
   config.bos_id = reader.token_id("bos_token_id", config.vocabulary);
   config.pad_id = reader.token_id("pad_token_id", config.vocabulary);
   if (!reader.has("eos_token_id")) return;
-  const Json& eos = reader["eos_token_id"];
-  for (const Json& id : eos.is_array() ? eos : Json::array({eos})) {
+  const OrderedJson& eos = reader["eos_token_id"];
+  for (const OrderedJson& id : eos.is_array() ? eos : OrderedJson::array({eos})) {
     const std::optional<int64_t> value = reader.token_id("eos_token_id", id, config.vocabulary);
     if (value.has_value()) config.eos_ids.push_back(*value);
   }
@@ -269,7 +267,7 @@ void read_token_ids(const Reader& reader, ModelConfig& config) {
 
 void read_plan(const Reader& reader, ModelConfig& config) {
   if (!reader.has("tp_plan")) return;
-  const Json& plan = reader["tp_plan"];
+  const OrderedJson& plan = reader["tp_plan"];  // in its order: the later of two entries wins
   require(plan.is_object(), reader.source(), ": tp_plan is ", shown(plan), "; it must map module patterns to styles");
   for (const auto& [pattern, style] : plan.items()) {
     require(style.is_string(), reader.source(), ": tp_plan[\"", pattern, "\"] is ", shown(style),
@@ -299,12 +297,12 @@ ModelConfig read_model_config(const std::filesystem::path& file) {
 }
 
 std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype) {
-  Json json = Json::parse(config_text(file.string()), nullptr, false);
+  OrderedJson json = parse_ordered_json_or_discard(config_text(file.string()));
   require(json.is_object(), file.string(), ": not a JSON object any more; it changed while the program ran");
   const char* word = dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
   json.erase("_name_or_path");
   json[json.contains("dtype") ? "dtype" : "torch_dtype"] = word;
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 }  // namespace llama_tp

@@ -2,16 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace llama_tp {
 
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr std::pair<const char*, const char*> family_files[] = {
 #include "families.inc"
@@ -35,11 +33,11 @@ Module read_module(const Json& json) {
 }
 
 Family read_family(const char* name, const char* content) {
-  const Json json = Json::parse(content, nullptr, false);
+  const Json json = parse_json_or_discard(content);
   require(!json.is_discarded(), "family ", name, ": not JSON");
   Family family{json.at("family"), json.at("model_types"), {}, {}};
   for (const Json& module : json.at("modules")) family.modules.push_back(read_module(module));
-  for (const auto& [option, value] : json.at("options").items()) family.options[option] = value.dump();
+  for (const auto& [option, value] : json.at("options").items()) family.options[option] = json_text(value);
   return family;
 }
 

@@ -1,9 +1,9 @@
 #include "train/metrics.h"
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "io/files.h"
 
 namespace llama_tp {
@@ -15,7 +15,7 @@ int64_t bytes_until(const std::string& path, int64_t done) {
   std::ifstream file(path, std::ios::binary);
   int64_t bytes = 0;
   for (std::string line; std::getline(file, line) && !file.eof();) {
-    const nlohmann::json parsed = nlohmann::json::parse(line, nullptr, false);
+    const Json parsed = parse_json_or_discard(line);
     const auto step = parsed.is_object() ? parsed.find("step") : parsed.end();
     if (step == parsed.end() || !step->is_number_integer() || step->get<int64_t>() > done) break;
     bytes += static_cast<int64_t>(line.size()) + 1;
@@ -34,17 +34,17 @@ MetricsFile::MetricsFile(const std::string& path, int64_t done) : path_(path) {
 }
 
 void MetricsFile::append(const StepMetrics& metrics) {
-  nlohmann::ordered_json line{{"step", metrics.step},
-                              {"epoch", metrics.epoch},
-                              {"loss", metrics.loss},
-                              {"grad_norm", metrics.gradient_norm},
-                              {"learning_rate", metrics.learning_rate},
-                              {"tokens", metrics.tokens},
-                              {"tokens_per_second", metrics.tokens_per_second},
-                              {"seconds", metrics.seconds},
-                              {"peak_memory_bytes", metrics.peak_memory_bytes}};
+  OrderedJson line{{"step", metrics.step},
+                   {"epoch", metrics.epoch},
+                   {"loss", metrics.loss},
+                   {"grad_norm", metrics.gradient_norm},
+                   {"learning_rate", metrics.learning_rate},
+                   {"tokens", metrics.tokens},
+                   {"tokens_per_second", metrics.tokens_per_second},
+                   {"seconds", metrics.seconds},
+                   {"peak_memory_bytes", metrics.peak_memory_bytes}};
   if (metrics.evaluation_loss >= 0) line["eval_loss"] = metrics.evaluation_loss;
-  stream_ << line.dump() << '\n' << std::flush;
+  stream_ << json_text(line) << '\n' << std::flush;
   require(stream_.good(), path_, ": a line could not be written; the disk may be full");
 }
 

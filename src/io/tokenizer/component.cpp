@@ -3,9 +3,9 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace llama_tp {
 
@@ -67,7 +67,7 @@ std::string Component::as_text() const {
 int64_t Component::as_integer() const {
   require(node_->is_number_integer(), where_, ": is of type ", node_->type_name(), "; it must be an integer");
   // An unsigned value past the signed range would wrap to a negative one.
-  require(!node_->is_number_unsigned() || node_->get<uint64_t>() <= INT64_MAX, where_, ": ", node_->dump(),
+  require(!node_->is_number_unsigned() || node_->get<uint64_t>() <= INT64_MAX, where_, ": ", json_text(*node_),
           " is out of range");
   return node_->get<int64_t>();
 }
@@ -97,7 +97,7 @@ json read_json_object(const std::string& path) {
   const std::string bytes = read_file(path);
   json result;
   try {
-    result = json::parse(bytes);
+    result = parse_json(bytes);
   } catch (const json::parse_error& error) {
     fail(path, ": not valid JSON at byte ", error.byte, "; the file is cut or damaged, fetch it again");
   }
