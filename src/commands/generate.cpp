@@ -32,7 +32,8 @@ GenerationSettings settings_from(const Options& options) {
   GenerationSettings settings;
   settings.model = options.path("model");
   require(!settings.model.empty(), "-m is missing; give a model folder");
-  require(options.given("prompt") != options.given("file"), "generate needs either -p TEXT or -f FILE");
+  require(options.given("prompt") != options.given("file"), "generate needs either -p TEXT or -f FILE",
+          options.given("file") ? "; leave one out" : "");
   settings.prompt = options.word("prompt");
   settings.prompt_file = options.word("file");
   settings.tokens = options.integer("n-predict", -1, largest_context);

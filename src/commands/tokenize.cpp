@@ -88,16 +88,22 @@ class Tokenizing {
     std::printf("%s\n", decode(ids).c_str());
   }
 
-  static int32_t id_from(const std::string& word) {
+  int32_t id_from(const std::string& word) const {
     require(!word.empty() && word.size() < 10 && word.find_first_not_of("0123456789") == std::string::npos,
             "tokenize --decode: \"", word, "\" is not a token id");
-    return std::stoi(word);
+    return known(std::stoi(word));
+  }
+  int32_t known(int32_t id) const {
+    require(id < tokenizer_->vocabulary_size(), id, " is not a token id of this tokenizer, which has 0 to ",
+            tokenizer_->vocabulary_size() - 1, "; take the tokenizer that made the ids");
+    return id;
   }
 
   void json_line(const std::string& line) const {
     const Json value = parse_json_or_discard(line);
+    require(!value.is_discarded(), "is not JSON; each line holds one whole value, in UTF-8");
     if (!options_.is_set("decode")) {
-      require(value.is_string(), "a line of --jsonl is one JSON string");
+      require(value.is_string(), "a line of --jsonl is one JSON string; put the text in double quotes");
       std::printf("%s\n", json_text(Json(encode(value.get<std::string>()))).c_str());
       return;
     }
@@ -105,7 +111,7 @@ class Tokenizing {
     require(value.is_array(), "a line of --jsonl --decode is one JSON array of ids");
     for (const Json& id : value) {
       require(id.is_number_unsigned() && id.get<uint64_t>() < (1u << 31), json_text(id), " is not a token id");
-      ids.push_back(id.get<int32_t>());
+      ids.push_back(known(id.get<int32_t>()));
     }
     std::printf("%s\n", json_text(Json(decode(ids))).c_str());
   }

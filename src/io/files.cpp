@@ -110,7 +110,7 @@ void File::reserve(int64_t bytes) const {
 #endif
   if (::ftruncate(descriptor_, bytes) != 0) {
     if (is_full_disk(errno)) fail_full(path_, missing);
-    fail_with_errno(path_, "make it larger");
+    fail(path_, ": cannot be made ", bytes, " bytes long: ", std::strerror(errno), "; name a regular file");
   }
 }
 

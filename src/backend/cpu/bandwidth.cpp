@@ -15,7 +15,8 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t bytes = int64_t{256} << 20;
-constexpr int passes = 24;
+constexpr int most_passes = 24, least_passes = 2;
+constexpr double most_seconds = 0.5;  // on a busy machine
 
 // In one stream or several side by side, whichever this processor foresees better; all bits are used, so that no read
 // can be left out.
@@ -46,7 +47,8 @@ double measure_read_bandwidth(int threads) {
   });
   double best = 0;
   uint32_t total = 0;
-  for (int pass = 0; pass < passes; pass++) {
+  double spent = 0;
+  for (int pass = 0; pass < most_passes && (pass < least_passes || spent < most_seconds); pass++) {
     const auto start = std::chrono::steady_clock::now();
 #pragma omp parallel num_threads(threads) reduction(+ : total)
     {
@@ -56,6 +58,7 @@ double measure_read_bandwidth(int threads) {
       total += pass % 2 == 0 ? read<1>(from, count) : read<4>(from, count);
     }
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    spent += seconds.count();
     best = std::max(best, static_cast<double>(bytes) / seconds.count());
   }
   give_pages_back(memory, bytes);
