@@ -1,15 +1,12 @@
 #include "train/saved_training.h"
 
-#include <nlohmann/json.hpp>
-
+#include "base/json.h"
 #include "io/safetensors_writer.h"
 #include "model/checkpoint.h"
 
 namespace llama_tp {
 
 namespace {
-
-using Json = nlohmann::json;
 
 void refuse_earlier_run(const OutputFolder& output) {
   const std::vector<int64_t> steps = output.checkpoint_steps();
@@ -20,7 +17,7 @@ void refuse_earlier_run(const OutputFolder& output) {
 
 // The options of a config.json; weights of either type are read.
 Json model_options(const std::string& path, const std::string& contents) {
-  Json json = Json::parse(contents, nullptr, false);
+  Json json = parse_json_or_discard(contents);
   require(json.is_object(), path, ": is not a JSON object; copy the whole checkpoint again or resume from another one");
   for (const char* key : {"dtype", "torch_dtype", "_name_or_path"}) json.erase(key);
   return json;
@@ -33,7 +30,9 @@ void refuse_other_config(const std::string& checkpoint, const ModelConfig& confi
   if (changes.empty()) return;
   const auto key = changes[0]["path"].get<std::string>().substr(1);
   const std::string first = key.substr(0, key.find('/'));
-  const auto shown = [&](const Json& options) { return options.contains(first) ? options[first].dump() : "absent"; };
+  const auto shown = [&](const Json& options) {
+    return options.contains(first) ? json_text(options[first]) : "absent";
+  };
   fail(path, ": ", first, " is ", shown(saved), ", but ", shown(ours), " in ", config.source,
        "; a run is resumed with the model that it began with: give that --config or --model");
 }

@@ -1,8 +1,8 @@
 #include "train/training_state.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/random.h"
 #include "io/files.h"
 
@@ -10,21 +10,19 @@ namespace llama_tp {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr int state_version = 1;
 constexpr int64_t largest_state = 1 << 20;
 
 // The shortest text that gives the same number again.
-std::string number(double value) { return Json(value).dump(); }
+std::string number(double value) { return json_text(OrderedJson(value)); }
 
-Json object_of(const NamedOptions& options) {
-  Json object = Json::object();
+OrderedJson object_of(const NamedOptions& options) {
+  OrderedJson object = OrderedJson::object();
   for (const auto& [name, value] : options) object[name] = value;
   return object;
 }
 
-NamedOptions options_of(const Json& object) {
+NamedOptions options_of(const OrderedJson& object) {
   NamedOptions options;
   for (const auto& [name, value] : object.items()) options.emplace_back(name, value.get<std::string>());
   return options;
@@ -73,10 +71,10 @@ TrainingState describe_run(const TrainingSettings& settings, const Dataset& data
 }
 
 std::string state_text(const TrainingState& state) {
-  const Json json{{"version", state_version},      {"step", state.step},
-                  {"tokens", state.tokens},        {"fixed", object_of(state.fixed)},
-                  {"free", object_of(state.free)}, {"dtype", name_of(state.dtype)}};
-  return json.dump(2) + "\n";
+  const OrderedJson json{{"version", state_version},      {"step", state.step},
+                         {"tokens", state.tokens},        {"fixed", object_of(state.fixed)},
+                         {"free", object_of(state.free)}, {"dtype", name_of(state.dtype)}};
+  return json_text(json, 2) + "\n";
 }
 
 TrainingState read_training_state(const std::string& checkpoint) {
@@ -88,7 +86,7 @@ TrainingState read_training_state(const std::string& checkpoint) {
       checkpoint, " and another --output-dir");
   TrainingState state;
   try {
-    const Json json = Json::parse(read_text(path, largest_state));
+    const OrderedJson json = parse_ordered_json_or_discard(read_text(path, largest_state));
     const int version = json.at("version").get<int>();
     require(version == state_version, path, ": is of version ", version, ", this program reads ", state_version,
             "; resume it with the program that wrote it");
