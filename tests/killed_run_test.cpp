@@ -1,7 +1,10 @@
-// A training run that is killed at any moment leaves whole checkpoints and no others.
+// A training run that is killed at any moment leaves whole checkpoints and no others, and goes on from the last of
+// them.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <random>
 
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -35,6 +38,27 @@ class KilledRun : public testing::TestWithParam<int> {
     ASSERT_FALSE(result.timed_out) << read_file(folder_ / "log");
     ASSERT_EQ(result.out, "ended 137\n") << result.err;
   }
+
+  // Kills the run of GetParam() ranks after so many seconds: one of its ranks, and mpirun ends the others, or all.
+  void kill_at(double seconds, bool one_rank, const std::string& output, const std::string& options) const {
+    const std::string ranks = "awk -v parent=$job '$4 == parent {print $1}' /proc/[0-9]*/stat 2>/dev/null";
+    // mpirun, stopped, starts no rank between the look for them and its end.
+    const std::string kill_all = "kill -STOP $job; kill -KILL $job $(" + ranks + ")";
+    // All, too, where mpirun has started none yet.
+    const std::string kill_one =
+        "rank=$(" + ranks + " | shuf -n 1); if [ -n \"$rank\" ]; then kill -KILL $rank; else " + kill_all + "; fi";
+    const CommandResult result =
+        run_command(train(GetParam(), output, options) + " > " + (folder_ / "log") + " 2>&1 & job=$!\n" +  //
+                    "sleep " + std::to_string(seconds) + "\n" +                                            //
+                    (one_rank && GetParam() > 0 ? kill_one : kill_all) + "\n" +                            //
+                    "wait $job 2>/dev/null\n" +
+                    // Ranks hold the output folder until they have ended.
+                    "[ ! -d " + (folder_ / output) + " ] || flock " + (folder_ / output) + "/llama_tp.json true");
+    ASSERT_FALSE(result.timed_out) << read_file(folder_ / "log");
+  }
+
+  // From the start of mpirun over reading to some dozens of saves.
+  static constexpr double longest_life = 1.5;
 
   ScratchFolder folder_;
 };
@@ -70,6 +94,44 @@ TEST_P(KilledRun, LeavesWholeCheckpointsOnly) {
       EXPECT_EQ(entry.path().string().find(".partial"), std::string::npos) << entry.path();
     std::filesystem::remove_all(output);
   }
+}
+
+// Runs that are killed at random moments of their whole life, each of which goes on from what the one before saved, do
+// together what one undisturbed run does, bit for bit.
+TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
+  const int moments = std::getenv("LLAMA_TP_TEST_ALL") == nullptr ? 12 : 67;  // of each number of ranks
+  const std::string output = folder_ / "out", log = folder_ / "log";
+  const std::string resume = " --save-total-limit 2 --resume-from-checkpoint --max-steps ";
+  std::mt19937 random(static_cast<unsigned>(GetParam()));
+  int last = 0, resumed = 0;
+  for (int moment = 0; moment < moments; moment++) {
+    kill_at(std::uniform_real_distribution<>(0.1, longest_life)(random), moment % 2 == 0, "out",
+            resume + "1000000 --logging-steps 1000000");
+    const std::string said = read_file(log);
+    if (said.find("resumed     after step ") != std::string::npos) {
+      resumed++;
+      EXPECT_TRUE(holds(said, text("resumed     after step ", last, " of ")));
+    }
+    EXPECT_EQ(said.find("llama_tp: "), std::string::npos) << said;
+    const std::vector<int> steps = std::filesystem::exists(output) ? checkpoint_steps(output) : std::vector<int>{};
+    EXPECT_LE(steps.size(), 3u);
+    EXPECT_TRUE(last == 0 || !steps.empty());
+    if (!steps.empty()) {
+      EXPECT_GE(steps.back(), last);
+      last = steps.back();
+    }
+  }
+  EXPECT_GT(resumed, moments / 4);
+
+  const CommandResult end = run_command(train(GetParam(), "out", resume + std::to_string(last + 2)), 300);
+  ASSERT_EQ(end.status, 0) << end.err;
+  const std::string undisturbed = train(GetParam(), "whole", "--save-steps 0 --max-steps " + std::to_string(last + 2));
+  ASSERT_EQ(run_command(undisturbed, 300).status, 0);
+  const auto all = json_lines(read_file(output + "/metrics.jsonl")),
+             whole = json_lines(read_file(folder_ / "whole/metrics.jsonl"));
+  ASSERT_EQ(all.size(), whole.size());
+  for (size_t i = 0; i < all.size(); i++)
+    for (const char* key : {"step", "loss", "grad_norm", "tokens"}) EXPECT_EQ(all[i][key], whole[i][key]) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, KilledRun, testing::Values(0, 2, 4));
