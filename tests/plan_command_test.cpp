@@ -56,7 +56,8 @@ class PlanCommand : public testing::Test {
 
 TEST_F(PlanCommand, ForeseesWhatEveryMeshMeasuresToTheByte) {
   for (const MeshOfRanks& mesh : {MeshOfRanks{1, 1}, MeshOfRanks{2, 2}, MeshOfRanks{4, 4}, MeshOfRanks{4, 2}})
-    for (const char* options : {"--dtype float32", "--dtype bfloat16", "--dtype bfloat16 --gradient-checkpointing"}) {
+    for (const char* options : {"--dtype float32", "--dtype bfloat16", "--dtype bfloat16 --gradient-checkpointing",
+                                "--dtype bfloat16 --sequence-parallel off"}) {
       SCOPED_TRACE(testing::Message() << mesh.ranks << " ranks, tp " << mesh.tensor << " " << options);
       expect_measured_as_planned(mesh, options);
     }
@@ -99,13 +100,13 @@ TEST(Plan, KeptActivationsAreThoseOfTheFormula) {
   for (const int64_t tp : {1, 2, 8}) {
     const int64_t a = heads / tp, g = kv_heads / tp, f = ffn / tp;
     const int64_t split = tokens * (2 * ((a + 2 * g) * head_dim + a * head_dim + 2 * f) + 4 * a);
-    const Json plan = plan_8b(static_cast<int>(tp));
+    const Json plan = plan_8b(static_cast<int>(tp), "--sequence-parallel off");
     ASSERT_EQ(plan["ranks"].size(), 1u);
     for (const Json& rank : plan["ranks"]) {
       EXPECT_EQ(bytes(rank, "saved_split"), layers * split);
       EXPECT_EQ(bytes(rank, "saved_whole"), layers * 2 * stream + stream + rope);
     }
-    const Json again = plan_8b(static_cast<int>(tp), "--gradient-checkpointing");
+    const Json again = plan_8b(static_cast<int>(tp), "--sequence-parallel off --gradient-checkpointing");
     ASSERT_EQ(again["ranks"].size(), 1u);
     for (const Json& rank : again["ranks"]) {
       EXPECT_EQ(bytes(rank, "saved_split"), split);  // of the one block that is computed again
@@ -114,10 +115,35 @@ TEST(Plan, KeptActivationsAreThoseOfTheFormula) {
   }
 }
 
+// Sequence parallelism divides the stream, too: all but the rotary table is 1/tp.
+TEST(Plan, SequenceParallelismKeepsAPartOfEveryActivation) {
+  for (const int64_t tp : {2, 8}) {
+    const int64_t stream = tokens * (2 * hidden + 4) / tp;
+    const int64_t split = tokens * (2 * (2 * heads + 2 * kv_heads) * head_dim + 2 * 2 * ffn + 4 * heads) / tp;
+    const Json plan = plan_8b(static_cast<int>(tp));
+    ASSERT_EQ(plan["ranks"].size(), 1u);
+    EXPECT_EQ(bytes(plan["ranks"][0], "saved_split"), layers * (split + 2 * stream) + stream);
+    EXPECT_EQ(bytes(plan["ranks"][0], "saved_whole"), tokens * head_dim * 4);
+  }
+}
+
+// Of [T, H] a block: two reduce-scatters in each direction; one for the embedding, one for the head.
+TEST(Plan, SequenceParallelismScattersFourTimesABlock) {
+  int seen = 0;
+  const Json plan = plan_8b(8);
+  for (const Json& entry : plan["communication"])
+    if (entry["group"] == "tensor" && entry["collective"] == "reduce_scatter") {
+      seen++;
+      EXPECT_EQ(entry["calls"], 4 * layers + 2);
+      EXPECT_EQ(entry["bytes"], (4 * layers + 2) * tokens * hidden * 2);
+    }
+  EXPECT_EQ(seen, 2);
+}
+
 // Megatron's two all-reduces of [T, H] a block in each direction, one for the embedding, one for the head.
 TEST(Plan, TensorParallelSumsFourTimesABlock) {
   int seen = 0;
-  const Json plan = plan_8b(8);
+  const Json plan = plan_8b(8, "--sequence-parallel off");
   for (const Json& entry : plan["communication"])
     if (entry["group"] == "tensor" && entry["collective"] == "all_reduce") {
       seen++;

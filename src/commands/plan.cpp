@@ -41,6 +41,7 @@ int64_t parse_bytes(const std::string& written) {
 void declare(Options& options) {
   options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");
   options.value("tensor-parallel", "ranks that share each layer", "N", "1");
+  options.value("sequence-parallel", "between its products a rank holds its part of the tokens alone", "on|off", "on");
   options.value("data-parallel", "groups of ranks with data of their own", "N", "1");
   options.value("block-size", "tokens of a sample", "N", "1024");
   options.value("per-device-train-batch-size", "samples of one forward on one data-parallel rank", "N", "8");
@@ -66,7 +67,8 @@ class PlanRun {
     require(int64_t{step_.mesh.data} * step_.mesh.tensor <= most_ranks, "--data-parallel ", step_.mesh.data,
             " × --tensor-parallel ", step_.mesh.tensor, " is more than ", most_ranks, " ranks");
     step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples), 1, step_.mesh.data,
-                           options.integer("block-size", 2, longest_block)};
+                           options.integer("block-size", 2, longest_block),
+                           options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");
     read_limits();
     backend_ = make_backend(options.word("backend"), options.given("threads")

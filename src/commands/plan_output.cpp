@@ -2,16 +2,14 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "report/format.h"
 #include "train/memory_report.h"
 
 namespace llama_tp {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr int label_width = 34, column_width = 18;
 constexpr double gib = 1024.0 * 1024 * 1024;
@@ -115,8 +113,8 @@ void print_estimate(const PlannedStep& step) {
   print_line("  bound by", {estimate.bound()});
 }
 
-Json communication_json(const std::vector<RankPlan>& ranks) {
-  Json all = Json::array();
+OrderedJson communication_json(const std::vector<RankPlan>& ranks) {
+  OrderedJson all = OrderedJson::array();
   for (const RankPlan& rank : ranks)
     for (const GroupTraffic& group : rank.traffic)
       for (size_t i = 0; i < group.of.size(); i++)
@@ -130,14 +128,14 @@ Json communication_json(const std::vector<RankPlan>& ranks) {
   return all;
 }
 
-Json ranks_json(const PlannedStep& step) {
+OrderedJson ranks_json(const PlannedStep& step) {
   std::vector<std::string> entries(static_cast<size_t>(step.world()));
   for (const RankPlan& plan : step.ranks)
     for (const int64_t rank : plan.ranks) entries[static_cast<size_t>(rank)] = memory_entry(plan.memory, plan.ledger);
-  return Json::parse(memory_report(entries));
+  return parse_ordered_json_or_discard(memory_report(entries));
 }
 
-Json estimate_json(const PlannedStep& step) {
+OrderedJson estimate_json(const PlannedStep& step) {
   const StepEstimate estimate = estimate_step(step.ranks, *step.device);
   return {{"device", step.device->name},
           {"source", step.device->source},
@@ -159,9 +157,10 @@ int64_t PlannedStep::peak_bytes() const {
 }
 
 void print_plan(const PlannedStep& step) {
-  std::printf("%s: %s parameters, %s, data-parallel %d × tensor-parallel %d, %lld × %s tokens a data rank%s\n",
+  std::printf("%s: %s parameters, %s, data-parallel %d × tensor-parallel %d%s, %lld × %s tokens a data rank%s\n",
               step.config.source.c_str(), with_commas(parameter_count(step.config)).c_str(),
               std::string(name_of(step.dtype)).c_str(), step.mesh.data, step.mesh.tensor,
+              step.options.batch.sequence_ranks > 1 ? ", sequence-parallel" : "",
               static_cast<long long>(step.options.batch.micro_batch),
               with_commas(step.options.batch.block_size).c_str(),
               step.longest             ? " (the most that fit)"
@@ -179,23 +178,25 @@ void print_plan(const PlannedStep& step) {
 }
 
 void print_plan_json(const PlannedStep& step) {
-  Json json{{"config", step.config.source},
-            {"parameters", parameter_count(step.config)},
-            {"dtype", name_of(step.dtype)},
-            {"data_parallel", step.mesh.data},
-            {"tensor_parallel", step.mesh.tensor},
-            {"micro_batch", step.options.batch.micro_batch},
-            {"block_size", step.options.batch.block_size},
-            {"gradient_checkpointing", step.options.recompute},
-            {"ranks", ranks_json(step)},
-            {"communication", communication_json(step.ranks)},
-            {"flops", {{"performed", performed_flops(step)}, {"model", model_flops(step.config, step.options.batch)}}}};
+  OrderedJson json{
+      {"config", step.config.source},
+      {"parameters", parameter_count(step.config)},
+      {"dtype", name_of(step.dtype)},
+      {"data_parallel", step.mesh.data},
+      {"tensor_parallel", step.mesh.tensor},
+      {"sequence_parallel", step.options.batch.sequence_ranks > 1},
+      {"micro_batch", step.options.batch.micro_batch},
+      {"block_size", step.options.batch.block_size},
+      {"gradient_checkpointing", step.options.recompute},
+      {"ranks", ranks_json(step)},
+      {"communication", communication_json(step.ranks)},
+      {"flops", {{"performed", performed_flops(step)}, {"model", model_flops(step.config, step.options.batch)}}}};
   if (step.device.has_value()) json["estimate"] = estimate_json(step);
   if (step.memory_limit.has_value()) {
     json["memory_limit"] = *step.memory_limit;
     json["fits"] = step.peak_bytes() <= *step.memory_limit;
   }
-  std::printf("%s\n", json.dump(1).c_str());
+  std::printf("%s\n", json_text(json, 1).c_str());
 }
 
 }  // namespace llama_tp

@@ -1,16 +1,14 @@
 #include "train/device_sheet.h"
 
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "io/files.h"
 
 namespace llama_tp {
 
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr int64_t largest_sheet = int64_t{1} << 20;
 
@@ -45,7 +43,7 @@ std::string word(const Json& json, const std::string& source, const char* key) {
 }  // namespace
 
 DeviceSheet read_device_sheet(const std::string& file_or_name) {
-  const Json json = Json::parse(sheet_text(file_or_name), nullptr, false);
+  const Json json = parse_json_or_discard(sheet_text(file_or_name));
   require(json.is_object(), file_or_name, ": not a JSON object; data/devices/h100.json shows the keys");
   return {word(json, file_or_name, "name"),
           word(json, file_or_name, "source"),

@@ -1,39 +1,39 @@
 #include "train/memory_report.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+
+#include "base/json.h"
 
 namespace llama_tp {
 
-using Json = nlohmann::ordered_json;
-
 std::string memory_entry(const MemoryPlan& planned, const Ledger& ledger) {
-  Json categories = Json::object(), phases = Json::object();
+  OrderedJson categories = OrderedJson::object(), phases = OrderedJson::object();
   for (int i = 0; i < category_count; i++)
     if (const int64_t bytes = ledger.at_peak()[static_cast<size_t>(i)]; bytes > 0)
       categories[std::string(name_of(static_cast<Category>(i)))] = bytes;
   for (int i = 0; i < phase_count; i++)
     if (const int64_t bytes = ledger.peak_of(static_cast<Phase>(i)); bytes > 0)
       phases[std::string(name_of(static_cast<Phase>(i)))] = bytes;
-  return Json{
-      {"planned_bytes", planned.total()}, {"peak_bytes", ledger.peak()}, {"categories", categories}, {"phases", phases}}
-      .dump();
+  return json_text(OrderedJson{{"planned_bytes", planned.total()},
+                               {"peak_bytes", ledger.peak()},
+                               {"categories", categories},
+                               {"phases", phases}});
 }
 
 std::string memory_report(const std::vector<std::string>& entries) {
   std::vector<std::string> distinct;
-  Json report = Json::array();
+  OrderedJson report = OrderedJson::array();
   for (size_t rank = 0; rank < entries.size(); rank++) {
     const auto known = std::find(distinct.begin(), distinct.end(), entries[rank]);
     const auto index = static_cast<size_t>(known - distinct.begin());
     if (known == distinct.end()) {
       distinct.push_back(entries[rank]);
-      report.push_back({{"ranks", Json::array()}});
-      report.back().update(Json::parse(entries[rank]));
+      report.push_back({{"ranks", OrderedJson::array()}});
+      report.back().update(parse_ordered_json_or_discard(entries[rank]));
     }
     report[index]["ranks"].push_back(rank);
   }
-  return report.dump();
+  return json_text(report);
 }
 
 }  // namespace llama_tp
