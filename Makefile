@@ -91,15 +91,15 @@ $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY)
 tests: $(TESTS)
 
 test: all
-	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@$(MAKE) --no-print-directory tests
 	@BUILD=$(BUILD) BINARY=$(BINARY) scripts/run_tests
 
 test-all: all
-	@$(MAKE) --no-print-directory -j$(JOBS) tests
+	@$(MAKE) --no-print-directory tests
 	@BUILD=$(BUILD) BINARY=$(BINARY) LLAMA_TP_TEST_ALL=1 scripts/run_tests
 
 sanitize:
-	@$(MAKE) --no-print-directory -j$(JOBS) SANITIZE=1 all tests
+	@$(MAKE) --no-print-directory SANITIZE=1 all tests
 	@$(MAKE) --no-print-directory SANITIZE=1 run-sanitized
 run-sanitized:
 	@BUILD=$(BUILD) BINARY=$(BINARY) SANITIZE=1 scripts/run_tests

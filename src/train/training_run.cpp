@@ -254,6 +254,8 @@ class TrainingRun {
     // Tensor ranks of one data rank have the same sums: each data rank is counted as often as it has tensor ranks.
     for (const double value : mesh_->world().all_gather(sum)) all += value;
     for (const double value : mesh_->world().all_gather(static_cast<double>(targets))) count += value;
+    require(std::isfinite(all), settings_.validation_file, ": the loss of this data is not finite; it begins in ",
+            where_not_finite(), "; lower --learning-rate, or look at the data");
     return all / std::max(1.0, count);
   }
 
