@@ -220,12 +220,12 @@ void expect_none_in_a_larger_model(DType dtype, int64_t sequence) {
   const ModelConfig config = read_model_config(scratch / "config.json");
   const TensorParallelPlan plan = resolve_plan(config);
   std::string said;
-  const auto mesh = make_mesh(ranks(), config, plan, ranks().size(), said);
+  const auto mesh = make_mesh(ranks(), config, plan, {}, said);
   const auto backend = make_backend("cpu", ranks().threads());
-  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), dtype);
-  const TrainerOptions options{{1, 1, 1, 799, sequence}, false, false};
-  runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->data()));
-  Trainer trainer(config, plan, options, runtime, mesh->data());
+  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
+  const TrainerOptions options{{1, 1, 1, 799, sequence}, false, false, {}};
+  runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->replicas()));
+  Trainer trainer(config, plan, options, runtime, mesh->replicas());
   initialize_weights(config, 1, trainer.parameters(), *backend);
   Dataset data;
   for (int32_t i = 0; i < 799; i++) data.tokens.push_back(i * 123 % 50021);
@@ -278,8 +278,8 @@ TEST(Rehearsal, IsTheRunInWorkTrafficAndMemoryOfEveryPhase) {
         MetaBackend meta(*model.backend);
         MetaCommunicator tp(ranks().rank(), ranks().size()), alone(0, 1);
         MetaCommunicator replicas(model.runtime->kv_replicas.rank(), model.runtime->kv_replicas.size());
-        Runtime rehearsal(meta, tp, replicas, DType::bf16);
-        Trainer planned(model.config, model.plan, {model.shape, recompute, true}, rehearsal, alone);
+        Runtime rehearsal(meta, tp, replicas, alone, DType::bf16);
+        Trainer planned(model.config, model.plan, {model.shape, recompute, true, {}}, rehearsal, alone);
         const Runtime& run = *model.runtime;
         EXPECT_EQ(added_by_a_step(planned, model.batch(0), rehearsal), added_by_a_step(*trainer, model.batch(0), run));
         EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());

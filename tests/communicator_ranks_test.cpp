@@ -1,7 +1,5 @@
 // Run by mpirun -np 1, 2, 3 and 4. Each rank can compute what every other one contributes, so it checks its result
 // against a plain sum of its own; rank 0 reports, the others only what failed.
-#include "parallel/communicator.h"
-
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -12,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "parallel/communicator.h"
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
@@ -312,7 +311,12 @@ TEST(HostGroup, GathersPiecesLongerThanAMessage) {
   const int root = group->size() - 1;
   const std::string piece(bytes, static_cast<char>('a' + group->rank()));
   std::string whole(group->rank() == root ? bytes * static_cast<size_t>(group->size()) : 0, '\0');
-  group->gather(piece, whole, root);
+  std::vector<int64_t> lengths, places;
+  for (int rank = 0; rank < group->size(); rank++) {
+    lengths.push_back(static_cast<int64_t>(bytes));
+    places.push_back(rank * static_cast<int64_t>(bytes));
+  }
+  group->gather(piece, lengths, places, whole, root);
   if (group->rank() != root) return;
   for (int rank = 0; rank < group->size(); rank++) {
     const std::string_view theirs = std::string_view(whole).substr(static_cast<size_t>(rank) * bytes, bytes);

@@ -185,7 +185,8 @@ TEST(Launch, OutOfMemoryIsAnErrorWithAMend) {
   EXPECT_EQ(result.count("llama_tp: out of memory; use more ranks"), 1) << result.output;
 }
 
-// The promise is a second; the rest is for machines that run much else. A rank that nobody stops would take mpirun for ever.
+// The promise is a second; the rest is for machines that run much else. A rank that nobody stops would take mpirun for
+// ever.
 constexpr double soon = 6;
 
 class OneRankFails : public testing::TestWithParam<const char*> {};

@@ -235,7 +235,7 @@ TEST(Parameters, PartsFillTheStoredTensors) {
 }
 
 // Sixteen bytes an element, in f32 (weight, gradient, m, v) and in bf16 (2 + 2 for the rest of the master + 4 + 4 + 4),
-// each stored tensor rounded up to 128 elements.
+// each stored tensor rounded up to 128 elements; of a unit's shards, each to 128 elements again.
 TEST(Parameters, MemoryIsSixteenBytesAnElementOfTheRanksSlices) {
   for_each([](const Case& one, const ModelConfig&, const Ranks& ranks) {
     const auto up = [](int64_t n, int64_t to) { return (n + to - 1) / to * to; };
@@ -243,29 +243,61 @@ TEST(Parameters, MemoryIsSixteenBytesAnElementOfTheRanksSlices) {
     const int64_t a = one.attention ? tp : 1, m = one.mlp ? tp : 1, v = one.whole_vocabulary ? 1 : tp;
     const int64_t q = one.heads / a * head_dim, kv = std::max<int64_t>(1, one.kv_heads / a) * head_dim, f = one.ffn / m;
     const int64_t vocabulary_rows = up((one.vocabulary + v - 1) / v, 16);
-    std::vector<int64_t> tensors{vocabulary_rows * hidden, hidden};
-    if (!one.tied) tensors.push_back(vocabulary_rows * hidden);
+    // Units: the vocabulary's, the blocks, the norms.
+    std::vector<std::vector<int64_t>> units(one.tied ? 1 : 2, {vocabulary_rows * hidden});
     for (int64_t layer = 0; layer < layers; layer++) {
-      for (const int64_t n : {hidden, (q + 2 * kv) * hidden, hidden * q, hidden, 2 * f * hidden, hidden * f})
-        tensors.push_back(n);
+      units.push_back({(q + 2 * kv) * hidden, hidden * q, 2 * f * hidden, hidden * f});
       if (one.biases)
-        for (const int64_t n : {q + 2 * kv, hidden, 2 * f, hidden}) tensors.push_back(n);
+        for (const int64_t n : {q + 2 * kv, hidden, 2 * f, hidden}) units.back().push_back(n);
     }
-    int64_t elements = 0;
-    for (const int64_t n : tensors) elements += up(n, 128);
+    units.emplace_back(1 + 2 * layers, hidden);
     for (const auto& rank : ranks)
       for (const DType dtype : {DType::f32, DType::bf16})
-        for (const bool trains : {false, true}) {
-          Ledger ledger;
-          Arena state("state", ledger);
-          rank->allocate(state, dtype, trains);
-          EXPECT_EQ(state.high_water(), elements * (trains ? 16 : size_of(dtype)));
-          for (const Weight& weight : rank->weights()) {
-            EXPECT_EQ(weight.value.shape, weight.shape);
-            EXPECT_EQ(weight.gradient.exists() && weight.m.exists() && weight.v.exists(), trains);
-            EXPECT_EQ(weight.rest.exists(), trains && dtype == DType::bf16);
+        for (const bool trains : {false, true})
+          for (const int shards : {1, 3}) {
+            int64_t elements = 0;
+            for (const std::vector<int64_t>& unit : units) {
+              int64_t whole = 0;
+              for (const int64_t n : unit) whole += up(n, 128);
+              elements += up(whole, 128 * shards) / shards;
+            }
+            Ledger ledger;
+            Arena state("state", ledger);
+            rank->allocate(state, dtype, trains, {shards - 1, shards});
+            EXPECT_EQ(state.high_water(), elements * (trains ? 16 : size_of(dtype)));
+            for (const Unit& unit : rank->units()) {
+              EXPECT_EQ(unit.gradient.exists() && unit.m.exists() && unit.v.exists(), trains);
+              EXPECT_EQ(unit.rest.exists(), trains && dtype == DType::bf16);
+            }
+            if (shards > 1) continue;
+            for (const Weight& weight : rank->weights()) EXPECT_EQ(weight.value.shape, weight.shape);
           }
+  });
+}
+
+// Of the elements of each parameter's slice every one lies in one shard, at a place of its own.
+TEST(Parameters, ShardsDivideEachSliceWithoutGapOrOverlap) {
+  for_each([](const Case&, const ModelConfig&, const Ranks& ranks) {
+    for (const int shards : {1, 2, 3, 8}) {
+      Ledger ledger;
+      Arena state("state", ledger);
+      Parameters& rank = *ranks.back();
+      rank.allocate(state, DType::f32, false, {0, shards});
+      for (const Parameter& row : rank.rows()) {
+        int64_t next = 0;
+        for (int shard = 0; shard < shards; shard++) {
+          const Piece piece = rank.piece(row, shard);
+          if (piece.count == 0) continue;
+          const Weight& weight = *row.weight;
+          const int64_t first = weight.offset + (row.row * row.slice_columns());
+          EXPECT_EQ(piece.begin, next) << row.name;
+          EXPECT_EQ(shard * rank.unit_of(row).shard_elements() + piece.at, first + piece.begin) << row.name;
+          EXPECT_LE(piece.at + piece.count, rank.unit_of(row).shard_elements()) << row.name;
+          next += piece.count;
         }
+        EXPECT_EQ(next, row.slice_rows() * row.slice_columns()) << row.name;
+      }
+    }
   });
 }
 

@@ -19,7 +19,8 @@ Json planned(const std::string& options) {
 }
 
 struct MeshOfRanks {
-  int ranks, tensor;
+  int data, fsdp, tensor;
+  int ranks() const { return data * fsdp * tensor; }
 };
 
 class PlanCommand : public testing::Test {
@@ -31,17 +32,17 @@ class PlanCommand : public testing::Test {
 
   // Both commands on the same mesh; options are those that they share.
   void expect_measured_as_planned(const MeshOfRanks& mesh, const std::string& options) const {
-    const std::string shared = " --config " + (folder_ / "config.json") + " --tensor-parallel " +
-                               std::to_string(mesh.tensor) + " --block-size 64 --per-device-train-batch-size 2 " +
-                               options;
+    const std::string shared =
+        text(" --data-parallel ", mesh.data, " --fsdp ", mesh.fsdp, " --tensor-parallel ", mesh.tensor, " --config ",
+             folder_ / "config.json", " --block-size 64 --per-device-train-batch-size 2 ", options);
     const std::string output = folder_ / "out";
     std::filesystem::remove_all(output);
     const CommandResult run =
-        run_command(llama_tp_with(mesh.ranks > 1 ? mesh.ranks : 0) + " train --train-file " + (folder_ / "ids.jsonl") +
-                    " --output-dir " + output + " --max-steps 2 --save-steps 1" + shared);
+        run_command(llama_tp_with(mesh.ranks() > 1 ? mesh.ranks() : 0) + " train --train-file " +
+                    (folder_ / "ids.jsonl") + " --output-dir " + output + " --max-steps 2 --save-steps 1" + shared);
     ASSERT_EQ(run.status, 0) << run.err;
     const Json measured = Json::parse(read_file(output + "/memory.json"))["ranks"];
-    const Json plan = planned("--data-parallel " + std::to_string(mesh.ranks / mesh.tensor) + shared)["ranks"];
+    const Json plan = planned(shared)["ranks"];
     EXPECT_EQ(measured, plan);
     for (const Json& rank : measured) {
       EXPECT_EQ(rank["planned_bytes"], rank["peak_bytes"]);
@@ -55,10 +56,13 @@ class PlanCommand : public testing::Test {
 };
 
 TEST_F(PlanCommand, ForeseesWhatEveryMeshMeasuresToTheByte) {
-  for (const MeshOfRanks& mesh : {MeshOfRanks{1, 1}, MeshOfRanks{2, 2}, MeshOfRanks{4, 4}, MeshOfRanks{4, 2}})
+  for (const MeshOfRanks& mesh :
+       {MeshOfRanks{1, 1, 1}, MeshOfRanks{1, 1, 2}, MeshOfRanks{1, 1, 4}, MeshOfRanks{2, 1, 2}, MeshOfRanks{1, 2, 1},
+        MeshOfRanks{2, 2, 1}, MeshOfRanks{1, 2, 2}})
     for (const char* options : {"--dtype float32", "--dtype bfloat16", "--dtype bfloat16 --gradient-checkpointing",
-                                "--dtype bfloat16 --sequence-parallel off"}) {
-      SCOPED_TRACE(testing::Message() << mesh.ranks << " ranks, tp " << mesh.tensor << " " << options);
+                                "--dtype bfloat16 --sequence-parallel off --fsdp-prefetch off",
+                                "--dtype bfloat16 --fsdp-reshard-after-forward off"}) {
+      SCOPED_TRACE(testing::Message() << mesh.data << " × " << mesh.fsdp << " × " << mesh.tensor << " " << options);
       expect_measured_as_planned(mesh, options);
     }
 }

@@ -20,7 +20,12 @@ struct MeshOfRanks {
   const char* options;
 };
 constexpr MeshOfRanks alone{0, ""}, tensor2{2, ""};
-constexpr MeshOfRanks meshes[] = {{1, ""}, tensor2, {2, "--tensor-parallel 1"}, {4, "--tensor-parallel 2"}};
+constexpr MeshOfRanks meshes[] = {{1, ""},
+                                  tensor2,
+                                  {2, "--tensor-parallel 1"},
+                                  {4, "--tensor-parallel 2"},
+                                  {2, "--fsdp 2"},
+                                  {4, "--fsdp 2 --tensor-parallel 2"}};
 
 class ResumeCommand : public testing::Test {
  protected:

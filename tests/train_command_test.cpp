@@ -24,7 +24,12 @@ constexpr MeshOfRanks meshes[] = {{2, ""},
                                   {4, "--tensor-parallel 2"},
                                   {2, "--tensor-parallel 1"},
                                   {1, "--tensor-parallel auto"},
-                                  {2, "--sequence-parallel off"}};
+                                  {2, "--sequence-parallel off"},
+                                  {2, "--fsdp 2"},
+                                  {4, "--fsdp 2 --tensor-parallel 2"},
+                                  {4, "--fsdp 2 --data-parallel 2 --fsdp-prefetch off"},
+                                  {8, "--data-parallel 2 --fsdp 2 --tensor-parallel auto --gradient-checkpointing"},
+                                  {4, "--fsdp auto --fsdp-reshard-after-forward off"}};
 
 class TrainCommand : public testing::Test {
  protected:
@@ -100,6 +105,8 @@ TEST_F(TrainCommand, LossesDoNotDependOnTheMeshForAModelThatDividesBadly) {
   const std::vector<Json> whole = train(alone, "alone", from_config(long_enough));
   expect_same_steps(train({2, ""}, "two", from_config(long_enough)), whole);
   expect_same_steps(train({4, ""}, "four", from_config(long_enough)), whole);
+  expect_same_steps(train({4, "--fsdp 2 --tensor-parallel 2"}, "shared", from_config(long_enough)), whole);
+  expect_same_steps(train({4, "--fsdp 4"}, "sharded", from_config(long_enough)), whole);
 }
 
 // Forwards of 61 and 122 tokens, which neither 2 nor 4 ranks divide without a remainder.
@@ -128,7 +135,8 @@ TEST_F(TrainCommand, SaysWhetherTheRanksDivideTheTokens) {
 }
 
 TEST_F(TrainCommand, TwoRunsOfOneMeshAreEqualToTheBit) {
-  for (const MeshOfRanks& mesh : {MeshOfRanks{2, ""}, MeshOfRanks{4, "--tensor-parallel 2"}}) {
+  for (const MeshOfRanks& mesh :
+       {MeshOfRanks{2, ""}, MeshOfRanks{4, "--tensor-parallel 2"}, MeshOfRanks{4, "--tensor-parallel 2 --fsdp 2"}}) {
     std::filesystem::remove_all(path("one"));
     std::filesystem::remove_all(path("two"));
     expect_equal_bits(train(mesh, "one", from_config(long_enough)), train(mesh, "two", from_config(long_enough)));
@@ -232,7 +240,9 @@ TEST_F(TrainCommand, ACheckpointHasTheSameBytesWhateverMeshWroteIt) {
     write_file(path("config.json"), small_config({{"num_key_value_heads", 2}, {"vocab_size", 497}}).dump());
     const std::string options = from_config("--max-steps 1 --learning-rate 0 --dtype " + dtype);
     train(alone, "alone." + dtype, options);
-    for (const MeshOfRanks& mesh : {MeshOfRanks{2, ""}, MeshOfRanks{4, ""}, MeshOfRanks{4, "--tensor-parallel 2"}}) {
+    for (const MeshOfRanks& mesh :
+         {MeshOfRanks{2, ""}, MeshOfRanks{4, ""}, MeshOfRanks{4, "--tensor-parallel 2"},
+          MeshOfRanks{3, "--fsdp 3 --global-batch-size 6"}, MeshOfRanks{4, "--fsdp 2 --tensor-parallel 2"}}) {
       std::filesystem::remove_all(path("out"));
       train(mesh, "out", options);
       for (const char* file : {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"})

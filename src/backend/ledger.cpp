@@ -5,9 +5,14 @@
 namespace llama_tp {
 
 std::string_view name_of(Category category) {
-  static constexpr std::array<std::string_view, category_count> names{
-      "parameters", "gradients",     "master_weights", "moments",  "saved_split", "saved_whole", "transient",
-      "logits",     "communication", "workspace",      "kv_cache", "data",        "alignment"};
+  static constexpr std::array<std::string_view, category_count> names{"parameters",     "gathered_parameters",
+                                                                      "gradients",      "unsharded_gradients",
+                                                                      "master_weights", "moments",
+                                                                      "saved_split",    "saved_whole",
+                                                                      "transient",      "logits",
+                                                                      "communication",  "workspace",
+                                                                      "kv_cache",       "data",
+                                                                      "alignment"};
   return names[static_cast<size_t>(category)];
 }
 

@@ -9,8 +9,10 @@
 namespace llama_tp {
 
 enum class Category : uint8_t {
-  parameters,
+  parameters,           // this rank's shard of them
+  gathered_parameters,  // whole units while FSDP has them gathered
   gradients,
+  unsharded_gradients,  // of a whole unit, until FSDP has summed them into the ranks' shards
   master_weights,  // f32 master weights, or in bf16 the low halves that complete the weights to f32
   moments,         // AdamW's m and v
   saved_split,     // activations kept from forward to backward that shrink with 1/tp
@@ -23,7 +25,7 @@ enum class Category : uint8_t {
   data,       // token ids, targets, positions
   alignment,  // what rounding up to aligned addresses costs
 };
-inline constexpr int category_count = 13;
+inline constexpr int category_count = 15;
 std::string_view name_of(Category category);
 
 enum class Phase : uint8_t { load, forward, loss, backward, gradient_sync, optimizer, save, generate };

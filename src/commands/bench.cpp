@@ -8,7 +8,7 @@
 #include "backend/cpu/bandwidth.h"
 #include "backend/device.h"
 #include "commands/commands.h"
-#include "commands/options.h"
+#include "commands/mesh_options.h"
 #include "generate/generator.h"
 #include "model/checkpoint.h"
 #include "model/placement.h"
@@ -45,7 +45,7 @@ class Bench {
         config_(read_model_config(options.word("config"))),
         plan_(resolve_plan(config_)),
         dtype_(options.dtype("dtype", DType::bf16)),
-        mesh_(make_mesh(launch, config_, plan_, options.integer_or_auto("tensor-parallel"), said_)),
+        mesh_(make_mesh(launch, config_, plan_, mesh_from(options), said_)),
         backend_(make_backend("auto", launch.threads())) {}
 
   int run() {
@@ -79,7 +79,7 @@ class Bench {
     return *std::max_element(all.begin(), all.end());
   }
   std::unique_ptr<Runtime> runtime() const {
-    return std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), dtype_);
+    return std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), mesh_->shards(), dtype_);
   }
 
   // FLOP/s of a large product in the run's type, all ranks at the same time.
@@ -100,13 +100,14 @@ class Bench {
   }
 
   void train(double products) {
-    const BatchShape shape{options_.integer("per-device-train-batch-size", 1), 1, mesh_->shape().data,
-                           options_.integer("block-size", 2)};
-    const TrainerOptions options{shape, options_.is_set("gradient-checkpointing"), false};
+    const BatchShape shape{options_.integer("per-device-train-batch-size", 1), 1, mesh_->shape().data_ranks(),
+                           options_.integer("block-size", 2),
+                           options_.is_on("sequence-parallel") ? mesh_->shape().tensor : 1};
+    const TrainerOptions options{shape, options_.is_set("gradient-checkpointing"), false, fsdp_from(options_)};
     const auto own = runtime();
-    const MemoryPlan memory = plan_training(config_, plan_, options, *backend_, *own, mesh_->data());
+    const MemoryPlan memory = plan_training(config_, plan_, options, *backend_, *own, mesh_->replicas());
     own->reserve(memory);
-    Trainer trainer(config_, plan_, options, *own, mesh_->data());
+    Trainer trainer(config_, plan_, options, *own, mesh_->replicas());
     initialize_weights(config_, 1, trainer.parameters(), *backend_);
     HostBatch batch;
     std::vector<int32_t> tokens(static_cast<size_t>(shape.block_size));
@@ -199,7 +200,9 @@ int bench_command(const Arguments& arguments) {
     Options options("bench", "Speed and memory on random weights, each beside the limit that binds it.",
                     "mpirun -np 2 ./llama_tp bench --config data/configs/bench-134m.json --block-size 512");
     options.value("config", "config.json of the model", "FILE");
-    options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
+    declare_mesh(options);
+    declare_fsdp(options);
+    options.value("sequence-parallel", "between the products tensor ranks divide the tokens, too", "on|off", "on");
     options.value("dtype", "float32 or bfloat16", "WORD", "bfloat16");
     options.value("only", "train, generate or collectives", "WORD");
     options.value("block-size", "tokens of a training sample", "N", "512");

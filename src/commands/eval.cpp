@@ -5,7 +5,7 @@
 
 #include "base/json.h"
 #include "commands/commands.h"
-#include "commands/options.h"
+#include "commands/mesh_options.h"
 #include "io/checkpoint_files.h"
 #include "io/safetensors_writer.h"
 #include "io/tokenizer/tokenizer.h"
@@ -29,7 +29,7 @@ class Evaluation {
         launch_(launch),
         model_(options.path("model"),
                options.given("dtype") ? std::optional(options.dtype("dtype", DType::f32)) : std::nullopt,
-               options.integer_or_auto("tensor-parallel"), options.word("backend"), launch) {}
+               mesh_from(options), options.word("backend"), launch) {}
 
   int run() {
     read_data();
@@ -141,7 +141,7 @@ int evaluate_command(const Arguments& arguments) {
     options.value("file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
     options.value("block-size", "the most tokens of a sample", "N", "1024");
     options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
-    options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
+    declare_mesh(options);
     options.flag("json", "one JSON object on stdout: loss, perplexity, tokens");
     options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
                   "FILE");

@@ -2,7 +2,7 @@
 // nothing.
 #include "backend/device.h"
 #include "commands/commands.h"
-#include "commands/options.h"
+#include "commands/mesh_options.h"
 #include "commands/plan_output.h"
 #include "parallel/launch.h"
 #include "report/format.h"
@@ -42,9 +42,13 @@ void declare(Options& options) {
   options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");
   options.value("tensor-parallel", "ranks that share each layer", "N", "1");
   options.value("sequence-parallel", "between its products a rank holds its part of the tokens alone", "on|off", "on");
-  options.value("data-parallel", "groups of ranks with data of their own", "N", "1");
+  options.value("fsdp", "ranks with data of their own that share the weights, gradients and optimizer (ZeRO-3)", "N",
+                "1");
+  options.value("data-parallel", "copies of the weights", "N", "1");
+  declare_fsdp(options);
   options.value("block-size", "tokens of a sample", "N", "1024");
-  options.value("per-device-train-batch-size", "samples of one forward on one data-parallel rank", "N", "8");
+  options.value("per-device-train-batch-size", "samples of one forward on one rank of those with data of their own",
+                "N", "8");
   options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
   options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
   options.value("device", "h100, h200, a100 or a datasheet: an estimate of time and whether it fits", "NAME|FILE");
@@ -62,11 +66,13 @@ class PlanRun {
         config_(read_model_config(options.word("config"))),
         plan_(resolve_plan(config_)),
         step_{config_, options.dtype("dtype", DType::bf16), {}, {}, {}, {}, {}, options.is_set("max-sequence")} {
-    step_.mesh = {static_cast<int>(options.integer("data-parallel", 1, most_ranks)),
-                  static_cast<int>(options.integer("tensor-parallel", 1, most_ranks))};
-    require(int64_t{step_.mesh.data} * step_.mesh.tensor <= most_ranks, "--data-parallel ", step_.mesh.data,
-            " × --tensor-parallel ", step_.mesh.tensor, " is more than ", most_ranks, " ranks");
-    step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples), 1, step_.mesh.data,
+    const int64_t data = options.integer("data-parallel", 1, most_ranks), fsdp = options.integer("fsdp", 1, most_ranks),
+                  tensor = options.integer("tensor-parallel", 1, most_ranks);
+    require(data * fsdp <= most_ranks && data * fsdp * tensor <= most_ranks, "--data-parallel ", data, " × --fsdp ",
+            fsdp, " × --tensor-parallel ", tensor, " is more than ", most_ranks, " ranks");
+    step_.mesh = {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
+    step_.options.fsdp = fsdp_from(options);
+    step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples), 1, step_.mesh.data_ranks(),
                            options.integer("block-size", 2, longest_block),
                            options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");

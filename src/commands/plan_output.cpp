@@ -157,15 +157,15 @@ int64_t PlannedStep::peak_bytes() const {
 }
 
 void print_plan(const PlannedStep& step) {
-  std::printf("%s: %s parameters, %s, data-parallel %d × tensor-parallel %d%s, %lld × %s tokens a data rank%s\n",
-              step.config.source.c_str(), with_commas(parameter_count(step.config)).c_str(),
-              std::string(name_of(step.dtype)).c_str(), step.mesh.data, step.mesh.tensor,
-              step.options.batch.sequence_ranks > 1 ? ", sequence-parallel" : "",
-              static_cast<long long>(step.options.batch.micro_batch),
-              with_commas(step.options.batch.block_size).c_str(),
-              step.longest             ? " (the most that fit)"
-              : step.options.recompute ? ", recomputed"
-                                       : "");
+  std::printf(
+      "%s: %s parameters, %s, data-parallel %d × fsdp %d × tensor-parallel %d%s, %lld × %s tokens a data rank%s\n",
+      step.config.source.c_str(), with_commas(parameter_count(step.config)).c_str(),
+      std::string(name_of(step.dtype)).c_str(), step.mesh.data, step.mesh.fsdp, step.mesh.tensor,
+      step.options.batch.sequence_ranks > 1 ? ", sequence-parallel" : "",
+      static_cast<long long>(step.options.batch.micro_batch), with_commas(step.options.batch.block_size).c_str(),
+      step.longest             ? " (the most that fit)"
+      : step.options.recompute ? ", recomputed"
+                               : "");
   print_memory(step.ranks);
   if (step.world() > 1) print_communication(step.ranks);
   print_line("FLOPs of a step, all ranks, 10^12", {});
@@ -183,6 +183,7 @@ void print_plan_json(const PlannedStep& step) {
       {"parameters", parameter_count(step.config)},
       {"dtype", name_of(step.dtype)},
       {"data_parallel", step.mesh.data},
+      {"fsdp", step.mesh.fsdp},
       {"tensor_parallel", step.mesh.tensor},
       {"sequence_parallel", step.options.batch.sequence_ranks > 1},
       {"micro_batch", step.options.batch.micro_batch},

@@ -20,7 +20,7 @@ struct PlannedStep {
 
   int64_t peak_bytes() const;  // of the rank that needs the most
   double tokens() const { return static_cast<double>(options.batch.global_batch() * options.batch.block_size); }
-  int world() const { return mesh.data * mesh.tensor; }
+  int world() const { return mesh.ranks(); }
 };
 
 void print_plan(const PlannedStep& step);

@@ -1,7 +1,7 @@
 #include <cstdio>
 
 #include "commands/commands.h"
-#include "commands/options.h"
+#include "commands/mesh_options.h"
 #include "train/training_run.h"
 
 namespace llama_tp {
@@ -19,13 +19,15 @@ void declare(Options& options) {
   options.value("train-file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
   options.value("validation-file", "the same, for eval_loss", "FILE");
   options.value("output-dir", "where checkpoints, metrics.jsonl and memory.json go", "DIR");
-  options.value("tensor-parallel", "ranks that share each layer, or auto: all that the sizes allow", "auto|N", "auto");
+  declare_mesh(options);
   options.value("sequence-parallel",
                 "on: between the products these ranks divide the tokens, too; the same numbers, less memory, more "
                 "traffic",
                 "on|off", "on");
+  declare_fsdp(options);
   options.value("block-size", "the most tokens of a sample; text is packed into samples of this size", "N", "1024");
-  options.value("per-device-train-batch-size", "samples of one forward on one data-parallel rank", "N", "8");
+  options.value("per-device-train-batch-size", "samples of one forward on one rank of those with data of their own",
+                "N", "8");
   options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
   options.value("global-batch-size", "samples of a step; derives the accumulation", "N");
   options.value("max-steps", "stop after so many steps (default: epochs decide)", "N", "-1");
@@ -65,7 +67,8 @@ TrainingSettings settings_from(const Options& options) {
   settings.dump_gradients = options.word("dump-gradients");
   require(!settings.train_file.empty(), "--train-file is missing; give a .txt or .jsonl file");
   require(!settings.output_dir.empty(), "--output-dir is missing; give a folder for checkpoints and metrics");
-  settings.tensor_parallel = options.integer_or_auto("tensor-parallel");
+  settings.mesh = mesh_from(options);
+  settings.fsdp = fsdp_from(options);
   settings.sequence_parallel = options.is_on("sequence-parallel");
   settings.block_size = options.integer("block-size", 2);
   settings.micro_batch = options.integer("per-device-train-batch-size", 1, most_samples);

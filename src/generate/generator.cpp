@@ -9,7 +9,7 @@ namespace llama_tp {
 namespace {
 
 Parameters& allocated(Parameters& parameters, Runtime& runtime) {
-  parameters.allocate(runtime.state, runtime.dtype, false);
+  parameters.allocate(runtime.state, runtime.dtype, false, {});
   return parameters;
 }
 
@@ -18,7 +18,7 @@ Parameters& allocated(Parameters& parameters, Runtime& runtime) {
 Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime)
     : runtime_(runtime),
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
-      model_(config, allocated(parameters_, runtime), runtime, false),
+      model_(config, allocated(parameters_, runtime), runtime),
       cache_(model_.push_cache(context)),
       logits_(static_cast<size_t>(config.vocabulary)) {}
 

@@ -29,40 +29,46 @@ Region region_of(const Parameter& row) {
   return {row.file_row, row.file_row + row.shape[0], 0, columns};
 }
 
-// Calls fill(region of some rows, f32 buffer) and stores what it gave in one of the parameter's tensors, a few MiB at a
-// time. A bf16 tensor may have a rest that keeps the values' lower halves.
+// Calls fill(region of some rows, f32 buffer) and stores of it what this rank holds in one of the unit's tensors, a few
+// MiB at a time. A bf16 tensor may have a rest that keeps the values' lower halves.
 template <class Fill>
-void store_rows(const Parameter& row, const Tensor& stored, const Tensor& stored_rest, Backend& backend, Fill fill) {
-  const Region all = region_of(row);
-  if (all.rows() == 0 || all.columns() == 0) return;
-  const Tensor value = row.of(stored);
-  const Tensor rest = stored_rest.exists() ? row.of(stored_rest) : Tensor{};
-  const int64_t step = std::max<int64_t>(1, staging_bytes / (all.columns() * size_of(DType::f32)));
-  const auto capacity = static_cast<size_t>(std::min(step, all.rows()) * all.columns());
+void store_rows(const Piece& piece, const Region& slice, const Tensor& stored, const Tensor& stored_rest,
+                Backend& backend, Fill fill) {
+  if (piece.count == 0) return;
+  const int64_t columns = slice.columns(), end = piece.begin + piece.count;
+  const int64_t end_row = (end + columns - 1) / columns;
+  const int64_t step = std::max<int64_t>(1, staging_bytes / (columns * size_of(DType::f32)));
+  const auto capacity = static_cast<size_t>(std::min(step, slice.rows()) * columns);
   std::vector<float> buffer(capacity);
-  std::vector<bf16> high(value.dtype == DType::bf16 ? capacity : 0);
-  std::vector<int16_t> low(rest.exists() ? capacity : 0);
-  for (int64_t begin = 0; begin < all.rows(); begin += step) {
-    const int64_t rows = std::min(step, all.rows() - begin);
-    fill(Region{all.row_begin + begin, all.row_begin + begin + rows, all.column_begin, all.column_end}, buffer.data());
-    if (value.dtype == DType::f32) {
-      backend.upload(buffer.data(), value.rows(begin, rows));
+  std::vector<bf16> high(stored.dtype == DType::bf16 ? capacity : 0);
+  std::vector<int16_t> low(stored_rest.exists() ? capacity : 0);
+  for (int64_t row = piece.begin / columns; row < end_row; row += step) {
+    const int64_t rows = std::min(step, end_row - row);
+    fill(Region{slice.row_begin + row, slice.row_begin + row + rows, slice.column_begin, slice.column_end},
+         buffer.data());
+    // A shard may begin and end inside a row.
+    const int64_t from = std::max(piece.begin, row * columns), count = std::min(end, (row + rows) * columns) - from;
+    const float* values = buffer.data() + (from - row * columns);
+    const int64_t at = piece.at + from - piece.begin;
+    if (stored.dtype == DType::f32) {
+      backend.upload(values, stored.rows(at, count));
       continue;
     }
-    for (int64_t i = 0; i < rows * all.columns(); i++) {
-      const auto at = static_cast<size_t>(i);
-      const SplitFloat parts = split(buffer[at]);
-      high[at] = rest.exists() ? parts.high : to_bf16(buffer[at]);
-      if (rest.exists()) low[at] = parts.rest;
+    for (int64_t i = 0; i < count; i++) {
+      const auto to = static_cast<size_t>(i);
+      const SplitFloat parts = split(values[i]);
+      high[to] = stored_rest.exists() ? parts.high : to_bf16(values[i]);
+      if (stored_rest.exists()) low[to] = parts.rest;
     }
-    backend.upload(high.data(), value.rows(begin, rows));
-    if (rest.exists()) backend.upload(low.data(), rest.rows(begin, rows));
+    backend.upload(high.data(), stored.rows(at, count));
+    if (stored_rest.exists()) backend.upload(low.data(), stored_rest.rows(at, count));
   }
 }
 
 template <class Fill>
-void store_weight(const Parameter& row, Backend& backend, Fill fill) {
-  store_rows(row, row.weight->value, row.weight->rest, backend, fill);
+void store_weight(const Parameters& parameters, const Parameter& row, Backend& backend, Fill fill) {
+  const Unit& unit = parameters.unit_of(row);
+  store_rows(parameters.piece(row), region_of(row), unit.value, unit.rest, backend, fill);
 }
 
 // A tensor that the model has no place for is a sign of a wrong config.json; the few that are known to be idle pass.
@@ -88,14 +94,15 @@ void check_tensors(const ModelFiles& files, const ModelConfig& config, const Par
 void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend) {
   check_tensors(files, config, parameters);
   for (const Parameter& row : parameters.rows())
-    store_weight(row, backend, [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
+    store_weight(parameters, row, backend,
+                 [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
 }
 
 void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters& parameters, Backend& backend) {
   std::vector<bf16> high;
   std::vector<int16_t> low;
   for (const Parameter& row : parameters.rows())
-    store_weight(row, backend, [&](const Region& region, float* to) {
+    store_weight(parameters, row, backend, [&](const Region& region, float* to) {
       const auto count = static_cast<size_t>(region.rows() * region.columns());
       high.resize(count);
       low.resize(count);
@@ -105,9 +112,9 @@ void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters
     });
 }
 
-void load_tensors(const ModelFiles& files, Tensor Weight::*which, Parameters& parameters, Backend& backend) {
+void load_tensors(const ModelFiles& files, Tensor Unit::*which, Parameters& parameters, Backend& backend) {
   for (const Parameter& row : parameters.rows())
-    store_rows(row, row.weight->*which, {}, backend,
+    store_rows(parameters.piece(row), region_of(row), parameters.unit_of(row).*which, {}, backend,
                [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
 }
 
@@ -116,7 +123,7 @@ void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& pa
   for (const Parameter& row : parameters.rows()) {
     const uint64_t stream = stream_named(row.name);
     const int64_t width = columns_of_shape(row.file_shape);
-    store_weight(row, backend, [&](const Region& region, float* to) {
+    store_weight(parameters, row, backend, [&](const Region& region, float* to) {
       if (row.initial != Initial::normal) {
         std::fill_n(to, region.rows() * region.columns(), row.initial == Initial::ones ? 1.0f : 0.0f);
         return;
@@ -138,100 +145,119 @@ std::vector<PlannedTensor> planned_tensors(const Parameters& parameters, DType d
 
 namespace {
 
-// One parameter on its way from all ranks to the file's writer.
+// One parameter on its way from all ranks to the file's writer. Rank r of `ranks` is tensor rank r % tp of shard r /
+// tp.
 class Gathering {
  public:
-  Gathering(const Parameter& row, Tensor stored, Backend& backend, HostGroup& tp, int writer, SafetensorsWriter* file)
-      : row_(row), stored_(std::move(stored)), backend_(backend), tp_(tp), writer_(writer), file_(file) {}
+  Gathering(const Parameters& parameters, const Parameter& row, Tensor stored, Backend& backend, HostGroup& ranks,
+            int writer, SafetensorsWriter* file)
+      : parameters_(parameters),
+        row_(row),
+        stored_(std::move(stored)),
+        backend_(backend),
+        ranks_(ranks),
+        shards_(parameters.unit_of(row).sharding.size),
+        tp_(ranks.size() / shards_),
+        writer_(writer),
+        file_(file),
+        sizes_(static_cast<size_t>(ranks.size())),
+        places_(static_cast<size_t>(ranks.size())) {}
 
   void run() {
-    if (row_.axis < 0) {
-      whole();
-      return;
-    }
     const int64_t rows = row_.axis == 0 ? row_.stride : row_.shape[0];
-    const int64_t step = std::max<int64_t>(1, staging_bytes / (tp_.size() * row_bytes()));
-    for (int64_t begin = 0; begin < rows; begin += step) pieces(begin, std::min(step, rows - begin));
+    const int64_t step = std::max<int64_t>(1, staging_bytes / (tp_ * row_bytes()));
+    for (int64_t begin = 0; begin < rows; begin += step) gather(begin, std::min(step, rows - begin));
   }
 
  private:
   int64_t element() const { return size_of(stored_.dtype); }
-  int64_t local_columns() const { return row_.axis == 1 ? row_.count : columns_of_shape(row_.shape); }
-  int64_t row_bytes() const { return local_columns() * element(); }
+  int64_t row_bytes() const { return row_.slice_columns() * element(); }
+
+  // Rows [begin, begin + rows) of every tensor rank's slice, whichever shards hold them.
+  void gather(int64_t begin, int64_t rows) {
+    const int64_t slice_bytes = rows * row_bytes();
+    Piece mine;
+    for (int rank = 0; rank < ranks_.size(); rank++) {
+      const Piece piece = piece_of(rank, begin, rows);
+      if (rank == ranks_.rank()) mine = piece;
+      sizes_[static_cast<size_t>(rank)] = piece.count * element();
+      places_[static_cast<size_t>(rank)] = rank % tp_ * slice_bytes + piece.begin * element();
+    }
+    std::vector<char> sent(static_cast<size_t>(mine.count * element()));
+    if (mine.count > 0) backend_.download(mine.of(stored_), sent.data());
+    std::vector<char> slices(writes() ? static_cast<size_t>(tp_ * slice_bytes) : 0);
+    ranks_.gather(sent, sizes_, places_, slices, writer_);
+    if (!writes()) return;
+    if (row_.axis == 1) {
+      put_interleaved(begin, rows, slices);
+      return;
+    }
+    for (int rank = 0; rank < tp_; rank++)
+      if (const int64_t count = rows_sent(rank, begin, rows); count > 0)
+        put(begin + (row_.axis == 0 ? first_row_of(rank) : 0), slices.data() + rank * slice_bytes, count);
+  }
+
+  bool writes() const { return ranks_.rank() == writer_; }
+
+  // Of what several tensor ranks hold, one sends: the writer, where all of them do.
+  int64_t rows_sent(int tensor_rank, int64_t begin, int64_t rows) const {
+    if (row_.axis < 0) return tensor_rank == writer_ % tp_ ? rows : 0;
+    if (tensor_rank % row_.replicas != 0) return 0;
+    if (row_.axis == 1) return rows;
+    const int64_t count = first_row_of(tensor_rank + row_.replicas) - first_row_of(tensor_rank);
+    return std::clamp<int64_t>(count - begin, 0, rows);
+  }
+
+  int64_t first_row_of(int64_t tensor_rank) const {
+    return std::min(row_.stride * (tensor_rank / row_.replicas), row_.shape[0]);
+  }
+
+  // Relative to the slice's row `begin`.
+  Piece piece_of(int rank, int64_t begin, int64_t rows) const {
+    const int64_t columns = row_.slice_columns();
+    return parameters_.unit_of(row_).piece(row_.weight->offset + (row_.row + begin) * columns,
+                                           rows_sent(rank % tp_, begin, rows) * columns, rank / tp_);
+  }
+
   void put(int64_t first_row, const char* from, int64_t rows) {
     const int64_t width = columns_of_shape(row_.shape) * element();
     file_->write(row_.name, (row_.file_row + first_row) * width, from, rows * width);
   }
 
-  void whole() {
-    if (tp_.rank() != writer_) return;
-    const int64_t step = std::max<int64_t>(1, staging_bytes / row_bytes());
-    std::vector<char> buffer(static_cast<size_t>(std::min(step, row_.shape[0]) * row_bytes()));
-    for (int64_t begin = 0; begin < row_.shape[0]; begin += step) {
-      const int64_t rows = std::min(step, row_.shape[0] - begin);
-      backend_.download(row_.of(stored_).rows(begin, rows), buffer.data());
-      put(begin, buffer.data(), rows);
-    }
-  }
-
-  // Rows [begin, begin + rows) of every rank's part.
-  void pieces(int64_t begin, int64_t rows) {
-    const auto piece_bytes = static_cast<size_t>(rows * row_bytes());
-    std::vector<char> piece(piece_bytes),
-        all(tp_.rank() == writer_ ? piece_bytes * static_cast<size_t>(tp_.size()) : 0);
-    const Tensor mine = row_.of(stored_);
-    const int64_t have = std::clamp<int64_t>(mine.shape[0] - begin, 0, rows);
-    if (have > 0) backend_.download(mine.rows(begin, have), piece.data());
-    tp_.gather(piece, all, writer_);
-    if (tp_.rank() != writer_) return;
-    if (row_.axis == 0) {
-      for (int rank = 0; rank < tp_.size(); rank += static_cast<int>(row_.replicas))
-        put_slice_of(rank, begin, rows, all.data() + piece_bytes * static_cast<size_t>(rank));
-    } else {
-      put_interleaved(begin, rows, all);
-    }
-  }
-
-  void put_slice_of(int rank, int64_t begin, int64_t rows, const char* from) {
-    const int64_t first = first_row_of(rank), count = first_row_of(rank + static_cast<int>(row_.replicas)) - first;
-    const int64_t existing = std::clamp<int64_t>(count - begin, 0, rows);
-    if (existing > 0) put(first + begin, from, existing);
-  }
-
-  int64_t first_row_of(int rank) const { return std::min(row_.stride * (rank / row_.replicas), row_.shape[0]); }
-
-  void put_interleaved(int64_t begin, int64_t rows, const std::vector<char>& all) {
-    std::vector<char> joined(all.size());
-    const int64_t part = row_bytes(), ranks = tp_.size();
+  void put_interleaved(int64_t begin, int64_t rows, const std::vector<char>& slices) {
+    std::vector<char> joined(slices.size());
+    const int64_t part = row_bytes();
     for (int64_t r = 0; r < rows; r++)
-      for (int64_t rank = 0; rank < ranks; rank++)
-        std::copy_n(all.data() + (rank * rows + r) * part, part, joined.data() + (r * ranks + rank) * part);
+      for (int64_t rank = 0; rank < tp_; rank++)
+        std::copy_n(slices.data() + (rank * rows + r) * part, part, joined.data() + (r * tp_ + rank) * part);
     put(begin, joined.data(), rows);
   }
 
+  const Parameters& parameters_;
   const Parameter& row_;
   Tensor stored_;
   Backend& backend_;
-  HostGroup& tp_;
-  int writer_;
+  HostGroup& ranks_;
+  int shards_, tp_, writer_;
   SafetensorsWriter* file_;
+  std::vector<int64_t> sizes_, places_;
 };
 
 }  // namespace
 
-void write_parameters(const Parameters& parameters, Tensor Weight::*which, DType dtype, const SavePlan& plan,
-                      const std::string& folder, Backend& backend, HostGroup& tp) {
+void write_parameters(const Parameters& parameters, Tensor Unit::*which, DType dtype, const SavePlan& plan,
+                      const std::string& folder, Backend& backend, HostGroup& ranks) {
   for (size_t f = 0; f < plan.files.size(); f++) {
-    const int writer = static_cast<int>(f) % tp.size();
+    const int writer = static_cast<int>(f) % ranks.size();
     std::unique_ptr<SafetensorsWriter> file;
-    if (tp.rank() == writer) file = std::make_unique<SafetensorsWriter>(folder, plan.files[f]);
+    if (ranks.rank() == writer) file = std::make_unique<SafetensorsWriter>(folder, plan.files[f]);
     std::set<std::string> names;
     for (const StoredTensor& tensor : plan.files[f].tensors) names.insert(tensor.name);
     for (const Parameter& row : parameters.rows()) {
       if (!names.contains(row.name)) continue;
-      const Tensor& stored = row.weight->*which;
+      const Tensor& stored = parameters.unit_of(row).*which;
       require(stored.dtype == dtype, row.name, ": stored as ", name_of(stored.dtype), ", planned as ", name_of(dtype));
-      Gathering(row, stored, backend, tp, writer, file.get()).run();
+      Gathering(parameters, row, stored, backend, ranks, writer, file.get()).run();
     }
     if (file != nullptr) file->finish();
   }

@@ -26,9 +26,9 @@ void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters
 // The same from bf16 weights and what completes them to their f32 masters (Weight::rest). Both were checked.
 void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters& parameters, Backend& backend);
 
-// Fills an f32 tensor of every weight (&Weight::m, say) from files with the weights' names and shapes that were
+// Fills an f32 tensor of every weight (&Unit::m, say) from files with the weights' names and shapes that were
 // checked.
-void load_tensors(const ModelFiles& files, Tensor Weight::*which, Parameters& parameters, Backend& backend);
+void load_tensors(const ModelFiles& files, Tensor Unit::*which, Parameters& parameters, Backend& backend);
 
 // Random weights: matrices normal with config's initializer_range, biases 0, norms 1. Each element is a function of
 // (seed, tensor name, global index), so every mesh starts from the same weights.
@@ -37,9 +37,10 @@ void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& pa
 // The tensors of a file of all parameters in the given type.
 std::vector<PlannedTensor> planned_tensors(const Parameters& parameters, DType dtype);
 
-// Writes one tensor of every weight (&Weight::value, gradient, m, …), whole, into the planned files of a folder.
-// Collective over the tensor-parallel group; file i is written by rank i modulo its size. Errors: a full disk.
-void write_parameters(const Parameters& parameters, Tensor Weight::*which, DType dtype, const SavePlan& plan,
-                      const std::string& folder, Backend& backend, HostGroup& tp);
+// Writes one tensor of every weight (&Unit::value, gradient, m, …), whole, into the planned files of a folder.
+// Collective over the ranks that together hold the model once (shards × tensor-parallel ranks); file i is written by
+// rank i modulo their number. Errors: a full disk.
+void write_parameters(const Parameters& parameters, Tensor Unit::*which, DType dtype, const SavePlan& plan,
+                      const std::string& folder, Backend& backend, HostGroup& ranks);
 
 }  // namespace llama_tp

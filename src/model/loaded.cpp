@@ -30,22 +30,23 @@ bool is_finite(const Tensor& tensor, Backend& backend) {
 }
 
 // Of this rank's slice; an empty one is.
-bool is_finite(const Parameter& row, Backend& backend) {
-  if (row.count == 0) return true;
-  const Tensor value = row.of(row.weight->value);
+bool is_finite(const Parameters& parameters, const Parameter& row, Backend& backend) {
+  const Piece piece = parameters.piece(row);
+  if (piece.count == 0) return true;
+  const Tensor value = piece.of(parameters.unit_of(row).value);
   return value.dtype == DType::f32 ? is_finite<uint32_t>(value, backend) : is_finite<uint16_t>(value, backend);
 }
 
 }  // namespace
 
-ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, int64_t tensor_parallel,
+ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, const MeshOptions& mesh_options,
                            const std::string& backend_name, const Launch& launch)
     : folder(resolve_model_folder(path)),
       config(read_model_config(folder + "/config.json")),
       plan(resolve_plan(config)),
-      mesh(make_mesh(launch, config, plan, tensor_parallel, placement_said)),
+      mesh(make_mesh(launch, config, plan, mesh_options, placement_said)),
       backend(make_backend(backend_name, launch.threads())),
-      runtime(std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(),
+      runtime(std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(),
                                         running_dtype(dtype, config.dtype))) {}
 
 void ModelOnRanks::load(Parameters& parameters) const {
@@ -54,8 +55,8 @@ void ModelOnRanks::load(Parameters& parameters) const {
 
 void ModelOnRanks::fail_not_finite(const std::string& what, const Parameters& parameters) const {
   const std::vector<Parameter>& rows = parameters.rows();
-  const auto bad =
-      std::find_if(rows.begin(), rows.end(), [this](const Parameter& row) { return !is_finite(row, *backend); });
+  const auto bad = std::find_if(rows.begin(), rows.end(),
+                                [&](const Parameter& row) { return !is_finite(parameters, row, *backend); });
   auto first = static_cast<double>(bad - rows.begin());
   for (const double others : mesh->world().all_gather(first)) first = std::min(first, others);
   const auto index = static_cast<size_t>(first);

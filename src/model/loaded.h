@@ -13,7 +13,7 @@ namespace llama_tp {
 
 struct ModelOnRanks {
   // dtype: of the run; none: that of the checkpoint (f16 runs as f32). Errors: the folder's, the config's, make_mesh's.
-  ModelOnRanks(const std::string& path, std::optional<DType> dtype, int64_t tensor_parallel,
+  ModelOnRanks(const std::string& path, std::optional<DType> dtype, const MeshOptions& mesh_options,
                const std::string& backend_name, const Launch& launch);
 
   // Fills the weights from the folder.

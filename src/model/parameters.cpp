@@ -8,7 +8,8 @@ namespace {
 
 // Padding of a rank's vocabulary rows: whole 32-byte pieces of bf16, as matrix units like them.
 constexpr int64_t vocabulary_multiple = 16;
-constexpr int64_t weight_alignment = Arena::alignment;
+// Elements after which a weight may begin: aligned in every type that is stored.
+constexpr int64_t alignment_elements = Arena::alignment / size_of(DType::bf16);
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -42,9 +43,11 @@ class ParametersBuilder {
     for (const TensorParallelPlan::Layer& layer : plan_.layers) out_.layouts_.push_back(layout_of(layer));
     out_.embedding_ = weight("embedding", 0, {out_.embedding_slice_.rows, config_.hidden}, true);
     for (int64_t layer = 0; layer < config_.layers; layer++) out_.blocks_.push_back(block(layer));
-    const int64_t last = config_.layers + 1;
-    out_.final_norm_ = norm("final_norm", last);
-    out_.head_ = config_.tied ? out_.embedding_ : weight("head", last, {out_.head_slice_.rows, config_.hidden}, true);
+    const int64_t head_unit = config_.layers + 1;
+    out_.final_norm_ = norm("final_norm");
+    out_.head_ =
+        config_.tied ? out_.embedding_ : weight("head", head_unit, {out_.head_slice_.rows, config_.hidden}, true);
+    fill_units();
     for (size_t m = 0; m < config_.family->modules.size(); m++) add_module(m);
   }
 
@@ -57,13 +60,24 @@ class ParametersBuilder {
   }
 
   Weight* weight(const std::string& name, int64_t unit, const Shape& shape, bool decays) {
-    out_.weights_.push_back({name, unit, shape, decays, {}, {}, {}, {}, {}});
+    out_.weights_.push_back({name, unit, shape, decays, 0, {}, {}});
     return &out_.weights_.back();
   }
 
-  Norm norm(const std::string& name, int64_t unit) {
-    return {weight(name + ".weight", unit, {config_.hidden}, false),
-            config_.norm_bias ? weight(name + ".bias", unit, {config_.hidden}, false) : nullptr};
+  int64_t norm_unit() const { return config_.layers + (config_.tied ? 1 : 2); }
+  void fill_units() {
+    out_.units_.resize(static_cast<size_t>(norm_unit() + 1));
+    for (Weight& weight : out_.weights_) {
+      Unit& unit = out_.units_[static_cast<size_t>(weight.unit)];
+      weight.offset = unit.elements;
+      unit.weights.push_back(&weight);
+      unit.elements += round_up(weight.shape.elements(), alignment_elements);
+    }
+  }
+
+  Norm norm(const std::string& name) {
+    return {weight(name + ".weight", norm_unit(), {config_.hidden}, false),
+            config_.norm_bias ? weight(name + ".bias", norm_unit(), {config_.hidden}, false) : nullptr};
   }
 
   Linear linear(const std::string& name, int64_t unit, int64_t out, int64_t in, bool bias) {
@@ -76,10 +90,10 @@ class ParametersBuilder {
     const std::string prefix = "block." + std::to_string(layer) + ".";
     const int64_t unit = 1 + layer, q = layout.heads * config_.head_dim, kv = layout.kv_heads * config_.head_dim;
     BlockWeights block;
-    block.attention_norm = norm(prefix + "attention_norm", unit);
+    block.attention_norm = norm(prefix + "attention_norm");
     block.qkv = linear(prefix + "qkv", unit, q + 2 * kv, config_.hidden, config_.qkv_bias);
     block.o = linear(prefix + "o", unit, config_.hidden, q, config_.o_bias);
-    block.mlp_norm = norm(prefix + "mlp_norm", unit);
+    block.mlp_norm = norm(prefix + "mlp_norm");
     block.up =
         linear(prefix + "up", unit, (config_.activation.gated ? 2 : 1) * layout.ffn, config_.hidden, config_.mlp_bias);
     block.down = linear(prefix + "down", unit, config_.hidden, layout.ffn, config_.mlp_bias);
@@ -246,38 +260,49 @@ Parameters::Parameters(const ModelConfig& config, const TensorParallelPlan& plan
   ParametersBuilder(config, plan, tp_rank, tp_size, sequence_parallel, *this).build();
 }
 
+Piece Unit::piece(int64_t first, int64_t count, int rank) const {
+  const int64_t shard_begin = rank * shard_elements(), shard_end = shard_begin + shard_elements();
+  const int64_t begin = std::max(first, shard_begin), end = std::min(first + count, shard_end);
+  return begin < end ? Piece{begin - first, end - begin, begin - shard_begin} : Piece{};
+}
+
 namespace {
 
-Tensor view(const Tensor& flat, int64_t element, const Shape& shape) {
-  return flat.rows(element, shape.elements()).reshaped(shape);
+Tensor view(const Tensor& whole, const Weight& weight) {
+  return whole.exists() ? whole.rows(weight.offset, weight.shape.elements()).reshaped(weight.shape) : Tensor{};
 }
 
 }  // namespace
 
-void Parameters::allocate(Arena& state, DType dtype, bool trains) {
-  const int64_t multiple = weight_alignment / size_of(DType::bf16);
-  for (size_t first = 0; first < weights_.size();) {
-    size_t end = first;
-    int64_t elements = 0;
-    for (; end < weights_.size() && weights_[end].unit == weights_[first].unit; end++)
-      elements += round_up(weights_[end].shape.elements(), multiple);
-    const auto take = [&](Category category, DType type) { return state.push(category, {elements}, type); };
-    const Tensor value = take(Category::parameters, dtype);
-    const Tensor rest = trains && dtype == DType::bf16 ? take(Category::master_weights, DType::i16) : Tensor{};
-    const Tensor gradient = trains ? take(Category::gradients, DType::f32) : Tensor{};
-    const Tensor m = trains ? take(Category::moments, DType::f32) : Tensor{};
-    const Tensor v = trains ? take(Category::moments, DType::f32) : Tensor{};
-    int64_t at = 0;
-    for (; first < end; first++) {
-      Weight& weight = weights_[first];
-      const auto part = [&](const Tensor& flat) { return flat.exists() ? view(flat, at, weight.shape) : Tensor{}; };
-      weight.value = part(value);
-      weight.rest = part(rest);
-      weight.gradient = part(gradient);
-      weight.m = part(m);
-      weight.v = part(v);
-      at += round_up(weight.shape.elements(), multiple);
-    }
+void Unit::bind_values(const Tensor& whole) const {
+  for (Weight* weight : weights) weight->value = view(whole, *weight);
+}
+
+void Unit::bind_gradients(const Tensor& whole) const {
+  for (Weight* weight : weights) weight->gradient = view(whole, *weight);
+}
+
+Piece Parameters::piece(const Parameter& row, int shard) const {
+  const int64_t columns = row.slice_columns();
+  return unit_of(row).piece(row.weight->offset + row.row * columns, row.slice_rows() * columns, shard);
+}
+
+void Parameters::allocate(Arena& state, DType dtype, bool trains, Sharding sharding) {
+  for (Unit& unit : units_) {
+    unit.sharding = sharding;
+    const Weight& last = *unit.weights.back();
+    unit.elements = round_up(last.offset + last.shape.elements(), sharding.size * alignment_elements);
+    const auto take = [&](Category category, DType type) {
+      return state.push(category, {unit.shard_elements()}, type);
+    };
+    unit.value = take(Category::parameters, dtype);
+    unit.rest = trains && dtype == DType::bf16 ? take(Category::master_weights, DType::i16) : Tensor{};
+    unit.gradient = trains ? take(Category::gradients, DType::f32) : Tensor{};
+    unit.m = trains ? take(Category::moments, DType::f32) : Tensor{};
+    unit.v = trains ? take(Category::moments, DType::f32) : Tensor{};
+    if (sharding.size > 1) continue;
+    unit.bind_values(unit.value);
+    unit.bind_gradients(unit.gradient);
   }
 }
 

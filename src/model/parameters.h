@@ -2,6 +2,9 @@
 // one); a row of the table (a Parameter) is the part of it that one named tensor of the checkpoint fills: which rows,
 // which slice of the file's tensor, who counts it in the norm, over whom its gradient is summed. Load, init, gradient
 // sync, clipping, optimizer, save and inspect walk this table.
+//
+// What is kept lies in units, flat buffers of several weights. Where FSDP shards them a rank has one piece of each, and
+// the whole of a weight only while its unit is gathered (model/fsdp.h).
 #pragma once
 
 #include <deque>
@@ -13,15 +16,47 @@
 
 namespace llama_tp {
 
-// A tensor as this rank stores it: [out, in] with out split (column-parallel), in split (row-parallel) or neither.
+// A tensor as products see it: [out, in] with out split (column-parallel), in split (row-parallel) or neither. Views of
+// its unit.
 struct Weight {
   std::string name;
-  int64_t unit = 0;  // 0: embedding, 1 + layer: a block, last: final norm and head
+  int64_t unit = 0;
   Shape shape;
-  bool decays = true;     // weight decay; not on biases and norms
+  bool decays = true;  // weight decay; not on biases and norms
+  int64_t offset = 0;  // of its first element in the unit
+  Tensor value;        // of the run's type
+  Tensor gradient;     // f32
+};
+
+// A rank's place among those that share every unit.
+struct Sharding {
+  int rank = 0, size = 1;
+};
+
+// A run of elements that a rank holds of a weight or of a part of it: which of it, and where in the unit's buffers.
+struct Piece {
+  int64_t begin = 0, count = 0;  // elements of the weight, or of this rank's slice of the part
+  int64_t at = 0;
+  Tensor of(const Tensor& stored) const { return stored.rows(at, count); }
+};
+
+// One flat buffer a category, [elements / shards]: weights one after another, each at a multiple of Arena::alignment
+// bytes, in the layout that products read, and zeros behind the last.
+struct Unit {
+  std::vector<Weight*> weights;
+  int64_t elements = 0;  // of all shards
+  Sharding sharding;
   Tensor value;           // of the run's type
   Tensor rest;            // bf16: what completes value to its f32 master (backend.h, adamw)
-  Tensor gradient, m, v;  // f32
+  Tensor gradient, m, v;  // f32; the gradient after it was reduced
+
+  int64_t shard_elements() const { return elements / sharding.size; }
+  // What shard `rank` holds of elements [first, first + count).
+  Piece piece(int64_t first, int64_t count, int rank) const;
+  Piece piece(const Weight& weight) const { return piece(weight.offset, weight.shape.elements(), sharding.rank); }
+  // Lets the weights be views of these whole buffers; of none: they cannot be used until the next gathering.
+  void bind_values(const Tensor& whole) const;
+  void bind_gradients(const Tensor& whole) const;
 };
 
 struct Linear {
@@ -62,8 +97,9 @@ struct Parameter {
   GradientSum sum = GradientSum::none;
   Initial initial = Initial::normal;
 
-  // This rank's part of a stored tensor (value, gradient, m or v of weight): a range of its rows.
-  Tensor of(const Tensor& stored) const { return stored.rows(row, axis == 0 ? count : shape[0]); }
+  // This rank's slice: rows of its weight, one after another.
+  int64_t slice_rows() const { return axis == 0 ? count : shape[0]; }
+  int64_t slice_columns() const { return weight->shape.elements() / weight->shape[0]; }
 };
 
 // How much of a block this rank computes.
@@ -90,9 +126,20 @@ class Parameters {
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
-  // Takes the memory of the weights, and of gradients, master weights and moments where the run trains. A unit's
-  // tensors lie in one flat buffer a category, each at a multiple of 256 bytes.
-  void allocate(Arena& state, DType dtype, bool trains);
+  // Takes the memory of this rank's shard of the weights, and of gradients, master weights and moments where the run
+  // trains.
+  void allocate(Arena& state, DType dtype, bool trains, Sharding sharding);
+
+  // The embedding (with a tied head), the blocks, the head, and all norms of the residual stream together: the end of a
+  // block is fused with the norm that opens the next one, so they are needed longer than a block is.
+  const std::vector<Unit>& units() const { return units_; }
+  const Unit& unit_of(const Weight& weight) const { return units_[static_cast<size_t>(weight.unit)]; }
+  const Unit& unit_of(const Parameter& row) const { return unit_of(*row.weight); }
+  const Unit& block_unit(int64_t layer) const { return units_[static_cast<size_t>(1 + layer)]; }
+  const Unit& norm_unit() const { return units_.back(); }
+  // What a rank of the sharding holds of this rank's slice of a parameter.
+  Piece piece(const Parameter& row, int shard) const;
+  Piece piece(const Parameter& row) const { return piece(row, unit_of(row).sharding.rank); }
 
   const LayerLayout& layout(int64_t layer) const { return layouts_[static_cast<size_t>(layer)]; }
   const VocabularySlice& embedding_slice() const { return embedding_slice_; }
@@ -109,6 +156,7 @@ class Parameters {
  private:
   friend class ParametersBuilder;
   std::deque<Weight> weights_;
+  std::vector<Unit> units_;
   std::vector<Parameter> rows_;
   std::vector<BlockWeights> blocks_;
   std::vector<LayerLayout> layouts_;

@@ -6,10 +6,23 @@ namespace llama_tp {
 
 namespace {
 
-int64_t automatic(const ModelConfig& config, const TensorParallelPlan& plan, int64_t ranks) {
-  int64_t size = ranks;
-  while (ranks % size != 0 || largest_tensor_parallel(config, plan, size) != size) size--;
+// Of `ranks`, and of a node's.
+int64_t largest_tensor(const ModelConfig& config, const TensorParallelPlan& plan, int64_t ranks, int64_t of_node) {
+  int64_t size = std::min(ranks, of_node);
+  while (ranks % size != 0 || of_node % size != 0 || largest_tensor_parallel(config, plan, size) != size) size--;
   return size;
+}
+
+std::string written(const char* name, const std::optional<int64_t>& size) {
+  return size.has_value() ? text("--", name, " ", *size == auto_size ? "auto" : std::to_string(*size)) : "";
+}
+
+std::string written(const MeshOptions& options) {
+  std::string all;
+  for (const std::string& one : {written("data-parallel", options.data), written("fsdp", options.fsdp),
+                                 written("tensor-parallel", options.tensor)})
+    all += (all.empty() || one.empty() ? "" : " ") + one;
+  return all;
 }
 
 }  // namespace
@@ -20,21 +33,43 @@ int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, i
   return attention ? std::max<int64_t>(1, tensor_parallel / config.kv_heads) : 1;
 }
 
-std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                int64_t wanted, std::string& said) {
-  const int64_t ranks = launch.size();
-  int64_t tensor = wanted;
-  if (wanted == 0) {
-    tensor = automatic(config, plan, ranks);
-    if (tensor < ranks)
-      said = text("tensor-parallel auto: ", tensor, " of ", ranks,
-                  " ranks, the most that the model's sizes allow; the rest is data-parallel");
+MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
+                       int ranks_of_node) {
+  const auto is_auto = [](const std::optional<int64_t>& size) { return size == auto_size; };
+  const auto or_one = [](const std::optional<int64_t>& size) { return std::max<int64_t>(1, size.value_or(1)); };
+  const std::string asked = written(options);
+  require(is_auto(options.data) + is_auto(options.fsdp) + is_auto(options.tensor) <= 1, asked,
+          ": one of them can be auto; give numbers to the others");
+  int64_t data = or_one(options.data), fsdp = or_one(options.fsdp), tensor = or_one(options.tensor);
+  const bool free_data = !options.data.has_value() || is_auto(options.data),
+             free_tensor = !options.tensor.has_value() || is_auto(options.tensor);
+  const int64_t taken = data * fsdp * tensor, rest = ranks / taken;
+  require(ranks % taken == 0, asked, " does not divide the ", ranks, " ranks that mpirun started; start a multiple of ",
+          taken, ", or let one dimension be auto");
+  if (is_auto(options.fsdp)) {
+    fsdp = rest;
+  } else if (free_tensor && free_data) {
+    tensor = largest_tensor(config, plan, rest, ranks_of_node);
+    data = rest / tensor;
+  } else if (free_tensor) {
+    tensor = rest;
+  } else if (free_data) {
+    data = rest;
   }
-  require(tensor >= 1 && ranks % tensor == 0, "--tensor-parallel ", tensor, " does not divide the ", ranks,
-          " ranks that mpirun started; start a multiple of it, or take --tensor-parallel auto");
+  require(data * fsdp * tensor == ranks, asked, ": a mesh of ", data * fsdp * tensor, " ranks, but mpirun started ",
+          ranks, "; start as many, or give one dimension as auto");
   check_tensor_parallel(config, plan, tensor);
-  return std::make_unique<Mesh>(launch, MeshShape{static_cast<int>(ranks / tensor), static_cast<int>(tensor)},
-                                static_cast<int>(kv_replicas(config, plan, tensor)));
+  return {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
+}
+
+std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
+                                const MeshOptions& options, std::string& said) {
+  const MeshShape shape = resolve_mesh(config, plan, options, launch.size(), launch.local_size());
+  const bool chosen = options.tensor.value_or(auto_size) == auto_size && options.data.value_or(auto_size) == auto_size;
+  if (chosen && options.fsdp != auto_size && shape.data > 1)
+    said = text("tensor-parallel auto: ", shape.tensor, " of ", shape.data * shape.tensor,
+                " ranks, the most of a node that the model's sizes allow; the rest is data-parallel");
+  return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)));
 }
 
 }  // namespace llama_tp

@@ -1,7 +1,8 @@
-// Which ranks do what: --tensor-parallel resolved against the model and the ranks that mpirun started.
+// Which ranks do what: the mesh that the options ask for, against the model and the ranks that mpirun started.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "model/plan.h"
@@ -9,11 +10,23 @@
 
 namespace llama_tp {
 
-// wanted: the size of tensor parallelism, 0 for auto: the largest divisor of the number of ranks that the model's sizes
-// allow. The rest of the ranks is data-parallel. `said` gets a line where auto could not take all ranks. Errors: a size
-// that divides neither the ranks nor the model, with those that would.
+constexpr int64_t auto_size = 0;  // of one dimension: what the others leave
+
+// --data-parallel, --fsdp, --tensor-parallel, where they were given.
+struct MeshOptions {
+  std::optional<int64_t> data, fsdp, tensor;
+};
+
+// fsdp is 1 unless it was given; auto, it takes what the others (1 unless given) leave. tensor and data are auto unless
+// they were given: tensor takes the largest number that divides the ranks of a node and that the model's sizes allow,
+// data the rest; one alone takes what is left. Errors: two written as auto, a product that is not the number of ranks,
+// a size that the model does not allow, with those that would do.
+MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
+                       int ranks_of_node);
+
+// `said` gets a line where the default could not take all ranks for tensor parallelism.
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                int64_t wanted, std::string& said);
+                                const MeshOptions& options, std::string& said);
 
 // How many consecutive tensor-parallel ranks hold the same key/value heads and are a group of their own.
 int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel);

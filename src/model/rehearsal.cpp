@@ -7,8 +7,9 @@ namespace llama_tp {
 
 MemoryPlan rehearse(Backend& backend, const Runtime& like, const std::function<void(Runtime&)>& work) {
   MetaBackend meta(backend);
-  MetaCommunicator tp(like.tp.rank(), like.tp.size()), replicas(like.kv_replicas.rank(), like.kv_replicas.size());
-  Runtime rehearsal(meta, tp, replicas, like.dtype);
+  MetaCommunicator tp(like.tp.rank(), like.tp.size()), replicas(like.kv_replicas.rank(), like.kv_replicas.size()),
+      shards(like.shards.rank(), like.shards.size());
+  Runtime rehearsal(meta, tp, replicas, shards, like.dtype);
   work(rehearsal);
   return rehearsal.high_water();
 }

@@ -16,9 +16,10 @@ struct MemoryPlan {
 };
 
 struct Runtime {
-  // kv_replicas: the ranks that hold the same key/value heads as this one (a group of one where heads suffice).
-  Runtime(Backend& backend_, Communicator& tp_, Communicator& kv_replicas_, DType dtype_)
-      : backend(backend_), tp(tp_), kv_replicas(kv_replicas_), dtype(dtype_) {
+  // kv_replicas: the ranks that hold the same key/value heads as this one (a group of one where heads suffice). shards:
+  // the ranks that share this one's weights (FSDP).
+  Runtime(Backend& backend_, Communicator& tp_, Communicator& kv_replicas_, Communicator& shards_, DType dtype_)
+      : backend(backend_), tp(tp_), kv_replicas(kv_replicas_), shards(shards_), dtype(dtype_) {
     backend.use_workspace(&step);
   }
 
@@ -33,6 +34,7 @@ struct Runtime {
   Backend& backend;
   Communicator& tp;
   Communicator& kv_replicas;
+  Communicator& shards;
   DType dtype;  // of activations and of the weights that products read
   Ledger ledger;
   Arena state{"state", ledger};  // parameters, gradients, optimizer state

@@ -7,11 +7,13 @@
 
 namespace llama_tp {
 
-Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runtime& runtime, bool recompute)
+Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runtime& runtime,
+                         const TransformerOptions& options)
     : config_(config),
       parameters_(parameters),
       runtime_(runtime),
-      recompute_(recompute),
+      recompute_(options.recompute),
+      fsdp_(parameters, runtime, options.fsdp, config.layers),
       embedding_tp_(runtime.tp, runtime.backend, parameters.embedding_slice().split,
                     parameters.embedding_slice().sequence_parallel),
       head_(parameters.head(), parameters.head_slice(), runtime) {
@@ -38,7 +40,11 @@ void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
   const Tensor rope = push_rope(batch);
   forward(batch, rope, x);
   runtime_.ledger.enter(Phase::loss);
-  head_.add_loss_and_gradient(x, batch.targets, scale, loss);  // x is its own gradient from here on
+  {
+    const WholeUnit head(fsdp_, head_unit(), Use::both);
+    head_.add_loss_and_gradient(x, batch.targets, scale, loss);  // x is its own gradient from here on
+    head.reduce();
+  }
   runtime_.ledger.enter(Phase::backward);
   backward(batch, rope, x);
 }
@@ -46,8 +52,11 @@ void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
 void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& normed) {
   streams_[0] = push_stream(normed);
   embed(batch, streams_[0]);
+  Frame units(runtime_.step);
+  BlockLoop whole(fsdp_, units, Pass::training_forward);
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
     const Block& block = blocks_[layer];
+    whole.enter(static_cast<int64_t>(layer));
     // With recompute the stream behind the block is pushed first: what the block saved can then be popped at once.
     if (recompute_) streams_[layer + 1] = push_stream(normed);
     const size_t before = runtime_.step.mark();
@@ -56,6 +65,7 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
     if (!recompute_) streams_[layer + 1] = push_stream(normed);
     block.forward_from_middle(saved_[layer], norm_after(layer), streams_[layer + 1]);
     if (recompute_) runtime_.step.pop_to(before);
+    whole.leave(static_cast<int64_t>(layer));
   }
 }
 
@@ -67,23 +77,35 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
   const Norm& last = parameters_.final_norm();
   backend.norm_backward(dnormed, streams_.back().residual, last.weight->value, config_.norm, streams_.back().statistics,
                         dx, last.weight->gradient, last.bias_gradient());
+  backward_blocks(batch, rope, dx);
+  const int64_t skipped = config_.pad_id.value_or(-1);           // torch's padding_idx
+  const Tensor whole = embedding_tp_.leave_backward(frame, dx);  // [T, H]
+  const WholeUnit embedding(fsdp_, embedding_unit(), Use::gradients);
+  backend.embedding_backward(batch.ids, whole, parameters_.embedding_slice().begin, skipped,
+                             parameters_.embedding().gradient);
+  embedding.reduce();
+}
+
+void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx) {
+  Frame units(runtime_.step);
+  BlockLoop whole(fsdp_, units, Pass::backward);
   for (size_t layer = blocks_.size(); layer-- > 0;) {
     const Block& block = blocks_[layer];
     const Stream& in = streams_[layer];
+    whole.enter(static_cast<int64_t>(layer));
     if (recompute_) {
       Saved again(runtime_.step);
       const Norm& norm = block.first_norm();
       const BlockSaved saved = block.push_saved(batch.tokens(), in);
-      backend.norm_apply(in.residual, norm.weight->value, norm.bias_value(), config_.norm, in.statistics, in.normed);
+      runtime_.backend.norm_apply(in.residual, norm.weight->value, norm.bias_value(), config_.norm, in.statistics,
+                                  in.normed);
       block.forward_to_middle(in, batch, rope, saved);
       block.backward(dx, in, batch, rope, saved);
     } else {
       block.backward(dx, in, batch, rope, saved_[layer]);
     }
+    whole.leave(static_cast<int64_t>(layer));
   }
-  const int64_t skipped = config_.pad_id.value_or(-1);  // torch's padding_idx
-  backend.embedding_backward(batch.ids, embedding_tp_.leave_backward(frame, dx), parameters_.embedding_slice().begin,
-                             skipped, parameters_.embedding().gradient);
 }
 
 Stream Transformer::push_stream(const Tensor& normed) const {
@@ -93,6 +115,7 @@ Stream Transformer::push_stream(const Tensor& normed) const {
 }
 
 void Transformer::embed(const Batch& batch, const Stream& out) {
+  const WholeUnit embedding(fsdp_, embedding_unit(), Use::values);
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const Tensor partial = embedding_tp_.before_leaving(frame, out.residual);  // [T, H]
@@ -121,10 +144,12 @@ void Transformer::turn(const Batch& batch, const Tensor& table) {
 
 void Transformer::sum_gradients() {
   runtime_.ledger.enter(Phase::gradient_sync);
+  fsdp_.reduce_norms();
   for (const Parameter& row : parameters_.rows()) {
-    if (row.sum == GradientSum::none) continue;
+    const Piece piece = parameters_.piece(row);
+    if (row.sum == GradientSum::none || piece.count == 0) continue;
     Communicator& group = row.sum == GradientSum::kv_replicas ? runtime_.kv_replicas : runtime_.tp;
-    group.all_reduce(row.of(row.weight->gradient)).wait();
+    group.all_reduce(piece.of(parameters_.unit_of(row).gradient)).wait();
   }
 }
 
@@ -150,7 +175,9 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
   const Stream stream{frame.take(Category::transient, x.shape, runtime_.dtype),
                       frame.take(Category::transient, statistics_shape(config_.norm, x.shape[0]), DType::f32), x};
   embed(batch, stream);
+  BlockLoop whole(fsdp_, frame, Pass::forward);
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
+    whole.enter(static_cast<int64_t>(layer));
     Frame inner(runtime_.step);
     const Shape own{parameters_.layout(static_cast<int64_t>(layer)).kv_heads, tokens, config_.head_dim};
     const Tensor keys = cache != nullptr ? cache->keys[layer] : inner.take(Category::transient, own, runtime_.dtype);
@@ -159,6 +186,7 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
     const BlockSaved saved = blocks_[layer].take_saved(inner, tokens, keys, values, stream);
     blocks_[layer].forward_to_middle(stream, batch, rope, saved);
     blocks_[layer].forward_from_middle(saved, norm_after(layer), stream);
+    whole.leave(static_cast<int64_t>(layer));
   }
 }
 
@@ -166,6 +194,7 @@ void Transformer::add_loss(const Batch& batch, const Tensor& loss) {
   Frame frame(runtime_.step);
   const Tensor x = frame.take(Category::transient, stream_shape(batch), runtime_.dtype);  // [S, H]
   infer(batch, nullptr, x);
+  const WholeUnit head = whole_head();
   head_.add_loss(x, batch.targets, loss);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/block.h"
+#include "model/fsdp.h"
 #include "model/head.h"
 
 namespace llama_tp {
@@ -17,11 +18,19 @@ struct KeyValueCache {
   int64_t rows = 0;  // C
 };
 
+struct TransformerOptions {
+  // Keep only the residual stream between blocks and run each block's forward again in backward (Chen et al. 2016).
+  bool recompute = false;
+  FsdpOptions fsdp;
+};
+
 class Transformer {
  public:
-  // recompute: keep only the residual stream between blocks and run each block's forward again in backward (Chen et al.
-  // 2016).
-  Transformer(const ModelConfig& config, Parameters& parameters, Runtime& runtime, bool recompute);
+  Transformer(const ModelConfig& config, Parameters& parameters, Runtime& runtime,
+              const TransformerOptions& options = {});
+
+  // Before the first forward after the weights changed: once a step.
+  void open_step() const { fsdp_.open_norms(); }
 
   // Forward, loss and backward of one micro-batch. Adds the gradient of scale · Σ loss to the gradients and Σ loss to
   // loss[0] ([1] f64).
@@ -35,6 +44,8 @@ class Transformer {
   // Forward without gradients: adds Σ loss to loss[0] ([1] f64).
   void add_loss(const Batch& batch, const Tensor& loss);
   const Head& head() const { return head_; }
+  // The head's weight, for as long as its logits are asked for.
+  WholeUnit whole_head() const { return {fsdp_, head_unit(), Use::values}; }
 
   KeyValueCache push_cache(int64_t rows);
 
@@ -53,13 +64,17 @@ class Transformer {
   void turn(const Batch& batch, const Tensor& table);
   void forward(const Batch& batch, const Tensor& rope, const Tensor& normed);
   void backward(const Batch& batch, const Tensor& rope, const Tensor& dx);
+  void backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx);
   const Norm& norm_after(size_t layer) const;
+  const Unit& embedding_unit() const { return parameters_.unit_of(parameters_.embedding()); }
+  const Unit& head_unit() const { return parameters_.unit_of(parameters_.head()); }
   bool is_finite(const Tensor& tensor) const;
 
   const ModelConfig& config_;
   Parameters& parameters_;
   Runtime& runtime_;
   bool recompute_;
+  Fsdp fsdp_;
   TensorParallel embedding_tp_;
   Head head_;
   std::vector<Block> blocks_;

@@ -14,8 +14,9 @@ class LoneHostGroup : public HostGroup {
   std::string broadcast(const std::string& value, int) override { return value; }
   std::vector<double> all_gather(double value) override { return {value}; }
   std::vector<std::string> all_gather(const std::string& value) override { return {value}; }
-  void gather(std::span<const char> piece, std::span<char> whole, int) override {
-    if (piece.data() != whole.data()) std::copy(piece.begin(), piece.end(), whole.begin());
+  void gather(std::span<const char> piece, std::span<const int64_t>, std::span<const int64_t> places,
+              std::span<char> whole, int) override {
+    std::copy(piece.begin(), piece.end(), whole.begin() + places.front());
   }
 };
 

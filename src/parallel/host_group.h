@@ -21,9 +21,10 @@ class HostGroup {
   // Every rank's value, in rank order, on every rank.
   virtual std::vector<double> all_gather(double value) = 0;
   virtual std::vector<std::string> all_gather(const std::string& value) = 0;
-  // Every rank's piece, one after another in rank order, into `whole` on root (elsewhere it is not looked at). Pieces
-  // have equal sizes.
-  virtual void gather(std::span<const char> piece, std::span<char> whole, int root) = 0;
+  // Every rank's piece into `whole` on root (elsewhere it is not looked at): rank r's has sizes[r] bytes and goes to
+  // places[r]. All ranks give the same sizes and places.
+  virtual void gather(std::span<const char> piece, std::span<const int64_t> sizes, std::span<const int64_t> places,
+                      std::span<char> whole, int root) = 0;
 };
 
 // A group of one.

@@ -16,15 +16,15 @@ std::vector<int> ranks(int first, int count, int distance) {
 }  // namespace
 
 Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas) : shape_(shape), rank_(launch.rank()) {
-  require(shape.data * shape.tensor == launch.size(), "a mesh of ", shape.data, " × ", shape.tensor, " needs ",
-          shape.data * shape.tensor, " ranks, but mpirun started ", launch.size());
-  const int tensor_first = rank_ - tensor_rank();
-  const std::vector<int> tensor = ranks(tensor_first, shape.tensor, 1);
-  tensor_ = make_communicator(launch, tensor);
-  data_ = make_communicator(launch, ranks(tensor_rank(), shape.data, shape.tensor));
+  require(shape.ranks() == launch.size(), "a mesh of ", shape.data, " × ", shape.fsdp, " × ", shape.tensor, " needs ",
+          shape.ranks(), " ranks, but mpirun started ", launch.size());
+  const int copy = shape.fsdp * shape.tensor;  // ranks that hold the weights once
+  tensor_ = make_communicator(launch, ranks(rank_ - tensor_rank(), shape.tensor, 1));
+  shards_ = make_communicator(launch, ranks(replica() * copy + tensor_rank(), shape.fsdp, shape.tensor));
+  replicas_ = make_communicator(launch, ranks(rank_ % copy, shape.data, copy));
   kv_replicas_ = make_communicator(launch, ranks(rank_ - tensor_rank() % kv_replicas, kv_replicas, 1));
   world_host_ = make_host_group(launch);
-  tensor_host_ = make_host_group(launch, tensor);
+  replica_host_ = make_host_group(launch, ranks(replica() * copy, copy, 1));
 }
 
 }  // namespace llama_tp

@@ -1,5 +1,6 @@
-// The ranks as a grid, world = data × tensor with tensor varying fastest (neighbours in a node), and a communicator for
-// each dimension. Tensor-parallel ranks see the same data, data-parallel ranks different data.
+// The ranks as a grid, world = data × fsdp × tensor with tensor varying fastest (neighbours in a node), and a
+// communicator for each dimension. Tensor-parallel ranks see the same data; the others see different data: fsdp ranks
+// share one copy of the weights, data-parallel ranks have a copy each.
 #pragma once
 
 #include <memory>
@@ -11,7 +12,10 @@
 namespace llama_tp {
 
 struct MeshShape {
-  int data = 1, tensor = 1;
+  int data = 1, fsdp = 1, tensor = 1;
+  int ranks() const { return data * fsdp * tensor; }
+  // Ranks that see data of their own.
+  int data_ranks() const { return data * fsdp; }
 };
 
 class Mesh {
@@ -21,21 +25,28 @@ class Mesh {
   Mesh(const Launch& launch, MeshShape shape, int kv_replicas);
 
   const MeshShape& shape() const { return shape_; }
+  // Among those that see data of their own.
   int data_rank() const { return rank_ / shape_.tensor; }
+  int fsdp_rank() const { return data_rank() % shape_.fsdp; }
   int tensor_rank() const { return rank_ % shape_.tensor; }
+  // Which copy of the weights this rank has a part of.
+  int replica() const { return rank_ / (shape_.tensor * shape_.fsdp); }
 
   Communicator& tensor() const { return *tensor_; }
-  Communicator& data() const { return *data_; }
+  // The ranks with which this one shares its tensor rank's weights (fsdp), and those that hold the same as this one
+  // (data).
+  Communicator& shards() const { return *shards_; }
+  Communicator& replicas() const { return *replicas_; }
   Communicator& kv_replicas() const { return *kv_replicas_; }
-  // In host memory: all ranks, and this rank's tensor group.
+  // In host memory: all ranks, and those that hold one copy of the weights together, tensor ranks fastest.
   HostGroup& world() const { return *world_host_; }
-  HostGroup& tensor_host() const { return *tensor_host_; }
+  HostGroup& replica_host() const { return *replica_host_; }
 
  private:
   MeshShape shape_;
   int rank_;
-  std::unique_ptr<Communicator> tensor_, data_, kv_replicas_;
-  std::unique_ptr<HostGroup> world_host_, tensor_host_;
+  std::unique_ptr<Communicator> tensor_, shards_, replicas_, kv_replicas_;
+  std::unique_ptr<HostGroup> world_host_, replica_host_;
 };
 
 }  // namespace llama_tp

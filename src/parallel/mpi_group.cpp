@@ -119,12 +119,14 @@ void MpiGroup::all_to_all(const void* sent, void* received, int64_t bytes) {
   complete();
 }
 
-void MpiGroup::gather(const void* piece, void* whole, int64_t bytes, int root) {
+void MpiGroup::gather(const void* piece, std::span<const int64_t> sizes, std::span<const int64_t> places, void* whole,
+                      int root) {
   // Root takes one rank after another, so that a large gather never lies in MPI's own memory.
   for (int from = 0; from < size_; from++) {
-    const auto to = static_cast<char*>(whole) + (rank_ == root ? from * bytes : 0);
+    const int64_t bytes = sizes[static_cast<size_t>(from)];
+    const auto to = static_cast<char*>(whole) + (rank_ == root ? places[static_cast<size_t>(from)] : 0);
     if (from == root) {
-      if (rank_ == root && to != piece) std::copy_n(static_cast<const char*>(piece), bytes, to);
+      if (rank_ == root) std::copy_n(static_cast<const char*>(piece), bytes, to);
       continue;
     }
     if (rank_ != root && rank_ != from) continue;

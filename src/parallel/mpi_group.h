@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "parallel/patience.h"
@@ -35,8 +36,9 @@ class MpiGroup {
   void all_gather(const void* part, void* whole, int64_t bytes);
   // received[r · bytes …] = rank r's sent[this rank · bytes …]; bytes < 2^31.
   void all_to_all(const void* sent, void* received, int64_t bytes);
-  // whole[r · bytes …] = rank r's piece, on root; any number of bytes.
-  void gather(const void* piece, void* whole, int64_t bytes, int root);
+  // whole[places[r] …] = rank r's piece of sizes[r] bytes, on root; any number of bytes.
+  void gather(const void* piece, std::span<const int64_t> sizes, std::span<const int64_t> places, void* whole,
+              int root);
 
   // all_gather that gives up at the deadline: false, and both buffers must then live until the program ends.
   bool all_gather_until(std::chrono::steady_clock::time_point deadline, const void* part, void* whole, int64_t bytes);

@@ -38,10 +38,11 @@ class MpiHostGroup : public HostGroup {
     return values;
   }
 
-  void gather(std::span<const char> piece, std::span<char> whole, int root) override {
-    require(rank() != root || whole.size() == piece.size() * static_cast<size_t>(size()), "gather: ", size(),
-            " pieces of ", piece.size(), " bytes do not make ", whole.size());
-    group_.gather(piece.data(), whole.data(), static_cast<int64_t>(piece.size()), root);
+  void gather(std::span<const char> piece, std::span<const int64_t> sizes, std::span<const int64_t> places,
+              std::span<char> whole, int root) override {
+    require(static_cast<int64_t>(piece.size()) == sizes[static_cast<size_t>(rank())], "gather: a piece of ",
+            piece.size(), " bytes, announced as ", sizes[static_cast<size_t>(rank())]);
+    group_.gather(piece.data(), sizes, places, whole.data(), root);
   }
 
  private:

@@ -9,7 +9,7 @@ namespace llama_tp {
 namespace {
 
 Parameters& allocated(Parameters& parameters, Runtime& runtime) {
-  parameters.allocate(runtime.state, runtime.dtype, false);
+  parameters.allocate(runtime.state, runtime.dtype, false, {runtime.shards.rank(), runtime.shards.size()});
   return parameters;
 }
 
@@ -21,11 +21,12 @@ Evaluator::Evaluator(const ModelConfig& config, const TensorParallelPlan& plan, 
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
       batch_(push_batch(runtime.state, shape.tokens(), shape.sequences())),
       loss_(runtime.state.push(Category::data, {1}, DType::f64)),
-      model_(config, allocated(parameters_, runtime), runtime, false) {}
+      model_(config, allocated(parameters_, runtime), runtime) {}
 
 double Evaluator::loss(const HostBatch& batch) {
   upload(runtime_.backend, batch, batch_);
   runtime_.backend.zero(loss_);
+  model_.open_step();
   model_.add_loss(batch_, loss_);
   double sum = 0;
   runtime_.backend.download(loss_, &sum);
@@ -38,7 +39,9 @@ void Evaluator::logits(const HostBatch& batch, int64_t rows,
   upload(runtime_.backend, batch, batch_);
   const Tensor x =
       frame.take(Category::transient, {batch_.tokens(), model_.config().hidden}, runtime_.dtype);  // [T, H]
+  model_.open_step();
   model_.infer(batch_, nullptr, x);
+  const WholeUnit head = model_.whole_head();
   std::vector<float> gathered, whole(static_cast<size_t>(model_.config().vocabulary));
   for (int64_t begin = 0; begin < rows; begin += logits_piece) {
     Frame inner(runtime_.step);

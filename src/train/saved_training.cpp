@@ -107,8 +107,8 @@ void SavedTraining::load(Parameters& parameters, Backend& backend) const {
     load_masters(weights, parts_.at(rest_part), parameters, backend);
   else
     load_weights(weights, config_, parameters, backend);
-  load_tensors(parts_.at(m_part), &Weight::m, parameters, backend);
-  load_tensors(parts_.at(v_part), &Weight::v, parameters, backend);
+  load_tensors(parts_.at(m_part), &Unit::m, parameters, backend);
+  load_tensors(parts_.at(v_part), &Unit::v, parameters, backend);
 }
 
 }  // namespace llama_tp

@@ -11,55 +11,65 @@ namespace llama_tp {
 namespace {
 
 Parameters& allocated(Parameters& parameters, Runtime& runtime) {
-  parameters.allocate(runtime.state, runtime.dtype, true);
+  parameters.allocate(runtime.state, runtime.dtype, true, {runtime.shards.rank(), runtime.shards.size()});
   return parameters;
 }
 
 }  // namespace
 
 Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                 Runtime& runtime, Communicator& data)
+                 Runtime& runtime, Communicator& replicas)
     : runtime_(runtime),
-      data_(data),
+      replicas_(replicas),
       options_(options),
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size(), options.batch.sequence_ranks > 1),
-      model_(config, allocated(parameters_, runtime), runtime, options.recompute) {
+      model_(config, allocated(parameters_, runtime), runtime, {options.recompute, options.fsdp}) {
   batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences());
   loss_ = runtime.state.push(Category::data, {1}, DType::f64);
   squared_norm_ = runtime.state.push(Category::data, {1}, DType::f64);
-  for (const Weight& weight : parameters_.weights())
-    for (const Tensor* tensor : {&weight.gradient, &weight.m, &weight.v}) runtime.backend.zero(*tensor);
+  for (const Unit& unit : parameters_.units())
+    for (const Tensor* tensor : {&unit.gradient, &unit.m, &unit.v}) runtime.backend.zero(*tensor);
 }
 
-void Trainer::begin() { runtime_.backend.zero(loss_); }
+void Trainer::begin() {
+  runtime_.backend.zero(loss_);
+  model_.open_step();
+}
 
 void Trainer::accumulate(const HostBatch& batch, int64_t targets) {
   upload(runtime_.backend, batch, batch_);
   model_.train(batch_, 1.0f / static_cast<float>(std::max<int64_t>(1, targets)), loss_);
 }
 
-void Trainer::sum_over_data() {
-  if (data_.size() == 1) return;
-  for (const Weight& weight : parameters_.weights()) data_.all_reduce(weight.gradient).wait();
-  data_.all_reduce(loss_).wait();
+void Trainer::sum_over_replicas() {
+  runtime_.shards.all_reduce(loss_).wait();
+  if (replicas_.size() == 1) return;
+  for (const Unit& unit : parameters_.units()) replicas_.all_reduce(unit.gradient).wait();
+  replicas_.all_reduce(loss_).wait();
 }
 
 StepResult Trainer::finish(int64_t targets) {
   model_.sum_gradients();
-  sum_over_data();
+  sum_over_replicas();
   runtime_.ledger.enter(Phase::optimizer);
   runtime_.backend.zero(squared_norm_);
   for (const Parameter& row : parameters_.rows())
-    if (row.counted) runtime_.backend.add_sum_of_squares(row.of(row.weight->gradient), squared_norm_);
+    if (const Piece piece = parameters_.piece(row); row.counted && piece.count > 0)
+      runtime_.backend.add_sum_of_squares(piece.of(parameters_.unit_of(row).gradient), squared_norm_);
   runtime_.tp.all_reduce(squared_norm_).wait();
+  runtime_.shards.all_reduce(squared_norm_).wait();
   return {scalar(loss_) / static_cast<double>(std::max<int64_t>(1, targets)), std::sqrt(scalar(squared_norm_))};
 }
 
 void Trainer::update(const AdamWOptions& options) {
   for (const Weight& weight : parameters_.weights()) {
+    const Unit& unit = parameters_.unit_of(weight);
+    const Piece piece = unit.piece(weight);
+    if (piece.count == 0) continue;
     AdamWOptions own = options;
     if (!weight.decays) own.weight_decay = 0;
-    runtime_.backend.adamw(own, weight.value, weight.rest, weight.gradient, weight.m, weight.v,
+    runtime_.backend.adamw(own, piece.of(unit.value), unit.rest.exists() ? piece.of(unit.rest) : Tensor{},
+                           piece.of(unit.gradient), piece.of(unit.m), piece.of(unit.v),
                            options.max_grad_norm > 0 ? squared_norm_ : Tensor{});
   }
 }
@@ -67,6 +77,7 @@ void Trainer::update(const AdamWOptions& options) {
 double Trainer::evaluate(const HostBatch& batch) {
   upload(runtime_.backend, batch, batch_);
   runtime_.backend.zero(loss_);
+  model_.open_step();
   model_.add_loss(batch_, loss_);
   return scalar(loss_);
 }
@@ -82,8 +93,9 @@ std::string Trainer::blame(const HostBatch& batch) {
   std::string place = model_.first_not_finite(batch_);
   if (!place.empty()) return place;
   for (const Parameter& row : parameters_.rows()) {
-    std::vector<float> host(static_cast<size_t>(row.of(row.weight->gradient).elements()));
-    runtime_.backend.download(row.of(row.weight->gradient), host.data());
+    const Piece piece = parameters_.piece(row);
+    std::vector<float> host(static_cast<size_t>(piece.count));
+    if (piece.count > 0) runtime_.backend.download(piece.of(parameters_.unit_of(row).gradient), host.data());
     if (!std::all_of(host.begin(), host.end(), [](float value) { return std::isfinite(value); }))
       return "the gradient of " + row.name;
   }
@@ -91,8 +103,8 @@ std::string Trainer::blame(const HostBatch& batch) {
 }
 
 void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                       Runtime& runtime, Communicator& data) {
-  Trainer trainer(config, plan, options, runtime, data);
+                       Runtime& runtime, Communicator& replicas) {
+  Trainer trainer(config, plan, options, runtime, replicas);
   HostBatch batch;
   fill_batch(Dataset{}, {}, options.batch, batch);
   trainer.begin();
@@ -104,10 +116,10 @@ void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan
 }
 
 MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                         Backend& backend, const Runtime& runtime, const Communicator& data) {
+                         Backend& backend, const Runtime& runtime, const Communicator& replicas) {
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {
-    MetaCommunicator data_ranks(data.rank(), data.size());
-    rehearse_training(config, plan, options, rehearsal, data_ranks);
+    MetaCommunicator other_replicas(replicas.rank(), replicas.size());
+    rehearse_training(config, plan, options, rehearsal, other_replicas);
   });
 }
 

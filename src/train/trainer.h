@@ -15,6 +15,7 @@ struct TrainerOptions {
   BatchShape batch;
   bool recompute = false;  // --gradient-checkpointing
   bool evaluates = false;  // forwards without gradients happen, too
+  FsdpOptions fsdp;
 };
 
 struct StepResult {
@@ -24,9 +25,10 @@ struct StepResult {
 
 class Trainer {
  public:
-  // Weights are not filled yet (model/checkpoint.h); gradients and moments are zero.
+  // Weights are not filled yet (model/checkpoint.h); gradients and moments are zero. replicas: the ranks that hold what
+  // this one holds and see other data.
   Trainer(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options, Runtime& runtime,
-          Communicator& data);
+          Communicator& replicas);
 
   // A step is: begin, accumulate for each micro-batch, finish, update.
   void begin();
@@ -47,11 +49,11 @@ class Trainer {
   Transformer& model() { return model_; }
 
  private:
-  void sum_over_data();
+  void sum_over_replicas();
   double scalar(const Tensor& value);
 
   Runtime& runtime_;
-  Communicator& data_;
+  Communicator& replicas_;
   TrainerOptions options_;
   Parameters parameters_;
   Batch batch_;
@@ -63,11 +65,11 @@ class Trainer {
 // One step of one forward, with evaluation where the run has any, on a runtime that only counts: a batch of the largest
 // size, made of padding.
 void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                       Runtime& runtime, Communicator& data);
+                       Runtime& runtime, Communicator& replicas);
 
 // The memory that a rank of the mesh needs for training, found by a step that computes nothing. Also prepares backend
 // for the shapes of the run, so that no step allocates.
 MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                         Backend& backend, const Runtime& runtime, const Communicator& data);
+                         Backend& backend, const Runtime& runtime, const Communicator& replicas);
 
 }  // namespace llama_tp

@@ -42,13 +42,15 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
                        MeshShape mesh, int tensor_rank, DType dtype, Backend& backend) {
   MetaBackend meta(backend);
   const auto replicas = static_cast<int>(kv_replicas(config, plan, mesh.tensor));
-  MetaCommunicator tensor(tensor_rank, mesh.tensor), same_keys(tensor_rank % replicas, replicas), data(0, mesh.data);
-  Runtime runtime(meta, tensor, same_keys, dtype);
-  rehearse_training(config, plan, options, runtime, data);
+  MetaCommunicator tensor(tensor_rank, mesh.tensor), same_keys(tensor_rank % replicas, replicas), shards(0, mesh.fsdp),
+      copies(0, mesh.data);
+  Runtime runtime(meta, tensor, same_keys, shards, dtype);
+  rehearse_training(config, plan, options, runtime, copies);
   RankPlan result;
   result.memory = runtime.high_water();
   result.ledger = runtime.ledger;
-  result.traffic = {traffic_of("tensor", tensor), traffic_of("kv_replicas", same_keys), traffic_of("data", data)};
+  result.traffic = {traffic_of("tensor", tensor), traffic_of("kv_replicas", same_keys), traffic_of("fsdp", shards),
+                    traffic_of("data", copies)};
   for (size_t i = 0; i < result.work.size(); i++) result.work[i] = meta.work(static_cast<Operation>(i));
   return result;
 }
@@ -61,7 +63,7 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallel
   std::vector<RankPlan> plans;
   for (const std::vector<int>& group : alike(config, plan, mesh.tensor)) {
     plans.push_back(rehearse_rank(config, plan, options, mesh, group.front(), dtype, backend));
-    for (int data = 0; data < mesh.data; data++)
+    for (int data = 0; data < mesh.data_ranks(); data++)
       for (const int rank : group) plans.back().ranks.push_back(int64_t{data} * mesh.tensor + rank);
   }
   return plans;

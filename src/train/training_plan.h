@@ -12,7 +12,7 @@
 namespace llama_tp {
 
 struct GroupTraffic {
-  const char* group;  // "tensor", "kv_replicas", "data"
+  const char* group;  // "tensor", "kv_replicas", "fsdp", "data"
   int size = 1;
   std::array<Traffic, static_cast<size_t>(Collective::count_)> of{};
 };

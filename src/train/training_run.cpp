@@ -44,7 +44,7 @@ class TrainingRun {
 
   int run() {
     check_settings(settings_);
-    mesh_ = make_mesh(launch_, config_, plan_, settings_.tensor_parallel, placement_said_);
+    mesh_ = make_mesh(launch_, config_, plan_, settings_.mesh, placement_said_);
     find_checkpoint();
     read_data();
     settle_sizes();
@@ -92,7 +92,7 @@ class TrainingRun {
   }
 
   void settle_sizes() {
-    const int64_t data_ranks = mesh_->shape().data;
+    const int64_t data_ranks = mesh_->shape().data_ranks();
     // No sample is longer than the longest: a forward need not be either.
     const int64_t longest =
         std::max(data_.longest_sample(), validation_.samples() > 0 ? validation_.longest_sample() : 0);
@@ -126,11 +126,12 @@ class TrainingRun {
 
   void make_trainer() {
     backend_ = make_backend(settings_.backend, launch_.threads());
-    runtime_ = std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), settings_.dtype);
-    const TrainerOptions options{shape_, settings_.recompute, validation_.samples() > 0};
-    memory_ = plan_training(config_, plan_, options, *backend_, *runtime_, mesh_->data());
+    runtime_ =
+        std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), mesh_->shards(), settings_.dtype);
+    const TrainerOptions options{shape_, settings_.recompute, validation_.samples() > 0, settings_.fsdp};
+    memory_ = plan_training(config_, plan_, options, *backend_, *runtime_, mesh_->replicas());
     runtime_->reserve(memory_);
-    trainer_ = std::make_unique<Trainer>(config_, plan_, options, *runtime_, mesh_->data());
+    trainer_ = std::make_unique<Trainer>(config_, plan_, options, *runtime_, mesh_->replicas());
     if (saved_)
       saved_->load(trainer_->parameters(), *backend_);
     else if (source_.folder.empty())
@@ -147,7 +148,8 @@ class TrainingRun {
              origin().empty() ? "random weights" : "from " + origin()));
     introduce_resumption();
     say(text("mesh        ", counted(launch_.size(), "rank"), ": data-parallel ", mesh_->shape().data,
-             " × tensor-parallel ", mesh_->shape().tensor, shape_.sequence_ranks > 1 ? ", sequence-parallel" : ""));
+             mesh_->shape().fsdp > 1 ? text(" × fsdp ", mesh_->shape().fsdp) : "", " × tensor-parallel ",
+             mesh_->shape().tensor, shape_.sequence_ranks > 1 ? ", sequence-parallel" : ""));
     say(text("device      ", backend_->description()));
     say(text("data        ", counted(data_.samples(), "sample"), ", ",
              counted(static_cast<int64_t>(data_.tokens.size()), "token"), "; a step takes ", shape_.global_batch(),
@@ -237,12 +239,14 @@ class TrainingRun {
     return in_forward == places.end() ? places.front() : *in_forward;
   }
 
-  // Mean loss over the validation file, its samples divided among the data ranks.
+  // Mean loss over the validation file, its samples divided among the data ranks. All take as many forwards: fsdp ranks
+  // gather their weights together.
   double evaluate() {
     double sum = 0;
     int64_t targets = 0;
-    for (int64_t first = 0; first < validation_.samples(); first += shape_.micro_batch) {
-      if (first / shape_.micro_batch % shape_.data_ranks != mesh_->data_rank()) continue;
+    const int64_t round = shape_.micro_batch * shape_.data_ranks;
+    for (int64_t begin = 0; begin < validation_.samples(); begin += round) {
+      const int64_t first = begin + mesh_->data_rank() * shape_.micro_batch;
       std::vector<int64_t> samples;
       for (int64_t i = first; i < std::min(first + shape_.micro_batch, validation_.samples()); i++)
         samples.push_back(i);

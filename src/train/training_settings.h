@@ -5,6 +5,8 @@
 #include <string>
 
 #include "base/dtype.h"
+#include "model/fsdp.h"
+#include "model/placement.h"
 #include "train/schedule.h"
 
 namespace llama_tp {
@@ -14,7 +16,7 @@ struct TrainingSettings {
   std::string model;   // a folder to start from, or
   std::string config;  // a config.json for random weights
   std::string tokenizer, train_file, validation_file, output_dir, dump_gradients;
-  int64_t tensor_parallel = 0;  // 0: auto
+  MeshOptions mesh;
   int64_t block_size = 1024, micro_batch = 8;
   int64_t accumulation = 0;  // 0: derived from global_batch, or 1
   int64_t global_batch = 0;  // 0: micro_batch × accumulation × data ranks
@@ -25,6 +27,7 @@ struct TrainingSettings {
   DType dtype = DType::bf16;
   std::string backend = "auto";
   bool recompute = false, sequence_parallel = true;
+  FsdpOptions fsdp;
   uint64_t seed = 42;
   int64_t logging_steps = 500, evaluation_steps = 0, save_steps = 500;
   int64_t save_total_limit = 0;  // 0: all checkpoints stay

@@ -42,8 +42,8 @@ std::string describe_data(const Dataset& data) {
 
 std::vector<CheckpointPart> checkpoint_parts(DType dtype) {
   std::vector<CheckpointPart> parts{
-      {weights_part, &Weight::value, dtype}, {m_part, &Weight::m, DType::f32}, {v_part, &Weight::v, DType::f32}};
-  if (dtype == DType::bf16) parts.push_back({rest_part, &Weight::rest, DType::i16});
+      {weights_part, &Unit::value, dtype}, {m_part, &Unit::m, DType::f32}, {v_part, &Unit::v, DType::f32}};
+  if (dtype == DType::bf16) parts.push_back({rest_part, &Unit::rest, DType::i16});
   return parts;
 }
 

@@ -22,7 +22,7 @@ inline const std::string weights_part, rest_part = state_folder + "/rest", m_par
 // One tensor of every weight, and where in the checkpoint's folder its files are.
 struct CheckpointPart {
   std::string folder;
-  Tensor Weight::*tensor;
+  Tensor Unit::*tensor;
   DType dtype;
 };
 // All that a run of this type saves.

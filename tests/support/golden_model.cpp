@@ -1,5 +1,7 @@
 #include "support/golden_model.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -9,21 +11,34 @@
 namespace llama_tp {
 
 GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string& config_name)
+    : GoldenModel(name, dtype, config_name, {1, 1, ranks().size()}) {}
+
+GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string& config_name,
+                         const MeshOptions& mesh_options)
     : folder("tests/goldens/models/" + name),
       config(read_model_config(folder + "/" + config_name)),
       plan(resolve_plan(config)) {
   std::string said;
-  mesh = make_mesh(ranks(), config, plan, ranks().size(), said);
+  mesh = make_mesh(ranks(), config, plan, mesh_options, said);
   backend = make_backend("cpu", ranks().threads());
-  runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), dtype);
+  runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
   data = read_dataset(folder + "/input.jsonl", {1024, config.vocabulary, {}, {}});
-  shape = {1, 1, 1, data.longest_sample()};
+  shape = {1, 1, mesh->shape().data_ranks(), data.longest_sample()};
   for (int64_t i = 0; i < data.samples(); i++) targets += count_targets(data.sample(i));
 }
 
 HostBatch GoldenModel::batch(int64_t sample) const {
   HostBatch out;
   fill_batch(data, {sample}, shape, out);
+  return out;
+}
+
+int64_t GoldenModel::rounds() const { return (data.samples() + shape.data_ranks - 1) / shape.data_ranks; }
+
+HostBatch GoldenModel::batch_of_round(int64_t round) const {
+  const int64_t sample = round * shape.data_ranks + mesh->data_rank();
+  HostBatch out;
+  fill_batch(data, sample < data.samples() ? std::vector<int64_t>{sample} : std::vector<int64_t>{}, shape, out);
   return out;
 }
 
@@ -37,11 +52,11 @@ std::vector<float> GoldenModel::golden(const std::string& tensor) const {
   return values;
 }
 
-std::unique_ptr<Trainer> GoldenModel::trainer(bool recompute, int64_t micro_batch) {
+std::unique_ptr<Trainer> GoldenModel::trainer(bool recompute, int64_t micro_batch, const FsdpOptions& fsdp) {
   shape.micro_batch = micro_batch;
-  const TrainerOptions options{shape, recompute, true};
-  runtime->reserve(plan_training(config, plan, options, *backend, *runtime, mesh->data()));
-  auto made = std::make_unique<Trainer>(config, plan, options, *runtime, mesh->data());
+  const TrainerOptions options{shape, recompute, true, fsdp};
+  runtime->reserve(plan_training(config, plan, options, *backend, *runtime, mesh->replicas()));
+  auto made = std::make_unique<Trainer>(config, plan, options, *runtime, mesh->replicas());
   load_weights(ModelFiles(folder), config, made->parameters(), *backend);
   return made;
 }
@@ -60,7 +75,7 @@ std::vector<std::pair<std::string, std::vector<float>>> GoldenModel::gradients(T
   std::filesystem::create_directories(scratch);
   SavePlan files;
   files.files.push_back(plan_file("gradients.safetensors", planned_tensors(trainer.parameters(), DType::f32)));
-  write_parameters(trainer.parameters(), &Weight::gradient, DType::f32, files, scratch, *backend, mesh->tensor_host());
+  write_parameters(trainer.parameters(), &Unit::gradient, DType::f32, files, scratch, *backend, mesh->replica_host());
   std::vector<std::pair<std::string, std::vector<float>>> all;
   mesh->world().barrier();
   if (ranks().rank() > 0) return all;
@@ -84,6 +99,29 @@ Difference difference(const std::vector<float>& a, const std::vector<float>& b) 
     worst.magnitude = std::max(worst.magnitude, std::fabs(static_cast<double>(b[i])));
   }
   return worst;
+}
+
+void expect_golden_gradients(GoldenModel& model, bool recompute, const FsdpOptions& fsdp) {
+  const MeshShape& mesh = model.mesh->shape();
+  SCOPED_TRACE(text(model.folder, " on ", mesh.data, " × ", mesh.fsdp, " × ", mesh.tensor,
+                    recompute ? " with recompute" : "", model.shape.sequence_ranks > 1 ? " by tokens" : "", ", ",
+                    model.shape.tokens(), " tokens"));
+  const auto trainer = model.trainer(recompute, 1, fsdp);
+  trainer->begin();
+  for (int64_t round = 0; round < model.rounds(); round++)
+    trainer->accumulate(model.batch_of_round(round), model.targets);
+  const StepResult result = trainer->finish(model.targets);
+  const double golden_loss = static_cast<double>(model.golden("loss")[0]);
+  EXPECT_NEAR(result.loss, golden_loss, logits_tolerance * golden_loss);
+  double squares = 0;
+  for (const auto& [name, values] : model.gradients(*trainer)) {
+    const Difference off = difference(values, model.golden("grad." + name));
+    EXPECT_LE(off.error, gradient_tolerance * off.magnitude) << name;
+    for (const float value : values) squares += static_cast<double>(value) * static_cast<double>(value);
+  }
+  if (ranks().rank() == 0) {
+    EXPECT_NEAR(result.gradient_norm, std::sqrt(squares), 1e-6 * std::sqrt(squares));
+  }
 }
 
 }  // namespace llama_tp

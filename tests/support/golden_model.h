@@ -16,14 +16,18 @@
 namespace llama_tp {
 
 struct GoldenModel {
-  // config_name: config.json or respelled.json.
+  // All ranks for tensor parallelism. config_name: config.json or respelled.json.
   GoldenModel(const std::string& name, DType dtype, const std::string& config_name = "config.json");
+  GoldenModel(const std::string& name, DType dtype, const std::string& config_name, const MeshOptions& mesh_options);
 
   // One sample of input.jsonl as a batch of its own.
   HostBatch batch(int64_t sample) const;
+  // The samples are dealt out to the data ranks; this one's batch of a round, which is padding where none is left.
+  int64_t rounds() const;
+  HostBatch batch_of_round(int64_t round) const;
   std::vector<float> golden(const std::string& tensor) const;
   // A trainer with the golden's weights, for batches of one sample (whose length is the longest's).
-  std::unique_ptr<Trainer> trainer(bool recompute = false, int64_t micro_batch = 1);
+  std::unique_ptr<Trainer> trainer(bool recompute = false, int64_t micro_batch = 1, const FsdpOptions& fsdp = {});
   std::unique_ptr<Evaluator> evaluator();
   // Every gradient whole, by name, on rank 0; collective.
   std::vector<std::pair<std::string, std::vector<float>>> gradients(Trainer& trainer);
@@ -44,5 +48,13 @@ struct Difference {
   double error = 0, magnitude = 0;
 };
 Difference difference(const std::vector<float>& a, const std::vector<float>& b);
+
+// f32 logits are within 2e-5, gradients within 1e-4 of the tensor's largest magnitude. Where from: sums of up to 100
+// products with a relative rounding of 2⁻²⁴ each, through two blocks, are off by some 1e-6; gradients pass twice as
+// many sums and cancel more.
+constexpr double logits_tolerance = 2e-5, gradient_tolerance = 1e-4;
+
+// Takes a step over all samples of the golden and expects transformers' loss and gradients, and the norm of these.
+void expect_golden_gradients(GoldenModel& model, bool recompute, const FsdpOptions& fsdp = {});
 
 }  // namespace llama_tp

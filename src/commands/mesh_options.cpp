@@ -1,0 +1,31 @@
+#include "commands/mesh_options.h"
+
+namespace llama_tp {
+
+void declare_mesh(Options& options) {
+  options.value("tensor-parallel", "ranks that share each layer; auto: as many of a node as the sizes allow", "auto|N",
+                "auto");
+  options.value("fsdp", "ranks with data of their own that share the weights, gradients and optimizer (ZeRO-3)",
+                "auto|N", "1");
+  options.value("data-parallel", "copies of the weights; auto: what the others leave of the ranks", "auto|N", "auto");
+}
+
+MeshOptions mesh_from(const Options& options) {
+  const auto size = [&](const char* name) {
+    return options.given(name) ? std::optional(options.integer_or_auto(name)) : std::nullopt;
+  };
+  return {size("data-parallel"), size("fsdp"), size("tensor-parallel")};
+}
+
+void declare_fsdp(Options& options) {
+  options.value("fsdp-prefetch", "gather a block's weights while the one before it computes; a second buffer", "on|off",
+                "on");
+  options.value("fsdp-reshard-after-forward",
+                "drop a block's gathered weights after forward and gather them again in backward", "on|off", "on");
+}
+
+FsdpOptions fsdp_from(const Options& options) {
+  return {options.is_on("fsdp-prefetch"), options.is_on("fsdp-reshard-after-forward")};
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,117 @@
+#include "model/fsdp.h"
+
+#include <algorithm>
+
+namespace llama_tp {
+
+Fsdp::Fsdp(Parameters& parameters, Runtime& runtime, const FsdpOptions& options, int64_t blocks)
+    : parameters_(parameters), runtime_(runtime), options_(options), kept_(static_cast<size_t>(blocks)) {
+  if (!shards()) return;
+  for (int64_t layer = 0; layer < blocks; layer++)
+    block_elements_ = std::max(block_elements_, parameters.block_unit(layer).elements);
+  const Unit& norms = parameters.norm_unit();
+  norms_ = runtime.state.push(Category::gathered_parameters, {norms.elements}, runtime.dtype);
+  norms.bind_values(norms_);
+  if (!norms.gradient.exists()) return;
+  norm_gradients_ = runtime.state.push(Category::unsharded_gradients, {norms.elements}, DType::f32);
+  norms.bind_gradients(norm_gradients_);
+}
+
+void Fsdp::open_norms() const {
+  if (!shards()) return;
+  gather(parameters_.norm_unit(), norms_).wait();
+  if (norm_gradients_.exists()) runtime_.backend.zero(norm_gradients_);
+}
+
+void Fsdp::reduce_norms() const {
+  if (shards()) reduce(parameters_.norm_unit(), norm_gradients_);
+}
+
+Pending Fsdp::gather(const Unit& unit, const Tensor& whole) const {
+  return runtime_.shards.all_gather(unit.value, whole);
+}
+
+void Fsdp::reduce(const Unit& unit, const Tensor& whole) const {
+  Frame frame(runtime_.step);
+  const Tensor part = frame.take(Category::communication, unit.gradient.shape, DType::f32);
+  runtime_.shards.reduce_scatter(whole, part).wait();
+  runtime_.backend.add(part, unit.gradient);
+}
+
+// ---- one unit
+
+WholeUnit::WholeUnit(const Fsdp& fsdp, const Unit& unit, Use use)
+    : fsdp_(fsdp), unit_(unit), frame_(fsdp.runtime_.step) {
+  if (!fsdp_.shards()) return;
+  if (use != Use::gradients) {
+    const Tensor whole = frame_.take(Category::gathered_parameters, {unit.elements}, fsdp_.runtime_.dtype);
+    fsdp_.gather(unit, whole).wait();
+    unit_.bind_values(whole);
+  }
+  if (use == Use::values) return;
+  gradients_ = frame_.take(Category::unsharded_gradients, {unit.elements}, DType::f32);
+  fsdp_.runtime_.backend.zero(gradients_);
+  unit_.bind_gradients(gradients_);
+}
+
+void WholeUnit::reduce() const {
+  if (fsdp_.shards()) fsdp_.reduce(unit_, gradients_);
+}
+
+WholeUnit::~WholeUnit() {
+  if (!fsdp_.shards()) return;
+  unit_.bind_values({});
+  unit_.bind_gradients({});
+}
+
+// ---- the blocks
+
+BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass) : fsdp_(fsdp), pass_(pass) {
+  if (!fsdp_.shards()) return;
+  const Shape shape{fsdp_.block_elements_};
+  if (!keeps()) {
+    slots_[0] = frame.take(Category::gathered_parameters, shape, fsdp_.runtime_.dtype);
+    if (fsdp_.options_.prefetch) slots_[1] = frame.take(Category::gathered_parameters, shape, fsdp_.runtime_.dtype);
+  }
+  if (pass_ == Pass::backward) gradients_ = frame.take(Category::unsharded_gradients, shape, DType::f32);
+}
+
+Tensor& BlockLoop::buffer(int64_t layer) {
+  if (keeps()) return fsdp_.kept_[static_cast<size_t>(layer)];
+  return slots_[fsdp_.options_.prefetch ? static_cast<size_t>(layer % 2) : 0];
+}
+
+void BlockLoop::start(int64_t layer) {
+  const Unit& unit = fsdp_.parameters_.block_unit(layer);
+  if (keeps())
+    buffer(layer) = fsdp_.runtime_.step.push(Category::gathered_parameters, {unit.elements}, fsdp_.runtime_.dtype);
+  pending_[static_cast<size_t>(layer % 2)] = fsdp_.gather(unit, buffer(layer).rows(0, unit.elements));
+  started_ = layer;
+}
+
+void BlockLoop::enter(int64_t layer) {
+  if (!fsdp_.shards()) return;
+  const Unit& unit = fsdp_.parameters_.block_unit(layer);
+  if (gathers()) {
+    if (started_ != layer) start(layer);
+    pending_[static_cast<size_t>(layer % 2)].wait();
+  }
+  unit.bind_values(buffer(layer));
+  const int64_t next = pass_ == Pass::backward ? layer - 1 : layer + 1;
+  if (gathers() && fsdp_.options_.prefetch && next >= 0 && next < static_cast<int64_t>(fsdp_.kept_.size())) start(next);
+  if (pass_ != Pass::backward) return;
+  fsdp_.runtime_.backend.zero(gradients_.rows(0, unit.elements));
+  unit.bind_gradients(gradients_);
+}
+
+void BlockLoop::leave(int64_t layer) {
+  if (!fsdp_.shards()) return;
+  const Unit& unit = fsdp_.parameters_.block_unit(layer);
+  if (pass_ == Pass::backward) {
+    fsdp_.reduce(unit, gradients_.rows(0, unit.elements));
+    unit.bind_gradients({});
+  }
+  unit.bind_values({});
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,96 @@
+// Fully sharded data parallelism: ZeRO-3 (Rajbhandari et al. 2020), as PyTorch's FSDP2. Ranks with different data share
+// every unit of parameters: each keeps one piece of its weights, gradients and optimizer state. A unit's weights are
+// gathered whole just before their use and dropped behind it; its gradients are made whole and summed into the pieces
+// (reduce-scatter) as soon as backward has them. Layers know nothing of it: they read Weight::value and add to
+// Weight::gradient, which are views of what is gathered here. On top of tensor parallelism a unit is this tensor rank's
+// slice. Where nothing is sharded every call here does nothing.
+//
+// A micro-batch, of L blocks: forward gathers the embedding, each block, the head; backward gathers each block again
+// unless they were kept, and reduce-scatters head, each block, embedding. The norms' unit is gathered once a step and
+// reduced once.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "model/parameters.h"
+#include "model/runtime.h"
+
+namespace llama_tp {
+
+struct FsdpOptions {
+  bool prefetch = true;               // gather a block while the one before it computes: a second buffer
+  bool reshard_after_forward = true;  // drop a block's weights after forward and gather them again in backward
+};
+
+class Fsdp {
+ public:
+  // Takes the norms' whole buffers from the state arena. blocks: their number.
+  Fsdp(Parameters& parameters, Runtime& runtime, const FsdpOptions& options, int64_t blocks);
+
+  bool shards() const { return runtime_.shards.size() > 1; }
+  // Before a step's first forward: the norms' weights are whole and their gradients zero; after its last backward they
+  // are summed.
+  void open_norms() const;
+  void reduce_norms() const;
+
+ private:
+  friend class WholeUnit;
+  friend class BlockLoop;
+  Pending gather(const Unit& unit, const Tensor& whole) const;
+  void reduce(const Unit& unit, const Tensor& whole) const;
+
+  Parameters& parameters_;
+  Runtime& runtime_;
+  FsdpOptions options_;
+  int64_t block_elements_ = 0;  // of the largest block
+  std::vector<Tensor> kept_;    // blocks that wait whole for backward
+  Tensor norms_, norm_gradients_;
+};
+
+enum class Use : uint8_t { values, gradients, both };
+
+// A unit's weights, gradients or both, whole until the scope ends.
+class WholeUnit {
+ public:
+  WholeUnit(const Fsdp& fsdp, const Unit& unit, Use use);
+  // Sums the gradients into the ranks' pieces.
+  void reduce() const;
+  ~WholeUnit();
+  WholeUnit(const WholeUnit&) = delete;
+  WholeUnit& operator=(const WholeUnit&) = delete;
+
+ private:
+  const Fsdp& fsdp_;
+  const Unit& unit_;
+  Frame frame_;
+  Tensor gradients_;
+};
+
+// training_forward: what backward needs is kept if it is not resharded.
+enum class Pass : uint8_t { forward, training_forward, backward };
+
+// The blocks in the order of a pass, each whole between enter and leave.
+class BlockLoop {
+ public:
+  // frame: holds the buffers.
+  BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass);
+  void enter(int64_t layer);
+  // In backward the block's gradients are summed into the ranks' pieces.
+  void leave(int64_t layer);
+
+ private:
+  void start(int64_t layer);
+  bool keeps() const { return pass_ != Pass::forward && !fsdp_.options_.reshard_after_forward; }
+  bool gathers() const { return !(pass_ == Pass::backward && keeps()); }
+  Tensor& buffer(int64_t layer);
+
+  Fsdp& fsdp_;
+  Pass pass_;
+  int64_t started_ = -1;  // the block whose gathering began last
+  std::array<Tensor, 2> slots_;
+  std::array<Pending, 2> pending_;
+  Tensor gradients_;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,117 @@
+// Fully sharded data parallelism on every mesh of the ranks: against transformers, against itself, and in what it sends
+// and holds.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "model/checkpoint.h"
+#include "support/golden_model.h"
+
+namespace llama_tp {
+namespace {
+
+// Those that share weights; a rank alone has nobody to share with and is the same program.
+std::vector<MeshOptions> sharing_meshes() {
+  std::vector<MeshOptions> all;
+  for (int fsdp = 1; fsdp <= ranks().size(); fsdp++)
+    for (int tensor = 1; tensor <= ranks().size() / fsdp; tensor++)
+      if (ranks().size() % (fsdp * tensor) == 0 && (fsdp > 1 || ranks().size() == 1))
+        all.push_back({ranks().size() / (fsdp * tensor), fsdp, tensor});
+  return all;
+}
+
+constexpr FsdpOptions variants[] = {{true, true}, {false, true}, {true, false}, {false, false}};
+
+class FsdpGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(FsdpGolden, LossAndEveryGradientAreThoseOfTransformersOnEveryMesh) {
+  for (const MeshOptions& mesh : sharing_meshes())
+    for (const bool recompute : {false, true})
+      for (const FsdpOptions& fsdp : variants) {
+        GoldenModel model(GetParam(), DType::f32, "config.json", mesh);
+        model.shape.sequence_ranks = recompute ? model.mesh->shape().tensor : 1;
+        expect_golden_gradients(model, recompute, fsdp);
+      }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, FsdpGolden, testing::Values("gqa", "kv_replicated", "mqa_tied", "biases"),
+                         [](const auto& test) { return std::string(test.param); });
+
+// Losses, norms and, in the end, this rank's weights.
+std::vector<float> three_steps(const MeshOptions& mesh, bool recompute, const FsdpOptions& fsdp) {
+  GoldenModel model("gqa", DType::bf16, "config.json", mesh);
+  const auto trainer = model.trainer(recompute, 1, fsdp);
+  std::vector<float> seen;
+  for (int64_t step = 1; step <= 3; step++) {
+    trainer->begin();
+    for (int64_t round = 0; round < model.rounds(); round++)
+      trainer->accumulate(model.batch_of_round(round), model.targets);
+    const StepResult result = trainer->finish(model.targets);
+    seen.push_back(static_cast<float>(result.loss));
+    seen.push_back(static_cast<float>(result.gradient_norm));
+    trainer->update({.learning_rate = 1e-3, .step = step});
+    seen.push_back(static_cast<float>(trainer->evaluate(model.batch_of_round(0))));
+  }
+  return seen;
+}
+
+TEST(Fsdp, PrefetchReshardingAndRecomputeChangeNoBit) {
+  for (const MeshOptions& mesh : sharing_meshes()) {
+    const std::vector<float> first = three_steps(mesh, false, {});
+    for (const bool recompute : {false, true})
+      for (const FsdpOptions& fsdp : variants) EXPECT_EQ(three_steps(mesh, recompute, fsdp), first);
+  }
+}
+
+// A micro-batch of L blocks: forward gathers embedding, blocks and head (tied: the embedding again), backward the
+// blocks again where they were resharded; it scatters head, blocks, embedding. A step gathers and scatters the norms
+// once, and sums the loss and the norm.
+void expect_formula(const char* name, const FsdpOptions& fsdp) {
+  GoldenModel model(name, DType::bf16, "config.json", {1, ranks().size(), 1});
+  const auto trainer = model.trainer(false, 1, fsdp);
+  trainer->begin();
+  for (int64_t round = 0; round < model.rounds(); round++)
+    trainer->accumulate(model.batch_of_round(round), model.targets);
+  trainer->finish(model.targets);
+  const Parameters& parameters = trainer->parameters();
+  int64_t blocks = 0;
+  for (int64_t layer = 0; layer < model.config.layers; layer++) blocks += parameters.block_unit(layer).elements;
+  const int64_t ends = parameters.unit_of(trainer->parameters().embedding()).elements +
+                       parameters.unit_of(trainer->parameters().head()).elements,
+                norms = parameters.norm_unit().elements, again = fsdp.reshard_after_forward ? 2 : 1;
+  const auto traffic = [&](Collective kind) { return model.mesh->shards().traffic(kind); };
+  const Traffic gathered = traffic(Collective::all_gather), scattered = traffic(Collective::reduce_scatter);
+  EXPECT_EQ(gathered.calls, model.rounds() * (again * model.config.layers + 2) + 1);
+  EXPECT_EQ(gathered.bytes, (model.rounds() * (again * blocks + ends) + norms) * size_of(DType::bf16));
+  EXPECT_EQ(scattered.calls, model.rounds() * (model.config.layers + 2) + 1);
+  EXPECT_EQ(scattered.bytes, (model.rounds() * (blocks + ends) + norms) * size_of(DType::f32));
+  EXPECT_EQ(traffic(Collective::all_reduce).calls, 2);
+}
+
+TEST(Fsdp, SendsWhatTheFormulaSays) {
+  if (ranks().size() == 1) return;  // a rank alone sends nothing: the communicator counts no calls of its own
+  for (const char* name : {"gqa", "mqa_tied"})
+    for (const FsdpOptions& fsdp : variants) expect_formula(name, fsdp);
+}
+
+// The most that backward holds with one gathered block, with a second one that is prefetched, and with all of them.
+int64_t most_in_backward(const FsdpOptions& fsdp) {
+  GoldenModel model("gqa", DType::bf16, "config.json", {1, ranks().size(), 1});
+  const auto trainer = model.trainer(false, 1, fsdp);
+  trainer->begin();
+  trainer->accumulate(model.batch_of_round(0), model.targets);
+  return model.runtime->ledger.peak_of(Phase::backward);
+}
+
+TEST(Fsdp, HoldsAsManyGatheredBlocksAsTheOptionsSay) {
+  if (ranks().size() == 1) return;
+  GoldenModel model("gqa", DType::bf16, "config.json", {1, ranks().size(), 1});
+  const int64_t block = model.trainer()->parameters().block_unit(0).elements * size_of(DType::bf16);
+  const int64_t one = most_in_backward({false, true});
+  EXPECT_EQ(most_in_backward({true, true}), one + block);
+  for (const bool prefetch : {false, true})
+    EXPECT_EQ(most_in_backward({prefetch, false}), one + (model.config.layers - 1) * block);
+}
+
+}  // namespace
+}  // namespace llama_tp
