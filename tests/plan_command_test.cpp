@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
+#include <set>
 
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -173,6 +175,70 @@ TEST(Plan, TheLongestSequenceFitsAndTheNextDoesNot) {
   EXPECT_FALSE(planned(mesh + "--memory 16GiB --block-size " + std::to_string(found + 128))["fits"]);
 }
 
+// What --search lists is what a plan of that mesh says, and what it leaves out does not fit.
+TEST(Plan, SearchFindsTheMeshesThatFitFastestFirst) {
+  const std::string shared =
+      "--config llama-3.2-1b --block-size 8192 --memory 24GiB --device h100 --global-batch-size 4 ";
+  const Json found = planned(shared + "--search --world 4");
+  const Json& fitting = found["fitting"];
+  ASSERT_GT(fitting.size(), 3u);
+  ASSERT_GT(found["tried"], fitting.size());  // some do not fit
+  std::set<std::string> listed;
+  for (size_t i = 0; i < fitting.size(); i++) {
+    const Json& one = fitting[i];
+    EXPECT_LE(one["tokens_per_second"], fitting[i == 0 ? 0 : i - 1]["tokens_per_second"]);
+    const std::string mesh = text("--data-parallel ", one["data_parallel"], " --fsdp ", one["fsdp"],
+                                  " --tensor-parallel ", one["tensor_parallel"], " --per-device-train-batch-size ",
+                                  one["micro_batch"], one["gradient_checkpointing"] ? " --gradient-checkpointing" : "");
+    listed.insert(mesh);
+    const Json plan = planned(shared + mesh);
+    EXPECT_TRUE(plan["fits"]) << mesh;
+    EXPECT_EQ(plan["estimate"]["tokens_per_second"], one["tokens_per_second"]) << mesh;
+    int64_t peak = 0;
+    for (const Json& rank : plan["ranks"]) peak = std::max<int64_t>(peak, rank["peak_bytes"]);
+    EXPECT_EQ(one["peak_bytes"], peak) << mesh;
+  }
+  for (const char* mesh :
+       {"--data-parallel 4 --fsdp 1 --tensor-parallel 1", "--data-parallel 1 --fsdp 2 --tensor-parallel 2",
+        "--data-parallel 1 --fsdp 4 --tensor-parallel 1", "--data-parallel 1 --fsdp 1 --tensor-parallel 4"})
+    for (const char* recompute : {"", " --gradient-checkpointing"}) {
+      const std::string setting = std::string(mesh) + " --per-device-train-batch-size 1" + recompute;
+      EXPECT_EQ(planned(shared + setting)["fits"], listed.contains(setting)) << setting;
+    }
+}
+
+// In a step of several forwards all is done as often but the optimizer's work and the sums over copies.
+TEST(Plan, AGlobalBatchRepeatsForwardAndBackward) {
+  const std::string mesh =
+      "--config llama-3.2-1b --fsdp 2 --data-parallel 2 --per-device-train-batch-size 1 --block-size 512 ";
+  const auto traffic = [&](const std::string& batch) {
+    std::map<std::string, int64_t> calls;
+    const Json plan = planned(mesh + "--global-batch-size " + batch);
+    for (const Json& entry : plan["communication"])
+      calls[entry["group"].get<std::string>() + " " + entry["collective"].get<std::string>()] = entry["calls"];
+    return calls;
+  };
+  std::map<std::string, int64_t> one = traffic("4"), three = traffic("12");
+  EXPECT_EQ(three["fsdp all_gather"] - 1, 3 * (one["fsdp all_gather"] - 1));
+  EXPECT_EQ(three["fsdp reduce_scatter"] - 1, 3 * (one["fsdp reduce_scatter"] - 1));
+  EXPECT_EQ(three["data all_reduce"], one["data all_reduce"]);
+}
+
+// ZeRO-3 of docs/memory.md: all state divided by the shards, a unit of 128-element multiples.
+TEST(Plan, FsdpDividesTheStateAndGathersABlock) {
+  const Json plan = planned("--config llama-3.1-8b --fsdp 8 --block-size 16384 --per-device-train-batch-size 1");
+  ASSERT_EQ(plan["ranks"].size(), 1u);
+  const Json& held = plan["ranks"][0]["categories"];
+  static_assert(parameters % (8 * 128) == 0 && norms % (8 * 128) == 0);
+  EXPECT_EQ(held["parameters"], parameters / 8 * 2);
+  EXPECT_EQ(held["master_weights"], parameters / 8 * 2);
+  EXPECT_EQ(held["gradients"], parameters / 8 * 4);
+  EXPECT_EQ(held["moments"], parameters / 8 * 8);
+  // The peak is in backward: two blocks gathered, one's gradient whole, and the norms of both kinds.
+  EXPECT_EQ(held["gathered_parameters"], (2 * block_matrices + norms) * 2);
+  EXPECT_EQ(held["unsharded_gradients"], (block_matrices + norms) * 4);
+}
+
 // A step cannot beat its FLOPs at the datasheet's rate.
 TEST(Plan, TheEstimateStaysBelowTheDatasheet) {
   for (const char* device : {"h100", "h200", "a100", "data/devices/h100.json"}) {
@@ -210,6 +276,11 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--max-sequence --memory 1GiB", "not even");
   refused(config + "--block-size 4194304", "tokens of a forward");
   refused(config + "--device h100 --dtype float32", "--device");
+  refused(config + "--search", "--world 8");
+  refused(config + "--world 8", "--search");
+  refused(config + "--search --world 8 --tensor-parallel 2", "--tensor-parallel; leave it out");
+  refused(config + "--search --world 3 --global-batch-size 7", "multiple of the ranks");
+  refused(config + "--fsdp 2 --global-batch-size 7", "--global-batch-size 7");
 }
 
 }  // namespace

@@ -35,6 +35,17 @@ std::string shortest(double value) {
   return {digits.begin(), end};
 }
 
+// The number that a text begins with, and how many letters it has: 0 where there is none.
+std::pair<double, size_t> leading_number(const std::string& written) {
+  size_t used = 0;
+  try {
+    const double value = std::stod(written, &used);
+    return {value, used};
+  } catch (const std::exception&) {
+    return {0, 0};
+  }
+}
+
 }  // namespace
 
 Options::Options(const std::string& command, const std::string& what_it_does, const std::string& example)
@@ -130,15 +141,21 @@ int64_t Options::integer(const std::string& name, int64_t least, int64_t most) c
   return value;
 }
 
+int64_t Options::bytes(const std::string& name) const {
+  constexpr std::pair<std::string_view, double> units[] = {
+      {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}, {"KB", 1e3},
+      {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},    {"B", 1},        {"", 1}};
+  const std::string written = word(name);
+  const auto [value, used] = leading_number(written);
+  for (const auto& [unit, bytes] : units)
+    if (used > 0 && written.substr(used) == unit && value * bytes >= 1 && value * bytes < 1e18)
+      return static_cast<int64_t>(value * bytes);
+  fail("--", name, " ", written, " is no amount of memory; give it like 80GiB or 80GB");
+}
+
 double Options::number(const std::string& name, double least, double most) const {
   const std::string written = word(name);
-  double value = 0;
-  size_t used = 0;
-  try {
-    value = std::stod(written, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
+  const auto [value, used] = leading_number(written);
   require(used == written.size() && used > 0 && std::isfinite(value), "--", name, " \"", written, "\" is not a number");
   require(value >= least && value <= most, "--", name, " ", written, " must lie between ", shortest(least), " and ",
           shortest(most));

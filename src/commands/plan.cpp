@@ -4,6 +4,7 @@
 #include "commands/commands.h"
 #include "commands/mesh_options.h"
 #include "commands/plan_output.h"
+#include "commands/plan_search.h"
 #include "parallel/launch.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -13,30 +14,9 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t most_ranks = int64_t{1} << 20, most_samples = int64_t{1} << 10, most_threads = 1024;
+constexpr int64_t most_accumulation = 4096;          // forwards of a step that are rehearsed
 constexpr int64_t longest_block = int64_t{1} << 22;  // tokens of a forward
 constexpr int64_t block_step = 128;                  // --max-sequence looks at multiples of it
-
-// "80GiB", "80GB" or a number of bytes.
-int64_t parse_bytes(const std::string& written) {
-  struct Unit {
-    const char* name;
-    double bytes;
-  };
-  constexpr Unit units[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}, {"KB", 1e3},
-                            {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},    {"B", 1},        {"", 1}};
-  double value = 0;
-  size_t used = 0;
-  try {
-    value = std::stod(written, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  const std::string unit = written.substr(used);
-  for (const Unit& known : units)
-    if (used > 0 && unit == known.name && value * known.bytes >= 1 && value * known.bytes < 1e18)
-      return static_cast<int64_t>(value * known.bytes);
-  fail("--memory ", written, " is no amount of memory; give it like 80GiB or 80GB");
-}
 
 void declare(Options& options) {
   options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");
@@ -54,9 +34,19 @@ void declare(Options& options) {
   options.value("device", "h100, h200, a100 or a datasheet: an estimate of time and whether it fits", "NAME|FILE");
   options.value("memory", "of a rank, 80GiB for instance (default: the device's)", "BYTES");
   options.flag("max-sequence", "the longest --block-size that fits the memory");
+  options.flag("search", "all meshes, micro-batches and recompute settings of --world ranks that fit, fastest first");
+  options.value("world", "ranks of --search", "N");
+  options.value("global-batch-size", "samples of a step (default: one micro-batch a rank with data of its own)", "N");
   options.value("backend", "whose scratch memory is counted: auto or cpu", "WORD", "auto");
   options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
   options.flag("json", "as JSON, in bytes");
+}
+
+// Asked for the scratch memory of operations.
+std::unique_ptr<Backend> backend_from(const Options& options, int threads) {
+  const bool given = options.given("threads");
+  return make_backend(options.word("backend"),
+                      given ? static_cast<int>(options.integer("threads", 1, most_threads)) : threads);
 }
 
 class PlanRun {
@@ -76,10 +66,9 @@ class PlanRun {
                            options.integer("block-size", 2, longest_block),
                            options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");
+    if (options.given("global-batch-size")) settle_accumulation();
     read_limits();
-    backend_ = make_backend(options.word("backend"), options.given("threads")
-                                                         ? static_cast<int>(options.integer("threads", 1, most_threads))
-                                                         : threads);
+    backend_ = backend_from(options, threads);
     check_tokens(step_.options.batch.block_size);
   }
 
@@ -98,11 +87,20 @@ class PlanRun {
       step_.memory_limit = step_.device->memory_bytes;
       require(step_.dtype == DType::bf16, "--device: datasheets give bfloat16's speed; leave --dtype float32 out");
     }
-    if (options_.given("memory")) step_.memory_limit = parse_bytes(options_.word("memory"));
+    if (options_.given("memory")) step_.memory_limit = options_.bytes("memory");
     require(!step_.longest || step_.memory_limit.has_value(),
             "--max-sequence needs the memory to fill: --memory 80GiB, or a --device");
     require(!step_.longest || !options_.given("block-size"),
             "--max-sequence finds the --block-size; leave one of them out");
+  }
+
+  void settle_accumulation() {
+    BatchShape& batch = step_.options.batch;
+    const int64_t wanted = options_.integer("global-batch-size", 1, most_samples * most_ranks);
+    require(wanted % batch.global_batch() == 0 && wanted / batch.global_batch() <= most_accumulation,
+            "--global-batch-size ", wanted, " is not --per-device-train-batch-size ", batch.micro_batch, " × ",
+            batch.data_ranks, " ranks with data of their own × at most ", most_accumulation);
+    batch.accumulation = wanted / batch.global_batch();
   }
 
   void check_tokens(int64_t block) const {
@@ -140,6 +138,34 @@ class PlanRun {
   std::unique_ptr<Backend> backend_;
 };
 
+void run_search(const Options& options, int threads) {
+  const ModelConfig config = read_model_config(options.word("config"));
+  const TensorParallelPlan plan = resolve_plan(config);
+  require(options.given("world"), "--search needs the number of ranks to place: --world 8");
+  for (const char* fixed : {"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size",
+                            "gradient-checkpointing", "max-sequence", "sequence-parallel"})
+    require(!options.given(fixed), "--search tries every --", fixed, "; leave it out");
+  SearchSpace space{config,
+                    plan,
+                    options.dtype("dtype", DType::bf16),
+                    options.integer("world", 1, most_ranks),
+                    options.integer("block-size", 2, longest_block),
+                    1,
+                    fsdp_from(options),
+                    0,
+                    read_device_sheet(options.given("device") ? options.word("device") : "h100")};
+  require(space.dtype == DType::bf16, "--search: datasheets give bfloat16's speed; leave --dtype float32 out");
+  space.memory = options.given("memory") ? options.bytes("memory") : space.device.memory_bytes;
+  space.global_batch = options.given("global-batch-size")
+                           ? options.integer("global-batch-size", 1, space.ranks * most_accumulation)
+                           : space.ranks;
+  const auto backend = backend_from(options, threads);
+  const SearchResult result = search(space, *backend);
+  require(result.tried > 0, "--search: no mesh of ", space.ranks, " ranks can divide --global-batch-size ",
+          space.global_batch, "; give a multiple of the ranks");
+  options.is_set("json") ? print_search_json(space, result) : print_search(space, result);
+}
+
 // speaks: of ranks that mpirun started, one plans.
 int plan(const Arguments& arguments, bool speaks, int threads) {
   Options options("plan", "Memory, communication and FLOPs of a training step on any mesh, found without running it.",
@@ -148,6 +174,12 @@ int plan(const Arguments& arguments, bool speaks, int threads) {
   declare(options);
   if (!options.parse(arguments, speaks) || !speaks) return 0;
   require(options.given("config"), "--config is missing; give a config.json or a name such as llama-3.1-8b");
+  if (options.is_set("search")) {
+    run_search(options, threads);
+    flush_stdout();
+    return 0;
+  }
+  require(!options.given("world"), "--world belongs to --search; a mesh is --tensor-parallel, --fsdp, --data-parallel");
   PlanRun run(options, threads);
   if (options.is_set("json"))
     print_plan_json(run.run());

@@ -50,7 +50,9 @@ DeviceSheet read_device_sheet(const std::string& file_or_name) {
           positive(json, file_or_name, "bf16_flops"),
           static_cast<int64_t>(positive(json, file_or_name, "memory_bytes")),
           positive(json, file_or_name, "memory_bandwidth"),
-          positive(json, file_or_name, "link_bandwidth")};
+          positive(json, file_or_name, "link_bandwidth"),
+          static_cast<int64_t>(positive(json, file_or_name, "devices_of_a_node")),
+          positive(json, file_or_name, "network_bandwidth")};
 }
 
 }  // namespace llama_tp

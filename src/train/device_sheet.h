@@ -11,7 +11,9 @@ struct DeviceSheet {
   double bf16_flops = 0;        // FLOP/s of dense bf16 products
   int64_t memory_bytes = 0;     // of the device
   double memory_bandwidth = 0;  // bytes/s
-  double link_bandwidth = 0;    // bytes/s to the other devices, in one direction
+  double link_bandwidth = 0;    // bytes/s to the other devices of its node, in one direction
+  int64_t devices_of_a_node = 1;
+  double network_bandwidth = 0;  // bytes/s of a device to other nodes, in one direction
 };
 
 // A shipped name (h100) or a JSON file. Errors: neither; a key missing or not positive.

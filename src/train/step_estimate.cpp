@@ -19,9 +19,12 @@ StepEstimate estimate_rank(const RankPlan& rank, const DeviceSheet& device) {
     const double arithmetic = work.flops / device.bf16_flops, traffic = work.bytes / device.memory_bandwidth;
     (arithmetic >= traffic ? estimate.products : estimate.memory) += std::max(arithmetic, traffic);
   }
-  for (const GroupTraffic& group : rank.traffic)
+  for (const GroupTraffic& group : rank.traffic) {
+    // A ring is as fast as its slowest link.
+    const double bandwidth = group.reach <= device.devices_of_a_node ? device.link_bandwidth : device.network_bandwidth;
     for (size_t i = 0; i < group.of.size(); i++)
-      estimate.communication += sent_bytes(static_cast<Collective>(i), group.of[i], group.size) / device.link_bandwidth;
+      estimate.communication += sent_bytes(static_cast<Collective>(i), group.of[i], group.size) / bandwidth;
+  }
   return estimate;
 }
 

@@ -108,7 +108,7 @@ void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan
   HostBatch batch;
   fill_batch(Dataset{}, {}, options.batch, batch);
   trainer.begin();
-  trainer.accumulate(batch, 1);
+  for (int64_t micro = 0; micro < options.batch.accumulation; micro++) trainer.accumulate(batch, 1);
   trainer.finish(1);
   trainer.update({});
   if (options.evaluates) trainer.evaluate(batch);
@@ -117,9 +117,11 @@ void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan
 
 MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
                          Backend& backend, const Runtime& runtime, const Communicator& replicas) {
+  TrainerOptions one = options;
+  one.batch.accumulation = 1;  // each forward and backward ends as it began
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {
     MetaCommunicator other_replicas(replicas.rank(), replicas.size());
-    rehearse_training(config, plan, options, rehearsal, other_replicas);
+    rehearse_training(config, plan, one, rehearsal, other_replicas);
   });
 }
 

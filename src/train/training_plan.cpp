@@ -32,8 +32,8 @@ std::vector<std::vector<int>> alike(const ModelConfig& config, const TensorParal
   return groups;
 }
 
-GroupTraffic traffic_of(const char* group, const Communicator& communicator) {
-  GroupTraffic traffic{group, communicator.size()};
+GroupTraffic traffic_of(const char* group, const Communicator& communicator, int64_t stride) {
+  GroupTraffic traffic{group, communicator.size(), communicator.size() * stride, {}};
   for (size_t i = 0; i < traffic.of.size(); i++) traffic.of[i] = communicator.traffic(static_cast<Collective>(i));
   return traffic;
 }
@@ -49,8 +49,8 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
   RankPlan result;
   result.memory = runtime.high_water();
   result.ledger = runtime.ledger;
-  result.traffic = {traffic_of("tensor", tensor), traffic_of("kv_replicas", same_keys), traffic_of("fsdp", shards),
-                    traffic_of("data", copies)};
+  result.traffic = {traffic_of("tensor", tensor, 1), traffic_of("kv_replicas", same_keys, 1),
+                    traffic_of("fsdp", shards, mesh.tensor), traffic_of("data", copies, mesh.tensor * mesh.fsdp)};
   for (size_t i = 0; i < result.work.size(); i++) result.work[i] = meta.work(static_cast<Operation>(i));
   return result;
 }

@@ -14,6 +14,7 @@ namespace llama_tp {
 struct GroupTraffic {
   const char* group;  // "tensor", "kv_replicas", "fsdp", "data"
   int size = 1;
+  int64_t reach = 1;  // successive ranks of the world among which the group's are
   std::array<Traffic, static_cast<size_t>(Collective::count_)> of{};
 };
 

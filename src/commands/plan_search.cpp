@@ -1,0 +1,149 @@
+#include "commands/plan_search.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/json.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr size_t most_lines = 20;
+constexpr double gib = 1024.0 * 1024 * 1024;
+
+int64_t sum_of(const CategoryBytes& bytes, std::initializer_list<Category> categories) {
+  int64_t sum = 0;
+  for (const Category category : categories) sum += bytes[static_cast<size_t>(category)];
+  return sum;
+}
+
+const RankPlan& largest(const std::vector<RankPlan>& ranks) {
+  return *std::max_element(ranks.begin(), ranks.end(),
+                           [](const RankPlan& a, const RankPlan& b) { return a.ledger.peak() < b.ledger.peak(); });
+}
+
+class Search {
+ public:
+  Search(const SearchSpace& space, Backend& backend) : space_(space), backend_(backend) {}
+
+  SearchResult run() {
+    for (int64_t tensor = 1; tensor <= space_.ranks; tensor++) {
+      if (space_.ranks % tensor != 0 || largest_tensor_parallel(space_.config, space_.plan, tensor) != tensor) continue;
+      for (int64_t fsdp = 1; fsdp <= space_.ranks / tensor; fsdp++)
+        if (space_.ranks / tensor % fsdp == 0) try_mesh(space_.ranks / tensor / fsdp, fsdp, tensor);
+    }
+    std::sort(result_.fitting.begin(), result_.fitting.end(), [](const PlannedSetting& a, const PlannedSetting& b) {
+      return a.tokens_per_second != b.tokens_per_second ? a.tokens_per_second > b.tokens_per_second : a.peak < b.peak;
+    });
+    return std::move(result_);
+  }
+
+ private:
+  void try_mesh(int64_t data, int64_t fsdp, int64_t tensor) {
+    const MeshShape mesh{static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
+    for (const bool recompute : {false, true})
+      for (int64_t micro = 1; space_.global_batch % (micro * data * fsdp) == 0; micro *= 2)
+        if (!fits(mesh, micro, recompute)) break;
+  }
+
+  bool fits(const MeshShape& mesh, int64_t micro, bool recompute) {
+    PlannedSetting setting;
+    setting.mesh = mesh;
+    setting.options.batch = {micro, space_.global_batch / (micro * mesh.data_ranks()), mesh.data_ranks(),
+                             space_.block_size, mesh.tensor};
+    setting.options.recompute = recompute;
+    setting.options.fsdp = space_.fsdp;
+    const std::vector<RankPlan> ranks =
+        plan_ranks(space_.config, space_.plan, setting.options, mesh, space_.dtype, backend_);
+    const RankPlan& most = largest(ranks);
+    const CategoryBytes& held = most.ledger.at_peak();
+    setting.peak = most.ledger.peak();
+    setting.state =
+        sum_of(held, {Category::parameters, Category::gradients, Category::master_weights, Category::moments});
+    setting.gathered = sum_of(held, {Category::gathered_parameters, Category::unsharded_gradients});
+    setting.activations = sum_of(held, {Category::saved_split, Category::saved_whole, Category::transient});
+    result_.smallest = result_.tried == 0 ? setting.peak : std::min(result_.smallest, setting.peak);
+    result_.tried++;
+    if (setting.peak > space_.memory) return false;
+    setting.estimate = estimate_step(ranks, space_.device);
+    const double seconds = setting.estimate.seconds();
+    setting.tokens_per_second = static_cast<double>(space_.global_batch * space_.block_size) / seconds;
+    setting.mfu = model_flops(space_.config, setting.options.batch) / seconds / mesh.ranks() / space_.device.bf16_flops;
+    result_.fitting.push_back(setting);
+    return true;
+  }
+
+  const SearchSpace& space_;
+  Backend& backend_;
+  SearchResult result_;
+};
+
+OrderedJson setting_json(const PlannedSetting& setting) {
+  return {{"data_parallel", setting.mesh.data},
+          {"fsdp", setting.mesh.fsdp},
+          {"tensor_parallel", setting.mesh.tensor},
+          {"micro_batch", setting.options.batch.micro_batch},
+          {"accumulation", setting.options.batch.accumulation},
+          {"gradient_checkpointing", setting.options.recompute},
+          {"peak_bytes", setting.peak},
+          {"step_seconds", setting.estimate.seconds()},
+          {"tokens_per_second", setting.tokens_per_second},
+          {"mfu", setting.mfu},
+          {"bound_by", setting.estimate.bound()}};
+}
+
+}  // namespace
+
+SearchResult search(const SearchSpace& space, Backend& backend) { return Search(space, backend).run(); }
+
+void print_search(const SearchSpace& space, const SearchResult& result) {
+  std::printf("%s: steps of %s × %s tokens on %s of %s, times estimated for %s\n", space.config.source.c_str(),
+              with_commas(space.global_batch).c_str(), with_commas(space.block_size).c_str(),
+              counted(space.ranks, "rank").c_str(), bytes_text(space.memory).c_str(), space.device.name.c_str());
+  if (result.fitting.empty()) {
+    std::printf("none of the %s fits: the smallest needs %s; take more ranks, a shorter --block-size or more memory\n",
+                counted(result.tried, "setting").c_str(), bytes_text(result.smallest).c_str());
+    return;
+  }
+  std::printf(
+      "data  fsdp  tensor  micro  times  recompute   state  gathered  activations    peak GiB    step s  "
+      "  tokens/s  MFU %%  bound by\n");
+  const auto gigabytes = [](int64_t bytes, int width) {
+    return padded(fixed(static_cast<double>(bytes) / gib, 2), width);
+  };
+  for (size_t i = 0; i < std::min(most_lines, result.fitting.size()); i++) {
+    const PlannedSetting& setting = result.fitting[i];
+    const auto number = [](int64_t value, int width) { return padded(with_commas(value), width); };
+    const std::string line =
+        number(setting.mesh.data, 4) + number(setting.mesh.fsdp, 6) + number(setting.mesh.tensor, 8) +
+        number(setting.options.batch.micro_batch, 7) + number(setting.options.batch.accumulation, 7) +
+        padded(setting.options.recompute ? "yes" : "no", 11) + gigabytes(setting.state, 8) +
+        gigabytes(setting.gathered, 10) + gigabytes(setting.activations, 13) + gigabytes(setting.peak, 12) +
+        padded(fixed(setting.estimate.seconds(), 3), 10) + number(static_cast<int64_t>(setting.tokens_per_second), 12) +
+        padded(fixed(100 * setting.mfu, 1), 7) + "  " + setting.estimate.bound();
+    std::printf("%s\n", line.c_str());
+  }
+  std::printf("%s of %s fit%s; estimates are the datasheet's limits, not measurements\n",
+              with_commas(static_cast<int64_t>(result.fitting.size())).c_str(),
+              counted(result.tried, "setting").c_str(),
+              result.fitting.size() > most_lines ? text(", the ", most_lines, " fastest are shown").c_str() : "");
+}
+
+void print_search_json(const SearchSpace& space, const SearchResult& result) {
+  OrderedJson fitting = OrderedJson::array();
+  for (const PlannedSetting& setting : result.fitting) fitting.push_back(setting_json(setting));
+  const OrderedJson json{{"config", space.config.source},
+                         {"world", space.ranks},
+                         {"block_size", space.block_size},
+                         {"global_batch", space.global_batch},
+                         {"memory_limit", space.memory},
+                         {"device", space.device.name},
+                         {"tried", result.tried},
+                         {"smallest_bytes", result.smallest},
+                         {"fitting", fitting}};
+  std::printf("%s\n", json_text(json, 1).c_str());
+}
+
+}  // namespace llama_tp
