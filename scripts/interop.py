@@ -27,7 +27,7 @@ import torch  # noqa: E402 (the line above must come before transformers)
 import transformers  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-import llama_reference as reference  # noqa: E402
+import model_reference as reference  # noqa: E402
 
 RANKS = 2
 LOGITS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 1e-4

@@ -81,7 +81,7 @@ TEST(Architecture, EveryLibraryIsKnownInOnePlace) {
        {Place{"<mpi.h", "parallel/[a-z_]+\\.cpp"}, Place{"<oneapi/dnnl", "backend/cpu/[a-z_]+\\.cpp"},
         Place{"<cxxopts", "commands/[a-z_]+\\.cpp"}, Place{"<pcre2", "io/tokenizer/[a-z_]+\\.cpp"},
         Place{"<sentencepiece", "io/tokenizer/[a-z_]+\\.cpp"}, Place{"<nlohmann/json.hpp", ".*\\.cpp|base/json\\.h"},
-        Place{"\"base/json.h", ".*\\.cpp"}}) {  // slow to compile
+        Place{"\"base/json.h", ".*\\.cpp|model/config_reader\\.h"}}) {  // slow to compile
     size_t users = 0;
     for (const Source& source : sources())
       for (const std::string& name : includes(source)) {
@@ -96,8 +96,8 @@ TEST(Architecture, EveryLibraryIsKnownInOnePlace) {
 // A family is data: no code asks for one by its name.
 TEST(Architecture, NoCodeNamesAFamily) {
   size_t names = 0;
-  for (const Family& family : families())
-    for (const std::string& type : family.model_types) {
+  for (const FamilyPointer& family : families())
+    for (const std::string& type : family->model_types) {
       names++;
       for (const Source& source : sources())
         EXPECT_EQ(source.text.find("\"" + type + "\""), std::string::npos)

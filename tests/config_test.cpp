@@ -87,6 +87,43 @@ TEST(Config, EveryKeyIsHeard) {
   EXPECT_FALSE(read(Json{{"pad_token_id", -1}}).pad_id);  // as some files say "none"
 }
 
+// A window by layer: of all, from a layer on, or where layer_types says.
+TEST(Config, WindowsAreThoseOfTheLayers) {
+  const auto windows = [](const char* type, const Json& more) {
+    Json changes{{"model_type", type}, {"num_hidden_layers", 3}};
+    changes.merge_patch(more);
+    return read(changes).windows;
+  };
+  using Windows = std::vector<int64_t>;
+  const Json types{"sliding_attention", "full_attention", "sliding_attention"};
+  EXPECT_EQ(windows("llama", Json{{"sliding_window", 9}}), (Windows{0, 0, 0}));
+  EXPECT_EQ(windows("mistral", Json{{"sliding_window", 9}}), (Windows{9, 9, 9}));
+  EXPECT_EQ(windows("mistral", Json::object()), (Windows{4096, 4096, 4096}));
+  EXPECT_EQ(
+      read(std::string(R"({"model_type": "mistral", "hidden_size": 96, "num_hidden_layers": 1, "num_attention_heads": 8,
+                     "intermediate_size": 40, "vocab_size": 103, "sliding_window": null})"))
+          .windows,
+      (Windows{0}));
+  for (const char* type : {"qwen2"}) {
+    EXPECT_EQ(windows(type, Json{{"sliding_window", 9}}), (Windows{0, 0, 0}));
+    const Json used{{"use_sliding_window", true}, {"sliding_window", 9}};
+    EXPECT_EQ(windows(type, used), (Windows{0, 0, 0}));  // from layer 28 on
+    Json from = used, chosen = used;
+    from["max_window_layers"] = 1;
+    chosen["layer_types"] = types;
+    EXPECT_EQ(windows(type, from), (Windows{0, 9, 9}));
+    EXPECT_EQ(windows(type, chosen), (Windows{9, 0, 9}));
+  }
+  EXPECT_TRUE(holds(error_of([&] {
+                      windows("qwen2", Json{{"layer_types", {"full_attention"}}});
+                    }),
+                    "layer_types must be an array of num_hidden_layers (3) words"));
+  EXPECT_TRUE(holds(error_of([&] {
+                      windows("qwen2", Json{{"layer_types", {"a", "b", "c"}}});
+                    }),
+                    "layer_types has \"a\""));
+}
+
 TEST(Config, AWrittenFileHasTheNewDtypeAndAllElse) {
   const ScratchFolder scratch;
   for (const char* key : {"dtype", "torch_dtype"}) {
@@ -123,6 +160,30 @@ double llama3(double plain, int64_t) {
   return plain * (kept + (1 - kept) / 8);
 }
 
+// The index i of θ^(−i/8), as a real number.
+double index_of(double plain) { return -8 * std::log(plain) / std::log(theta); }
+
+// YaRN's paper, section 3.2: a pair that turns 4 times in the original 48 positions is kept, one that turns half a time
+// is stretched by 8, and between their indices the share falls by a line.
+double yarn(double plain, int64_t) {
+  const double first = index_of(4 * 2 * pi / 48), last = index_of(0.5 * 2 * pi / 48);
+  const double kept = std::clamp((last - index_of(plain)) / (last - first), 0.0, 1.0);
+  return plain * (kept + (1 - kept) / 8);
+}
+
+// The same from floor(first) to ceil(last), with the paper's 32 and 1: the bounds come to lie at 0 and 3.
+double yarn_by_default(double plain, int64_t) {
+  const double kept = std::clamp(1 - index_of(plain) / 3, 0.0, 1.0);
+  return plain * (kept + (1 - kept) / 8);
+}
+
+// LongRoPE: each pair has a divisor of its own, up to 64 positions and past them.
+const Json short_factors{1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7}, long_factors{2, 3, 5, 7, 11, 13, 17, 19};
+double longrope(double plain, int64_t length) {
+  const auto i = static_cast<size_t>(std::lround(index_of(plain)));
+  return plain / (length > 64 ? long_factors : short_factors)[i].get<double>();
+}
+
 std::vector<RopeCase> rope_cases() {
   return {
       {"default", Json::object(), [](double plain, int64_t) { return plain; }},
@@ -130,7 +191,17 @@ std::vector<RopeCase> rope_cases() {
       {"dynamic", {{"factor", 3}}, dynamic},
       {"llama3",
        {{"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4}, {"original_max_position_embeddings", 48}},
-       llama3}};
+       llama3},
+      {"yarn",
+       {{"factor", 8.0},
+        {"beta_fast", 4},
+        {"beta_slow", 0.5},
+        {"truncate", false},
+        {"original_max_position_embeddings", 48}},
+       yarn},
+      {"yarn", {{"factor", 8.0}, {"original_max_position_embeddings", 48}}, yarn_by_default},
+      {"longrope", {{"short_factor", short_factors}, {"long_factor", long_factors}}, longrope},
+      {"su", {{"short_factor", short_factors}, {"long_factor", long_factors}}, longrope}};
 }
 
 // The same scaling in the three ways in which files write it.
@@ -162,6 +233,25 @@ TEST(Rope, EveryScalingIsItsFormulaInEverySpelling) {
       }
 }
 
+// What the turned elements are multiplied by: YaRN's equation 22, LongRoPE's square root, or what the file says.
+TEST(Rope, LongContextsHaveAMagnitude) {
+  const auto magnitude = [](const char* kind, const Json& more) {
+    Json scaling{{"rope_type", kind}, {"short_factor", short_factors}, {"long_factor", long_factors}};
+    scaling.merge_patch(more);
+    return read(Json{{"max_position_embeddings", 1024}, {"rope_scaling", scaling}}).rope.magnitude;
+  };
+  const Json original{{"original_max_position_embeddings", 64}};
+  EXPECT_DOUBLE_EQ(magnitude("yarn", original), 1 + 0.1 * std::log(1024.0 / 64));
+  EXPECT_DOUBLE_EQ(magnitude("yarn", Json{{"factor", 8}}), 1 + 0.1 * std::log(8.0));
+  EXPECT_DOUBLE_EQ(magnitude("yarn", Json{{"factor", 8}, {"mscale", 0.5}, {"mscale_all_dim", 2}}),
+                   (1 + 0.05 * std::log(8.0)) / (1 + 0.2 * std::log(8.0)));
+  EXPECT_DOUBLE_EQ(magnitude("longrope", original), std::sqrt(1 + std::log(16.0) / std::log(64.0)));
+  EXPECT_DOUBLE_EQ(magnitude("longrope", Json::object()), 1);
+  for (const char* kind : {"yarn", "longrope"})
+    EXPECT_EQ(magnitude(kind, Json{{"factor", 8}, {"attention_factor", 1.25}}), 1.25);
+  EXPECT_EQ(magnitude("linear", Json{{"factor", 8}}), 1);
+}
+
 TEST(Rope, NoScalingAndDefaultsAreSpelledInManyWays) {
   for (const Json& changes :
        {Json{{"rope_scaling", nullptr}}, Json{{"rope_parameters", {{"rope_theta", 500}}}},
@@ -187,8 +277,8 @@ Json scaling(const char* type, const Json& more) {
 
 std::vector<Refusal> refusals() {
   std::vector<Refusal> all{
-      {{{"model_type", nullptr}}, {"model_type is missing", "\"llama\""}},
-      {{{"model_type", 7}}, {"model_type is missing or no string", "\"llama\""}},
+      {{{"model_type", nullptr}}, {"model_type is missing", "llama, "}},
+      {{{"model_type", 7}}, {"model_type is missing or no string", "llama, "}},
       {{{"model_type", "bert"}}, {"model_type \"bert\"", "known: llama"}},
       {{{"hidden_act", "gelu"}}, {"hidden_act \"gelu\"", "silu"}},
       {{{"hidden_act", 3}}, {"hidden_act is 3", "must be a string"}},
@@ -212,7 +302,7 @@ std::vector<Refusal> refusals() {
       {{{"tp_plan", {{"lm_head", 1}}}}, {"tp_plan[\"lm_head\"] is 1", "must name a style"}},
       {{{"rope_scaling", 8}}, {"rope_scaling is 8", "must be an object"}},
       {{{"rope_parameters", "yarn"}}, {"rope_parameters is \"yarn\"", "must be an object"}},
-      {scaling("yarn", Json::object()), {"rope_scaling.rope_type \"yarn\"", "linear, dynamic, llama3"}},
+      {scaling("ntk", Json::object()), {"rope_scaling.rope_type \"ntk\"", "linear, dynamic, llama3, yarn, longrope"}},
       {{{"rope_scaling", {{"type", 1}}}}, {"rope_scaling.type is 1", "must be a string"}},
       {scaling("linear", {{"factor", nullptr}}), {"rope_scaling.factor is missing", "linear"}},
       {scaling("dynamic", {{"factor", 0}}), {"rope_scaling.factor is 0", "between"}},
@@ -222,6 +312,9 @@ std::vector<Refusal> refusals() {
       {scaling("llama3", {{"low_freq_factor", nullptr}}), {"rope_scaling.low_freq_factor is missing", "llama3"}},
       {scaling("llama3", {{"high_freq_factor", nullptr}}), {"rope_scaling.high_freq_factor is missing", "llama3"}},
       {scaling("llama3", {{"high_freq_factor", 1}}), {"rope_scaling.high_freq_factor (1)", "above low_freq_factor"}},
+      {scaling("yarn", {{"truncate", 1}}), {"rope_scaling.truncate is 1", "true or false"}},
+      {scaling("longrope", {{"short_factor", {1, 2}}}), {"rope_scaling.short_factor must be an array of 8 numbers"}},
+      {scaling("longrope", {{"short_factor", short_factors}}), {"rope_scaling.long_factor is missing", "longrope"}},
       {scaling("llama3", {{"original_max_position_embeddings", 0.5}}),
        {"original_max_position_embeddings is 0.5", "whole number"}},
       {scaling("llama3", {{"original_max_position_embeddings", 1e300}}),

@@ -60,7 +60,7 @@ TEST_P(Golden, SequenceParallelismChangesNeitherLossNorGradients) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden,
                          testing::Values("mha", "gqa", "kv_replicated", "mqa_tied", "biases", "head_dim", "rope_linear",
-                                         "rope_dynamic", "rope_llama3"),
+                                         "rope_dynamic", "rope_llama3", "rope_yarn", "qwen2", "qwen2_tied", "mistral"),
                          [](const auto& test) { return std::string(test.param); });
 
 class GoldenBf16 : public testing::TestWithParam<const char*> {};
@@ -131,7 +131,7 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Greedy, testing::Values("gqa", "rope_dynamic"),
+INSTANTIATE_TEST_SUITE_P(Models, Greedy, testing::Values("gqa", "rope_dynamic", "qwen2", "mistral"),
                          [](const auto& test) { return std::string(test.param); });
 
 // Without sequence parallelism a block sends two all-reduces forward and two backward (Shoeybi et al. 2019). Around the

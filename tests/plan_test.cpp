@@ -30,7 +30,8 @@ TensorParallelPlan plan_with(const Json& tp_plan, bool tied = false) {
 // {module in a layer: style} of everything that is split.
 std::map<std::string, std::string> split_modules(const TensorParallelPlan& plan) {
   std::map<std::string, std::string> split;
-  const std::vector<Module>& modules = family_of_model_type("llama", "").modules;
+  const FamilyPointer family = family_of_model_type("llama", "");
+  const std::vector<Module>& modules = family->modules;
   for (size_t m = 0; m < modules.size(); m++)
     for (size_t layer = 0; layer < plan.styles[m].size(); layer++)
       if (plan.styles[m][layer] != "replicated")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Goldens for the model: tiny random Llamas whose logits, loss and gradients transformers has computed.
+"""Goldens for the model: tiny random models of each family whose logits, loss and gradients transformers has computed.
 
     scripts/goldens/models.py            writes tests/goldens/models/ again
     scripts/goldens/models.py --check    computes everything again and compares with what is committed
@@ -38,13 +38,23 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch_file
 from safetensors.torch import save_file
 
-import llama_reference as reference
+import model_reference as reference
 from training import train
 
 GOLDENS = pathlib.Path(__file__).resolve().parents[2] / "tests" / "goldens" / "models"
 NEW_TOKENS = 12
 # What the C++ tests grant in f32. transformers' own f32 must stay far inside, or the model is too sensitive to judge by.
 LOGITS_TOLERANCE, GRADIENT_TOLERANCE = 2e-5, 1e-4
+
+# What the configurations of a family have besides the sizes, and what its newest spelling writes out of the defaults.
+FAMILIES = {
+    "llama": dict(architecture="LlamaForCausalLM", common=dict(hidden_act="silu", rms_norm_eps=1e-6),
+                  defaults=dict(attention_bias=False, mlp_bias=False, tie_word_embeddings=False, head_dim=None)),
+    "qwen2": dict(architecture="Qwen2ForCausalLM", common=dict(hidden_act="silu", rms_norm_eps=1e-6),
+                  defaults=dict(tie_word_embeddings=False, use_sliding_window=False)),
+    "mistral": dict(architecture="MistralForCausalLM", common=dict(hidden_act="silu", rms_norm_eps=1e-6),
+                    defaults=dict(tie_word_embeddings=False, head_dim=None, sliding_window=None)),
+}
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
@@ -71,6 +81,20 @@ MODELS = {
     # Wavelengths 6, 20, 63 and 199 against bounds of 16 and 64: kept, blended, blended, divided.
     "rope_llama3": dict(hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=20,
                         vocab_size=41, rope=LLAMA3, rope_theta=100.0, max_position_embeddings=128, lengths=[24, 18]),
+    # Wavelengths 6, 20, 63 and 199 turn 8, 2.4, 0.8 and 0.2 times in the original context: kept, blended, blended, divided.
+    "rope_yarn": dict(hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=20, vocab_size=41,
+                      rope={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 48, "beta_fast": 6.0,
+                            "beta_slow": 0.4}, rope_theta=100.0, max_position_embeddings=192, lengths=[24, 18]),
+    # The first layer sees everything, the second has a window; biases on q, k and v alone.
+    "qwen2": dict(family="qwen2", hidden_size=32, num_attention_heads=8, num_key_value_heads=4, intermediate_size=28,
+                  vocab_size=71, use_sliding_window=True, sliding_window=5, max_window_layers=1, rope_theta=1000.0,
+                  lengths=[22, 15, 6], prompts=[9, 2]),
+    "qwen2_tied": dict(family="qwen2", hidden_size=24, num_attention_heads=4, num_key_value_heads=1,
+                       intermediate_size=36, vocab_size=53, tie_word_embeddings=True, lengths=[17, 12], new_spelling=True,
+                       layer_types=["sliding_attention", "full_attention"], use_sliding_window=True, sliding_window=3,
+                       rope={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}),
+    "mistral": dict(family="mistral", hidden_size=24, num_attention_heads=8, num_key_value_heads=2, head_dim=10,
+                    intermediate_size=36, vocab_size=59, sliding_window=7, lengths=[23, 16, 4], prompts=[11, 3]),
     "gqa_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=4, intermediate_size=28,
                      vocab_size=103, lengths=[23, 16, 5], dtype="bfloat16"),
     "biases_tied_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=2, intermediate_size=28,
@@ -93,15 +117,17 @@ def write_json(file, value):
 
 def write_configs(folder, spec):
     """config.json and respelled.json: old and new spelling of one model; the old one leaves out what has a default."""
-    common = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 2,
-              "hidden_act": "silu", "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "bos_token_id": 1,
-              "eos_token_id": 2}
+    family = FAMILIES[spec.get("family", "llama")]
+    common = {"architectures": [family["architecture"]], "model_type": spec.get("family", "llama"),
+              "num_hidden_layers": 2} | family["common"]
+    common |= {"max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2}
     common |= {key: value for key, value in spec.items()
-               if key not in ("lengths", "prompts", "rope", "rope_theta", "new_spelling", "dtype")}
+               if key not in ("family", "lengths", "prompts", "rope", "rope_theta", "new_spelling", "dtype")}
     dtype, theta, rope = spec.get("dtype", "float32"), spec.get("rope_theta", 10000.0), spec.get("rope")
     old = common | {"rope_theta": theta, "rope_scaling": rope, "torch_dtype": dtype}
-    new = {"num_key_value_heads": common["num_attention_heads"], "attention_bias": False, "mlp_bias": False,
-           "tie_word_embeddings": False, "head_dim": common["hidden_size"] // common["num_attention_heads"]}
+    new = {"num_key_value_heads": common["num_attention_heads"]} | family["defaults"]
+    if "head_dim" in new:
+        new["head_dim"] = common["hidden_size"] // common["num_attention_heads"]
     parameters = {"rope_theta": theta} | (rope or {})
     parameters["rope_type"] = parameters.pop("type", None) or parameters.get("rope_type", "default")
     new |= common | {"rope_parameters": parameters, "dtype": dtype}
@@ -113,8 +139,9 @@ def write_configs(folder, spec):
 def draw_weights(random, spec, folder):
     """{HF name: f32 tensor}, wide: scores of attention have a deviation near 2, logits near 3."""
     gains = {"q_proj": 1.4, "k_proj": 1.4, "lm_head": 3.0}
-    config = transformers.LlamaConfig(**json.loads((folder / "config.json").read_text()))
-    shapes = {name: tuple(p.shape) for name, p in transformers.LlamaForCausalLM(config).named_parameters()}
+    config = reference.read_config(folder / "config.json")
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     weights = {}
     for name, shape in shapes.items():
         if name.endswith("norm.weight"):
@@ -259,6 +286,7 @@ def differences(folder, committed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="WORD", default="", help="models with this word in their name alone")
     parser.add_argument("--check", action="store_true", help="compare with the committed files; writes nothing")
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
@@ -267,8 +295,10 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         root = pathlib.Path(scratch) if arguments.check else GOLDENS
         for name, spec in MODELS.items():
-            write_model(root, name, spec)
-        write_training(root)
+            if arguments.only in name:
+                write_model(root, name, spec)
+        if arguments.only in "training":
+            write_training(root)
         if arguments.check:
             found = list(differences(root, GOLDENS))
             print("\n".join(found) or f"{GOLDENS.name}: the committed goldens are what this script makes")

@@ -4,7 +4,7 @@ import torch
 from transformers import get_cosine_schedule_with_warmup
 from transformers.trainer_pt_utils import get_parameter_names
 
-import llama_reference as reference
+import model_reference as reference
 
 # A norm of 4 lies inside what this run meets, so that some steps are clipped and some are not.
 OPTIONS = {"max_steps": 50, "learning_rate": 3e-3, "lr_scheduler_type": "cosine", "warmup_steps": 5,

@@ -43,7 +43,7 @@ class Attention {
                 const AttentionSaved& saved) const;
 
  private:
-  AttentionOptions options() const { return {config_.attention_scale, config_.window}; }
+  AttentionOptions options() const { return {config_.attention_scale, layout_.window}; }
   // Of packed q, k and v.
   int64_t width() const { return (layout_.heads + 2 * layout_.kv_heads) * config_.head_dim; }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,7 +15,7 @@
 
 namespace llama_tp {
 
-enum class RopeKind : uint8_t { standard, linear, dynamic, llama3 };
+enum class RopeKind : uint8_t { standard, linear, dynamic, llama3, yarn, longrope };
 
 // Rotary frequencies and how they are stretched for long contexts (transformers' modeling_rope_utils).
 struct RopeConfig {
@@ -22,11 +23,15 @@ struct RopeConfig {
   double theta = 10000;
   double factor = 1;
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
-  int64_t original_max_positions = 0;                          // llama3 and dynamic
+  double fast_rotations = 32, slow_rotations = 1;              // yarn: in the original context; kept, stretched
+  bool whole_bounds = true;                        // yarn: between them a ramp from a whole index to another
+  std::vector<float> short_factors, long_factors;  // longrope: [rotary_dim / 2], up to the original length or past it
+  int64_t original_max_positions = 0;              // of all kinds but standard and linear
+  double magnitude = 1;                            // of the turned elements (yarn, longrope)
 };
 
 struct ModelConfig {
-  const Family* family = nullptr;
+  FamilyPointer family;
   std::string source;  // the file it was read from, for messages
 
   int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocabulary = 0, max_positions = 0;
@@ -34,11 +39,13 @@ struct ModelConfig {
   bool norm_bias = false;
   ActivationOptions activation;
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
-  bool qk_norm = false;       // an RMSNorm on each head of q and k before they turn
-  int64_t rotary_dim = 0;     // the first elements of each head that turn; the rest stays
-  int64_t window = 0;         // sliding window of attention; 0: none
-  float attention_scale = 1;  // of q·k
-  bool tied = false;          // the head is the embedding
+  bool qk_norm = false;          // an RMSNorm on each head of q and k before they turn
+  int64_t rotary_dim = 0;        // the first elements of each head that turn; the rest stays
+  std::vector<int64_t> windows;  // of each layer's attention (AttentionOptions::window)
+  float attention_scale = 1;     // of q·k
+  // What a block adds to the residual stream, what the embedding gives and what the head gives are multiplied by these.
+  float residual_multiplier = 1, embedding_multiplier = 1, logits_multiplier = 1;
+  bool tied = false;  // the head is the embedding
   RopeConfig rope;
   double initializer_range = 0.02;
   DType dtype = DType::f32;  // of the weights as config.json states it
@@ -53,13 +60,15 @@ struct ModelConfig {
 
 // Reads and checks config.json, a file or the name of a shipped one, in either spelling (rope_theta and rope_scaling,
 // or rope_parameters; torch_dtype or dtype). Errors: a value missing, of the wrong type, 0, negative, huge, not
-// implemented, or not fitting another: one line with key, value and mend.
-ModelConfig read_model_config(const std::filesystem::path& file);
+// implemented, or not fitting another: one line with key, value and mend. family: null: the one that model_type names.
+ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer family = nullptr);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are
 // written now.
 std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype);
 
+// Do the frequencies depend on a forward's length?
+bool rope_follows_length(const RopeConfig& rope);
 // Writes the rotation frequencies, [rotary_dim / 2] in radians a position, for a forward whose longest position + 1 is
 // `length`.
 void rope_frequencies(const ModelConfig& config, int64_t length, std::span<float> frequencies);

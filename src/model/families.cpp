@@ -25,19 +25,42 @@ Part part_named(const std::string& name) {
   return static_cast<Part>(found - part_names.begin());
 }
 
-Module read_module(const Json& json) {
-  Module module{{}, json.at("name"), json.at("style")};
+// Puts the module where those were that it replaces, or at the end.
+void place_module(const Json& json, std::vector<Module>& modules) {
+  Module module;
   const Json& part = json.at("part");
   for (const Json& name : part.is_array() ? part : Json::array({part})) module.parts.push_back(part_named(name));
-  return module;
+  const auto replaced = [&](const Module& other) {
+    return std::any_of(module.parts.begin(), module.parts.end(), [&](Part mine) {
+      return std::find(other.parts.begin(), other.parts.end(), mine) != other.parts.end();
+    });
+  };
+  const auto place = std::find_if(modules.begin(), modules.end(), replaced) - modules.begin();
+  std::erase_if(modules, replaced);
+  if (json.at("name").is_null()) return;
+  module.name = json.at("name");
+  module.style = json.at("style");
+  modules.insert(modules.begin() + place, module);
+}
+
+Family read_family(const char* name, const char* content);
+
+Family family_named(const std::string& wanted) {
+  for (const auto& [name, content] : family_files)
+    if (name == wanted) return read_family(name, content);
+  fail("family: like \"", wanted, "\", which is no family");
 }
 
 Family read_family(const char* name, const char* content) {
   const Json json = parse_json_or_discard(content);
   require(!json.is_discarded(), "family ", name, ": not JSON");
-  Family family{json.at("family"), json.at("model_types"), {}, {}};
-  for (const Json& module : json.at("modules")) family.modules.push_back(read_module(module));
-  for (const auto& [option, value] : json.at("options").items()) family.options[option] = json_text(value);
+  Family family = json.contains("like") ? family_named(json.at("like")) : Family{};
+  family.name = json.at("family");
+  family.model_types = json.at("model_types");
+  if (json.contains("modules"))
+    for (const Json& module : json.at("modules")) place_module(module, family.modules);
+  if (json.contains("options"))
+    for (const auto& [option, value] : json.at("options").items()) family.options[option] = json_text(value);
   return family;
 }
 
@@ -45,23 +68,29 @@ Family read_family(const char* name, const char* content) {
 
 std::string_view name_of(Part part) { return part_names[static_cast<size_t>(part)]; }
 
-const std::vector<Family>& families() {
-  static const std::vector<Family> all = [] {
-    std::vector<Family> read;
-    for (const auto& [name, content] : family_files) read.push_back(read_family(name, content));
+const std::vector<FamilyPointer>& families() {
+  static const std::vector<FamilyPointer> all = [] {
+    std::vector<FamilyPointer> read;
+    for (const auto& [name, content] : family_files)
+      read.push_back(std::make_shared<const Family>(read_family(name, content)));
     return read;
   }();
   return all;
 }
 
-const Family& family_of_model_type(const std::string& model_type, const std::string& source) {
-  std::string known;
-  for (const Family& family : families())
-    for (const std::string& type : family.model_types) {
+FamilyPointer family_of_model_type(const std::string& model_type, const std::string& source) {
+  for (const FamilyPointer& family : families())
+    for (const std::string& type : family->model_types)
       if (type == model_type) return family;
-      known += (known.empty() ? "" : ", ") + type;
-    }
-  fail(source, ": model_type \"", model_type, "\" is not a family that this program knows; known: ", known);
+  fail(source, ": model_type \"", model_type,
+       "\" is not a family that this program knows; known: ", known_model_types());
+}
+
+std::string known_model_types() {
+  std::string known;
+  for (const FamilyPointer& family : families())
+    for (const std::string& type : family->model_types) known += (known.empty() ? "" : ", ") + type;
+  return known;
 }
 
 }  // namespace llama_tp

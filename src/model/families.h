@@ -1,12 +1,16 @@
 // A family of models is data, a JSON file in src/model/families: which module of the checkpoint is which part of a
 // block, how tensor parallelism splits it, and which options the block has. A new family is a new file there.
 //
-// An option is a value, or "$key" for the value of that key in config.json, or "$key|value" where the key may be
-// missing.
+// "like" names another family: its modules and options hold where the file gives none of its own. A module replaces
+// those that hold one of its parts; one whose name is null only takes them away.
+//
+// An option is a value, or "$key" for the value of that key in config.json ("$object.key" inside of an object), or
+// several such and a value, "$key|$other|value", of which the first that is there counts.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,9 +49,13 @@ struct Family {
   std::map<std::string, std::string> options;  // JSON texts
 };
 
-// Every family the program knows. Errors: a family file that is malformed (a bug of the build).
-const std::vector<Family>& families();
+using FamilyPointer = std::shared_ptr<const Family>;
+
+// Every family that the program brings along. Errors: a family file that is malformed (a bug of the build).
+const std::vector<FamilyPointer>& families();
 // Errors: an unknown model_type, with those that are known.
-const Family& family_of_model_type(const std::string& model_type, const std::string& source);
+FamilyPointer family_of_model_type(const std::string& model_type, const std::string& source);
+// "llama, mistral, …"
+std::string known_model_types();
 
 }  // namespace llama_tp

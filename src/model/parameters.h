@@ -108,6 +108,7 @@ struct LayerLayout {
   int64_t heads = 0, kv_heads = 0, ffn = 0;
   int64_t kv_replicas = 1;  // consecutive tp ranks that hold the same key/value heads
   bool sequence_parallel = false;
+  int64_t window = 0;  // of its attention (AttentionOptions)
 };
 
 // The rows of the vocabulary that this rank holds: count of them exist, from begin on; the rest up to `rows` pads them.

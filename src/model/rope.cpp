@@ -1,5 +1,6 @@
 // Rotation frequencies: f32 arithmetic in the order that transformers' modeling_rope_utils uses, so that f32 runs agree
 // with it.
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -34,15 +35,54 @@ float llama3_frequency(const RopeConfig& rope, float frequency) {
   return (1 - smooth) * frequency / factor + smooth * frequency;
 }
 
+// YaRN (Peng et al. 2023): pairs that turn more often than fast_rotations in the original context are kept, those that
+// turn less often than slow_rotations are stretched by `factor`, with a ramp over their indices between them.
+struct YarnRamp {
+  explicit YarnRamp(const ModelConfig& config) {
+    const RopeConfig& rope = config.rope;
+    // The index of the pair that turns so often, as a real number.
+    const auto index = [&](double rotations) {
+      const double wavelength = static_cast<double>(rope.original_max_positions) / (rotations * 2 * std::numbers::pi);
+      return static_cast<double>(config.rotary_dim) * std::log(wavelength) / (2 * std::log(rope.theta));
+    };
+    double first = index(rope.fast_rotations), last = index(rope.slow_rotations);
+    if (rope.whole_bounds) {
+      first = std::floor(first);
+      last = std::ceil(last);
+    }
+    first = std::max(first, 0.0);
+    last = std::min(last, static_cast<double>(config.rotary_dim - 1));
+    begin = static_cast<float>(first);
+    width = static_cast<float>(first == last ? 0.001 : last - first);  // transformers' guard against a ramp of no width
+  }
+
+  float frequency(size_t i, double theta, double factor, int64_t rotary_dim) const {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(rotary_dim);
+    const float power = std::pow(static_cast<float>(theta), exponent);
+    const float kept = 1 - std::clamp((static_cast<float>(i) - begin) / width, 0.0f, 1.0f);
+    return 1.0f / (static_cast<float>(factor) * power) * (1 - kept) + 1.0f / power * kept;
+  }
+
+  float begin, width;
+};
+
 }  // namespace
+
+bool rope_follows_length(const RopeConfig& rope) {
+  return rope.kind == RopeKind::dynamic || rope.kind == RopeKind::longrope;
+}
 
 void rope_frequencies(const ModelConfig& config, int64_t length, std::span<float> frequencies) {
   const RopeConfig& rope = config.rope;
   const double theta = rope.kind == RopeKind::dynamic ? dynamic_theta(config, length) : rope.theta;
+  const YarnRamp yarn(config);
+  const std::vector<float>& factors = length > rope.original_max_positions ? rope.long_factors : rope.short_factors;
   for (size_t i = 0; i < frequencies.size(); i++) {
     float frequency = standard_frequency(theta, i, config.rotary_dim);
     if (rope.kind == RopeKind::linear) frequency /= static_cast<float>(rope.factor);
     if (rope.kind == RopeKind::llama3) frequency = llama3_frequency(rope, frequency);
+    if (rope.kind == RopeKind::yarn) frequency = yarn.frequency(i, theta, rope.factor, config.rotary_dim);
+    if (rope.kind == RopeKind::longrope) frequency /= factors[i];
     frequencies[i] = frequency;
   }
 }

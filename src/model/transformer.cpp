@@ -133,13 +133,13 @@ Tensor Transformer::push_rope(const Batch& batch) {
 
 void Transformer::turn(const Batch& batch, const Tensor& table) {
   const bool stale =
-      frequencies_length_ == 0 || (config_.rope.kind == RopeKind::dynamic && frequencies_length_ != batch.length);
+      frequencies_length_ == 0 || (rope_follows_length(config_.rope) && frequencies_length_ != batch.length);
   if (stale) {
     rope_frequencies(config_, batch.length, frequencies_);
     frequencies_length_ = batch.length;
     runtime_.backend.upload(frequencies_.data(), frequencies_tensor_);
   }
-  runtime_.backend.rope_table(batch.positions, frequencies_tensor_, 1, table);
+  runtime_.backend.rope_table(batch.positions, frequencies_tensor_, static_cast<float>(config_.rope.magnitude), table);
 }
 
 void Transformer::sum_gradients() {

@@ -1,4 +1,4 @@
-"""What transformers computes for a Llama checkpoint, held in double.
+"""What transformers computes for a checkpoint, held in double.
 
 The goldens are to be nearer to the truth than any f32 program can be, so the models run in float64. transformers goes
 back to f32 in a few places whatever the model's dtype is (the norm's variance, the softmax, rotary angles, the loss);
@@ -9,8 +9,7 @@ import contextlib
 import json
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers import AutoConfig, AutoModelForCausalLM
 
 IGNORED = -100  # a label that is no target, as in torch's cross-entropy
 
@@ -30,11 +29,15 @@ def in_double(dtype):
         torch.float32, torch.float, torch.Tensor.float = kept
 
 
+def read_config(config_file):
+    values = json.loads(config_file.read_text())
+    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
 def load_model(config_file, weights, dtype):
-    """LlamaForCausalLM with eager attention and the given weights {HF name: array}; all of them are used, none made up."""
-    config = LlamaConfig(**json.loads(config_file.read_text()))
-    config._attn_implementation = "eager"
-    model = LlamaForCausalLM(config).to(dtype)
+    """The model with eager attention and the given weights {HF name: array}; all of them are used, none made up."""
+    config = read_config(config_file)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").to(dtype)
     tensors = {name: torch.as_tensor(values).to(dtype) for name, values in weights.items()}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     tied = ["lm_head.weight"] if config.tie_word_embeddings else []
@@ -45,8 +48,8 @@ def load_model(config_file, weights, dtype):
 
 def forget_longer_sequences(model):
     """Dynamic RoPE keeps the frequencies of the longest sequence it has seen; a golden must not depend on the order."""
-    dtype = model.lm_head.weight.dtype
-    model.model.rotary_emb = LlamaRotaryEmbedding(model.config).to(dtype)
+    rotary = type(model.model.rotary_emb)
+    model.model.rotary_emb = rotary(model.config).to(model.lm_head.weight.dtype)
 
 
 def labels_of(sample):

@@ -1,0 +1,134 @@
+#include "model/config_reader.h"
+
+#include <utility>
+
+#include "model/shipped_configs.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr double least_number = 1e-30, largest_number = 1e30;  // whose products float32 still holds
+
+// The pieces of "a|b|c".
+std::vector<std::string> alternatives(const std::string& text) {
+  std::vector<std::string> pieces;
+  size_t begin = 0;
+  for (size_t end = text.find('|'); end != std::string::npos; begin = end + 1, end = text.find('|', begin))
+    pieces.push_back(text.substr(begin, end - begin));
+  pieces.push_back(text.substr(begin));
+  return pieces;
+}
+
+}  // namespace
+
+std::string shown(const OrderedJson& value) {
+  constexpr size_t most = 60;
+  if (value.is_structured()) return value.is_array() ? "an array" : "an object";
+  const std::string text = json_text_in_ascii(value);
+  return text.size() <= most ? text : text.substr(0, most) + "…";
+}
+
+ConfigReader::ConfigReader(const std::filesystem::path& file, FamilyPointer family)
+    : source_(file.string()), family_(std::move(family)) {
+  json_ = parse_ordered_json_or_discard(config_text(source_));
+  require(json_.is_object(), source_, ": not a JSON object; it may be cut or not a config.json");
+  if (family_ != nullptr) return;
+  require(has("model_type") && json_["model_type"].is_string(), source_,
+          ": model_type is missing or no string; it tells the family: ", known_model_types());
+  family_ = family_of_model_type(json_["model_type"].get<std::string>(), source_);
+}
+
+int64_t ConfigReader::size(const char* key, int64_t most) const {
+  require(has(key), source_, ": ", key, " is missing; it is needed to build the model");
+  return size_of(key, json_[key], most);
+}
+
+int64_t ConfigReader::size_or(const char* key, int64_t otherwise) const { return has(key) ? size(key) : otherwise; }
+
+int64_t ConfigReader::size_of(const std::string& name, const OrderedJson& value, int64_t most) const {
+  require(value.is_number_integer(), source_, ": ", name, " is ", shown(value), "; it must be a whole number");
+  const auto number = value.get<int64_t>();  // negative for what does not fit
+  require(number >= 1 && number <= most, source_, ": ", name, " is ", shown(value), "; it must lie between 1 and ",
+          most);
+  return number;
+}
+
+double ConfigReader::number_or(const char* key, double otherwise) const {
+  return has(key) ? number_of(key, json_[key]) : otherwise;
+}
+
+double ConfigReader::number_of(const std::string& name, const OrderedJson& value) const {
+  require(value.is_number(), source_, ": ", name, " is ", shown(value), "; it must be a number");
+  const auto number = value.get<double>();
+  require(number >= least_number && number <= largest_number, source_, ": ", name, " is ", shown(value),
+          "; it must lie between ", least_number, " and ", largest_number);
+  return number;
+}
+
+std::optional<int64_t> ConfigReader::token_id(const char* key, int64_t vocabulary) const {
+  if (!has(key)) return std::nullopt;
+  const OrderedJson& value = json_[key].is_array() && json_[key].size() == 1 ? json_[key][0] : json_[key];
+  return token_id(key, value, vocabulary);
+}
+
+// -1 is none, as Llama's first files had it.
+std::optional<int64_t> ConfigReader::token_id(const char* key, const OrderedJson& value, int64_t vocabulary) const {
+  require(value.is_number_integer(), source_, ": ", key, " is ", shown(value), "; it must be a token id");
+  const auto id = value.get<int64_t>();
+  const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() < static_cast<uint64_t>(vocabulary);
+  require(fits && id >= -1 && id < vocabulary, source_, ": ", key, " is ", shown(value),
+          ", outside of the vocabulary of ", vocabulary);
+  return id < 0 ? std::nullopt : std::optional(id);
+}
+
+std::optional<OrderedJson> ConfigReader::find(const std::string& key) const {
+  const size_t dot = key.find('.');
+  const OrderedJson* object = &json_;
+  if (dot != std::string::npos) {
+    const auto outer = json_.find(key.substr(0, dot));
+    if (outer == json_.end() || !outer->is_object()) return std::nullopt;
+    object = &*outer;
+  }
+  const auto found = object->find(dot == std::string::npos ? key : key.substr(dot + 1));
+  return found == object->end() ? std::nullopt : std::optional<OrderedJson>(*found);
+}
+
+ConfigReader::Option ConfigReader::option(const std::string& name) const {
+  const auto found = family_->options.find(name);
+  require(found != family_->options.end(), "family ", family_->name, ": option ", name, " is missing");
+  const OrderedJson value = parse_ordered_json_or_discard(found->second);
+  if (!value.is_string() || !value.get<std::string>().starts_with("$")) return {name, value};
+  std::string called;
+  for (const std::string& piece : alternatives(value.get<std::string>())) {
+    if (!piece.starts_with("$")) return {called, parse_ordered_json_or_discard(piece)};
+    called = piece.substr(1);
+    if (const std::optional<OrderedJson> given = find(called)) return {called, *given};
+  }
+  fail(source_, ": ", called, " is missing; the ", family_->name, " family needs it");
+}
+
+bool ConfigReader::flag(const std::string& option_name) const {
+  const auto [name, value] = option(option_name);
+  require(value.is_boolean(), source_, ": ", name, " is ", shown(value), "; it must be true or false");
+  return value.get<bool>();
+}
+
+std::string ConfigReader::word(const std::string& option_name) const {
+  const auto [name, value] = option(option_name);
+  require(value.is_string(), source_, ": ", name, " is ", shown(value), "; it must be a string");
+  return value.get<std::string>();
+}
+
+double ConfigReader::positive(const std::string& option_name) const {
+  const auto [name, value] = option(option_name);
+  return number_of(name, value);
+}
+
+std::optional<int64_t> ConfigReader::size_if(const std::string& option_name) const {
+  const auto [name, value] = option(option_name);
+  if (value.is_null()) return std::nullopt;
+  return size_of(name, value);
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,63 @@
+// config.json as it is read: every value checked, with the name of the file and the key in each complaint, and the
+// family's options resolved against it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "model/families.h"
+
+namespace llama_tp {
+
+// A value for a complaint, however long it is.
+std::string shown(const OrderedJson& value);
+
+class ConfigReader {
+ public:
+  static constexpr int64_t largest_size = int64_t{1} << 24;  // of any one dimension; beyond it a slip of the pen
+
+  // family: null: the one that model_type names. Errors: no JSON object, no model_type, an unknown one.
+  ConfigReader(const std::filesystem::path& file, FamilyPointer family);
+
+  const std::string& source() const { return source_; }
+  const FamilyPointer& family() const { return family_; }
+  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
+  const OrderedJson& operator[](const char* key) const { return json_[key]; }
+
+  // Errors of these: a value missing where it is needed, of another type, out of bounds.
+  int64_t size(const char* key, int64_t most = largest_size) const;
+  int64_t size_or(const char* key, int64_t otherwise) const;
+  int64_t size_of(const std::string& name, const OrderedJson& value, int64_t most = largest_size) const;
+  double number_or(const char* key, double otherwise) const;
+  double number_of(const std::string& name, const OrderedJson& value) const;
+  std::optional<int64_t> token_id(const char* key, int64_t vocabulary) const;
+  std::optional<int64_t> token_id(const char* key, const OrderedJson& value, int64_t vocabulary) const;
+
+  // An option of the family and the name by which config.json calls it.
+  struct Option {
+    std::string name;
+    OrderedJson value;
+  };
+  Option option(const std::string& name) const;
+  bool flag(const std::string& option_name) const;
+  std::string word(const std::string& option_name) const;
+  double positive(const std::string& option_name) const;
+  // Where the option is not null.
+  std::optional<int64_t> size_if(const std::string& option_name) const;
+
+ private:
+  // The value of "key" or "object.key", which may be null; none where it is missing.
+  std::optional<OrderedJson> find(const std::string& key) const;
+
+  std::string source_;
+  OrderedJson json_;
+  FamilyPointer family_;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,142 @@
+#include "model/rope_config.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace llama_tp {
+
+namespace {
+
+struct KindName {
+  const char* word;
+  RopeKind kind;
+};
+constexpr std::array<KindName, 7> kinds{{{"default", RopeKind::standard},
+                                         {"linear", RopeKind::linear},
+                                         {"dynamic", RopeKind::dynamic},
+                                         {"llama3", RopeKind::llama3},
+                                         {"yarn", RopeKind::yarn},
+                                         {"longrope", RopeKind::longrope},
+                                         {"su", RopeKind::longrope}}};  // longrope's first name
+
+// Values of rope_scaling or rope_parameters.
+class RopeValues {
+ public:
+  RopeValues(const ConfigReader& reader, const char* key)
+      : reader_(reader), key_(key), values_(reader.has(key) ? reader[key] : OrderedJson::object()) {
+    require(values_.is_object(), reader.source(), ": ", key, " is ", shown(values_), "; it must be an object");
+    for (const auto& [name, value] : values_.items())
+      require(!value.is_object(), reader.source(), ": ", key, ".", name,
+              " is an object; rotary parameters that differ between layers are not implemented");
+  }
+
+  bool has(const char* name) const { return values_.contains(name) && !values_[name].is_null(); }
+  std::string named(const char* name) const { return std::string(key_) + "." + name; }
+  double number(const char* name, double otherwise) const {
+    return has(name) ? reader_.number_of(named(name), values_[name]) : otherwise;
+  }
+  double needed(const char* name) const {
+    need(name);
+    return reader_.number_of(named(name), values_[name]);
+  }
+  bool flag(const char* name, bool otherwise) const {
+    if (!has(name)) return otherwise;
+    require(values_[name].is_boolean(), reader_.source(), ": ", named(name), " is ", shown(values_[name]),
+            "; it must be true or false");
+    return values_[name].get<bool>();
+  }
+  // A positive number for each pair of elements that turns.
+  std::vector<float> list(const char* name, int64_t count) const {
+    need(name);
+    require(values_[name].is_array() && static_cast<int64_t>(values_[name].size()) == count, reader_.source(), ": ",
+            named(name), " must be an array of ", count, " numbers, one for each pair of elements that turns");
+    std::vector<float> numbers;
+    for (const OrderedJson& value : values_[name])
+      numbers.push_back(static_cast<float>(reader_.number_of(named(name), value)));
+    return numbers;
+  }
+  // Of the context that the model was first trained for, here or beside these values.
+  int64_t original_positions(int64_t otherwise) const {
+    const char* name = "original_max_position_embeddings";
+    return has(name) ? reader_.size_of(named(name), values_[name]) : reader_.size_or(name, otherwise);
+  }
+  std::string word() const {
+    if (!has(type_key())) return "default";
+    const OrderedJson& value = values_[type_key()];
+    require(value.is_string(), reader_.source(), ": ", named(type_key()), " is ", shown(value),
+            "; it must be a string");
+    return value.get<std::string>();
+  }
+  RopeKind kind() const {
+    const std::string said = word();
+    const auto* const found =
+        std::find_if(kinds.begin(), kinds.end(), [&](const KindName& known) { return known.word == said; });
+    require(found != kinds.end(), reader_.source(), ": ", named(type_key()), " \"", said,
+            "\" is not implemented; known: default, linear, dynamic, llama3, yarn, longrope");
+    return found->kind;
+  }
+
+ private:
+  const char* type_key() const { return has("rope_type") ? "rope_type" : "type"; }
+  void need(const char* name) const {
+    require(has(name), reader_.source(), ": ", named(name), " is missing; rope_type ", word(), " needs it");
+  }
+
+  const ConfigReader& reader_;
+  const char* key_;
+  OrderedJson values_;
+};
+
+void read_llama3(const ConfigReader& reader, const RopeValues& values, RopeConfig& rope) {
+  rope.low_frequency_factor = values.needed("low_freq_factor");
+  rope.high_frequency_factor = values.needed("high_freq_factor");
+  require(rope.high_frequency_factor > rope.low_frequency_factor, reader.source(), ": ",
+          values.named("high_freq_factor"), " (", rope.high_frequency_factor, ") must be above low_freq_factor (",
+          rope.low_frequency_factor, ")");
+}
+
+// 1 + 0.1 m ln s (Peng et al. 2023)
+double yarn_magnitude(double stretch, double weight) { return stretch <= 1 ? 1 : 0.1 * weight * std::log(stretch) + 1; }
+
+void read_yarn(const RopeValues& values, RopeConfig& rope) {
+  rope.fast_rotations = values.number("beta_fast", 32);
+  rope.slow_rotations = values.number("beta_slow", 1);
+  rope.whole_bounds = values.flag("truncate", true);
+  const bool both = values.has("mscale") && values.has("mscale_all_dim");
+  const double magnitude = both ? yarn_magnitude(rope.factor, values.needed("mscale")) /
+                                      yarn_magnitude(rope.factor, values.needed("mscale_all_dim"))
+                                : yarn_magnitude(rope.factor, 1);
+  rope.magnitude = values.number("attention_factor", magnitude);
+}
+
+void read_longrope(const RopeValues& values, int64_t rotary_dim, RopeConfig& rope) {
+  rope.short_factors = values.list("short_factor", rotary_dim / 2);
+  rope.long_factors = values.list("long_factor", rotary_dim / 2);
+  const double original = static_cast<double>(rope.original_max_positions);
+  const double magnitude = rope.factor <= 1 ? 1 : std::sqrt(1 + std::log(rope.factor) / std::log(original));
+  rope.magnitude = values.number("attention_factor", magnitude);
+}
+
+}  // namespace
+
+RopeConfig read_rope(const ConfigReader& reader, int64_t rotary_dim, int64_t max_positions) {
+  const RopeValues values(reader, reader.has("rope_parameters") ? "rope_parameters" : "rope_scaling");
+  RopeConfig rope;
+  rope.theta = values.number("rope_theta", reader.number_or("rope_theta", 10000));
+  rope.kind = values.kind();
+  if (rope.kind == RopeKind::standard) return rope;
+  rope.original_max_positions =
+      rope.kind == RopeKind::dynamic ? max_positions : values.original_positions(max_positions);
+  const double stretch = static_cast<double>(max_positions) / static_cast<double>(rope.original_max_positions);
+  const bool told = rope.kind != RopeKind::longrope && rope.kind != RopeKind::yarn;
+  rope.factor = told ? values.needed("factor") : values.number("factor", stretch);
+  require(rope.factor >= 1, reader.source(), ": ", values.named("factor"), " is ", rope.factor,
+          "; it must be 1 or more");
+  if (rope.kind == RopeKind::llama3) read_llama3(reader, values, rope);
+  if (rope.kind == RopeKind::yarn) read_yarn(values, rope);
+  if (rope.kind == RopeKind::longrope) read_longrope(values, rotary_dim, rope);
+  return rope;
+}
+
+}  // namespace llama_tp
