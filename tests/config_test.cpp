@@ -104,7 +104,7 @@ TEST(Config, WindowsAreThoseOfTheLayers) {
                      "intermediate_size": 40, "vocab_size": 103, "sliding_window": null})"))
           .windows,
       (Windows{0}));
-  for (const char* type : {"qwen2"}) {
+  for (const char* type : {"qwen2", "qwen3"}) {
     EXPECT_EQ(windows(type, Json{{"sliding_window", 9}}), (Windows{0, 0, 0}));
     const Json used{{"use_sliding_window", true}, {"sliding_window", 9}};
     EXPECT_EQ(windows(type, used), (Windows{0, 0, 0}));  // from layer 28 on

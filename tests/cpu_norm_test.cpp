@@ -193,5 +193,79 @@ TEST(Norm, BackwardDoesNotDependOnTheNumberOfThreads) {
   }
 }
 
+// ---- norms of heads
+// ------------------------------------------------------------------------------------------------------------
+
+// Packed rows of 3 heads of q, 2 of k and 2 of v.
+constexpr int64_t queries = 3, groups = 2, packed_heads = queries + 2 * groups;
+struct Heads {
+  DType dtype;
+  int64_t tokens, dim;
+  Owned qkv, q, k, dy;
+  Heads(DType type, int64_t count, int64_t size, Random& random)
+      : dtype(type),
+        tokens(count),
+        dim(size),
+        qkv(random.normals({tokens, packed_heads * dim}, dtype)),
+        q(random.normals({dim}, dtype)),
+        k(random.normals({dim}, dtype)),
+        dy(random.normals({tokens, packed_heads * dim}, dtype)) {}
+  HeadNorms norms() const { return {q, k, queries, 1e-5f}; }
+  // Head `head` of all tokens as rows of their own.
+  Owned rows_of(const Owned& packed, int64_t head) const {
+    return {{tokens, dim}, dtype, [&](int64_t i) { return packed[(i / dim * packed_heads + head) * dim + i % dim]; }};
+  }
+};
+
+// Head by head they are the norm of rows, which the tests above hold against the formula.
+TEST(HeadNorm, IsTheNormOfEachHeadOfQAndK) {
+  Random random(6);
+  Cpu cpu;
+  const NormOptions options{NormKind::rms, 1e-5f};
+  for (const DType dtype : activation_types)
+    for (const auto& [tokens, dim] : {std::pair<int64_t, int64_t>{1, 6}, {70, 10}, {33, 128}}) {
+      const Heads in(dtype, tokens, dim, random);
+      Owned y = in.qkv, dqkv = in.dy;
+      const Owned before_q = random.normals({dim}, DType::f32), before_k = random.normals({dim}, DType::f32);
+      Owned dq = before_q, dk = before_k;
+      cpu->head_norm_forward(in.qkv, in.norms(), y);
+      cpu->head_norm_backward(in.qkv, in.norms(), dqkv, dq, dk);
+      Owned expected_dq = before_q, expected_dk = before_k;
+      for (int64_t head = 0; head < packed_heads; head++) {
+        const Owned x = in.rows_of(in.qkv, head), dy = in.rows_of(in.dy, head);
+        if (head >= queries + groups) {  // v
+          EXPECT_TRUE(in.rows_of(y, head).same_bytes(x) && in.rows_of(dqkv, head).same_bytes(dy));
+          continue;
+        }
+        const Owned& w = head < queries ? in.q : in.k;
+        Owned normed({tokens, dim}, dtype), statistics({tokens}, DType::f32), dx({tokens, dim}, dtype);
+        cpu->norm_forward(x, w, {}, options, normed, statistics);
+        cpu->norm_backward(dy, x, w, options, statistics, dx, head < queries ? expected_dq : expected_dk, {});
+        EXPECT_TRUE(in.rows_of(y, head).same_bytes(normed) && in.rows_of(dqkv, head).same_bytes(dx)) << head;
+      }
+      for (int64_t i = 0; i < dim; i++) {  // the same sums in another order: of up to 3·T products of up to 3·3
+        const double terms = 9 * std::sqrt(3 * static_cast<double>(tokens));
+        expect_close(dq, i, expected_dq[i], 3 * static_cast<double>(tokens), terms);
+        expect_close(dk, i, expected_dk[i], 3 * static_cast<double>(tokens), terms);
+      }
+      Owned in_place = in.qkv;
+      cpu->head_norm_forward(in_place, in.norms(), in_place);
+      EXPECT_TRUE(in_place.same_bytes(y));
+    }
+}
+
+TEST(HeadNorm, DoesNotDependOnTheNumberOfThreads) {
+  Random random(7);
+  const Heads in(DType::f32, 300, 64, random);
+  std::vector<Owned> results;
+  for (const int threads : {1, 2, 5}) {
+    Cpu cpu(threads);
+    Owned dqkv = in.dy, dq({in.dim}, DType::f32), dk({in.dim}, DType::f32);
+    cpu->head_norm_backward(in.qkv, in.norms(), dqkv, dq, dk);
+    for (const Owned* result : {&dqkv, &dq, &dk}) results.push_back(*result);
+  }
+  for (size_t i = 3; i < results.size(); i++) EXPECT_TRUE(results[i].same_bytes(results[i % 3]));
+}
+
 }  // namespace
 }  // namespace llama_tp

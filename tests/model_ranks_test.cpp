@@ -60,7 +60,8 @@ TEST_P(Golden, SequenceParallelismChangesNeitherLossNorGradients) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden,
                          testing::Values("mha", "gqa", "kv_replicated", "mqa_tied", "biases", "head_dim", "rope_linear",
-                                         "rope_dynamic", "rope_llama3", "rope_yarn", "qwen2", "qwen2_tied", "mistral"),
+                                         "rope_dynamic", "rope_llama3", "rope_yarn", "qwen2", "qwen2_tied", "mistral",
+                                         "qwen3", "qwen3_tied"),
                          [](const auto& test) { return std::string(test.param); });
 
 class GoldenBf16 : public testing::TestWithParam<const char*> {};
@@ -76,7 +77,7 @@ TEST_P(GoldenBf16, LogitsErrNoMoreThanTransformersInBf16) {
   EXPECT_LT(logits_error(model), 1.5 * theirs);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenBf16, testing::Values("gqa_bf16", "biases_tied_bf16"),
+INSTANTIATE_TEST_SUITE_P(Models, GoldenBf16, testing::Values("gqa_bf16", "biases_tied_bf16", "qwen3_bf16"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(Training, FiftyStepsFollowTorch) {
@@ -131,7 +132,7 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Greedy, testing::Values("gqa", "rope_dynamic", "qwen2", "mistral"),
+INSTANTIATE_TEST_SUITE_P(Models, Greedy, testing::Values("gqa", "rope_dynamic", "qwen2", "mistral", "qwen3"),
                          [](const auto& test) { return std::string(test.param); });
 
 // Without sequence parallelism a block sends two all-reduces forward and two backward (Shoeybi et al. 2019). Around the
@@ -165,13 +166,14 @@ TEST(SequenceParallel, FillsUpTokensThatTheRanksDoNotDivide) {
 }
 
 TEST(SequenceParallel, AWholeRegionKeepsItsOwnTokens) {
-  for (const int64_t sequence_ranks : {1, ranks().size()}) {
-    GoldenModel model("gqa", DType::f32);
-    model.plan.layers[0].attention = model.plan.layers[1].mlp = false;
-    model.plan.embedding = model.plan.head = false;
-    model.shape.sequence_ranks = sequence_ranks;
-    expect_golden_gradients(model, false);
-  }
+  for (const char* name : {"gqa", "qwen3"})
+    for (const int64_t sequence_ranks : {1, ranks().size()}) {
+      GoldenModel model(name, DType::f32);
+      model.plan.layers[0].attention = model.plan.layers[1].mlp = false;
+      model.plan.embedding = model.plan.head = false;
+      model.shape.sequence_ranks = sequence_ranks;
+      expect_golden_gradients(model, false);
+    }
 }
 
 // Calls among the tensor-parallel ranks since the mesh was made.

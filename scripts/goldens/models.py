@@ -54,6 +54,8 @@ FAMILIES = {
                   defaults=dict(tie_word_embeddings=False, use_sliding_window=False)),
     "mistral": dict(architecture="MistralForCausalLM", common=dict(hidden_act="silu", rms_norm_eps=1e-6),
                     defaults=dict(tie_word_embeddings=False, head_dim=None, sliding_window=None)),
+    "qwen3": dict(architecture="Qwen3ForCausalLM", common=dict(hidden_act="silu", rms_norm_eps=1e-6),
+                  defaults=dict(attention_bias=False, tie_word_embeddings=False, use_sliding_window=False)),
 }
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -95,6 +97,15 @@ MODELS = {
                        rope={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}),
     "mistral": dict(family="mistral", hidden_size=24, num_attention_heads=8, num_key_value_heads=2, head_dim=10,
                     intermediate_size=36, vocab_size=59, sliding_window=7, lengths=[23, 16, 4], prompts=[11, 3]),
+    # On four ranks a key head is held by two, and the norm of the heads is held by all.
+    "qwen3": dict(family="qwen3", hidden_size=24, num_attention_heads=8, num_key_value_heads=2, head_dim=6,
+                  intermediate_size=28, vocab_size=67, attention_bias=True, lengths=[21, 14, 9], prompts=[8, 1],
+                  new_spelling=True),
+    "qwen3_tied": dict(family="qwen3", hidden_size=28, num_attention_heads=4, num_key_value_heads=4, head_dim=10,
+                       intermediate_size=20, vocab_size=43, tie_word_embeddings=True, use_sliding_window=True,
+                       sliding_window=6, max_window_layers=1, lengths=[35, 12]),
+    "qwen3_bf16": dict(family="qwen3", hidden_size=24, num_attention_heads=8, num_key_value_heads=2, head_dim=6,
+                       intermediate_size=28, vocab_size=67, lengths=[21, 14], dtype="bfloat16"),
     "gqa_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=4, intermediate_size=28,
                      vocab_size=103, lengths=[23, 16, 5], dtype="bfloat16"),
     "biases_tied_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=2, intermediate_size=28,
@@ -144,7 +155,9 @@ def draw_weights(random, spec, folder):
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     weights = {}
     for name, shape in shapes.items():
-        if name.endswith("norm.weight"):
+        if name.endswith(("q_norm.weight", "k_norm.weight")):
+            drawn = random.uniform(0.5, 2.5, shape)
+        elif name.endswith("norm.weight"):
             drawn = random.uniform(0.5, 1.5, shape)
         elif name.endswith(".bias"):
             drawn = random.normal(0, 0.5, shape)

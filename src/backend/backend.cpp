@@ -36,6 +36,8 @@ std::string_view name_of(Operation operation) {
       "add_norm_forward",
       "norm_apply",
       "norm_backward",
+      "head_norm_forward",
+      "head_norm_backward",
       "rope_table",
       "rope_forward",
       "rope_backward",
@@ -158,6 +160,36 @@ void Backend::norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, 
   Frame frame(*workspace_);
   run_norm_backward(dy, x, w, options, statistics, dx, dw, db,
                     scratch(frame, norm_backward_workspace(dy, options)).data);
+}
+
+namespace {
+void expect_head_norms(Operation op, const Tensor& qkv, const HeadNorms& norms) {
+  const int64_t dim = norms.q.shape[0];
+  expect(norms.q.shape == Shape{dim} && norms.k.shape == norms.q.shape, op, "norms are [D]");
+  expect(qkv.shape.rank() == 2 && qkv.shape[1] % dim == 0 && (qkv.shape[1] / dim - norms.heads) % 2 == 0, op,
+         "qkv is [T, (A + 2G) D]");
+  expect(is_activation(qkv.dtype) && norms.q.dtype == qkv.dtype && norms.k.dtype == qkv.dtype, op, "one type");
+}
+}  // namespace
+
+void Backend::head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) {
+  constexpr auto op = Operation::head_norm_forward;
+  expect_head_norms(op, qkv, norms);
+  expect(y.shape == qkv.shape && y.dtype == qkv.dtype, op, "y is like qkv");
+  count(op, 4 * elements_of(qkv), bytes_of({&qkv, &y}));
+  run_head_norm_forward(qkv, norms, y);
+}
+
+void Backend::head_norm_backward(const Tensor& qkv, const HeadNorms& norms, const Tensor& dqkv, const Tensor& dq,
+                                 const Tensor& dk) {
+  constexpr auto op = Operation::head_norm_backward;
+  expect_head_norms(op, qkv, norms);
+  expect(dqkv.shape == qkv.shape && dqkv.dtype == qkv.dtype, op, "dqkv is like qkv");
+  expect(dq.shape == norms.q.shape && dk.shape == dq.shape && dq.dtype == DType::f32 && dk.dtype == DType::f32, op,
+         "dq, dk are [D] f32");
+  count(op, 10 * elements_of(qkv), bytes_of({&qkv, &dqkv, &dqkv}));
+  Frame frame(*workspace_);
+  run_head_norm_backward(qkv, norms, dqkv, dq, dk, scratch(frame, head_norm_backward_workspace(qkv, norms)).data);
 }
 
 // ---- rotary positions

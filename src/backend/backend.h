@@ -24,6 +24,13 @@ struct NormOptions {
   float epsilon = 1e-5f;
 };
 
+// The norms of the heads of q and k (Qwen3), for A heads of q in packed qkv.
+struct HeadNorms {
+  Tensor q, k;        // [D] of type x
+  int64_t heads = 0;  // A
+  float epsilon = 1e-6f;
+};
+
 enum class Activation : uint8_t { silu, gelu_tanh, relu_squared };
 struct ActivationOptions {
   Activation kind = Activation::silu;
@@ -59,6 +66,8 @@ enum class Operation : uint8_t {
   add_norm_forward,
   norm_apply,
   norm_backward,
+  head_norm_forward,
+  head_norm_backward,
   rope_table,
   rope_forward,
   rope_backward,
@@ -120,6 +129,15 @@ class Backend {
   // residual's gradient); dw, db: f32
   void norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
                      const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db);
+
+  // ---- a norm on each head of q and k before they turn (Henry et al. 2020)
+  // y = packed qkv [T, (A + 2G)·D] in which each head x of q or k is x / sqrt(mean(x²) + ε) · w, w: norms.q or norms.k;
+  // v is copied. y may be qkv itself.
+  void head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y);
+  // dqkv, the gradient of y, is turned into that of qkv in its place; dq, dk += those of the weights ([D] f32). 1/rms
+  // is computed again from qkv.
+  void head_norm_backward(const Tensor& qkv, const HeadNorms& norms, const Tensor& dqkv, const Tensor& dq,
+                          const Tensor& dk);
 
   // ---- rotary positions (Su et al. 2021, in Hugging Face's half-split layout)
   // --------------------------------------------------- table[t] = scale · {cos(p_t f_0) … cos(p_t f_{R/2−1}), sin(p_t
@@ -219,6 +237,7 @@ class Backend {
   virtual int64_t linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) = 0;
   virtual int64_t bias_backward_workspace(const Tensor& dy, const Tensor& db) = 0;
   virtual int64_t norm_backward_workspace(const Tensor& dy, const NormOptions& options) = 0;
+  virtual int64_t head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) = 0;
   virtual int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) = 0;
   virtual int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) = 0;
   virtual int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) = 0;
@@ -240,6 +259,9 @@ class Backend {
   virtual void run_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
                                  const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db,
                                  void* workspace) = 0;
+  virtual void run_head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) = 0;
+  virtual void run_head_norm_backward(const Tensor& qkv, const HeadNorms& norms, const Tensor& dqkv, const Tensor& dq,
+                                      const Tensor& dk, void* workspace) = 0;
   virtual void run_rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table) = 0;
   virtual void run_rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q,
                                 const Tensor& k, const Tensor& v) = 0;

@@ -33,6 +33,9 @@ class MetaBackend : public Backend {
   int64_t norm_backward_workspace(const Tensor& dy, const NormOptions& options) override {
     return planned_.norm_backward_workspace(dy, options);
   }
+  int64_t head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) override {
+    return planned_.head_norm_backward_workspace(qkv, norms);
+  }
   int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override {
     return planned_.attention_forward_workspace(q, k, sequences);
   }
@@ -57,6 +60,9 @@ class MetaBackend : public Backend {
                       const Tensor&) override {}
   void run_norm_backward(const Tensor&, const Tensor&, const Tensor&, const NormOptions&, const Tensor&, const Tensor&,
                          const Tensor&, const Tensor&, void*) override {}
+  void run_head_norm_forward(const Tensor&, const HeadNorms&, const Tensor&) override {}
+  void run_head_norm_backward(const Tensor&, const HeadNorms&, const Tensor&, const Tensor&, const Tensor&,
+                              void*) override {}
   void run_rope_table(const Tensor&, const Tensor&, float, const Tensor&) override {}
   void run_rope_forward(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                         const Tensor&) override {}

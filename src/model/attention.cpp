@@ -9,28 +9,54 @@ AttentionSaved Attention::push_saved(int64_t tokens) const {
   const auto push = [&](const Shape& shape, DType dtype) {
     return runtime_.step.push(Category::saved_split, shape, dtype);
   };
-  return {push({heads, tokens, head_dim}, runtime_.dtype), push({kv_heads, tokens, head_dim}, runtime_.dtype),
-          push({kv_heads, tokens, head_dim}, runtime_.dtype), push({tokens, heads * head_dim}, runtime_.dtype),
-          push({heads, tokens}, DType::f32)};
+  AttentionSaved saved;
+  if (config_.qk_norm) {
+    saved.qkv = push({tokens, width()}, runtime_.dtype);
+  } else {
+    saved.q = push({heads, tokens, head_dim}, runtime_.dtype);
+    saved.k = push({kv_heads, tokens, head_dim}, runtime_.dtype);
+    saved.v = push({kv_heads, tokens, head_dim}, runtime_.dtype);
+  }
+  saved.out = push({tokens, heads * head_dim}, runtime_.dtype);
+  saved.lse = push({heads, tokens}, DType::f32);
+  return saved;
 }
 
 AttentionSaved Attention::take_saved(Frame& frame, int64_t tokens, const Tensor& keys, const Tensor& values) const {
   const int64_t heads = layout_.heads, head_dim = config_.head_dim;
-  return {frame.take(Category::transient, {heads, tokens, head_dim}, runtime_.dtype),
-          keys,
-          values,
-          frame.take(Category::transient, {tokens, heads * head_dim}, runtime_.dtype),
-          {}};
+  return {frame.take(Category::transient, {heads, tokens, head_dim}, runtime_.dtype),  keys, values,
+          frame.take(Category::transient, {tokens, heads * head_dim}, runtime_.dtype), {},   {}};
+}
+
+AttentionSaved Attention::with_heads(Frame& frame, const AttentionSaved& saved) const {
+  if (!saved.qkv.exists()) return saved;
+  const int64_t tokens = saved.qkv.shape[0];
+  const auto take = [&](int64_t heads) {
+    return frame.take(Category::transient, {heads, tokens, config_.head_dim}, runtime_.dtype);
+  };
+  return {take(layout_.heads), take(layout_.kv_heads), take(layout_.kv_heads), saved.out, saved.lse, saved.qkv};
+}
+
+void Attention::turn(const Tensor& qkv, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const {
+  Frame frame(runtime_.step);
+  Tensor heads = qkv;
+  if (config_.qk_norm) {
+    heads = frame.take(Category::transient, qkv.shape, qkv.dtype);
+    runtime_.backend.head_norm_forward(qkv, head_norms(), heads);
+  }
+  runtime_.backend.rope_forward(heads, rope, batch.slots, saved.q, saved.k, saved.v);
 }
 
 void Attention::attend(const Tensor& x, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
-  const Tensor whole = tp_.enter(frame, x);                                                       // [T, H]
-  const Tensor qkv = frame.take(Category::transient, {whole.shape[0], width()}, runtime_.dtype);  // [T, (A + 2G) D]
-  linear_forward(backend, whole, weights_.qkv, qkv);                                              // column-parallel
-  backend.rope_forward(qkv, rope, batch.slots, saved.q, saved.k, saved.v);
-  backend.attention_forward(saved.q, saved.k, saved.v, batch.sequences, options(), saved.out, saved.lse);
+  const AttentionSaved all = with_heads(frame, saved);
+  const Tensor whole = tp_.enter(frame, x);  // [T, H]
+  const Tensor qkv =                         // [T, (A + 2G) D]
+      saved.qkv.exists() ? saved.qkv : frame.take(Category::transient, {whole.shape[0], width()}, runtime_.dtype);
+  linear_forward(backend, whole, weights_.qkv, qkv);  // column-parallel
+  turn(qkv, batch, rope, all);
+  backend.attention_forward(all.q, all.k, all.v, batch.sequences, options(), saved.out, saved.lse);
 }
 
 void Attention::project(const AttentionSaved& saved, const Tensor& y) const {
@@ -50,11 +76,15 @@ void Attention::backward(const Tensor& dy, const Tensor& x, const Batch& batch, 
     Frame gathered(runtime_.step);
     linear_backward(backend, tp_.leave_backward(gathered, dy), saved.out, weights_.o, dout);
   }
-  const Tensor dq = like(saved.q), dk = like(saved.k), dv = like(saved.v);
-  backend.attention_backward(dout, saved.q, saved.k, saved.v, saved.out, saved.lse, batch.sequences, options(), dq, dk,
-                             dv);
+  const AttentionSaved all = with_heads(frame, saved);
+  if (saved.qkv.exists()) turn(saved.qkv, batch, rope, all);
+  const Tensor dq = like(all.q), dk = like(all.k), dv = like(all.v);
+  backend.attention_backward(dout, all.q, all.k, all.v, saved.out, saved.lse, batch.sequences, options(), dq, dk, dv);
   const Tensor dqkv = frame.take(Category::transient, {batch.tokens(), width()}, runtime_.dtype);  // [T, (A + 2G) D]
   backend.rope_backward(dq, dk, dv, rope, dqkv);
+  if (config_.qk_norm)
+    backend.head_norm_backward(saved.qkv, head_norms(), dqkv, weights_.q_norm.weight->gradient,
+                               weights_.k_norm.weight->gradient);
   const Tensor whole = tp_.enter(frame, x);                    // [T, H]
   linear_backward(backend, dqkv, whole, weights_.qkv, whole);  // whole is its own gradient from here on
   tp_.enter_backward(whole, x);

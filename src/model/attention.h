@@ -11,11 +11,12 @@ namespace llama_tp {
 
 // What forward leaves for backward. A: this rank's heads, G: its key/value heads, D: head size.
 struct AttentionSaved {
-  Tensor q;    // [A, T, D]  turned
+  Tensor q;    // [A, T, D]  turned; where heads have norms, training keeps qkv instead of q, k and v
   Tensor k;    // [G, C, D]  turned; C = T in training, the cache's rows in generation
   Tensor v;    // [G, C, D]
   Tensor out;  // [T, A·D]   before the output projection
   Tensor lse;  // [A, T] f32 log Σ exp of the scores; absent in generation
+  Tensor qkv;  // [T, (A + 2G)·D]  packed, before the heads' norms; only in training with such norms
 };
 
 class Attention {
@@ -44,6 +45,13 @@ class Attention {
 
  private:
   AttentionOptions options() const { return {config_.attention_scale, layout_.window}; }
+  // The same with q, k and v, taken from the frame where it keeps qkv.
+  AttentionSaved with_heads(Frame& frame, const AttentionSaved& saved) const;
+  // Fills q, k and v from qkv.
+  void turn(const Tensor& qkv, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const;
+  HeadNorms head_norms() const {
+    return {weights_.q_norm.weight->value, weights_.k_norm.weight->value, layout_.heads, config_.norm.epsilon};
+  }
   // Of packed q, k and v.
   int64_t width() const { return (layout_.heads + 2 * layout_.kv_heads) * config_.head_dim; }
 

@@ -93,6 +93,10 @@ class ParametersBuilder {
     BlockWeights block;
     block.attention_norm = norm(prefix + "attention_norm");
     block.qkv = linear(prefix + "qkv", unit, q + 2 * kv, config_.hidden, config_.qkv_bias);
+    if (config_.qk_norm) {
+      block.q_norm = {weight(prefix + "q_norm.weight", unit, {config_.head_dim}, false), nullptr};
+      block.k_norm = {weight(prefix + "k_norm.weight", unit, {config_.head_dim}, false), nullptr};
+    }
     block.o = linear(prefix + "o", unit, config_.hidden, q, config_.o_bias);
     block.mlp_norm = norm(prefix + "mlp_norm");
     block.up =
@@ -160,6 +164,10 @@ class ParametersBuilder {
         return {block.qkv.weight, block.qkv.bias, q + kv};
       case Part::o:
         return {block.o.weight, block.o.bias, 0};
+      case Part::q_norm:
+        return {block.q_norm.weight, nullptr, 0};
+      case Part::k_norm:
+        return {block.k_norm.weight, nullptr, 0};
       case Part::mlp_norm:
         return {block.mlp_norm.weight, block.mlp_norm.bias, 0};
       case Part::gate:
@@ -169,7 +177,7 @@ class ParametersBuilder {
       case Part::down:
         return {block.down.weight, block.down.bias, 0};
       default:
-        fail("family ", config_.family->name, ": ", name_of(part), " has no place in a block yet");
+        fail("family ", config_.family->name, ": ", name_of(part), " has no place in a block");
     }
   }
 
@@ -182,7 +190,7 @@ class ParametersBuilder {
     base.file_row = file_row;
     base.row = place.row;
     if (is_norm(part)) {
-      add_norm(base, module, place);
+      add_norm(base, part, layer, module, place);
       return;
     }
     const bool input_split = part == Part::o || part == Part::down;
@@ -205,14 +213,19 @@ class ParametersBuilder {
     out_.rows_.push_back(bias);
   }
 
-  void add_norm(Parameter row, const std::string& module, const Place& place) {
-    row.file_shape = row.shape = {config_.hidden};
-    row.count = row.stride = config_.hidden;
+  // A rank's gradient of a norm is that of the tokens that it normed; of a head's norm, that of its heads.
+  void add_norm(Parameter row, Part part, int64_t layer, const std::string& module, const Place& place) {
+    require(place.weight != nullptr, "family ", config_.family->name, ": ", name_of(part),
+            " has no place in a block without the option qk_norm");
+    const bool of_heads = part == Part::q_norm || part == Part::k_norm;
+    const bool partial = of_heads ? out_.layout(layer).attention_split : sequence_parallel_;
+    row.file_shape = row.shape = {rows_of(part)};
+    row.count = row.stride = rows_of(part);
     row.counted = rank_ == 0;
-    row.sum = sequence_parallel_ ? GradientSum::tensor_parallel : GradientSum::none;
+    row.sum = partial ? GradientSum::tensor_parallel : GradientSum::none;
     row.name = module + ".weight";
     row.weight = place.weight;
-    row.initial = config_.norm.kind == NormKind::layer_norm_1p ? Initial::zeros : Initial::ones;
+    row.initial = config_.norm.kind == NormKind::layer_norm_1p && !of_heads ? Initial::zeros : Initial::ones;
     out_.rows_.push_back(row);
     if (place.bias == nullptr) return;
     row.name = module + ".bias";

@@ -74,6 +74,7 @@ struct Norm {
 
 struct BlockWeights {
   Norm attention_norm, mlp_norm;
+  Norm q_norm, k_norm;      // of each head; absent in most families
   Linear qkv, o, up, down;  // up: gate and up one after another
 };
 

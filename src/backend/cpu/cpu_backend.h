@@ -31,6 +31,7 @@ class CpuBackend : public Backend {
   int64_t linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) override;
   int64_t bias_backward_workspace(const Tensor& dy, const Tensor& db) override;
   int64_t norm_backward_workspace(const Tensor& dy, const NormOptions& options) override;
+  int64_t head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) override;
   int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override;
   int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override;
   int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) override;
@@ -55,6 +56,10 @@ class CpuBackend : public Backend {
   void run_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
                          const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db,
                          void* workspace) override;
+
+  void run_head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) override;
+  void run_head_norm_backward(const Tensor& qkv, const HeadNorms& norms, const Tensor& dqkv, const Tensor& dq,
+                              const Tensor& dk, void* workspace) override;
 
   // rope.cpp
   void run_rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table) override;

@@ -1,5 +1,6 @@
-// RMSNorm and LayerNorm1P, forward and backward. A row is read from memory once: what is read again still lies in the
-// nearest cache. Sums run in f32; a value of type x is rounded once, when it is stored.
+// RMSNorm and LayerNorm1P, forward and backward, of whole rows and of the heads in a row. A row is read from memory
+// once: what is read again still lies in the nearest cache. Sums run in f32; a value of type x is rounded once, when it
+// is stored.
 #include <cmath>
 
 #include "backend/cpu/cpu_backend.h"
@@ -59,11 +60,11 @@ template <class X>
                [&](auto i) { store(y, i, (load(x, i) - row.mean) * row.scale * (1.0f + load(w, i)) + load(b, i)); });
 }
 
-// One row: dx += scale · (g − mean(g) − x̂ · mean(g · x̂)) with g = dy · w and x̂ = (x − mean) · scale; without centring
-// there is no mean(g). dw += dy · x̂, db += dy.
+// One row: dx = before + scale · (g − mean(g) − x̂ · mean(g · x̂)) with g = dy · w and x̂ = (x − mean) · scale; without
+// centring there is no mean(g). dw += dy · x̂, db += dy. before: absent where it is null. dx may be dy or before.
 template <class X>
-void backward_row(const X* dy, const X* x, const X* w, const NormOptions& options, RowStatistics row, X* dx, float* dw,
-                  float* db, int64_t hidden) {
+void backward_row(const X* dy, const X* x, const X* w, const NormOptions& options, RowStatistics row, const X* before,
+                  X* dx, float* dw, float* db, int64_t hidden) {
   const float one = centers(options) ? 1.0f : 0.0f;
   const auto n = static_cast<float>(hidden);
   const auto normalized = [&](auto i) { return (load(x, i) - row.mean) * row.scale; };
@@ -80,7 +81,8 @@ void backward_row(const X* dy, const X* x, const X* w, const NormOptions& option
   // rows of whole pages do, would wait for it.
   each_lanes(hidden, [&](auto i) {
     const Floats x_hat = normalized(i), d = load(dy, i);
-    const Floats dx_sum = load(dx, i) + row.scale * (gradient(i) - along_one - x_hat * along_x);
+    const Floats change = row.scale * (gradient(i) - along_one - x_hat * along_x);
+    const Floats dx_sum = before == nullptr ? change : load(before, i) + change;
     const Floats dw_sum = load(dw, i) + d * x_hat;
     if (db != nullptr) store(db, i, load(db, i) + d);
     store(dx, i, dx_sum);
@@ -167,11 +169,70 @@ void CpuBackend::run_norm_backward(const Tensor& dy, const Tensor& x, const Tens
       std::fill_n(block_dw, stride, 0.0f);
       for (int64_t t = block * rows_a_block; t < std::min(tokens, (block + 1) * rows_a_block); t++)
         backward_row(dy.as<X>() + t * hidden, x.as<X>() + t * hidden, w.as<X>(), options, saved(options, statistics, t),
-                     dx.as<X>() + t * hidden, block_dw, block_db, hidden);
+                     dx.as<X>() + t * hidden, dx.as<X>() + t * hidden, block_dw, block_db, hidden);
     });
   });
   add_blocks(threads_, partial, blocks, stride, dw.as<float>(), hidden);
   if (with_bias) add_blocks(threads_, partial + hidden, blocks, stride, db.as<float>(), hidden);
+}
+
+namespace {
+
+// Where the heads of a token lie in the packed row: those of q, of k, and what is behind them.
+struct PackedHeads {
+  PackedHeads(const Tensor& qkv, const HeadNorms& norms)
+      : dim(norms.q.shape[0]),
+        width(qkv.shape[1]),
+        queries(norms.heads),
+        normed(queries + (width / dim - queries) / 2),
+        options{NormKind::rms, norms.epsilon} {}
+  int64_t dim, width, queries, normed;
+  NormOptions options;
+};
+
+}  // namespace
+
+void CpuBackend::run_head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) {
+  const PackedHeads heads(qkv, norms);
+  with_type(qkv.dtype, [&]<class X>(X) {
+    each_row(threads_, qkv.shape[0], heads.width, [&](int64_t t) {
+      const X* from = qkv.as<X>() + t * heads.width;
+      X* to = y.as<X>() + t * heads.width;
+      for (int64_t head = 0; head < heads.normed; head++, from += heads.dim, to += heads.dim) {
+        const X* w = (head < heads.queries ? norms.q : norms.k).as<X>();
+        apply<X>(from, w, nullptr, heads.options, statistics_of(from, heads.dim, heads.options), to, heads.dim);
+      }
+      if (to != from) std::copy_n(from, heads.width - heads.normed * heads.dim, to);
+    });
+  });
+}
+
+int64_t CpuBackend::head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) {
+  return blocks_of(qkv.shape[0]) * 2 * norms.q.shape[0] * size_of(DType::f32);
+}
+
+void CpuBackend::run_head_norm_backward(const Tensor& qkv, const HeadNorms& norms, const Tensor& dqkv, const Tensor& dq,
+                                        const Tensor& dk, void* workspace) {
+  const PackedHeads heads(qkv, norms);
+  const int64_t tokens = qkv.shape[0], blocks = blocks_of(tokens), stride = 2 * heads.dim;  // partial dq, then dk
+  auto* partial = static_cast<float*>(workspace);
+  with_type(qkv.dtype, [&]<class X>(X) {
+    each_row(threads_, blocks, rows_a_block * heads.width, [&](int64_t block) {
+      float* sums = partial + block * stride;
+      std::fill_n(sums, stride, 0.0f);
+      for (int64_t t = block * rows_a_block; t < std::min(tokens, (block + 1) * rows_a_block); t++)
+        for (int64_t head = 0; head < heads.normed; head++) {
+          const bool query = head < heads.queries;
+          const X* x = qkv.as<X>() + t * heads.width + head * heads.dim;
+          X* dx = dqkv.as<X>() + t * heads.width + head * heads.dim;
+          backward_row<X>(dx, x, (query ? norms.q : norms.k).as<X>(), heads.options,
+                          statistics_of(x, heads.dim, heads.options), nullptr, dx, query ? sums : sums + heads.dim,
+                          nullptr, heads.dim);
+        }
+    });
+  });
+  add_blocks(threads_, partial, blocks, stride, dq.as<float>(), heads.dim);
+  add_blocks(threads_, partial + heads.dim, blocks, stride, dk.as<float>(), heads.dim);
 }
 
 }  // namespace llama_tp
