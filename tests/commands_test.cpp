@@ -108,6 +108,25 @@ TEST(EvalCommand, DumpsTheLogitsThatMakeItsLoss) {
   }
 }
 
+// Ranks with data of their own divide the samples, also where some have none in the last round.
+TEST(EvalCommand, SaysTheSameOnEveryMesh) {
+  const ScratchFolder folder;
+  write_file(folder / "config.json", small_config().dump());
+  write_file(folder / "ids.jsonl", random_id_lines(23, 700, small_vocabulary));
+  run(0, "train --max-steps 1 --dtype float32 --config " + (folder / "config.json") + " --train-file " +
+             (folder / "ids.jsonl") + " --output-dir " + (folder / "out"));
+  const std::string eval = "eval --json -m " + (folder / "out") + " --file " + (folder / "ids.jsonl");
+  const Json alone = Json::parse(output_of(eval));
+  for (const auto& [ranks, mesh] : std::vector<std::pair<int, std::string>>{{2, " --data-parallel 2"},
+                                                                            {2, " --fsdp 2"},
+                                                                            {4, " --fsdp 2 --tensor-parallel 2"},
+                                                                            {4, " --fsdp 2 --data-parallel 2"}}) {
+    const Json other = Json::parse(run(ranks, eval + mesh).out);
+    EXPECT_EQ(other["tokens"], alone["tokens"]) << mesh;
+    EXPECT_NEAR(other["loss"], alone["loss"], 1e-6 * double(alone["loss"])) << mesh;
+  }
+}
+
 // Text is joined with EOS and packed: the same as a file of ids that was packed by hand.
 TEST(EvalCommand, PacksTextsWithEosBetweenThem) {
   const ScratchFolder folder;

@@ -268,7 +268,9 @@ TEST(Plan, RefusesInOneLine) {
   const std::string config = "--config llama-3.1-8b ";
   refused("", "--config is missing");
   refused("--config llama-9", "llama-3.1-8b");
-  refused("--config qwen3-8b", "is not a family that this program knows");
+  const ScratchFolder scratch;
+  write_file(scratch / "config.json", small_config({{"model_type", "gpt2"}}).dump());
+  refused("--config " + (scratch / "config.json"), "is not a family that this program knows");
   refused(config + "--tensor-parallel 5", "5");
   refused(config + "--device h9000", "h100");
   refused(config + "--memory lots", "--memory lots");

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 
 #include "base/json.h"
 #include "commands/commands.h"
@@ -36,7 +37,9 @@ class Evaluation {
     const int64_t block = data_.longest_sample();
     // Dynamic rotary frequencies depend on the longest sequence of a forward: there each sample has its own.
     const bool alone = dumps() || model_.config.rope.kind == RopeKind::dynamic;
-    shape_ = {alone ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, 1, block};
+    // Every rank sees every sample whose logits are dumped; else the ranks with data of their own divide them.
+    const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
+    shape_ = {alone ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, data_ranks, block};
     model_.runtime->reserve(
         plan_evaluation(model_.config, model_.plan, shape_, dumps(), *model_.backend, *model_.runtime));
     evaluator_ = std::make_unique<Evaluator>(model_.config, model_.plan, shape_, *model_.runtime);
@@ -88,7 +91,9 @@ class Evaluation {
     double sum = 0;
     int64_t targets = 0;
     HostBatch batch;
-    for (int64_t first = 0; first < data_.samples(); first += shape_.micro_batch) {
+    const int64_t mine = shape_.data_ranks > 1 ? model_.mesh->data_rank() * shape_.micro_batch : 0;
+    for (int64_t begin = 0; begin < data_.samples(); begin += shape_.global_batch()) {
+      const int64_t first = begin + mine;
       std::vector<int64_t> samples;
       for (int64_t i = first; i < std::min(first + shape_.micro_batch, data_.samples()); i++) samples.push_back(i);
       fill_batch(data_, samples, shape_, batch);
@@ -97,7 +102,14 @@ class Evaluation {
       if (dumps()) dump(first, batch);
     }
     if (dump_ != nullptr) dump_->finish();
-    report(sum / static_cast<double>(std::max<int64_t>(1, targets)), targets);
+    // Of ranks that saw the same samples, one counts.
+    const bool counts = shape_.data_ranks == 1 ? leads() : model_.mesh->tensor_rank() == 0;
+    const std::vector<double> sums = model_.mesh->world().all_gather(counts ? sum : 0),
+                              counted_targets =
+                                  model_.mesh->world().all_gather(counts ? static_cast<double>(targets) : 0);
+    const double all = std::accumulate(sums.begin(), sums.end(), 0.0),
+                 count = std::accumulate(counted_targets.begin(), counted_targets.end(), 0.0);
+    report(all / std::max(1.0, count), static_cast<int64_t>(count));
   }
 
   void dump(int64_t sample, const HostBatch& batch) {
