@@ -19,7 +19,24 @@ constexpr std::array<std::pair<DType, std::string_view>, 10> names{{{DType::f32,
                                                                     {DType::i8, "I8"},
                                                                     {DType::u8, "U8"}}};
 
+constexpr std::array<std::pair<DType, std::string_view>, 3> torch_names{
+    {{DType::f32, "float32"}, {DType::bf16, "bfloat16"}, {DType::f16, "float16"}}};
+
 }  // namespace
+
+std::string_view torch_name_of(DType dtype) {
+  for (const auto& [type, name] : torch_names)
+    if (type == dtype) return name;
+  return "";
+}
+
+std::optional<DType> dtype_with_torch_name(std::string_view word) {
+  if (word == "f32") return DType::f32;
+  if (word == "bf16") return DType::bf16;
+  for (const auto& [type, name] : torch_names)
+    if (name == word) return type;
+  return std::nullopt;
+}
 
 std::string_view name_of(DType dtype) {
   for (const auto& [type, name] : names)

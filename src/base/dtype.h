@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "base/error.h"
@@ -35,6 +36,12 @@ constexpr int64_t size_of(DType dtype) {
 std::string_view name_of(DType dtype);
 // Errors: an unknown word.
 DType dtype_named(std::string_view safetensors_name);
+
+// "float32", "bfloat16", "float16": PyTorch's words for what a model computes in, which config.json and --dtype use. Of
+// other types there is none: "".
+std::string_view torch_name_of(DType dtype);
+// Also "f32" and "bf16". None: another word.
+std::optional<DType> dtype_with_torch_name(std::string_view word);
 
 // The high half of a float (Google Brain's bfloat16).
 struct bf16 {

@@ -2,9 +2,10 @@
 // is known, caught once in main, and printed once for all ranks that have the same one.
 #pragma once
 
-#include <sstream>
+#include <concepts>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace llama_tp {
 
@@ -13,12 +14,21 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Joins its arguments as operator<< prints them.
+// A number as a stream prints it: six significant digits.
+std::string text_of(double value);
+
+// One part of a message at a message's end. No streams: this header is everywhere, and they are slow to compile.
+inline void append(std::string& out, std::string_view part) { out += part; }
+inline void append(std::string& out, char part) { out += part; }
+inline void append(std::string& out, std::integral auto part) { out += std::to_string(part); }
+inline void append(std::string& out, std::floating_point auto part) { out += text_of(static_cast<double>(part)); }
+
+// Joins its arguments.
 template <class... Parts>
 std::string text(const Parts&... parts) {
-  std::ostringstream out;
-  (out << ... << parts);
-  return out.str();
+  std::string out;
+  (append(out, parts), ...);
+  return out;
 }
 
 template <class... Parts>
@@ -33,10 +43,6 @@ void require(bool condition, const Parts&... parts) {
 }
 
 // A message as it is printed: names from damaged files may hold anything, but it stays one line without control characters.
-inline std::string one_line(std::string message) {
-  for (char& letter : message)
-    if (static_cast<unsigned char>(letter) < ' ' || letter == '\x7f') letter = '?';
-  return message;
-}
+std::string one_line(std::string message);
 
 }  // namespace llama_tp

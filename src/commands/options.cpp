@@ -165,9 +165,10 @@ double Options::number(const std::string& name, double least, double most) const
 DType Options::dtype(const std::string& name, DType otherwise) const {
   const std::string written = word(name);
   if (written.empty()) return otherwise;
-  if (written == "float32" || written == "f32") return DType::f32;
-  if (written == "bfloat16" || written == "bf16") return DType::bf16;
-  fail("--", name, " ", written, " is not known; it can be float32 or bfloat16");
+  const std::optional<DType> dtype = dtype_with_torch_name(written);
+  require(dtype == DType::f32 || dtype == DType::bf16, "--", name, " ", written,
+          " is not known; it can be float32 or bfloat16");
+  return *dtype;
 }
 
 int64_t Options::integer_or_auto(const std::string& name) const { return word(name) == "auto" ? 0 : integer(name, 1); }

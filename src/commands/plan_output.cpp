@@ -160,7 +160,7 @@ void print_plan(const PlannedStep& step) {
   std::printf(
       "%s: %s parameters, %s, data-parallel %d × fsdp %d × tensor-parallel %d%s, %lld × %s tokens a data rank%s\n",
       step.config.source.c_str(), with_commas(parameter_count(step.config)).c_str(),
-      std::string(name_of(step.dtype)).c_str(), step.mesh.data, step.mesh.fsdp, step.mesh.tensor,
+      std::string(torch_name_of(step.dtype)).c_str(), step.mesh.data, step.mesh.fsdp, step.mesh.tensor,
       step.options.batch.sequence_ranks > 1 ? ", sequence-parallel" : "",
       static_cast<long long>(step.options.batch.micro_batch), with_commas(step.options.batch.block_size).c_str(),
       step.longest             ? " (the most that fit)"
@@ -181,7 +181,7 @@ void print_plan_json(const PlannedStep& step) {
   OrderedJson json{
       {"config", step.config.source},
       {"parameters", parameter_count(step.config)},
-      {"dtype", name_of(step.dtype)},
+      {"dtype", torch_name_of(step.dtype)},
       {"data_parallel", step.mesh.data},
       {"fsdp", step.mesh.fsdp},
       {"tensor_parallel", step.mesh.tensor},

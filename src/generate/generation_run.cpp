@@ -122,7 +122,7 @@ class GenerationRun {
   void introduce(const MemoryPlan& memory) const {
     if (!model_.placement_said.empty()) say(model_.placement_said);
     say(text("model   ", model_.folder, ": ", with_commas(parameter_count(model_.config)), " parameters in ",
-             model_.runtime->dtype == DType::f32 ? "float32" : "bfloat16", ", tensor-parallel ",
+             torch_name_of(model_.runtime->dtype), ", tensor-parallel ",
              model_.mesh->shape().tensor));
     say(text("device  ", model_.backend->description()));
     say(text("memory  ", bytes_text(memory.total()), " a rank: ", bytes_text(memory.state), " weights, ",

@@ -29,10 +29,10 @@ DType read_dtype(const ConfigReader& reader) {
   const char* key = reader.has("dtype") ? "dtype" : "torch_dtype";
   if (!reader.has(key)) return DType::f32;
   const std::string word = reader[key].is_string() ? reader[key].get<std::string>() : shown(reader[key]);
-  if (word == "float32") return DType::f32;
-  if (word == "bfloat16") return DType::bf16;
-  if (word == "float16") return DType::f16;
-  fail(reader.source(), ": ", key, " is ", word, "; this program knows float32, bfloat16 and float16");
+  const std::optional<DType> dtype = dtype_with_torch_name(word);
+  require(dtype.has_value(), reader.source(), ": ", key, " is ", word,
+          "; this program knows float32, bfloat16 and float16");
+  return *dtype;
 }
 
 Activation read_activation(const ConfigReader& reader) {
@@ -160,9 +160,8 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
 std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype) {
   OrderedJson json = parse_ordered_json_or_discard(config_text(file.string()));
   require(json.is_object(), file.string(), ": not a JSON object any more; it changed while the program ran");
-  const char* word = dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
   json.erase("_name_or_path");
-  json[json.contains("dtype") ? "dtype" : "torch_dtype"] = word;
+  json[json.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name_of(dtype);
   return json_text(json, 2) + "\n";
 }
 

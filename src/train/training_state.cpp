@@ -34,8 +34,8 @@ uint64_t fingerprint(const std::vector<T>& values) {
 }
 
 std::string describe_data(const Dataset& data) {
-  return text(data.samples(), " samples, ", data.tokens.size(), " tokens, fingerprint ", std::hex,
-              fingerprint(data.tokens) ^ fingerprint(data.starts) << 1 ^ fingerprint(data.labels) << 2);
+  return text(data.samples(), " samples, ", data.tokens.size(), " tokens, fingerprint ",
+              fingerprint(data.tokens) ^ (fingerprint(data.starts) << 1) ^ (fingerprint(data.labels) << 2));
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ TrainingState describe_run(const TrainingSettings& settings, const Dataset& data
                  {"block-size", std::to_string(settings.block_size)},
                  {"train-file", describe_data(data)},
                  {"global-batch-size", std::to_string(batch)}};
-  state.free = {{"dtype", settings.dtype == DType::bf16 ? "bfloat16" : "float32"},
+  state.free = {{"dtype", std::string(torch_name_of(settings.dtype))},
                 {"max-steps", std::to_string(settings.schedule.steps)},
                 {"lr-scheduler-type", name_of(settings.schedule.kind)},
                 {"warmup-steps", std::to_string(settings.schedule.warmup_steps)},
