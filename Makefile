@@ -71,12 +71,14 @@ $(BUILD)/%.o: %.cpp
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 
-# Families, configs of well-known models and datasheets of devices are data, in the binary wherever it is started: the
-# JSON files of a folder become raw string literals, {"name", "text"}, of one list.
+# Families, chat templates, configs of well-known models and datasheets of devices are data, in the binary wherever it is
+# started: the JSON files of a folder become raw string literals, {"name", "text"}, of one list.
 $(BUILD)/src/model/families.o: $(BUILD)/generated/families.inc
+$(BUILD)/src/io/chat/chat_template.o: $(BUILD)/generated/chat_templates.inc
 $(BUILD)/src/model/shipped_configs.o: $(BUILD)/generated/configs.inc
 $(BUILD)/src/train/device_sheet.o: $(BUILD)/generated/devices.inc
 $(BUILD)/generated/families.inc: $(sort $(wildcard src/model/families/*.json))
+$(BUILD)/generated/chat_templates.inc: $(sort $(wildcard src/io/chat/templates/*.json))
 $(BUILD)/generated/configs.inc: $(sort $(wildcard data/configs/*.json))
 $(BUILD)/generated/devices.inc: $(sort $(wildcard data/devices/*.json))
 $(BUILD)/generated/%.inc:

@@ -1,0 +1,179 @@
+#include "io/chat/chat_template.h"
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "io/chat/white_space.h"
+#include "io/files.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t largest_file = int64_t{64} << 20;
+
+constexpr std::pair<const char*, const char*> template_files[] = {
+#include "chat_templates.inc"
+};
+
+std::string known_names() {
+  std::string names;
+  for (const auto& [name, content] : template_files) names += std::string(names.empty() ? "" : ", ") + name;
+  return names;
+}
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+void replace_all(std::string& text, const std::string& what, const std::string& by) {
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))
+    text.replace(at, what.size(), by);
+}
+
+// As Jinja's strftime_now("%d %b %Y") in English.
+std::string today() {
+  static constexpr std::array<const char*, 12> months{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                      "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  const std::time_t now = std::time(nullptr);
+  std::tm date{};
+  localtime_r(&now, &date);
+  return text(date.tm_mday < 10 ? "0" : "", date.tm_mday, " ", months[static_cast<size_t>(date.tm_mon)], " ",
+              date.tm_year + 1900);
+}
+
+// A template, or of several by name the default one.
+std::string default_template(const Json& value, const std::string& path) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_array())
+    for (const Json& entry : value)
+      if (entry.is_object() && entry.value("name", Json()) == "default" && entry.value("template", Json()).is_string())
+        return entry["template"].get<std::string>();
+  fail(path, ": chat_template is neither a text nor a list with a default one; choose one with --chat-template: ",
+       known_names());
+}
+
+// The Jinja text beside a tokenizer, with one kind of quotes.
+std::string read_jinja(const std::string& folder) {
+  const std::string own = folder + "/chat_template.jinja", config = folder + "/tokenizer_config.json";
+  std::string jinja;
+  if (file_exists(own)) {
+    jinja = read_text(own, largest_file);
+  } else {
+    const Json json = file_exists(config) ? parse_json_or_discard(read_text(config, largest_file)) : Json::object();
+    require(json.is_object() && json.contains("chat_template") && !json["chat_template"].is_null(), folder,
+            ": has no chat template (chat_template.jinja, or in tokenizer_config.json), as models have that were not "
+            "trained to chat; choose one with --chat-template: ",
+            known_names());
+    jinja = default_template(json["chat_template"], config);
+  }
+  std::replace(jinja.begin(), jinja.end(), '"', '\'');
+  return jinja;
+}
+
+void check_roles(const std::vector<Message>& messages) {
+  require(!messages.empty(), "has no messages; a conversation begins with a user's");
+  const size_t first = messages[0].role == "system" ? 1 : 0;
+  for (size_t i = 0; i < messages.size(); i++) {
+    const Message& message = messages[i];
+    require(message.role == "system" || message.role == "user" || message.role == "assistant", "message ", i + 1,
+            " has the role \"", message.role, "\"; a message is of the system, the user or the assistant");
+    if (i < first) continue;
+    const char* const turn = (i - first) % 2 == 0 ? "user" : "assistant";
+    require(message.role == turn, "message ", i + 1, " is of the ", message.role, " where the ", turn,
+            "'s turn is; after at most one system message the user begins, and both take turns");
+    require(message.role != "assistant" || !trimmed(message.content).empty(), "message ", i + 1,
+            " is an empty answer; give it text, or leave it out");
+  }
+  require(messages.size() > first, "has a system message alone; the user's must follow");
+}
+
+}  // namespace
+
+ChatTemplate::ChatTemplate(std::string name, const std::string& content, const std::string& jinja)
+    : name_(std::move(name)) {
+  const Json json = parse_json_or_discard(content);
+  require(json.is_object(), "chat template ", name_, ": not a JSON object");
+  const auto value = [&](const char* key) { return json.value(key, std::string()); };
+  const auto list = [&](const char* key) { return json.value(key, std::vector<std::string>()); };
+  marks_ = list("marks"), foreign_marks_ = list("foreign_marks"), stops_ = list("stops");
+  begin_ = value("begin"), end_ = value("end"), generation_ = value("generation"), user_ = value("user");
+  system_ = value("system"), without_system_ = value("without_system");
+  first_user_with_system_ = value("first_user_with_system");
+  assistant_ = json.at("assistant").get<std::array<std::string, 3>>();
+  trims_ = json.value("trim", false);
+  for (const std::string& system : list("default_systems"))
+    if (holds(jinja, system) && system.size() > default_system_.size()) default_system_ = system;
+  today_ = today();
+}
+
+bool ChatTemplate::is_marked(const std::string& jinja) const {
+  std::string rest = jinja;
+  if (!default_system_.empty()) replace_all(rest, default_system_, "");
+  return std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
+         std::none_of(foreign_marks_.begin(), foreign_marks_.end(),
+                      [&](const std::string& mark) { return holds(rest, mark); });
+}
+
+std::string ChatTemplate::text_of(const Message& message) const {
+  return trims_ ? trimmed(message.content) : message.content;
+}
+
+// The content goes in last: it may hold braces.
+std::string ChatTemplate::filled(std::string form, const std::string& content) const {
+  replace_all(form, "{bos}", bos_);
+  replace_all(form, "{eos}", eos_);
+  replace_all(form, "{today}", today_);
+  const size_t at = form.find("{content}");
+  return at == std::string::npos ? form : form.replace(at, std::string("{content}").size(), content);
+}
+
+RenderedChat ChatTemplate::render(const std::vector<Message>& messages, bool add_generation_prompt) const {
+  check_roles(messages);
+  RenderedChat chat{filled(begin_, ""), {}};
+  const bool has_system = messages[0].role == "system";
+  require(!has_system || !system_.empty() || !first_user_with_system_.empty(), "has a system message, for which ",
+          name_, " has no place; put it into the user's first");
+  if (has_system && !system_.empty()) chat.text += filled(system_, text_of(messages[0]));
+  if (!has_system)
+    chat.text += default_system_.empty() ? filled(without_system_, "") : filled(system_, default_system_);
+  for (size_t i = has_system ? 1 : 0; i < messages.size(); i++) {
+    if (messages[i].role == "assistant") {
+      chat.text += filled(assistant_[0], "");
+      const size_t begin = chat.text.size();
+      chat.text += filled(assistant_[1], text_of(messages[i]));
+      chat.learned.push_back({begin, chat.text.size()});
+      chat.text += filled(assistant_[2], "");
+      continue;
+    }
+    Message user = messages[i];
+    if (i == 1 && has_system && system_.empty()) {
+      std::string form = first_user_with_system_;
+      const size_t system = form.find("{system}"), content = form.find("{content}");
+      form.replace(content, std::string("{content}").size(), user.content);
+      user.content = form.replace(system, std::string("{system}").size(), messages[0].content);
+    }
+    chat.text += filled(user_, text_of(user));
+  }
+  chat.text += filled(add_generation_prompt ? generation_ : end_, "");
+  return chat;
+}
+
+ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer, const std::string& name) {
+  const std::string jinja = name.empty() ? read_jinja(folder) : "";
+  for (const auto& [known, content] : template_files) {
+    ChatTemplate found(known, content, jinja);
+    if (name.empty() ? !found.is_marked(jinja) : name != known) continue;
+    if (tokenizer.bos()) found.bos_ = tokenizer.token_of(*tokenizer.bos()).value_or("");
+    if (tokenizer.eos()) found.eos_ = tokenizer.token_of(*tokenizer.eos()).value_or("");
+    return found;
+  }
+  require(name.empty(), "--chat-template ", name, " is not known; it can be one of ", known_names());
+  fail(folder,
+       ": its chat template is none that this program knows; if it is written like one of these, choose it with "
+       "--chat-template: ",
+       known_names());
+}
+
+}  // namespace llama_tp

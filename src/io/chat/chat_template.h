@@ -1,0 +1,71 @@
+// Conversations as the text that a model was trained on. A chat template is data, a JSON file in src/io/chat/templates,
+// recognised by its marks in the Jinja text that comes with a tokenizer; no Jinja is run. A new template is a new file
+// there:
+//   marks, foreign_marks    all of the first and none of the second stand in the Jinja text (" and ' are the same)
+//   begin, end              what stands before the first message and, without a generation prompt, behind the last
+//   system, user            a message; {content} is its text, {bos} and {eos} are the tokenizer's, {today} is the date
+//   without_system          in the place of a system message where there is none
+//   default_systems         texts of a system message where there is none: the longest that stands in the Jinja text
+//   first_user_with_system  the first user's {content} where the {system} message stands in it
+//   assistant               [before, learned, behind]: what a model learns to write is the middle
+//   generation              what asks for an answer;  stops: tokens that end one, beside EOS
+//   trim                    true: white space around each text is left out
+// Left out, a text is "".
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "io/tokenizer/tokenizer.h"
+
+namespace llama_tp {
+
+struct Message {
+  std::string role, content;
+};
+
+// Bytes [begin, end) of a text.
+struct ByteRange {
+  size_t begin = 0, end = 0;
+};
+
+struct RenderedChat {
+  std::string text;
+  std::vector<ByteRange> learned;  // what the assistant wrote, each with the token that ends it
+};
+
+class ChatTemplate {
+ public:
+  // A conversation is at most one system message, first, then user and assistant in turn. Errors: anything else, an
+  // unknown role, an empty answer, a system message where the template has no place for one.
+  RenderedChat render(const std::vector<Message>& messages, bool add_generation_prompt) const;
+
+  const std::string& name() const { return name_; }
+  // "03 Feb 2025"; the day on which the template was made, unless set.
+  void set_today(std::string date) { today_ = std::move(date); }
+  const std::vector<std::string>& stops() const { return stops_; }
+
+ private:
+  friend ChatTemplate find_chat_template(const std::string&, const Tokenizer&, const std::string&);
+  ChatTemplate(std::string name, const std::string& content, const std::string& jinja);
+  bool is_marked(const std::string& jinja) const;
+  std::string filled(std::string form, const std::string& content) const;
+  std::string text_of(const Message& message) const;
+
+  std::string name_;
+  std::vector<std::string> marks_, foreign_marks_, stops_;
+  std::string begin_, system_, without_system_, first_user_with_system_, user_, generation_, end_;
+  std::array<std::string, 3> assistant_;
+  std::string default_system_;
+  bool trims_ = false;
+  std::string bos_, eos_, today_;
+};
+
+// The template of a tokenizer's folder (chat_template.jinja, else tokenizer_config.json), or the known one of this
+// name. Errors: no such name; no template in the folder, or one that is not known.
+ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer, const std::string& name = "");
+
+}  // namespace llama_tp

@@ -1,0 +1,126 @@
+// Chat templates against transformers' apply_chat_template (tests/goldens/chat), and every conversation that is none.
+#include "io/chat/chat_template.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "io/chat/chat_tokens.h"
+#include "io/chat/white_space.h"
+#include "io/files.h"
+#include "scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::json;
+
+const std::string goldens = "tests/goldens/chat";
+
+std::vector<Message> messages_of(const Json& list) {
+  std::vector<Message> messages;
+  for (const Json& message : list) messages.push_back({message["role"], message["content"]});
+  return messages;
+}
+
+class ChatTemplateGolden : public testing::TestWithParam<std::string> {};
+
+TEST_P(ChatTemplateGolden, IsRecognisedAndRendersAndMasksAsTransformersDoes) {
+  const std::string folder = goldens + "/" + GetParam();
+  const auto tokenizer = load_tokenizer(folder);
+  ChatTemplate chat = find_chat_template(folder, *tokenizer);
+  const bool has_variant = GetParam().ends_with(".llama2") || GetParam().ends_with(".default");
+  EXPECT_EQ(chat.name(), has_variant ? GetParam().substr(0, GetParam().rfind('.')) : GetParam());
+  chat.set_today("03 Feb 2025");
+  size_t cases = 0;
+  std::istringstream lines(read_text(folder + "/cases.jsonl"));
+  for (std::string text; std::getline(lines, text);) {
+    const Json line = Json::parse(text);
+    const std::vector<Message> messages = messages_of(line["messages"]);
+    const RenderedChat rendered = chat.render(messages, false);
+    EXPECT_EQ(rendered.text, line["text"]);
+    EXPECT_EQ(chat.render(messages, true).text, line["prompt"]);
+    const ChatTokens tokens = tokenize_chat(*tokenizer, rendered);
+    EXPECT_EQ(tokens.ids, line["ids"].get<std::vector<int32_t>>()) << rendered.text;
+    const std::vector<int> mask(tokens.learned.begin(), tokens.learned.end());
+    EXPECT_EQ(mask, line["mask"].get<std::vector<int>>()) << rendered.text;
+    cases++;
+  }
+  EXPECT_GE(cases, 4u);
+}
+
+std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(goldens)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Templates, ChatTemplateGolden, testing::ValuesIn(golden_names()),
+                         [](const testing::TestParamInfo<std::string>& golden) {
+                           std::string name = golden.param;
+                           for (char& letter : name)
+                             if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
+                           return name;
+                         });
+
+class ChatTemplates : public testing::Test {
+ protected:
+  std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(goldens + "/chatml");
+
+  std::string refusal(const std::vector<Message>& messages, const std::string& name = "chatml") const {
+    return error_of([&] { find_chat_template("", *tokenizer, name).render(messages, true); });
+  }
+  // Of a folder whose tokenizer_config.json is this.
+  std::string not_found(const Json& config) const {
+    const ScratchFolder folder;
+    write_text(folder / "tokenizer_config.json", config.dump());
+    const std::string error = error_of([&] { find_chat_template(folder.path(), *tokenizer); });
+    EXPECT_TRUE(holds(error, folder.path(), "--chat-template", "chatml, granite, llama-2"));
+    return error;
+  }
+};
+
+TEST_F(ChatTemplates, RolesOutOfOrderAreRefused) {
+  EXPECT_TRUE(holds(refusal({}), "no messages"));
+  EXPECT_TRUE(holds(refusal({{"system", "s"}}), "system message alone"));
+  EXPECT_TRUE(holds(refusal({{"assistant", "a"}}), "message 1 is of the assistant where the user's turn is"));
+  EXPECT_TRUE(holds(refusal({{"user", "u"}, {"user", "v"}}), "message 2 is of the user where the assistant's turn is"));
+  EXPECT_TRUE(holds(refusal({{"system", "s"}, {"user", "u"}, {"system", "s"}}), "message 3 is of the system"));
+  EXPECT_TRUE(holds(refusal({{"user", "u"}, {"tool", "v"}}), "message 2 has the role \"tool\""));
+  EXPECT_TRUE(holds(refusal({{"system", "s"}, {"user", "u"}}, "mistral-first"), "mistral-first has no place"));
+}
+
+TEST_F(ChatTemplates, AnEmptyAnswerIsRefused) {
+  EXPECT_TRUE(holds(refusal({{"user", "u"}, {"assistant", ""}}), "message 2 is an empty answer"));
+  EXPECT_TRUE(holds(refusal({{"user", "u"}, {"assistant", " \n\u3000"}, {"user", "v"}}), "message 2 is an empty"));
+}
+
+TEST_F(ChatTemplates, AnUnknownOneIsNeverTakenForAnother) {
+  EXPECT_TRUE(holds(not_found({{"eos_token", "</s>"}}), "has no chat template"));
+  EXPECT_TRUE(holds(not_found({{"chat_template", nullptr}}), "has no chat template"));
+  EXPECT_TRUE(holds(not_found({{"chat_template", 7}}), "neither a text nor a list"));
+  EXPECT_TRUE(
+      holds(not_found({{"chat_template", Json::array({{{"name", "tool_use"}, {"template", "x"}}})}}), "neither"));
+  EXPECT_TRUE(holds(not_found({{"chat_template", "{{ messages[0]['content'] }}"}}), "none that this program knows"));
+  // Of a known kind, but with an own system message, or without the white space.
+  const std::string chatml = Json::parse(read_text(goldens + "/chatml/tokenizer_config.json"))["chat_template"];
+  EXPECT_TRUE(
+      holds(not_found({{"chat_template", "{{ '<|im_start|>system\\nYou are Nobody.' }}" + chatml}}), "none that"));
+  EXPECT_TRUE(holds(not_found({{"chat_template", "{{ message['content'] | trim }}" + chatml}}), "none that"));
+  EXPECT_TRUE(
+      holds(error_of([&] { find_chat_template("", *tokenizer, "alpaca"); }), "--chat-template alpaca", "zephyr"));
+}
+
+// Python: [c for c in map(chr, range(0x110000)) if not c.strip()] gives these 29.
+TEST(WhiteSpace, IsThatOfPython) {
+  EXPECT_EQ(trimmed("\t\n\v\f\r\x1c\x1d\x1e\x1f \u0085\u00a0\u1680\u2000\u200a a \u2028b\u2029\u202f\u205f\u3000"),
+            "a \u2028b");
+  EXPECT_EQ(trimmed("\u200bx\u200b"), "\u200bx\u200b");
+  EXPECT_EQ(trimmed(" \n"), "");
+}
+
+}  // namespace
+}  // namespace llama_tp
