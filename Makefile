@@ -23,7 +23,7 @@ TEXT_LIBS   := $(or $(call pkg,--libs,libpcre2-8 sentencepiece),-lpcre2-8 -lsent
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror=return-type
 CXXFLAGS += -std=c++20 -O2 -march=$(ARCH) -fopenmp $(WARNINGS)
-CPPFLAGS += -Isrc -Itests -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"'
+CPPFLAGS += -I. -Isrc -Itests -I$(BUILD)/generated $(patsubst -I%,-isystem %,$(MPI_CFLAGS) $(TEXT_CFLAGS)) -DLLAMA_TP_ARCH='"$(ARCH)"'
 LDLIBS   += -ldnnl $(MPI_LIBS) $(TEXT_LIBS) -lpthread
 ifneq ($(SANITIZE),)
 CXXFLAGS += -g -Wno-maybe-uninitialized -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -35,6 +35,14 @@ LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
 TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(sort $(wildcard tests/*_test.cpp)))
 SUPPORT  := $(BUILD)/tests/libsupport.a
+
+# The tests of operations once more, with the CUDA kernels compiled as C++ and run on the CPU; always under
+# AddressSanitizer, so that an access out of bounds is seen.
+KERNELS   := $(sort $(wildcard kernels/*.cu))
+EMULATED  := $(BUILD)/emulated/libkernels.a
+EMULATION := $(KERNELS:%.cu=%.o) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/emulation/*.cpp)))
+OF_OPERATIONS := activation adamw attention cross_entropy embedding norm rope
+TESTS     += $(OF_OPERATIONS:%=$(BUILD)/tests/emulated_%_test)
 
 # Where the arithmetic is.
 $(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CXXFLAGS += -O3
@@ -89,6 +97,23 @@ $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "  $@"
 	@$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -lgtest $(LDLIBS) -o $@
+
+CHECKED := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+$(BUILD)/emulated/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  $< as C++"
+	@$(CXX) -x c++ $(CXXFLAGS) $(CHECKED) -Wno-unknown-pragmas $(CPPFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/emulated/%.o: %.cpp
+	@mkdir -p $(@D)
+	@echo "  $<"
+	@$(CXX) $(CXXFLAGS) $(CHECKED) $(CPPFLAGS) -MMD -MP -c $< -o $@
+$(EMULATED): $(addprefix $(BUILD)/emulated/,$(EMULATION))
+	@rm -f $@
+	@ar rcs $@ $^
+$(BUILD)/tests/emulated_%_test: $(BUILD)/tests/%_test.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+	@mkdir -p $(@D)
+	@echo "  $@"
+	@$(CXX) $(CXXFLAGS) $(CHECKED) $(LDFLAGS) $^ $(LIBRARY) $(EMULATED) -lgtest $(LDLIBS) -o $@
 
 tests: $(TESTS)
 

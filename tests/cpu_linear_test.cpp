@@ -3,10 +3,11 @@
 #include <cerrno>
 
 #include "backend/cpu/bandwidth.h"
+#include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/huge_pages.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/onednn.h"
-#include "cpu_fixture.h"
+#include "operation_fixture.h"
 
 // Allocations of the whole process are counted while `watching`; the sanitizers bring an allocator of their own.
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)

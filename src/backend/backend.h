@@ -15,31 +15,15 @@
 
 #include "backend/arena.h"
 #include "backend/tensor.h"
+#include "base/operation_options.h"
 
 namespace llama_tp {
-
-enum class NormKind : uint8_t { rms, layer_norm_1p };
-struct NormOptions {
-  NormKind kind = NormKind::rms;
-  float epsilon = 1e-5f;
-};
 
 // The norms of the heads of q and k (Qwen3), for A heads of q in packed qkv.
 struct HeadNorms {
   Tensor q, k;        // [D] of type x
   int64_t heads = 0;  // A
   float epsilon = 1e-6f;
-};
-
-enum class Activation : uint8_t { silu, gelu_tanh, relu_squared };
-struct ActivationOptions {
-  Activation kind = Activation::silu;
-  bool gated = true;  // y = act(gate) * up with gate and up side by side; else y = act(input)
-};
-
-struct AttentionOptions {
-  float scale = 1;     // of q·k, 1/sqrt(D) as a rule
-  int64_t window = 0;  // a query sees at most the last `window` keys, itself among them; 0: all of them
 };
 
 // The sequences in a flat run of tokens. A row of `ranges` (i32): {first query, queries Q, first key row, keys K}.
@@ -49,12 +33,6 @@ struct Sequences {
   int64_t longest_query = 0;  // the largest Q
   int64_t longest_key = 0;    // the largest K
   int64_t pairs = 0;          // of a query and a key that it sees, summed over the sequences (for counting FLOPs)
-};
-
-struct AdamWOptions {
-  double learning_rate = 5e-5, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
-  int64_t step = 1;          // from 1, for the bias corrections
-  double max_grad_norm = 0;  // 0: no clipping
 };
 
 enum class Operation : uint8_t {

@@ -4,6 +4,7 @@
 
 #include "backend/cpu/parallel.h"
 #include "backend/tensor.h"
+#include "backend/with_type.h"
 
 namespace llama_tp {
 
@@ -31,15 +32,6 @@ void each_block(int threads, int64_t n, const Kernel& kernel) {
     const int64_t begin = block * flat_block;
     kernel(begin, std::min(flat_block, n - begin));
   });
-}
-
-// Calls kernel(float{}) or kernel(bf16{}), whichever dtype says; the operation's front has refused all others.
-template <class Kernel>
-void with_type(DType dtype, const Kernel& kernel) {
-  if (dtype == DType::bf16)
-    kernel(bf16{});
-  else
-    kernel(float{});
 }
 
 }  // namespace llama_tp

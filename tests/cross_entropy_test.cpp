@@ -1,5 +1,5 @@
 // The loss of a vocabulary split unevenly over ranks, against the softmax of the whole row in f64.
-#include "cpu_fixture.h"
+#include "operation_fixture.h"
 
 namespace llama_tp {
 namespace {
@@ -34,15 +34,15 @@ struct Loss {
   Owned lse, sum;
 };
 
-Loss loss_of(Cpu& cpu, const Batch& batch) {
+Loss loss_of(Device& device, const Batch& batch) {
   const int64_t tokens = batch.targets.size();
   Owned gathered({3, tokens, 3}, DType::f32);
   for (size_t rank = 0; rank < 3; rank++)
-    cpu->cross_entropy_statistics(
+    device->cross_entropy_statistics(
         batch.logits[rank], batch.targets, first_column[rank], columns[rank],
         static_cast<const Tensor&>(gathered).rows(static_cast<int64_t>(rank), 1).reshaped({tokens, 3}));
   Loss loss{Owned({tokens}, DType::f32), Owned({1}, DType::f64, [](int64_t) { return 1.5; })};
-  cpu->cross_entropy_loss(gathered, batch.targets, loss.lse, loss.sum);
+  device->cross_entropy_loss(gathered, batch.targets, loss.lse, loss.sum);
   return loss;
 }
 
@@ -54,13 +54,13 @@ double plain_lse(const Batch& batch, int64_t t) {
 }
 
 TEST(CrossEntropy, StatisticsAreOfTheColumnsThatExist) {
-  Cpu cpu;
+  Device device;
   const Owned logits({2, 5}, DType::f32, [](int64_t i) {
     return std::array<double, 10>{1, 3, 2, 9, 9, -1, -1, -1, 9, 9}[static_cast<size_t>(i)];
   });
   const Owned targets({2}, DType::i32, [](int64_t t) { return t == 0 ? 12 : 99; });
   Owned statistics({2, 3}, DType::f32);
-  cpu->cross_entropy_statistics(logits, targets, 10, 3, statistics);
+  device->cross_entropy_statistics(logits, targets, 10, 3, statistics);
   EXPECT_EQ(statistics[0], 3);
   EXPECT_NEAR(statistics[1], std::exp(-2.0) + 1 + std::exp(-1.0), 1e-6);  // a handful of roundings of 1
   EXPECT_EQ(statistics[2], 2);
@@ -68,7 +68,7 @@ TEST(CrossEntropy, StatisticsAreOfTheColumnsThatExist) {
   EXPECT_NEAR(statistics[4], 3, 1e-6);
   EXPECT_EQ(statistics[5], -infinity) << "another rank holds this target";
 
-  cpu->cross_entropy_statistics(logits, targets, 10, 0, statistics);
+  device->cross_entropy_statistics(logits, targets, 10, 0, statistics);
   for (const int64_t t : {0, 1}) {
     EXPECT_EQ(statistics[3 * t], -infinity);
     EXPECT_EQ(statistics[3 * t + 1], 0);
@@ -78,10 +78,10 @@ TEST(CrossEntropy, StatisticsAreOfTheColumnsThatExist) {
 
 TEST(CrossEntropy, LossOfASplitVocabularyIsThatOfTheWhole) {
   Random random(1);
-  Cpu cpu;
+  Device device;
   for (const int64_t tokens : {1, 200}) {
     const Batch batch = random_batch(tokens, random);
-    const Loss loss = loss_of(cpu, batch);
+    const Loss loss = loss_of(device, batch);
     double expected = 1.5;  // what was there is added to
     for (int64_t t = 0; t < tokens; t++) {
       const double lse = plain_lse(batch, t);
@@ -95,15 +95,15 @@ TEST(CrossEntropy, LossOfASplitVocabularyIsThatOfTheWhole) {
 
 TEST(CrossEntropy, GradientIsSoftmaxMinusOneHot) {
   Random random(2);
-  Cpu cpu;
+  Device device;
   constexpr float scale = 0.125f;
   for (const DType dtype : activation_types) {
     const int64_t tokens = 101;
     const Batch batch = random_batch(tokens, random);
-    const Loss loss = loss_of(cpu, batch);
+    const Loss loss = loss_of(device, batch);
     for (size_t rank = 0; rank < 3; rank++) {
       Owned dlogits = random.normals({tokens, stride}, dtype);
-      cpu->cross_entropy_backward(batch.logits[rank], batch.targets, loss.lse, first_column[rank], columns[rank], scale,
+      device->cross_entropy_backward(batch.logits[rank], batch.targets, loss.lse, first_column[rank], columns[rank], scale,
                                   dlogits);
       for (int64_t t = 0; t < tokens; t++)
         for (int64_t c = 0; c < stride; c++) {
@@ -121,44 +121,44 @@ TEST(CrossEntropy, GradientIsSoftmaxMinusOneHot) {
 
 TEST(CrossEntropy, GradientMayBeWrittenOverTheLogits) {
   Random random(3);
-  Cpu cpu;
+  Device device;
   Batch batch = random_batch(150, random);
-  const Loss loss = loss_of(cpu, batch);
+  const Loss loss = loss_of(device, batch);
   for (size_t rank = 0; rank < 3; rank++) {
     Owned apart({150, stride}, DType::f32);
     Owned& logits = batch.logits[rank];
-    cpu->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, apart);
-    cpu->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, logits);
+    device->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, apart);
+    device->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, logits);
     EXPECT_TRUE(logits.same_bytes(apart));
   }
 }
 
 TEST(CrossEntropy, LogitsOfMinusInfinityHaveProbabilityZero) {
   Random random(4);
-  Cpu cpu;
+  Device device;
   Batch batch = random_batch(1, random);
   batch.targets.set(0, 60);
   for (int64_t c = 0; c < stride; c++) batch.logits[0].set(c, -infinity);  // all of rank 0's
-  const Loss loss = loss_of(cpu, batch);
+  const Loss loss = loss_of(device, batch);
   double lse = 0;
   for (int64_t c = 53; c < vocabulary; c++) lse += std::exp(batch.at(0, c));
   expect_close(loss.lse, 0, std::log(lse), 10, 1);
   Owned dlogits({1, stride}, DType::f32, [](int64_t) { return 5; });
-  cpu->cross_entropy_backward(batch.logits[0], batch.targets, loss.lse, 0, columns[0], 1, dlogits);
+  device->cross_entropy_backward(batch.logits[0], batch.targets, loss.lse, 0, columns[0], 1, dlogits);
   for (int64_t c = 0; c < stride; c++) EXPECT_EQ(dlogits[c], 0);
 }
 
 TEST(CrossEntropy, NotANumberStaysVisible) {
   Random random(5);
-  Cpu cpu;
+  Device device;
   for (const int64_t bad : {0, 5, 16, 33, 52}) {
     Batch batch = random_batch(1, random);
     batch.targets.set(0, 60);
     batch.logits[0].set(bad, NAN);
-    const Loss loss = loss_of(cpu, batch);
+    const Loss loss = loss_of(device, batch);
     EXPECT_TRUE(std::isnan(loss.sum[0])) << "logit " << bad << " is NaN";
     Owned dlogits({1, stride}, DType::bf16);
-    cpu->cross_entropy_backward(batch.logits[0], batch.targets, loss.lse, 0, columns[0], 1, dlogits);
+    device->cross_entropy_backward(batch.logits[0], batch.targets, loss.lse, 0, columns[0], 1, dlogits);
     EXPECT_TRUE(std::isnan(dlogits[0]));
   }
 }

@@ -1,7 +1,7 @@
 // AdamW against the same steps in f64; and bf16 weights with a rest against f32 weights, bit for bit.
 #include <bit>
 
-#include "cpu_fixture.h"
+#include "operation_fixture.h"
 
 namespace llama_tp {
 namespace {
@@ -36,8 +36,8 @@ State split(const Owned& weights) {
   return state;
 }
 
-void update(Cpu& cpu, const AdamWOptions& options, State& state, Owned& grad, const Tensor& squared_norm = {}) {
-  cpu->adamw(options, state.w, state.rest_or_none(), grad, state.m, state.v, squared_norm);
+void update(Device& device, const AdamWOptions& options, State& state, Owned& grad, const Tensor& squared_norm = {}) {
+  device->adamw(options, state.w, state.rest_or_none(), grad, state.m, state.v, squared_norm);
 }
 
 AdamWOptions options_of_step(int64_t step) {
@@ -50,7 +50,7 @@ AdamWOptions options_of_step(int64_t step) {
 
 TEST(AdamW, TwentyStepsFollowTheFormulaInF64) {
   Random random(1);
-  Cpu cpu;
+  Device device;
   for (const int64_t n : {1, 37, 40000}) {
     State state(random.normals({n}, DType::f32));
     std::vector<double> w, m(static_cast<size_t>(n)), v = m;
@@ -68,7 +68,7 @@ TEST(AdamW, TwentyStepsFollowTheFormulaInF64) {
         w[at] -= rate * (m[at] / (1 - std::pow(beta1, count))) /
                  (std::sqrt(v[at] / (1 - std::pow(beta2, count))) + options.epsilon);
       }
-      update(cpu, options, state, grad);
+      update(device, options, state, grad);
       for (int64_t i = 0; i < n; i++) ASSERT_EQ(grad[i], 0);
     }
     for (int64_t i = 0; i < n; i++) {
@@ -82,7 +82,7 @@ TEST(AdamW, TwentyStepsFollowTheFormulaInF64) {
 
 TEST(AdamW, Bf16WeightWithItsRestIsTheF32WeightBitForBit) {
   Random random(2);
-  Cpu cpu;
+  Device device;
   constexpr int64_t n = 33333;
   const Owned weights = random.normals({n}, DType::f32, 0.02);
   State whole(weights), halves = split(weights);
@@ -91,8 +91,8 @@ TEST(AdamW, Bf16WeightWithItsRestIsTheF32WeightBitForBit) {
     const Owned squared_norm({1}, DType::f64, [&](int64_t) { return 3.0 * static_cast<double>(step); });
     AdamWOptions options = options_of_step(step);
     options.max_grad_norm = 5;  // clips from the ninth step on
-    update(cpu, options, whole, grad, squared_norm);
-    update(cpu, options, halves, same_grad, squared_norm);
+    update(device, options, whole, grad, squared_norm);
+    update(device, options, halves, same_grad, squared_norm);
     for (int64_t i = 0; i < n; i++) {
       ASSERT_EQ(halves.master(i), whole.master(i)) << "step " << step << ", element " << i;
       // The bf16 weight is the nearest one, halves away from zero.
@@ -104,7 +104,7 @@ TEST(AdamW, Bf16WeightWithItsRestIsTheF32WeightBitForBit) {
 }
 
 TEST(AdamW, MasterWeightsAtTheEdgesOfF32SurviveAStepThatChangesNothing) {
-  Cpu cpu;
+  Device device;
   const std::vector<uint32_t> edges{0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x3f7f8000,
                                     0x3f7f7fff, 0x3f808000, 0xbf808000, 0x7f7fffff, 0xff7fffff, 0x7f7f8000, 0xff7f7fff,
                                     0x7f800000, 0xff800000, 0x00008000, 0x00007fff, 0x80008000};
@@ -112,21 +112,21 @@ TEST(AdamW, MasterWeightsAtTheEdgesOfF32SurviveAStepThatChangesNothing) {
   for (size_t i = 0; i < edges.size(); i++) static_cast<const Tensor&>(weights).as<uint32_t>()[i] = edges[i];
   State state = split(weights);
   Owned grad(state.shape(), DType::f32);
-  update(cpu, AdamWOptions{}, state, grad);  // no gradient, no decay
+  update(device, AdamWOptions{}, state, grad);  // no gradient, no decay
   for (size_t i = 0; i < edges.size(); i++)
     EXPECT_EQ(state.master(static_cast<int64_t>(i)), edges[i]) << std::hex << edges[i];
 }
 
 // Rounding the last of these as if it were a number would make it −0.
 TEST(AdamW, NotANumberMakesBothTheWeightAndItsMasterNotANumber) {
-  Cpu cpu;
+  Device device;
   const std::vector<uint32_t> bits{0x7fc00000, 0xffc00000, 0x7f800001, 0xff800001, 0x7fff8000, 0xffffffff, 0x7fffffff};
   const Shape shape{static_cast<int64_t>(bits.size())};
   State state(Owned(shape, DType::bf16, [](int64_t) { return 1.0; }));
   Owned grad(shape, DType::f32);
   for (size_t i = 0; i < bits.size(); i++) static_cast<const Tensor&>(grad).as<uint32_t>()[i] = bits[i];
   for (int step = 0; step < 2; step++) {
-    update(cpu, AdamWOptions{}, state, grad);  // the second time without a gradient
+    update(device, AdamWOptions{}, state, grad);  // the second time without a gradient
     for (int64_t i = 0; i < grad.size(); i++) {
       EXPECT_TRUE(std::isnan(state.w[i])) << i;
       EXPECT_TRUE(std::isnan(state.weight(i))) << i;
@@ -136,7 +136,7 @@ TEST(AdamW, NotANumberMakesBothTheWeightAndItsMasterNotANumber) {
 
 TEST(AdamW, ClippingScalesTheGradientBeforeAnythingElse) {
   Random random(3);
-  Cpu cpu;
+  Device device;
   constexpr int64_t n = 100;
   const Owned weights = random.normals({n}, DType::f32), gradient = random.normals({n}, DType::f32);
   for (const double norm : {0.5, 2.0, 40.0}) {
@@ -146,22 +146,22 @@ TEST(AdamW, ClippingScalesTheGradientBeforeAnythingElse) {
     // In f32, as torch's clip_grad_norm_.
     const float coefficient = std::min(1.0f, 2.0f / (static_cast<float>(norm) + 1e-6f));
     Owned scaled({n}, DType::f32, [&](int64_t i) { return static_cast<float>(gradient[i]) * coefficient; });
-    update(cpu, options, expected, scaled);
+    update(device, options, expected, scaled);
     options.max_grad_norm = 2;
     const Owned squared_norm({1}, DType::f64, [&](int64_t) { return norm * norm; });
-    update(cpu, options, clipped, grad, squared_norm);
+    update(device, options, clipped, grad, squared_norm);
     EXPECT_TRUE(clipped.w.same_bytes(expected.w) && clipped.m.same_bytes(expected.m) &&
                 clipped.v.same_bytes(expected.v));
   }
 }
 
 TEST(AdamW, ANormThatIsNotANumberReachesTheWeights) {
-  Cpu cpu;
+  Device device;
   State state(Owned({3}, DType::f32, [](int64_t) { return 1.0; }));
   Owned grad({3}, DType::f32, [](int64_t) { return 1.0; });
   AdamWOptions options;
   options.max_grad_norm = 1;
-  update(cpu, options, state, grad, Owned({1}, DType::f64, [](int64_t) { return NAN; }));
+  update(device, options, state, grad, Owned({1}, DType::f64, [](int64_t) { return NAN; }));
   for (int64_t i = 0; i < 3; i++) EXPECT_TRUE(std::isnan(state.w[i]));
 }
 

@@ -1,5 +1,5 @@
 // The embedding split over ranks, against plain loops; and the copies and sums of flat arrays.
-#include "cpu_fixture.h"
+#include "operation_fixture.h"
 
 namespace llama_tp {
 namespace {
@@ -15,12 +15,12 @@ bool is_here(double id) { return id >= first_row && id < first_row + rows; }
 
 TEST(Embedding, ForwardFetchesItsRowsAndLeavesZerosForOthers) {
   Random random(1);
-  Cpu cpu;
+  Device device;
   for (const DType dtype : activation_types)
     for (const auto& [tokens, hidden] : {std::pair<int64_t, int64_t>{1, 1}, {30, 33}, {100, 300}}) {
       const Owned ids = random_ids(tokens, random), table = random.normals({rows, hidden}, dtype);
       Owned y = random.normals({tokens, hidden}, dtype);
-      cpu->embedding_forward(ids, table, first_row, y);
+      device->embedding_forward(ids, table, first_row, y);
       for (int64_t t = 0; t < tokens; t++)
         for (int64_t i = 0; i < hidden; i++) {
           const auto row = static_cast<int64_t>(ids[t]) - first_row;
@@ -43,8 +43,8 @@ TEST(Embedding, BackwardAddsInTheOrderOfTheTokens) {
               const int64_t at = (static_cast<int64_t>(ids[t]) - first_row) * hidden + i;
               expected.set(at, expected[at] + dy[t * hidden + i]);  // rounded to f32 after each token
             }
-          Cpu cpu(threads);
-          cpu->embedding_backward(ids, dy, first_row, skip, dtable);
+          Device device(threads);
+          device->embedding_backward(ids, dy, first_row, skip, dtable);
           EXPECT_TRUE(dtable.same_bytes(expected));
         }
 }
@@ -53,25 +53,25 @@ const std::vector<int64_t> sizes{1, 15, 16384, 50001, 200000};
 
 TEST(Elementwise, AddRoundsTheSumOnce) {
   Random random(3);
-  Cpu cpu;
+  Device device;
   for (const DType dtype : activation_types)
     for (const int64_t n : sizes) {
       const Owned x = random.normals({n}, dtype);
       Owned y = random.normals({n}, dtype);
       const Owned expected({n}, dtype, [&](int64_t i) { return x[i] + y[i]; });
-      cpu->add(x, y);
+      device->add(x, y);
       EXPECT_TRUE(y.same_bytes(expected));
     }
 }
 
 TEST(Elementwise, Bf16SumsKeepInfinityAndNotANumber) {
-  Cpu cpu;
+  Device device;
   const double infinity = HUGE_VAL;
   const std::array<double, 6> left{infinity, -infinity, infinity, NAN, 3.3895e38, 1},
       right{1, 1, -infinity, 1, 3.3895e38, NAN};
   const Owned x({6}, DType::bf16, [&](int64_t i) { return left[static_cast<size_t>(i)]; });
   Owned y({6}, DType::bf16, [&](int64_t i) { return right[static_cast<size_t>(i)]; });
-  cpu->add(x, y);
+  device->add(x, y);
   EXPECT_EQ(y[0], infinity);
   EXPECT_EQ(y[1], -infinity);
   EXPECT_TRUE(std::isnan(y[2]) && std::isnan(y[3]) && std::isnan(y[5]));
@@ -80,11 +80,11 @@ TEST(Elementwise, Bf16SumsKeepInfinityAndNotANumber) {
 
 TEST(Elementwise, ZeroClearsEveryByteAndNoOther) {
   Random random(4);
-  Cpu cpu;
+  Device device;
   for (const int64_t n : sizes) {
     Owned x = random.normals({n + 2}, DType::f32);
     const double before = x[0], after = x[n + 1];
-    cpu->zero(static_cast<const Tensor&>(x).rows(1, n));
+    device->zero(static_cast<const Tensor&>(x).rows(1, n));
     for (int64_t i = 1; i <= n; i++) ASSERT_EQ(x[i], 0);
     EXPECT_EQ(x[0], before);
     EXPECT_EQ(x[n + 1], after);
@@ -93,12 +93,12 @@ TEST(Elementwise, ZeroClearsEveryByteAndNoOther) {
 
 TEST(Elementwise, GatherRowsCopiesRows) {
   Random random(5);
-  Cpu cpu;
+  Device device;
   for (const DType dtype : activation_types) {
     const Owned x = random.normals({9, 301}, dtype);
     const Owned chosen({100}, DType::i32, [&](int64_t) { return static_cast<double>(random.below(9)); });
     Owned y({100, 301}, dtype);
-    cpu->gather_rows(x, chosen, y);
+    device->gather_rows(x, chosen, y);
     for (int64_t i = 0; i < y.size(); i++) ASSERT_EQ(y[i], x[static_cast<int64_t>(chosen[i / 301]) * 301 + i % 301]);
   }
 }
@@ -111,9 +111,9 @@ TEST(Elementwise, SumOfSquaresIsInF64AndTheSameForAnyNumberOfThreads) {
     for (int64_t i = 0; i < n; i++) exact += static_cast<long double>(x[i]) * static_cast<long double>(x[i]);
     double first = 0;
     for (const int threads : {1, 2, 3}) {
-      Cpu cpu(threads);
+      Device device(threads);
       Owned result({1}, DType::f64, [](int64_t) { return 2.5; });
-      cpu->add_sum_of_squares(x, result);
+      device->add_sum_of_squares(x, result);
       // Positive terms: at most one rounding of f64 (1.1e-16) an addition of the longest chain, 65536 / 16 + blocks.
       EXPECT_NEAR(result[0], static_cast<double>(exact), static_cast<double>(exact) * 4200 * 0x1p-53);
       if (threads == 1) first = result[0];

@@ -1,5 +1,5 @@
-// Attention of the CPU backend against plain loops in double: every ratio of heads, ragged sequences, windows, caches.
-#include "cpu_fixture.h"
+// Attention against plain loops in double: every ratio of heads, ragged sequences, windows, caches.
+#include "operation_fixture.h"
 
 namespace llama_tp {
 namespace {
@@ -128,8 +128,8 @@ double probability_error(const Row& row, DType dtype) {
   return 2 * row.error + static_cast<double>(row.scores.size() + 8) * 0x1p-24 + 1e-6 + rounding(dtype);
 }
 
-TEST(CpuAttention, ForwardIsTheSoftmaxOfScoresTimesValues) {
-  Cpu cpu(2);
+TEST(Attention, ForwardIsTheSoftmaxOfScoresTimesValues) {
+  Device device(2);
   std::vector<Case> cases = training_cases;
   cases.insert(cases.end(), cache_cases.begin(), cache_cases.end());
   for (const DType dtype : activation_types)
@@ -137,7 +137,7 @@ TEST(CpuAttention, ForwardIsTheSoftmaxOfScoresTimesValues) {
       SCOPED_TRACE(std::string(c.name) + " in " + std::string(name_of(dtype)));
       const Inputs in(c, dtype);
       const Owned out({c.tokens, c.heads * c.head_dim}, dtype), lse({c.heads, c.tokens}, DType::f32), again = out;
-      cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
+      device->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
       each_row(c, [&](const Range4& s, int64_t head, int64_t query) {
         const Row row(c, in, s, head, query);
         const int64_t token = s.first_query + query, kv_head = head * c.kv_heads / c.heads;
@@ -154,7 +154,7 @@ TEST(CpuAttention, ForwardIsTheSoftmaxOfScoresTimesValues) {
                       rounding(dtype) * std::fabs(sum) + probability_error(row, dtype) * terms);
         }
       });
-      cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, again, {});
+      device->attention_forward(in.q, in.k, in.v, in.sequences, in.options, again, {});
       EXPECT_TRUE(again.same_bytes(out)) << "without lse";
     }
 }
@@ -177,16 +177,16 @@ struct Sums {
 
 // Up to 300 additions in f32 lose less than 300 · 2⁻²⁴ ≈ 1.8e-5 of the terms, of which Sums allows for 1e-5 (half of
 // them round the other way); probabilities and their gradients are also rounded to the type of their products.
-TEST(CpuAttention, BackwardIsTheGradientOfForward) {
-  Cpu cpu(2);
+TEST(Attention, BackwardIsTheGradientOfForward) {
+  Device device(2);
   for (const DType dtype : activation_types)
     for (const Case& c : training_cases) {
       SCOPED_TRACE(std::string(c.name) + " in " + std::string(name_of(dtype)));
       const Inputs in(c, dtype);
       const Owned out({c.tokens, c.heads * c.head_dim}, dtype), lse({c.heads, c.tokens}, DType::f32);
-      cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
+      device->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
       const Owned dq = in.q, dk = in.k, dv = in.v;
-      cpu->attention_backward(in.dout, in.q, in.k, in.v, out, lse, in.sequences, in.options, dq, dk, dv);
+      device->attention_backward(in.dout, in.q, in.k, in.v, out, lse, in.sequences, in.options, dq, dk, dv);
 
       Sums sum_q(dq.size()), sum_k(dk.size()), sum_v(dv.size());
       const double scale = static_cast<double>(in.options.scale);
@@ -221,19 +221,19 @@ TEST(CpuAttention, BackwardIsTheGradientOfForward) {
 }
 
 // Tasks and their order depend on shapes alone.
-TEST(CpuAttention, ResultsDoNotDependOnTheNumberOfThreadsAndAreRepeatedBitForBit) {
+TEST(Attention, ResultsDoNotDependOnTheNumberOfThreadsAndAreRepeatedBitForBit) {
   const Case ragged = training("ragged", 6, 2, 64, {300, 1, 140, 65}), decoding = cache_cases[1];
   for (const DType dtype : activation_types)
     for (const Case& c : {ragged, decoding}) {
       const Inputs in(c, dtype);
       std::vector<Owned> results;
       for (const int threads : {1, 2, 2, 5}) {
-        Cpu cpu(threads);
+        Device device(threads);
         const Owned out({c.tokens, c.heads * c.head_dim}, dtype), lse({c.heads, c.tokens}, DType::f32);
         const Owned dq = in.q, dk = in.k, dv = in.v;
-        cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
+        device->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
         if (c.cache == c.tokens)
-          cpu->attention_backward(in.dout, in.q, in.k, in.v, out, lse, in.sequences, in.options, dq, dk, dv);
+          device->attention_backward(in.dout, in.q, in.k, in.v, out, lse, in.sequences, in.options, dq, dk, dv);
         for (const Owned* tensor : {&out, &lse, &dq, &dk, &dv}) results.push_back(*tensor);
       }
       for (size_t i = 5; i < results.size(); i++)
@@ -242,29 +242,29 @@ TEST(CpuAttention, ResultsDoNotDependOnTheNumberOfThreadsAndAreRepeatedBitForBit
 }
 
 // As softmax has it: shifting all scores changes nothing, and e^(±1000) neither overflows nor vanishes.
-TEST(CpuAttention, LargeScoresAreAsGoodAsSmallOnes) {
-  Cpu cpu(2);
+TEST(Attention, LargeScoresAreAsGoodAsSmallOnes) {
+  Device device(2);
   for (const double size : {1e3, -1e3}) {
     const Owned q({1, 1, 16}, DType::f32, [&](int64_t i) { return i == 0 ? size : 0; });
     const Owned k({1, 3, 16}, DType::f32, [](int64_t i) { return i % 16 == 0 ? 1.0 : 0; });
     const Owned v({1, 3, 16}, DType::f32, [](int64_t i) { return static_cast<double>(i / 16); });
     const Owned ranges({1, 4}, DType::i32, [](int64_t i) { return i == 1 ? 1.0 : i == 3 ? 3.0 : 0; });
     const Owned out({1, 16}, DType::f32), lse({1, 1}, DType::f32);
-    cpu->attention_forward(q, k, v, {ranges, 1, 3, 3}, {1.0f, 0}, out, lse);
+    device->attention_forward(q, k, v, {ranges, 1, 3, 3}, {1.0f, 0}, out, lse);
     for (int64_t d = 0; d < 16; d++) EXPECT_NEAR(out[d], 1, 1e-6);
     EXPECT_NEAR(lse[0], size + std::log(3.0), 1e-3 * 0.13);
   }
 }
 
 // So that a run that diverges is noticed rather than averaged away.
-TEST(CpuAttention, ANotANumberInAVisibleKeyReachesTheOutput) {
-  Cpu cpu(2);
+TEST(Attention, ANotANumberInAVisibleKeyReachesTheOutput) {
+  Device device(2);
   const Case c = training("nan", 2, 2, 32, {100});
   for (const DType dtype : activation_types) {
     Inputs in(c, dtype);
     in.k.set(40 * 32 + 3, NAN);
     const Owned out({c.tokens, c.heads * c.head_dim}, dtype);
-    cpu->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, {});
+    device->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, {});
     for (int64_t token = 0; token < 100; token++) EXPECT_EQ(std::isnan(out[token * 64]), token >= 40) << token;
   }
 }

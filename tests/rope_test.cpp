@@ -1,7 +1,7 @@
 // Rotary positions against the turning of complex numbers in f64.
 #include <complex>
 
-#include "cpu_fixture.h"
+#include "operation_fixture.h"
 
 namespace llama_tp {
 namespace {
@@ -42,14 +42,14 @@ Owned reversed_slots(const Case& of) {
 }
 
 TEST(Rope, TableIsTheCosineAndSineOfTheAngleInF32) {
-  Cpu cpu;
+  Device device;
   const Owned positions({5}, DType::i32, [](int64_t t) {
     return std::array<double, 5>{0, 1, 77, 8191, 131071}[static_cast<size_t>(t)];
   });
   const Owned frequencies({9}, DType::f32, [](int64_t i) { return std::pow(500000.0, -static_cast<double>(i) / 9); });
   for (const float scale : {1.0f, 1.3465736f}) {
     Owned table({5, 18}, DType::f32);
-    cpu->rope_table(positions, frequencies, scale, table);
+    device->rope_table(positions, frequencies, scale, table);
     for (int64_t t = 0; t < 5; t++)
       for (int64_t i = 0; i < 9; i++) {
         // The angle is rounded to f32, as in transformers; its cosine then has 1 rounding and the scaling another.
@@ -63,7 +63,7 @@ TEST(Rope, TableIsTheCosineAndSineOfTheAngleInF32) {
 
 TEST(Rope, ForwardTurnsPairsAndLaysHeadsOutBySlot) {
   Random random(1);
-  Cpu cpu;
+  Device device;
   for (const DType dtype : activation_types)
     for (const Case& of : cases) {
       const Owned qkv = random.normals({of.tokens, of.width()}, dtype), table = random_table(of, random);
@@ -71,7 +71,7 @@ TEST(Rope, ForwardTurnsPairsAndLaysHeadsOutBySlot) {
       constexpr double untouched = 77;
       Owned q({of.queries, of.tokens, of.dim}, dtype);
       Owned k({of.groups, of.cached, of.dim}, dtype, [](int64_t) { return untouched; }), v = k;
-      cpu->rope_forward(qkv, table, slots, q, k, v);
+      device->rope_forward(qkv, table, slots, q, k, v);
 
       std::vector<bool> filled(static_cast<size_t>(of.cached));
       for (int64_t t = 0; t < of.tokens; t++) {
@@ -102,14 +102,14 @@ TEST(Rope, ForwardTurnsPairsAndLaysHeadsOutBySlot) {
 
 TEST(Rope, BackwardTurnsBackAndPacks) {
   Random random(2);
-  Cpu cpu;
+  Device device;
   for (const DType dtype : activation_types)
     for (const Case& of : cases) {
       const Owned table = random_table(of, random), dq = random.normals({of.queries, of.tokens, of.dim}, dtype);
       const Owned dk = random.normals({of.groups, of.tokens, of.dim}, dtype);
       const Owned dv = random.normals({of.groups, of.tokens, of.dim}, dtype);
       Owned dqkv({of.tokens, of.width()}, dtype);
-      cpu->rope_backward(dq, dk, dv, table, dqkv);
+      device->rope_backward(dq, dk, dv, table, dqkv);
       for (int64_t t = 0; t < of.tokens; t++)
         for (int64_t head = 0; head < of.queries + 2 * of.groups; head++)
           for (int64_t i = 0; i < of.dim; i++) {

@@ -1,7 +1,7 @@
 // Activations against their formulas in f64, gradients against differences of those.
 #include <numbers>
 
-#include "cpu_fixture.h"
+#include "operation_fixture.h"
 
 namespace llama_tp {
 namespace {
@@ -53,12 +53,12 @@ std::vector<Case> cases() {
 
 TEST(Activation, ForwardIsTheFormulaRoundedOnce) {
   Random random(1);
-  Cpu cpu;
+  Device device;
   for (const Case& of : cases()) {
     const int64_t stride = of.options.gated ? 2 * of.width : of.width;
     const Owned input = inputs({of.tokens, stride}, of.dtype, random);
     Owned y({of.tokens, of.width}, of.dtype);
-    cpu->activation_forward(input, of.options, y);
+    device->activation_forward(input, of.options, y);
     for (int64_t t = 0; t < of.tokens; t++)
       for (int64_t i = 0; i < of.width; i++) {
         const double x = input[t * stride + i], up = of.options.gated ? input[t * stride + of.width + i] : 1;
@@ -72,13 +72,13 @@ TEST(Activation, ForwardIsTheFormulaRoundedOnce) {
 
 TEST(Activation, BackwardIsTheSlopeOfForward) {
   Random random(2);
-  Cpu cpu;
+  Device device;
   for (const Case& of : cases()) {
     const int64_t stride = of.options.gated ? 2 * of.width : of.width;
     const Owned input = inputs({of.tokens, stride}, of.dtype, random);
     const Owned dy = random.normals({of.tokens, of.width}, of.dtype);
     Owned dinput({of.tokens, stride}, of.dtype);
-    cpu->activation_backward(dy, input, of.options, dinput);
+    device->activation_backward(dy, input, of.options, dinput);
     for (int64_t t = 0; t < of.tokens; t++)
       for (int64_t i = 0; i < of.width; i++) {
         const int64_t at = t * stride + i;
@@ -96,14 +96,14 @@ TEST(Activation, BackwardIsTheSlopeOfForward) {
 
 TEST(Activation, BackwardMayWriteOverItsInput) {
   Random random(3);
-  Cpu cpu;
+  Device device;
   for (const Case& of : cases()) {
     const int64_t stride = of.options.gated ? 2 * of.width : of.width;
     Owned input = inputs({of.tokens, stride}, of.dtype, random);
     const Owned dy = random.normals({of.tokens, of.width}, of.dtype);
     Owned apart({of.tokens, stride}, of.dtype);
-    cpu->activation_backward(dy, input, of.options, apart);
-    cpu->activation_backward(dy, input, of.options, input);
+    device->activation_backward(dy, input, of.options, apart);
+    device->activation_backward(dy, input, of.options, input);
     EXPECT_TRUE(input.same_bytes(apart));
   }
 }

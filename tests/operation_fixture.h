@@ -1,5 +1,6 @@
-// What the tests of the CPU backend's element-wise operations share: tensors with their own memory, random contents,
-// and a comparison whose tolerance is counted in roundings.
+// What the tests of operations share: tensors with their own memory, random contents, the backend under test, and a
+// comparison whose tolerance is counted in roundings. Each test is linked twice: with the CPU backend, and as
+// emulated_*_test with the CUDA kernels run on the CPU (emulation/machine.h).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,7 +12,7 @@
 #include <random>
 #include <vector>
 
-#include "backend/cpu/cpu_backend.h"
+#include "support/backend_under_test.h"
 
 namespace llama_tp {
 
@@ -81,10 +82,10 @@ class Random {
   std::mt19937 bits_;
 };
 
-// A CPU backend of so many threads with scratch memory of its own.
-class Cpu {
+// The backend under test with scratch memory of its own; threads are those of the CPU.
+class Device {
  public:
-  explicit Cpu(int threads = 2) : backend_(make_cpu_backend(threads)) {
+  explicit Device(int threads = 2) : backend_(backend_under_test(threads)) {
     scratch_.reserve(*backend_, 1 << 24);
     backend_->use_workspace(&scratch_);
   }

@@ -1,0 +1,137 @@
+// The feed-forward's activations.
+//
+//   gated:  y[t, f] = act(input[t, f]) · input[t, F + f]          else  y[t, f] = act(input[t, f])          (Shazeer 2020)
+//   silu x·σ(x);   gelu_tanh x·σ(2√(2/π)(x + 0.044715x³));   relu_squared max(x, 0)²
+//
+// input: [T, 2F] or [T, F]; y: [T, F]. A thread takes 16 bytes of y. Bound by memory: forward reads 2 and writes 1 value
+// an element of y, backward reads 3 and writes 2.
+#include "kernels/kernels.h"
+#include "kernels/vector.h"
+
+namespace llama_tp::kernels {
+
+namespace {
+
+constexpr int threads = 256;
+
+struct Slope {
+  float value, derivative;
+};
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+struct Silu {
+  static __device__ __forceinline__ Slope at(float x) {
+    const float s = sigmoid(x);
+    return {x * s, s * (1.0f + x * (1.0f - s))};
+  }
+};
+
+struct GeluTanh {
+  static __device__ __forceinline__ Slope at(float x) {
+    constexpr float twice_root = 1.5957691216f, cubic = 0.044715f;
+    const float s = sigmoid(twice_root * (x + cubic * x * x * x));
+    return {x * s, s + x * s * (1.0f - s) * (twice_root * (1.0f + 3.0f * cubic * x * x))};
+  }
+};
+
+struct ReluSquared {
+  static __device__ __forceinline__ Slope at(float x) {
+    const float positive = x > 0 ? x : 0;
+    return {positive * positive, 2.0f * positive};
+  }
+};
+
+// Where the elements of a thread lie: n from `column` of row `row`.
+struct Place {
+  int64_t row, column;
+};
+template <int n>
+__device__ __forceinline__ Place place_of(int64_t width) {
+  const int64_t first = (int64_t{blockIdx.x} * threads + threadIdx.x) * n;
+  return {first / width, first % width};
+}
+
+template <class Act, bool gated, int n, class X>
+__global__ void activation_forward_kernel(const X* input, X* y, int64_t tokens, int64_t width) {
+  const Place at = place_of<n>(width);
+  if (at.row >= tokens) return;
+  const X* const from = input + at.row * (gated ? 2 : 1) * width + at.column;
+  float x[n], up[n], out[n];
+  load(x, from);
+  if (gated) load(up, from + width);
+  for (int i = 0; i < n; i++) out[i] = Act::at(x[i]).value * (gated ? up[i] : 1.0f);
+  store(y + at.row * width + at.column, out);
+}
+
+// A thread reads all of its inputs before it writes.
+template <class Act, bool gated, int n, class X>
+__global__ void activation_backward_kernel(const X* dy, const X* input, X* dinput, int64_t tokens, int64_t width) {
+  const Place at = place_of<n>(width);
+  if (at.row >= tokens) return;
+  const int64_t first = at.row * (gated ? 2 : 1) * width + at.column;
+  float d[n], x[n], up[n], dx[n], dup[n];
+  load(d, dy + at.row * width + at.column);
+  load(x, input + first);
+  if (gated) load(up, input + first + width);
+  for (int i = 0; i < n; i++) {
+    const Slope act = Act::at(x[i]);
+    dx[i] = d[i] * (gated ? up[i] : 1.0f) * act.derivative;
+    dup[i] = d[i] * act.value;
+  }
+  store(dinput + first, dx);
+  if (gated) store(dinput + first + width, dup);
+}
+
+// Calls start.operator()<Act, gated>().
+template <class Start>
+void with_activation(const ActivationOptions& options, const Start& start) {
+  const auto with = [&]<class Act>() {
+    if (options.gated)
+      start.template operator()<Act, true>();
+    else
+      start.template operator()<Act, false>();
+  };
+  switch (options.kind) {
+    case Activation::silu:
+      return with.template operator()<Silu>();
+    case Activation::gelu_tanh:
+      return with.template operator()<GeluTanh>();
+    case Activation::relu_squared:
+      return with.template operator()<ReluSquared>();
+  }
+}
+
+dim3 blocks_for(int64_t elements, int n) { return {grid_axis(parts_of(elements, int64_t{threads} * n), "activation")}; }
+
+}  // namespace
+
+template <class X>
+void activation_forward(Stream stream, const X* input, const ActivationOptions& options, X* y, int64_t tokens,
+                        int64_t width) {
+  with_activation(options, [&]<class Act, bool gated>() {
+    with_width<X>(width, {input, y}, [&]<int n>() {
+      launch(stream, "activation_forward", blocks_for(tokens * width, n), threads, 0,
+             activation_forward_kernel<Act, gated, n, X>, input, y, tokens, width);
+    });
+  });
+}
+
+template <class X>
+void activation_backward(Stream stream, const X* dy, const X* input, const ActivationOptions& options, X* dinput,
+                         int64_t tokens, int64_t width) {
+  with_activation(options, [&]<class Act, bool gated>() {
+    with_width<X>(width, {dy, input, dinput}, [&]<int n>() {
+      launch(stream, "activation_backward", blocks_for(tokens * width, n), threads, 0,
+             activation_backward_kernel<Act, gated, n, X>, dy, input, dinput, tokens, width);
+    });
+  });
+}
+
+template void activation_forward(Stream, const float*, const ActivationOptions&, float*, int64_t, int64_t);
+template void activation_forward(Stream, const bf16*, const ActivationOptions&, bf16*, int64_t, int64_t);
+template void activation_backward(Stream, const float*, const float*, const ActivationOptions&, float*, int64_t,
+                                  int64_t);
+template void activation_backward(Stream, const bf16*, const bf16*, const ActivationOptions&, bf16*, int64_t, int64_t);
+
+}  // namespace llama_tp::kernels

@@ -1,0 +1,62 @@
+// What attention's kernels share: which keys a query sees, and softmax's constants.
+#pragma once
+
+#include "kernels/cuda.h"
+#include "kernels/kernels.h"
+
+namespace llama_tp::kernels {
+
+struct Range {
+  int begin, end;
+};
+
+// A row of backend.h's Sequences.
+struct Sequence {
+  int first_query, queries, first_key, keys;
+
+  // The keys that a query sees, both counted within the sequence.
+  __device__ Range visible(int query, int64_t window) const {
+    const int64_t end = larger(keys - queries + query + 1, 0);
+    return {static_cast<int>(window > 0 ? larger(end - window, 0) : 0), static_cast<int>(end)};
+  }
+  // The queries that see any of the keys [begin, end).
+  __device__ Range viewers(int begin, int end, int64_t window) const {
+    const int64_t first = larger(begin - (keys - queries), 0);
+    const int64_t last = window > 0 ? smaller(end - 1 + window - (keys - queries), queries) : queries;
+    return {static_cast<int>(first), static_cast<int>(larger(first, last))};
+  }
+};
+
+__device__ __forceinline__ Sequence sequence_at(const int32_t* ranges, int64_t index) {
+  const int32_t* row = ranges + index * 4;
+  return {row[0], row[1], row[2], row[3]};
+}
+
+// Exponentials are computed as powers of two.
+constexpr float log2_of_e = 1.44269504f, log_of_2 = 0.69314718f;
+// Softmax's running maximum starts here rather than at −∞, whose difference from itself is not a number.
+constexpr float lowest_score = -1e30f;
+constexpr float minus_infinity = -__builtin_huge_valf();
+
+// Calls start.operator()<head_dim>() for the sizes that have_tiles. Errors: another size.
+template <class Start>
+void with_head_dim(int64_t head_dim, const Start& start) {
+  switch (head_dim) {
+    case 16:
+      return start.template operator()<16>();
+    case 32:
+      return start.template operator()<32>();
+    case 64:
+      return start.template operator()<64>();
+    case 80:
+      return start.template operator()<80>();
+    case 96:
+      return start.template operator()<96>();
+    case 128:
+      return start.template operator()<128>();
+    default:
+      fail("attention: no tiles for heads of ", head_dim, "; 16, 32, 64, 80, 96 and 128 have them");
+  }
+}
+
+}  // namespace llama_tp::kernels

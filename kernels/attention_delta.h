@@ -1,0 +1,28 @@
+// δ[a, t] = Σ_d dout[t, a·D + d] · out[t, a·D + d], which both of attention's backward ways begin with: [A, T] f32.
+#pragma once
+
+#include "kernels/attention_rows.h"
+
+namespace llama_tp::kernels {
+
+// grid: tokens, heads; one warp
+template <int n, class X>
+__global__ void attention_delta_kernel(const X* dout, const X* out, float* delta, AttentionShape shape) {
+  const int64_t token = blockIdx.x, head = blockIdx.y, first = (token * shape.heads + head) * shape.head_dim;
+  const float sum = Row<n>(dout + first, shape.head_dim).dot(Row<n>(out + first, shape.head_dim));
+  if (lane_of_warp() == 0) delta[head * shape.tokens + token] = sum;
+}
+
+inline int64_t delta_bytes(const AttentionShape& shape) {
+  return shape.heads * shape.tokens * static_cast<int64_t>(sizeof(float));
+}
+
+template <class X>
+void attention_delta(Stream stream, const AttentionSaved<X>& saved, float* delta, const AttentionShape& shape) {
+  with_row(shape.head_dim, [&]<int n>() {
+    launch(stream, "attention_delta", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},
+           warp_size, 0, attention_delta_kernel<n, X>, saved.dout, saved.out, delta, shape);
+  });
+}
+
+}  // namespace llama_tp::kernels

@@ -1,0 +1,168 @@
+// Attention, forward, on tensor cores (FlashAttention-2: Dao 2023).
+//
+//   out[t, a·D …] = Σ_j p_j v[g, j],  p_j = exp(scale q[a, t]·k[g, j] − lse),  lse[a, t] = log Σ_j exp(scale q·k)
+//
+// q: [A, T, D]; k, v: [G, C, D]; out: [T, A·D] bf16; lse: [A, T] f32 or null; head a reads key/value head g = a·G/A.
+// A block takes 64 queries of one head, each of its four warps 16 of them, and walks over the keys that they see, 64 at
+// a time. Scores and probabilities stay in registers: the sums of the first product, rounded to bf16, are the left
+// factor of the second. While one product runs, the other's keys or values are on their way to shared memory.
+// Bound by the tensor cores: 4·D FLOP a pair of a query and a key; keys and values are read once a tile of queries, from
+// the L2 cache as a rule.
+#include "kernels/attention.h"
+#include "kernels/tiles.h"
+
+namespace llama_tp::kernels {
+
+namespace {
+
+constexpr int tile = 64, warps = 4;
+
+template <int head_dim>
+struct ForwardTiles {
+  Tile<tile, head_dim> q, k, v;
+};
+
+// Of the two rows that a thread has elements of.
+struct RunningSoftmax {
+  float largest[2] = {lowest_score, lowest_score};
+  float total[2] = {0, 0};  // of this thread's elements; its three neighbours have the rest
+};
+
+// The largest or the sum over the four lanes that share a row.
+__device__ __forceinline__ float largest_of_row(float value) {
+  value = fmaxf(value, exchange(value, 1));
+  return fmaxf(value, exchange(value, 2));
+}
+__device__ __forceinline__ float sum_of_row(float value) {
+  value += exchange(value, 1);
+  return value + exchange(value, 2);
+}
+
+// Scores of keys that the row does not see become −∞.
+__device__ __forceinline__ void hide(float (&scores)[tile / 8][4], const Sequence& sequence, int first_query,
+                                     int first_key, int64_t window) {
+  const bool all_seen = sequence.visible(first_query, window).end >= first_key + tile &&
+                        sequence.visible(first_query + 15, window).begin <= first_key;
+  if (all_seen) return;
+  const int lane = lane_of_warp();
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const Range seen = sequence.visible(first_query + lane / 4 + 8 * half, window);
+    for (int j = 0; j < tile / 8; j++)
+      for (int i = 0; i < 2; i++) {
+        const int key = first_key + 8 * j + lane % 4 * 2 + i;
+        if (key < seen.begin || key >= seen.end) scores[j][2 * half + i] = minus_infinity;
+      }
+  }
+}
+
+// Scores become probabilities relative to the largest score so far, and the sums before them are scaled to it.
+template <int parts>
+__device__ __forceinline__ void softmax(float (&scores)[tile / 8][4], float scale, RunningSoftmax& running,
+                                        float (&sums)[parts][4]) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float largest = running.largest[half];
+    for (int j = 0; j < tile / 8; j++) largest = fmaxf(largest, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));
+    largest = largest_of_row(largest);
+    const float factor = power_of_two((running.largest[half] - largest) * scale), offset = largest * scale;
+    running.largest[half] = largest;
+    running.total[half] *= factor;
+    for (int j = 0; j < tile / 8; j++)
+      for (int i = 2 * half; i < 2 * half + 2; i++) {
+        scores[j][i] = power_of_two(scores[j][i] * scale - offset);
+        running.total[half] += scores[j][i];
+      }
+    for (int j = 0; j < parts; j++)
+      for (int i = 2 * half; i < 2 * half + 2; i++) sums[j][i] *= factor;
+  }
+}
+
+// sums / total, and lse. A query that sees no key gets 0 and −∞.
+template <int parts>
+__device__ __forceinline__ void finish(const RunningSoftmax& running, float scale, float (&sums)[parts][4], float* lse,
+                                       int count) {
+  const int lane = lane_of_warp();
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const float total = sum_of_row(running.total[half]);
+    const float inverse = total == 0 ? 0 : 1 / total;
+    for (int j = 0; j < parts; j++)
+      for (int i = 2 * half; i < 2 * half + 2; i++) sums[j][i] *= inverse;
+    const int row = lane / 4 + 8 * half;
+    if (lse != nullptr && lane % 4 == 0 && row < count)
+      lse[row] = (running.largest[half] * scale + log2f(total)) * log_of_2;
+  }
+}
+
+template <int head_dim>
+__global__ void __launch_bounds__(warps * warp_size)
+    attention_forward_kernel(AttentionInputs<bf16> inputs, AttentionShape shape, AttentionOptions options, bf16* out,
+                             float* lse) {
+  auto& tiles = shared_memory<ForwardTiles<head_dim>>();
+  const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
+  const int64_t head = blockIdx.y, kv_head = head * shape.kv_heads / shape.heads;
+  // The last queries see the most keys: longest first.
+  const int first_query = static_cast<int>(gridDim.x - 1 - blockIdx.x) * tile;
+  if (first_query >= sequence.queries) return;
+  const int queries = static_cast<int>(smaller(tile, sequence.queries - first_query));
+  const int own = warp_of_block() * 16;  // first of this warp's rows in the tile
+
+  const bf16* const q = inputs.q + (head * shape.tokens + sequence.first_query + first_query) * head_dim;
+  const int64_t first_row = kv_head * shape.cache + sequence.first_key;
+  const bf16 *const k = inputs.k + first_row * head_dim, *const v = inputs.v + first_row * head_dim;
+  const int begin = sequence.visible(first_query, options.window).begin / tile * tile;
+  const int end = sequence.visible(first_query + queries - 1, options.window).end;
+  const float scale = options.scale * log2_of_e;
+
+  RunningSoftmax running;
+  Sums<head_dim> sums;
+  set_zero(sums);
+  load_async(tiles.q, q, head_dim, queries);
+  load_async(tiles.k, k + int64_t{begin} * head_dim, head_dim, sequence.keys - begin);
+  commit_copies();
+  for (int key = begin; key < end; key += tile) {
+    wait_for_copies<0>();
+    __syncthreads();  // the keys are here, and all are done with the values before
+    load_async(tiles.v, v + int64_t{key} * head_dim, head_dim, sequence.keys - key);
+    commit_copies();
+    Sums<tile> scores;
+    product_of_rows(scores, tiles.q, own, tiles.k);
+    hide(scores, sequence, first_query + own, key, options.window);
+    softmax(scores, scale, running, sums);
+
+    wait_for_copies<0>();
+    __syncthreads();  // the values are here, and all are done with the keys
+    if (key + tile < end) {
+      load_async(tiles.k, k + int64_t{key + tile} * head_dim, head_dim, sequence.keys - key - tile);
+      commit_copies();
+    }
+    add_product_of_values(sums, scores, tiles.v);
+  }
+  const int64_t token = sequence.first_query + first_query + own;
+  finish(running, scale, sums, lse == nullptr ? nullptr : lse + head * shape.tokens + token, queries - own);
+  if (end <= begin) {  // no key was seen, so nobody has waited for the queries
+    wait_for_copies<0>();
+    __syncthreads();
+  }
+  store_rows(sums, tiles.q, own, out + (token * shape.heads + head) * head_dim, shape.heads * head_dim, queries - own);
+}
+
+}  // namespace
+
+bool has_tiles(int64_t head_dim) {
+  return head_dim == 16 || head_dim == 32 || head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
+}
+
+void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
+                             const AttentionOptions& options, bf16* out, float* lse) {
+  require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
+  const dim3 blocks{grid_axis(parts_of(shape.longest_query, tile), "attention"), grid_axis(shape.heads, "attention"),
+                    grid_axis(shape.sequences, "attention")};
+  with_head_dim(shape.head_dim, [&]<int head_dim>() {
+    launch(stream, "attention_forward", blocks, warps * warp_size, sizeof(ForwardTiles<head_dim>),
+           attention_forward_kernel<head_dim>, inputs, shape, options, out, lse);
+  });
+}
+
+}  // namespace llama_tp::kernels

@@ -1,0 +1,145 @@
+// Attention, forward, a warp a query: for decoding, where there are too few queries for tiles, for f32, and for head
+// sizes that have no tiles.
+//
+//   out[t, a·D …] = Σ_j p_j v[g, j],  p_j = exp(scale q[a, t]·k[g, j] − lse),  lse[a, t] = log Σ_j exp(scale q·k)
+//
+// q: [A, T, D]; k, v: [G, C, D]; out: [T, A·D]; lse: [A, T] f32 or null; D ≤ 256. The lanes of a warp share the D
+// elements, and the warps of a block are queries of different heads that read the same keys. With few tokens the keys
+// are cut into chunks of 256, each a warp's work, and a second kernel joins the chunks in order. Bound by memory when
+// decoding: reads each key and value once a group of heads; with many queries by arithmetic outside the tensor cores.
+#include "kernels/attention.h"
+#include "kernels/attention_rows.h"
+
+namespace llama_tp::kernels {
+
+namespace {
+
+constexpr int keys_at_once = 4;
+constexpr int64_t key_chunk = 256, splitting_tokens = 8;  // with more tokens there are warps enough
+
+int64_t chunks_of(const AttentionShape& shape) {
+  return shape.tokens <= splitting_tokens ? larger(parts_of(shape.longest_key, key_chunk), 1) : 1;
+}
+
+// Unnormalized sums of a row over a chunk of keys, and its numbers: Σ 2^(score − offset) v, the offset and the total.
+struct Partial {
+  float *sums, *offset, *total;  // [heads, tokens, chunks, D], [heads, tokens, chunks] twice; null: one chunk
+};
+
+template <class X>
+struct Output {
+  X* out;
+  float* lse;
+
+  // A query that sees no key gets 0 and −∞.
+  template <int n>
+  __device__ __forceinline__ void put(const AttentionShape& shape, int64_t head, int64_t token, Row<n> sums,
+                                      float offset, float total) const {
+    sums.scale(total == 0 ? 0 : 1 / total);
+    sums.store(out + (token * shape.heads + head) * shape.head_dim, shape.head_dim);
+    if (lse != nullptr && lane_of_warp() == 0) lse[head * shape.tokens + token] = (offset + log2f(total)) * log_of_2;
+  }
+};
+
+// grid: queries of the longest sequence × chunks, blocks of heads, sequences
+template <int n, class X>
+__global__ void attention_rows_kernel(AttentionInputs<X> inputs, AttentionShape shape, AttentionOptions options,
+                                      Output<X> output, Partial partial, int64_t chunks) {
+  const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
+  const int64_t query = blockIdx.x / chunks, chunk = blockIdx.x % chunks, dim = shape.head_dim;
+  const HeadOfWarp head(shape);
+  if (query >= sequence.queries || !head.exists) return;
+  const int64_t token = sequence.first_query + query;
+  Range keys = sequence.visible(static_cast<int>(query), options.window);
+  if (chunks > 1) {
+    keys.begin = static_cast<int>(larger(keys.begin, chunk * key_chunk));
+    keys.end = static_cast<int>(smaller(keys.end, (chunk + 1) * key_chunk));
+  }
+  const float scale = options.scale * log2_of_e;
+  const Row<n> q(inputs.q + (head.number * shape.tokens + token) * dim, dim);
+  const int64_t first = (head.kv * shape.cache + sequence.first_key) * dim;
+  Row<n> sums;
+  float largest = lowest_score, total = 0;
+  for (int key = keys.begin; key < keys.end; key += keys_at_once) {
+    float scores[keys_at_once], most = largest;
+    for (int i = 0; i < keys_at_once; i++) {
+      if (key + i < keys.end) {
+        scores[i] = q.dot(Row<n>(inputs.k + first + (key + i) * dim, dim)) * scale;
+        most = fmaxf(most, scores[i]);
+      }
+    }
+    const float factor = power_of_two(largest - most);
+    largest = most;
+    total *= factor;
+    sums.scale(factor);
+    for (int i = 0; i < keys_at_once; i++) {
+      if (key + i < keys.end) {
+        const float p = power_of_two(scores[i] - most);
+        total += p;
+        sums.add(p, Row<n>(inputs.v + first + (key + i) * dim, dim));
+      }
+    }
+  }
+  if (chunks == 1) return output.put(shape, head.number, token, sums, largest, total);
+  const int64_t at = (head.number * shape.tokens + token) * chunks + chunk;
+  sums.store(partial.sums + at * dim, dim);
+  if (lane_of_warp() != 0) return;
+  partial.offset[at] = largest;
+  partial.total[at] = total;
+}
+
+// The chunks of one row, in order. A chunk of which the row sees nothing has a total of 0. grid: tokens, heads
+template <int n, class X>
+__global__ void join_chunks_kernel(AttentionShape shape, Output<X> output, Partial partial, int64_t chunks) {
+  const int64_t token = blockIdx.x, head = blockIdx.y, first = (head * shape.tokens + token) * chunks;
+  Row<n> sums;
+  float offset = lowest_score, total = 0;
+  for (int64_t at = first; at < first + chunks; at++) {
+    const float most = fmaxf(offset, partial.offset[at]);
+    const float old_factor = power_of_two(offset - most), new_factor = power_of_two(partial.offset[at] - most);
+    sums.scale(old_factor);
+    sums.add(new_factor, Row<n>(partial.sums + at * shape.head_dim, shape.head_dim));
+    total = total * old_factor + partial.total[at] * new_factor;
+    offset = most;
+  }
+  output.put(shape, head, token, sums, offset, total);
+}
+
+Partial partial_in(void* workspace, const AttentionShape& shape, int64_t chunks) {
+  const int64_t rows = shape.heads * shape.tokens * chunks;
+  auto* const floats = static_cast<float*>(workspace);
+  return {floats, floats + rows * shape.head_dim, floats + rows * (shape.head_dim + 1)};
+}
+
+}  // namespace
+
+int64_t attention_forward_rows_workspace(const AttentionShape& shape) {
+  const int64_t chunks = chunks_of(shape);
+  if (chunks == 1) return 0;
+  return shape.heads * shape.tokens * chunks * (shape.head_dim + 2) * static_cast<int64_t>(sizeof(float));
+}
+
+template <class X>
+void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,
+                            const AttentionOptions& options, X* out, float* lse, void* workspace) {
+  require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
+  const int64_t chunks = chunks_of(shape);
+  const Partial partial = partial_in(workspace, shape, chunks);
+  const Output<X> output{out, lse};
+  const dim3 blocks{grid_axis(shape.longest_query * chunks, "attention"), blocks_of_heads(shape),
+                    grid_axis(shape.sequences, "attention")};
+  with_row(shape.head_dim, [&]<int n>() {
+    launch(stream, "attention_rows", blocks, threads_of_heads(shape), 0, attention_rows_kernel<n, X>, inputs, shape,
+           options, output, partial, chunks);
+    if (chunks > 1)
+      launch(stream, "join_chunks", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},
+             warp_size, 0, join_chunks_kernel<n, X>, shape, output, partial, chunks);
+  });
+}
+
+template void attention_forward_rows(Stream, const AttentionInputs<float>&, const AttentionShape&,
+                                     const AttentionOptions&, float*, float*, void*);
+template void attention_forward_rows(Stream, const AttentionInputs<bf16>&, const AttentionShape&,
+                                     const AttentionOptions&, bf16*, float*, void*);
+
+}  // namespace llama_tp::kernels

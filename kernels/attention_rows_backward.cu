@@ -1,0 +1,117 @@
+// Attention, backward, a warp a row: for f32 and for head sizes that have no tiles.
+//
+//   P = exp(scale q·k − lse)     dv = Pᵀ dout     dS = P ∘ (dout·v − δ), δ = dout·out
+//   dq = scale dS k              dk = scale dSᵀ q
+//
+// Shapes as in forward; dq: [A, T, D]; dk, dv: [G, T, D]. One kernel takes a query a warp and walks over its keys, one
+// takes a key a warp and walks over the heads and queries that see it: every sum has one owner and one order, at the
+// price of computing P twice. Bound by arithmetic outside the tensor cores.
+#include "kernels/attention_delta.h"
+
+namespace llama_tp::kernels {
+
+namespace {
+
+template <class X>
+struct Call {
+  AttentionInputs<X> inputs;
+  AttentionSaved<X> saved;
+  AttentionGradients<X> gradients;
+  AttentionOptions options;
+  const float* delta;
+};
+
+// A query with what belongs to it.
+template <int n>
+struct Query {
+  Row<n> q, dout;
+  float lse, delta;  // lse in powers of two
+
+  template <class X>
+  __device__ __forceinline__ Query(const Call<X>& call, const AttentionShape& shape, int64_t head, int64_t token)
+      : q(call.inputs.q + (head * shape.tokens + token) * shape.head_dim, shape.head_dim),
+        dout(call.saved.dout + (token * shape.heads + head) * shape.head_dim, shape.head_dim),
+        lse(call.saved.lse[head * shape.tokens + token] * log2_of_e),
+        delta(call.delta[head * shape.tokens + token]) {}
+};
+
+struct Slope {
+  float p, ds;
+};
+template <int n>
+__device__ __forceinline__ Slope slope_of(const Query<n>& query, const Row<n>& k, const Row<n>& v, float scale) {
+  const float p = power_of_two(query.q.dot(k) * scale * log2_of_e - query.lse);
+  return {p, p * (query.dout.dot(v) - query.delta) * scale};
+}
+
+// grid: queries of the longest sequence, blocks of heads, sequences
+template <int n, class X>
+__global__ void rows_backward_queries_kernel(Call<X> call, AttentionShape shape) {
+  const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
+  const HeadOfWarp head(shape);
+  const int query = static_cast<int>(blockIdx.x);
+  if (query >= sequence.queries || !head.exists) return;
+  const int64_t token = sequence.first_query + query, dim = shape.head_dim;
+  const Query<n> own(call, shape, head.number, token);
+  const int64_t first = (head.kv * shape.cache + sequence.first_key) * dim;
+  const Range keys = sequence.visible(query, call.options.window);
+  Row<n> dq;
+  for (int key = keys.begin; key < keys.end; key++) {
+    const Row<n> k(call.inputs.k + first + key * dim, dim), v(call.inputs.v + first + key * dim, dim);
+    dq.add(slope_of(own, k, v, call.options.scale).ds, k);
+  }
+  dq.store(call.gradients.dq + (head.number * shape.tokens + token) * dim, dim);
+}
+
+// grid: keys of the longest sequence, key/value heads, sequences; one warp
+template <int n, class X>
+__global__ void rows_backward_keys_kernel(Call<X> call, AttentionShape shape) {
+  const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
+  const int key = static_cast<int>(blockIdx.x);
+  if (key >= sequence.keys) return;
+  const int64_t kv_head = blockIdx.y, group = shape.heads / shape.kv_heads, dim = shape.head_dim;
+  const int64_t at = (kv_head * shape.cache + sequence.first_key + key) * dim;
+  const Row<n> k(call.inputs.k + at, dim), v(call.inputs.v + at, dim);
+  const Range queries = sequence.viewers(key, key + 1, call.options.window);
+  Row<n> dk, dv;
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++)
+    for (int query = queries.begin; query < queries.end; query++) {
+      const Query<n> other(call, shape, head, sequence.first_query + query);
+      const Slope slope = slope_of(other, k, v, call.options.scale);
+      dk.add(slope.ds, other.q);
+      dv.add(slope.p, other.dout);
+    }
+  dk.store(call.gradients.dk + at, dim);
+  dv.store(call.gradients.dv + at, dim);
+}
+
+}  // namespace
+
+int64_t attention_backward_rows_workspace(const AttentionShape& shape) { return delta_bytes(shape); }
+
+template <class X>
+void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionSaved<X>& saved,
+                             const AttentionShape& shape, const AttentionOptions& options,
+                             const AttentionGradients<X>& gradients, void* workspace) {
+  auto* const delta = static_cast<float*>(workspace);
+  attention_delta(stream, saved, delta, shape);
+  const Call<X> call{inputs, saved, gradients, options, delta};
+  const unsigned sequences = grid_axis(shape.sequences, "attention");
+  with_row(shape.head_dim, [&]<int n>() {
+    launch(stream, "attention_rows_backward",
+           {grid_axis(shape.longest_query, "attention"), blocks_of_heads(shape), sequences}, threads_of_heads(shape), 0,
+           rows_backward_queries_kernel<n, X>, call, shape);
+    launch(stream, "attention_rows_backward",
+           {grid_axis(shape.longest_key, "attention"), grid_axis(shape.kv_heads, "attention"), sequences}, warp_size, 0,
+           rows_backward_keys_kernel<n, X>, call, shape);
+  });
+}
+
+template void attention_backward_rows(Stream, const AttentionInputs<float>&, const AttentionSaved<float>&,
+                                      const AttentionShape&, const AttentionOptions&, const AttentionGradients<float>&,
+                                      void*);
+template void attention_backward_rows(Stream, const AttentionInputs<bf16>&, const AttentionSaved<bf16>&,
+                                      const AttentionShape&, const AttentionOptions&, const AttentionGradients<bf16>&,
+                                      void*);
+
+}  // namespace llama_tp::kernels

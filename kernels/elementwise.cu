@@ -1,0 +1,72 @@
+// Sums, zeros and copies, bound by memory: y += x reads 2 and writes 1 value an element, gather_rows reads and writes 1,
+// zero writes.
+//
+//   add: y += x      zero: x = 0      gather_rows: y[i] = x[rows[i]], rows [n] i32, x [T, H], y [n, H]
+#include "kernels/kernels.h"
+#include "kernels/vector.h"
+
+namespace llama_tp::kernels {
+
+namespace {
+
+constexpr int threads = 256;
+
+template <int n, class X>
+__global__ void add_kernel(const X* x, X* y, int64_t count) {
+  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * n;
+  if (i >= count) return;
+  float sum[n], added[n];
+  load(sum, y + i);
+  load(added, x + i);
+  for (int j = 0; j < n; j++) sum[j] += added[j];
+  store(y + i, sum);
+}
+
+// 16 bytes a thread, the last one fewer.
+__global__ void zero_kernel(char* x, int64_t bytes) {
+  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * 16;
+  if (i + 16 <= bytes)
+    store_bytes16(x + i, {});
+  else
+    for (int64_t j = i; j < bytes; j++) x[j] = 0;
+}
+
+template <int n, class X>
+__global__ void gather_rows_kernel(const X* x, const int32_t* rows, X* y, int64_t hidden) {
+  const int64_t row = rows[blockIdx.x];
+  for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
+    float values[n];
+    load(values, x + row * hidden + i);
+    store(y + blockIdx.x * hidden + i, values);
+  }
+}
+
+}  // namespace
+
+template <class X>
+void add(Stream stream, const X* x, X* y, int64_t n) {
+  with_width<X>(n, {x, y}, [&]<int width>() {
+    launch(stream, "add", {grid_axis(parts_of(n, int64_t{threads} * width), "add")}, threads, 0, add_kernel<width, X>,
+           x, y, n);
+  });
+}
+
+void zero(Stream stream, void* x, int64_t bytes) {
+  launch(stream, "zero", {grid_axis(parts_of(bytes, int64_t{threads} * 16), "zero")}, threads, 0, zero_kernel,
+         static_cast<char*>(x), bytes);
+}
+
+template <class X>
+void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n, int64_t hidden) {
+  with_width<X>(hidden, {x, y}, [&]<int width>() {
+    launch(stream, "gather_rows", {grid_axis(n, "gather_rows")}, threads, 0, gather_rows_kernel<width, X>, x, rows, y,
+           hidden);
+  });
+}
+
+template void add(Stream, const float*, float*, int64_t);
+template void add(Stream, const bf16*, bf16*, int64_t);
+template void gather_rows(Stream, const float*, const int32_t*, float*, int64_t, int64_t);
+template void gather_rows(Stream, const bf16*, const int32_t*, bf16*, int64_t, int64_t);
+
+}  // namespace llama_tp::kernels

@@ -1,0 +1,64 @@
+// y[T, N] = x[T, K] · w[N, K]ᵀ + bias[N] for a few tokens, as when generating.
+//
+// x, w, bias: X; y: X or f32. A warp takes a row of w and reads it once, 16 bytes a lane, for all tokens; x comes from
+// the nearest cache. Bound by memory: reads w, 2·T FLOP a weight.
+#include "kernels/kernels.h"
+#include "kernels/reduce.h"
+#include "kernels/vector.h"
+
+namespace llama_tp::kernels {
+
+namespace {
+
+constexpr int warps = 8;
+
+template <int tokens, int n, class X, class Y>
+__global__ void __launch_bounds__(warps * warp_size)
+    matrix_vector_kernel(const X* x, const X* w, const X* bias, Y* y, int64_t rows, int64_t k) {
+  const int64_t row = int64_t{blockIdx.x} * warps + warp_of_block();
+  if (row >= rows) return;
+  float sums[tokens] = {};
+  for (int64_t i = lane_of_warp() * n; i < k; i += warp_size * n) {
+    float weights[n], values[n];
+    load(weights, w + row * k + i);
+#pragma unroll
+    for (int t = 0; t < tokens; t++) {
+      load(values, x + t * k + i);
+      for (int j = 0; j < n; j++) sums[t] = fmaf(weights[j], values[j], sums[t]);
+    }
+  }
+#pragma unroll
+  for (int t = 0; t < tokens; t++) {
+    const float sum = warp_sum(sums[t]);
+    if (lane_of_warp() == 0) y[t * rows + row] = rounded<Y>(bias == nullptr ? sum : sum + widened(bias[row]));
+  }
+}
+
+// Calls start.operator()<tokens>(). Errors: more than few_tokens.
+template <int most = few_tokens, class Start>
+void with_tokens(int64_t tokens, const Start& start) {
+  if constexpr (most == 0)
+    fail("matrix_vector: ", tokens, " tokens; it is made for 1 to ", few_tokens);
+  else if (tokens == most)
+    start.template operator()<most>();
+  else
+    with_tokens<most - 1>(tokens, start);
+}
+
+}  // namespace
+
+template <class X, class Y>
+void matrix_vector(Stream stream, const X* x, const X* w, const X* bias, Y* y, int64_t tokens, int64_t n, int64_t k) {
+  with_tokens(tokens, [&]<int count>() {
+    with_width<X>(k, {x, w}, [&]<int width>() {
+      launch(stream, "matrix_vector", {grid_axis(parts_of(n, warps), "matrix_vector")}, warps * warp_size, 0,
+             matrix_vector_kernel<count, width, X, Y>, x, w, bias, y, n, k);
+    });
+  });
+}
+
+template void matrix_vector(Stream, const float*, const float*, const float*, float*, int64_t, int64_t, int64_t);
+template void matrix_vector(Stream, const bf16*, const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t);
+template void matrix_vector(Stream, const bf16*, const bf16*, const bf16*, float*, int64_t, int64_t, int64_t);
+
+}  // namespace llama_tp::kernels

@@ -1,0 +1,188 @@
+// Every PTX instruction that the kernels use, behind a name that says what it does. Under nvcc it is the instruction,
+// else its twin in tests/emulation/instructions.h. What a warp does together is called by all of its lanes.
+// (PTX ISA 8: ldmatrix, mma, cp.async, shfl, cvt, ex2.)
+#pragma once
+
+#include "base/dtype.h"
+#include "kernels/cuda.h"
+
+#ifndef __CUDACC__
+#include "emulation/instructions.h"
+#endif
+
+namespace llama_tp::kernels {
+
+constexpr uint32_t whole_warp = 0xffffffffu;
+
+// ---- between the lanes of a warp
+
+// The value of the lane whose number differs in the bits of `mask`.
+__device__ __forceinline__ float exchange(float value, int mask) {
+#ifdef __CUDACC__
+  return __shfl_xor_sync(whole_warp, value, mask);
+#else
+  return emulation::shuffle_xor(whole_warp, value, mask);
+#endif
+}
+
+__device__ __forceinline__ double exchange(double value, int mask) {
+#ifdef __CUDACC__
+  return __shfl_xor_sync(whole_warp, value, mask);
+#else
+  return emulation::shuffle_xor(whole_warp, value, mask);
+#endif
+}
+
+// A bit for each lane, set where the condition holds.
+__device__ __forceinline__ uint32_t lanes_where(bool condition) {
+#ifdef __CUDACC__
+  return __ballot_sync(whole_warp, condition);
+#else
+  return emulation::ballot(whole_warp, condition);
+#endif
+}
+
+// ---- matrices on tensor cores, in pieces ("fragments") that the lanes of a warp hold together
+
+// Four 8×8 matrices of bf16 from shared memory: lane 8m + r gives the address of row r of matrix m (16 bytes, aligned).
+// Lane l gets elements (l/4, 2(l%4)) and the next of each matrix.
+__device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const bf16* row) {
+#ifdef __CUDACC__
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(address)
+               : "memory");
+#else
+  emulation::load_matrices(to, row);
+#endif
+}
+
+// The same, each matrix transposed on the way.
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4], const bf16* row) {
+#ifdef __CUDACC__
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(address)
+               : "memory");
+#else
+  emulation::load_matrices_transposed(to, row);
+#endif
+}
+
+// d[16×8] += a[16×16] · b[16×8]: bf16 factors, f32 sums. With g = l/4 and t = l%4, lane l holds
+//   d: (g, 2t) (g, 2t+1) (g+8, 2t) (g+8, 2t+1)
+//   a: pairs at (g, 2t) (g+8, 2t) (g, 2t+8) (g+8, 2t+8)          b: pairs down a column at (2t, g) (2t+8, g)
+__device__ __forceinline__ void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#ifdef __CUDACC__
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  emulation::multiply_add(d, a, b0, b1);
+#endif
+}
+
+// ---- copies from global to shared memory that go on while the thread does
+
+// 16 bytes, both ends aligned to them; zeros where `exists` is false, and then `from` is not read. The bytes are there
+// for this thread after its wait, for the other threads after a barrier behind that.
+__device__ __forceinline__ void copy_async(void* to_shared, const void* from, bool exists) {
+#ifdef __CUDACC__
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to_shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(exists ? 16 : 0)
+               : "memory");
+#else
+  emulation::copy_async(to_shared, from, exists);
+#endif
+}
+
+// Ends a group of copies.
+__device__ __forceinline__ void commit_copies() {
+#ifdef __CUDACC__
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#else
+  emulation::commit_copies();
+#endif
+}
+
+// Waits for all groups but the latest `open` of this thread.
+template <int open>
+__device__ __forceinline__ void wait_for_copies() {
+#ifdef __CUDACC__
+  asm volatile("cp.async.wait_group %0;" ::"n"(open) : "memory");
+#else
+  emulation::wait_for_copies(open);
+#endif
+}
+
+// ---- 16 bytes at once
+
+struct alignas(16) Bytes16 {
+  uint32_t words[4];
+};
+
+__device__ __forceinline__ Bytes16 load_bytes16(const void* from) {
+#ifdef __CUDACC__
+  const uint4 value = *static_cast<const uint4*>(from);
+  return {{value.x, value.y, value.z, value.w}};
+#else
+  emulation::require_aligned(from, 16);
+  return *static_cast<const Bytes16*>(from);
+#endif
+}
+
+__device__ __forceinline__ void store_bytes16(void* to, const Bytes16& value) {
+#ifdef __CUDACC__
+  *static_cast<uint4*>(to) = make_uint4(value.words[0], value.words[1], value.words[2], value.words[3]);
+#else
+  emulation::require_aligned(to, 16);
+  *static_cast<Bytes16*>(to) = value;
+#endif
+}
+
+// ---- numbers
+
+__device__ __forceinline__ float float_of_bits(uint32_t bits) {
+#ifdef __CUDACC__
+  return __uint_as_float(bits);
+#else
+  return std::bit_cast<float>(bits);
+#endif
+}
+__device__ __forceinline__ uint32_t bits_of_float(float value) {
+#ifdef __CUDACC__
+  return __float_as_uint(value);
+#else
+  return std::bit_cast<uint32_t>(value);
+#endif
+}
+
+// Two bf16 in a word, each rounded to nearest even: the first in the low half.
+__device__ __forceinline__ uint32_t pair_of(float first, float second) {
+#ifdef __CUDACC__
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+#else
+  return emulation::pair_of(first, second);
+#endif
+}
+__device__ __forceinline__ float first_of(uint32_t pair) { return float_of_bits(pair << 16); }
+__device__ __forceinline__ float second_of(uint32_t pair) { return float_of_bits(pair & 0xffff0000u); }
+
+// 2^x to within 2 units in the last place; results below the least normal number are 0.
+__device__ __forceinline__ float power_of_two(float x) {
+#ifdef __CUDACC__
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
+#else
+  return emulation::power_of_two(x);
+#endif
+}
+
+}  // namespace llama_tp::kernels

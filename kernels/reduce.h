@@ -1,0 +1,48 @@
+// Sums over a warp and a block, always in the same order.
+#pragma once
+
+#include "kernels/ptx.h"
+
+namespace llama_tp::kernels {
+
+struct Sum {
+  template <class Value>
+  static __device__ __forceinline__ Value join(Value a, Value b) {
+    return a + b;
+  }
+};
+struct Largest {
+  static __device__ __forceinline__ float join(float a, float b) { return fmaxf(a, b); }
+};
+
+// Of the values of all lanes, in all of them.
+template <class How, class Value>
+__device__ __forceinline__ Value over_warp(Value value) {
+#pragma unroll
+  for (int mask = warp_size / 2; mask > 0; mask /= 2) value = How::join(value, exchange(value, mask));
+  return value;
+}
+__device__ __forceinline__ float warp_sum(float value) { return over_warp<Sum>(value); }
+
+// A value of each warp of a block.
+template <class Value>
+struct WarpValues {
+  Value of[warp_size];
+};
+
+// Of the values of all threads, in all of them. `values` may be used again after the next barrier.
+template <class How, class Value>
+__device__ __forceinline__ Value over_block(Value value, WarpValues<Value>& values) {
+  value = over_warp<How>(value);
+  if (lane_of_warp() == 0) values.of[warp_of_block()] = value;
+  __syncthreads();
+  value = values.of[0];
+  for (int warp = 1; warp < static_cast<int>(blockDim.x) / warp_size; warp++)
+    value = How::join(value, values.of[warp]);
+  return value;
+}
+__device__ __forceinline__ float block_sum(float value, WarpValues<float>& values) {
+  return over_block<Sum>(value, values);
+}
+
+}  // namespace llama_tp::kernels

@@ -1,0 +1,130 @@
+// Rotary positions (Su et al. 2021, in Hugging Face's half-split layout): of each head, elements i and i + R/2 turn by
+// the angle p_t · f_i; what is past R stays.
+//
+//   table[t] = scale · {cos(p_t f_0) …, sin(p_t f_0) …}                                   [T, R] f32
+//   forward:  packed qkv [T, (A + 2G)·D]  →  q [A, T, D], k, v [G, C, D], token t in row slots[t] of k and v
+//   backward: dq [A, T, D], dk, dv [G, T, D]  →  dqkv, turned back
+//
+// A block takes a token, a thread 16 bytes of both halves of a head. Bound by memory: reads and writes every value once.
+#include "kernels/kernels.h"
+#include "kernels/vector.h"
+
+namespace llama_tp::kernels {
+
+namespace {
+
+constexpr int threads = 256;
+
+__global__ void rope_table_kernel(const int32_t* positions, const float* frequencies, float scale, float* table,
+                                  int64_t tokens, int64_t pairs) {
+  const int64_t at = int64_t{blockIdx.x} * threads + threadIdx.x, t = at / pairs, i = at % pairs;
+  if (t >= tokens) return;
+  const float angle = static_cast<float>(positions[t]) * frequencies[i];
+  table[t * 2 * pairs + i] = scale * cosf(angle);
+  table[t * 2 * pairs + pairs + i] = scale * sinf(angle);
+}
+
+// The head-major side. Heads are numbered as they are packed: those of q, of k, of v.
+template <class X>
+struct Heads {
+  X *q, *k, *v;
+
+  __device__ __forceinline__ X* row(const RopeShape& shape, int64_t head, int64_t t, int64_t slot) const {
+    if (head < shape.heads) return q + (head * shape.tokens + t) * shape.head_dim;
+    head -= shape.heads;
+    X* const of = head < shape.kv_heads ? k : v;
+    return of + (head % shape.kv_heads * shape.cache + slot) * shape.head_dim;
+  }
+};
+
+template <int n, class X>
+__device__ __forceinline__ void copy(const X* from, X* to) {
+  float values[n];
+  load(values, from);
+  store(to, values);
+}
+
+template <int n, class X>
+__device__ __forceinline__ void turn(const X* from, const float* table, float sign, int64_t half, X* to) {
+  float a[n], b[n], cosine[n], sine[n], first[n], second[n];
+  load(a, from);
+  load(b, from + half);
+  load_floats(cosine, table);
+  load_floats(sine, table + half);
+  for (int j = 0; j < n; j++) {
+    first[j] = a[j] * cosine[j] - b[j] * (sign * sine[j]);
+    second[j] = b[j] * cosine[j] + a[j] * (sign * sine[j]);
+  }
+  store(to, first);
+  store(to + half, second);
+}
+
+// forward: packed is read, heads are written; else the other way round, turned back.
+template <bool forward, int n, class X>
+__global__ void rope_kernel(X* packed, const float* table, const int32_t* slots, RopeShape shape, Heads<X> heads) {
+  const int64_t t = blockIdx.x, slot = slots == nullptr ? t : slots[t], half = shape.turned / 2;
+  const int64_t turning = half / n, pieces = turning + (shape.head_dim - shape.turned) / n;  // of a head
+  const int64_t all_heads = shape.heads + 2 * shape.kv_heads;
+  X* const token = packed + t * all_heads * shape.head_dim;
+  const float* const turns = table + t * shape.turned;
+  for (int64_t piece = threadIdx.x; piece < all_heads * pieces; piece += threads) {
+    const int64_t head = piece / pieces, part = piece % pieces;
+    X* const row = heads.row(shape, head, t, slot);
+    const X* const from = forward ? token + head * shape.head_dim : row;
+    X* const to = forward ? row : token + head * shape.head_dim;
+    const int64_t i = part * n, past = half + i;  // i within the first half, or past it and the second half
+    if (part >= turning) {
+      copy<n>(from + past, to + past);
+    } else if (head < shape.heads + shape.kv_heads) {
+      turn<n>(from + i, turns + i, forward ? 1.0f : -1.0f, half, to + i);
+    } else {
+      copy<n>(from + i, to + i);
+      copy<n>(from + half + i, to + half + i);
+    }
+  }
+}
+
+// As many elements at once as divide every part of a head.
+template <class X, class Start>
+void with_pieces(const RopeShape& shape, std::initializer_list<const void*> pointers, const Start& start) {
+  require(shape.turned % 2 == 0 && shape.turned <= shape.head_dim, "rope: ", shape.turned, " of ", shape.head_dim,
+          " elements of a head turn; an even number of them can");
+  const int64_t half = shape.turned / 2;
+  const bool wide = half % per_16_bytes<X> == 0 && shape.head_dim % per_16_bytes<X> == 0;
+  with_width<X>(wide ? shape.head_dim : 1, pointers, start);
+}
+
+}  // namespace
+
+void rope_table(Stream stream, const int32_t* positions, const float* frequencies, float scale, float* table,
+                int64_t tokens, int64_t pairs) {
+  launch(stream, "rope_table", {grid_axis(parts_of(tokens * pairs, threads), "rope")}, threads, 0, rope_table_kernel,
+         positions, frequencies, scale, table, tokens, pairs);
+}
+
+template <class X>
+void rope_forward(Stream stream, const X* qkv, const float* table, const int32_t* slots, const RopeShape& shape, X* q,
+                  X* k, X* v) {
+  with_pieces<X>(shape, {qkv, table, q, k, v}, [&]<int n>() {
+    launch(stream, "rope_forward", {grid_axis(shape.tokens, "rope")}, threads, 0, rope_kernel<true, n, X>,
+           const_cast<X*>(qkv), table, slots, shape, Heads<X>{q, k, v});
+  });
+}
+
+template <class X>
+void rope_backward(Stream stream, const X* dq, const X* dk, const X* dv, const float* table, const RopeShape& shape,
+                   X* dqkv) {
+  const Heads<X> heads{const_cast<X*>(dq), const_cast<X*>(dk), const_cast<X*>(dv)};
+  with_pieces<X>(shape, {dq, dk, dv, table, dqkv}, [&]<int n>() {
+    launch(stream, "rope_backward", {grid_axis(shape.tokens, "rope")}, threads, 0, rope_kernel<false, n, X>, dqkv,
+           table, static_cast<const int32_t*>(nullptr), shape, heads);
+  });
+}
+
+template void rope_forward(Stream, const float*, const float*, const int32_t*, const RopeShape&, float*, float*,
+                           float*);
+template void rope_forward(Stream, const bf16*, const float*, const int32_t*, const RopeShape&, bf16*, bf16*, bf16*);
+template void rope_backward(Stream, const float*, const float*, const float*, const float*, const RopeShape&, float*);
+template void rope_backward(Stream, const bf16*, const bf16*, const bf16*, const float*, const RopeShape&, bf16*);
+
+}  // namespace llama_tp::kernels

@@ -1,0 +1,295 @@
+#include "backend/cuda/cuda_operations.h"
+
+#include "backend/with_type.h"
+#include "kernels/kernels.h"
+
+namespace llama_tp {
+
+namespace {
+
+kernels::AttentionShape shape_of(const Tensor& q, const Tensor& k, const Sequences& sequences) {
+  return {.heads = q.shape[0],
+          .kv_heads = k.shape[0],
+          .head_dim = q.shape[2],
+          .tokens = q.shape[1],
+          .cache = k.shape[1],
+          .ranges = sequences.ranges.as<int32_t>(),
+          .sequences = sequences.ranges.shape[0],
+          .longest_query = sequences.longest_query,
+          .longest_key = sequences.longest_key};
+}
+
+// A tile of queries is worth its loads when it is at least a warp's rows full.
+constexpr int64_t queries_worth_tiles = 16;
+bool in_tiles(const Tensor& q, const Sequences& sequences) {
+  return q.dtype == DType::bf16 && kernels::has_tiles(q.shape[2]) && sequences.longest_query >= queries_worth_tiles;
+}
+
+template <class X>
+kernels::NormWeights<X> norm_weights(const Tensor& w, const Tensor& b, const NormOptions& options) {
+  return {w.as<X>(), b.as<X>(), options};
+}
+
+kernels::RopeShape rope_shape(const Tensor& q, const Tensor& k, const Tensor& table) {
+  return {.heads = q.shape[0],
+          .kv_heads = k.shape[0],
+          .head_dim = q.shape[2],
+          .turned = table.shape[1],
+          .tokens = q.shape[1],
+          .cache = k.shape[1]};
+}
+
+}  // namespace
+
+// ---- matrix products
+
+void CudaOperations::run_linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
+                                        void* workspace) {
+  if (y.elements() == 0) return;
+  if (x.shape[0] > kernels::few_tokens) return multiply(x, w, bias, y, workspace);
+  with_type(x.dtype, [&]<class X>(X) {
+    const auto call = [&]<class Y>(Y) {
+      kernels::matrix_vector(stream_, x.as<X>(), w.as<X>(), bias.as<X>(), y.as<Y>(), x.shape[0], w.shape[0],
+                             w.shape[1]);
+    };
+    if (y.dtype == x.dtype)
+      call(X{});
+    else
+      call(float{});
+  });
+}
+
+int64_t CudaOperations::bias_backward_workspace(const Tensor&, const Tensor&) { return 0; }
+
+void CudaOperations::run_bias_backward(const Tensor& dy, const Tensor& db, void*) {
+  with_type(dy.dtype, [&]<class X>(X) {
+    kernels::bias_backward(stream_, dy.as<X>(), db.as<float>(), dy.shape[0], dy.shape[1]);
+  });
+}
+
+// ---- normalization
+
+void CudaOperations::run_norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                                      const Tensor& y, const Tensor& statistics) {
+  with_type(x.dtype, [&]<class X>(X) {
+    kernels::norm_forward(stream_, x.as<X>(), norm_weights<X>(w, b, options), y.as<X>(), statistics.as<float>(),
+                          x.shape[0], x.shape[1]);
+  });
+}
+
+void CudaOperations::run_add_norm_forward(const Tensor& part, const Tensor& residual, const Tensor& w, const Tensor& b,
+                                          const NormOptions& options, const Tensor& sum, const Tensor& y,
+                                          const Tensor& statistics) {
+  with_type(part.dtype, [&]<class X>(X) {
+    kernels::add_norm_forward(stream_, residual.as<X>(), part.as<X>(), norm_weights<X>(w, b, options), sum.as<X>(),
+                              y.as<X>(), statistics.as<float>(), part.shape[0], part.shape[1]);
+  });
+}
+
+void CudaOperations::run_norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
+                                    const Tensor& statistics, const Tensor& y) {
+  with_type(x.dtype, [&]<class X>(X) {
+    kernels::norm_apply(stream_, x.as<X>(), norm_weights<X>(w, b, options), statistics.as<float>(), y.as<X>(),
+                        x.shape[0], x.shape[1]);
+  });
+}
+
+int64_t CudaOperations::norm_backward_workspace(const Tensor& dy, const NormOptions& options) {
+  return kernels::norm_backward_workspace(options, dy.shape[0], dy.shape[1]);
+}
+
+void CudaOperations::run_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
+                                       const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db,
+                                       void* workspace) {
+  with_type(dy.dtype, [&]<class X>(X) {
+    kernels::norm_backward(stream_, dy.as<X>(), x.as<X>(), norm_weights<X>(w, {}, options), statistics.as<float>(),
+                           {dx.as<X>(), dw.as<float>(), db.as<float>()}, dy.shape[0], dy.shape[1], workspace);
+  });
+}
+
+namespace {
+
+kernels::HeadNormShape shape_of(const Tensor& qkv, const HeadNorms& norms) {
+  const int64_t head_dim = norms.q.shape[0];
+  return {norms.heads, (qkv.shape[1] / head_dim - norms.heads) / 2, head_dim, norms.epsilon};
+}
+
+}  // namespace
+
+void CudaOperations::run_head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) {
+  with_type(qkv.dtype, [&]<class X>(X) {
+    kernels::head_norm_forward(stream_, qkv.as<const X>(), {norms.q.as<X>(), norms.k.as<X>()}, shape_of(qkv, norms),
+                               y.as<X>(), qkv.shape[0]);
+  });
+}
+
+int64_t CudaOperations::head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) {
+  return kernels::head_norm_backward_workspace(shape_of(qkv, norms), qkv.shape[0]);
+}
+
+void CudaOperations::run_head_norm_backward(const Tensor& qkv, const HeadNorms& norms, const Tensor& dqkv,
+                                            const Tensor& dq, const Tensor& dk, void* workspace) {
+  with_type(qkv.dtype, [&]<class X>(X) {
+    kernels::head_norm_backward(stream_, qkv.as<const X>(), {norms.q.as<X>(), norms.k.as<X>()}, shape_of(qkv, norms),
+                                dqkv.as<X>(), dq.as<float>(), dk.as<float>(), qkv.shape[0], workspace);
+  });
+}
+
+// ---- rotary positions
+
+void CudaOperations::run_rope_table(const Tensor& positions, const Tensor& frequencies, float scale,
+                                    const Tensor& table) {
+  kernels::rope_table(stream_, positions.as<int32_t>(), frequencies.as<float>(), scale, table.as<float>(),
+                      positions.shape[0], frequencies.shape[0]);
+}
+
+void CudaOperations::run_rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q,
+                                      const Tensor& k, const Tensor& v) {
+  with_type(qkv.dtype, [&]<class X>(X) {
+    kernels::rope_forward(stream_, qkv.as<X>(), table.as<float>(), slots.as<int32_t>(), rope_shape(q, k, table),
+                          q.as<X>(), k.as<X>(), v.as<X>());
+  });
+}
+
+void CudaOperations::run_rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& table,
+                                       const Tensor& dqkv) {
+  with_type(dqkv.dtype, [&]<class X>(X) {
+    kernels::rope_backward(stream_, dq.as<X>(), dk.as<X>(), dv.as<X>(), table.as<float>(), rope_shape(dq, dk, table),
+                           dqkv.as<X>());
+  });
+}
+
+// ---- attention
+
+int64_t CudaOperations::attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) {
+  return in_tiles(q, sequences) ? 0 : kernels::attention_forward_rows_workspace(shape_of(q, k, sequences));
+}
+
+void CudaOperations::run_attention_forward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                           const Sequences& sequences, const AttentionOptions& options,
+                                           const Tensor& out, const Tensor& lse, void* workspace) {
+  const kernels::AttentionShape shape = shape_of(q, k, sequences);
+  if (in_tiles(q, sequences))
+    return kernels::attention_forward_tiles(stream_, {q.as<bf16>(), k.as<bf16>(), v.as<bf16>()}, shape, options,
+                                            out.as<bf16>(), lse.as<float>());
+  with_type(q.dtype, [&]<class X>(X) {
+    kernels::attention_forward_rows<X>(stream_, {q.as<X>(), k.as<X>(), v.as<X>()}, shape, options, out.as<X>(),
+                                       lse.as<float>(), workspace);
+  });
+}
+
+int64_t CudaOperations::attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) {
+  const kernels::AttentionShape shape = shape_of(q, k, sequences);
+  return in_tiles(q, sequences) ? kernels::attention_backward_tiles_workspace(shape)
+                                : kernels::attention_backward_rows_workspace(shape);
+}
+
+void CudaOperations::run_attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                            const Tensor& out, const Tensor& lse, const Sequences& sequences,
+                                            const AttentionOptions& options, const Tensor& dq, const Tensor& dk,
+                                            const Tensor& dv, void* workspace) {
+  with_type(q.dtype, [&]<class X>(X) {
+    const kernels::AttentionInputs<X> inputs{q.as<X>(), k.as<X>(), v.as<X>()};
+    const kernels::AttentionSaved<X> saved{dout.as<X>(), out.as<X>(), lse.as<float>()};
+    const kernels::AttentionGradients<X> gradients{dq.as<X>(), dk.as<X>(), dv.as<X>()};
+    const kernels::AttentionShape shape = shape_of(q, k, sequences);
+    if constexpr (std::is_same_v<X, bf16>)
+      if (in_tiles(q, sequences))
+        return kernels::attention_backward_tiles(stream_, inputs, saved, shape, options, gradients, workspace);
+    kernels::attention_backward_rows(stream_, inputs, saved, shape, options, gradients, workspace);
+  });
+}
+
+// ---- feed-forward
+
+void CudaOperations::run_activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) {
+  with_type(y.dtype, [&]<class X>(X) {
+    kernels::activation_forward(stream_, input.as<X>(), options, y.as<X>(), y.shape[0], y.shape[1]);
+  });
+}
+
+void CudaOperations::run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
+                                             const Tensor& dinput) {
+  with_type(dy.dtype, [&]<class X>(X) {
+    kernels::activation_backward(stream_, dy.as<X>(), input.as<X>(), options, dinput.as<X>(), dy.shape[0],
+                                 dy.shape[1]);
+  });
+}
+
+// ---- embedding
+
+void CudaOperations::run_embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y) {
+  with_type(y.dtype, [&]<class X>(X) {
+    kernels::embedding_forward(stream_, ids.as<int32_t>(), table.as<X>(), {first_row, table.shape[0]}, y.as<X>(),
+                               ids.shape[0], table.shape[1]);
+  });
+}
+
+int64_t CudaOperations::embedding_backward_workspace(const Tensor&, const Tensor&) { return 0; }
+
+void CudaOperations::run_embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
+                                            const Tensor& dtable, void*) {
+  with_type(dy.dtype, [&]<class X>(X) {
+    kernels::embedding_backward(stream_, ids.as<int32_t>(), dy.as<X>(), {first_row, dtable.shape[0]}, skip_id,
+                                dtable.as<float>(), ids.shape[0], dtable.shape[1]);
+  });
+}
+
+// ---- loss
+
+void CudaOperations::run_cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
+                                                  int64_t columns, const Tensor& statistics) {
+  kernels::cross_entropy_statistics(stream_, logits.as<float>(), targets.as<int32_t>(),
+                                    {first_column, columns, logits.shape[1]}, statistics.as<float>(), logits.shape[0]);
+}
+
+void CudaOperations::run_cross_entropy_loss(const Tensor& gathered, const Tensor& targets, const Tensor& lse,
+                                            const Tensor& loss) {
+  kernels::cross_entropy_loss(stream_, gathered.as<float>(), targets.as<int32_t>(), lse.as<float>(), loss.as<double>(),
+                              gathered.shape[0], targets.shape[0]);
+}
+
+void CudaOperations::run_cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse,
+                                                int64_t first_column, int64_t columns, float scale,
+                                                const Tensor& dlogits) {
+  with_type(dlogits.dtype, [&]<class X>(X) {
+    kernels::cross_entropy_backward(stream_, logits.as<float>(), targets.as<int32_t>(), lse.as<float>(),
+                                    {first_column, columns, logits.shape[1]}, scale, dlogits.as<X>(), logits.shape[0]);
+  });
+}
+
+// ---- small ones
+
+void CudaOperations::run_add(const Tensor& x, const Tensor& y) {
+  with_type(y.dtype, [&]<class X>(X) { kernels::add(stream_, x.as<X>(), y.as<X>(), y.elements()); });
+}
+
+void CudaOperations::run_zero(const Tensor& x) { kernels::zero(stream_, x.data, x.bytes()); }
+
+void CudaOperations::run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) {
+  with_type(y.dtype, [&]<class X>(X) {
+    kernels::gather_rows(stream_, x.as<X>(), rows.as<int32_t>(), y.as<X>(), rows.shape[0], x.shape[1]);
+  });
+}
+
+// ---- optimizer
+
+int64_t CudaOperations::add_sum_of_squares_workspace(const Tensor& x) {
+  return kernels::add_sum_of_squares_workspace(x.elements());
+}
+
+void CudaOperations::run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) {
+  kernels::add_sum_of_squares(stream_, x.as<float>(), result.as<double>(), x.elements(), workspace);
+}
+
+void CudaOperations::run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
+                               const Tensor& m, const Tensor& v, const Tensor& squared_norm) {
+  with_type(w.dtype, [&]<class X>(X) {
+    kernels::adamw(stream_, options,
+                   kernels::AdamWTensors<X>{w.as<X>(), rest.as<int16_t>(), grad.as<float>(), m.as<float>(),
+                                            v.as<float>()},
+                   squared_norm.as<double>(), w.elements());
+  });
+}
+
+}  // namespace llama_tp

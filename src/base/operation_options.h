@@ -1,0 +1,31 @@
+// What the operations of backend/backend.h are told besides tensors; kernels are told it by the same words.
+#pragma once
+
+#include <cstdint>
+
+namespace llama_tp {
+
+enum class NormKind : uint8_t { rms, layer_norm_1p };
+struct NormOptions {
+  NormKind kind = NormKind::rms;
+  float epsilon = 1e-5f;
+};
+
+enum class Activation : uint8_t { silu, gelu_tanh, relu_squared };
+struct ActivationOptions {
+  Activation kind = Activation::silu;
+  bool gated = true;  // y = act(gate) * up with gate and up side by side; else y = act(input)
+};
+
+struct AttentionOptions {
+  float scale = 1;     // of q·k, 1/sqrt(D) as a rule
+  int64_t window = 0;  // a query sees at most the last `window` keys, itself among them; 0: all of them
+};
+
+struct AdamWOptions {
+  double learning_rate = 5e-5, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
+  int64_t step = 1;          // from 1, for the bias corrections
+  double max_grad_norm = 0;  // 0: no clipping
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,51 @@
+// The language of CUDA for a plain C++ compiler, as much of it as the kernels use: qualifiers, indices, barriers, shared
+// memory and the launch. A grid runs on the caller's thread, block after block (machine.h).
+#pragma once
+
+#include <math.h>  // as in CUDA, with the functions of f32 by their C names
+
+#include <source_location>
+#include <tuple>
+
+#include "emulation/machine.h"
+#include "kernels/stream.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+using dim3 = llama_tp::emulation::Index;
+
+#define threadIdx (::llama_tp::emulation::this_thread().index)
+#define blockIdx (::llama_tp::emulation::this_block().index)
+#define blockDim (::llama_tp::emulation::this_block().threads)
+#define gridDim (::llama_tp::emulation::this_block().grid)
+
+inline void __syncthreads(std::source_location where = std::source_location::current()) {
+  llama_tp::emulation::block_barrier(where);
+}
+inline void __syncwarp(std::source_location where = std::source_location::current()) {
+  llama_tp::emulation::warp_barrier(where);
+}
+
+namespace llama_tp::kernels {
+
+template <class Layout>
+Layout& shared_memory() {
+  static_assert(alignof(Layout) <= 16);
+  return *static_cast<Layout*>(emulation::shared_memory(sizeof(Layout)));
+}
+
+template <class... Parameters, class... Arguments>
+void launch(Stream, const char* name, dim3 blocks, int threads, size_t shared_bytes, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+  using Call = std::tuple<void (*)(Parameters...), std::tuple<Parameters...>>;
+  Call call{kernel, {static_cast<Parameters>(arguments)...}};
+  emulation::run_grid(
+      {name, blocks, static_cast<unsigned>(threads), shared_bytes},
+      [](void* of) { std::apply(std::get<0>(*static_cast<Call*>(of)), std::get<1>(*static_cast<Call*>(of))); }, &call);
+}
+
+}  // namespace llama_tp::kernels

@@ -1,0 +1,47 @@
+#include "emulation/emulated_backend.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "backend/cpu/cpu_backend.h"
+#include "support/backend_under_test.h"
+
+namespace llama_tp {
+
+namespace {
+constexpr int64_t scratch_bytes = int64_t{64} << 20;
+}  // namespace
+
+std::unique_ptr<Backend> backend_under_test(int) { return std::make_unique<EmulatedBackend>(); }
+
+EmulatedBackend::EmulatedBackend() : cpu_(make_cpu_backend(1)) {
+  scratch_.reserve(*cpu_, scratch_bytes);
+  cpu_->use_workspace(&scratch_);
+}
+
+void* EmulatedBackend::reserve(int64_t bytes) {
+  const int64_t whole = (bytes + Arena::alignment - 1) / Arena::alignment * Arena::alignment;
+  return std::aligned_alloc(Arena::alignment, static_cast<size_t>(whole));
+}
+void EmulatedBackend::release(void* base, int64_t) { std::free(base); }
+void EmulatedBackend::upload(const void* host, const Tensor& tensor) { cpu_->upload(host, tensor); }
+void EmulatedBackend::download(const Tensor& tensor, void* host) { cpu_->download(tensor, host); }
+
+// The CPU backend takes scratch memory from its own arena, when its operations are called from outside.
+int64_t EmulatedBackend::linear_forward_workspace(const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  return 0;
+}
+int64_t EmulatedBackend::linear_backward_input_workspace(const Tensor&, const Tensor&, const Tensor&) { return 0; }
+int64_t EmulatedBackend::linear_backward_weight_workspace(const Tensor&, const Tensor&, const Tensor&) { return 0; }
+
+void EmulatedBackend::multiply(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void*) {
+  cpu_->linear_forward(x, w, bias, y);
+}
+void EmulatedBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void*) {
+  cpu_->linear_backward_input(dy, w, dx);
+}
+void EmulatedBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void*) {
+  cpu_->linear_backward_weight(dy, x, dw);
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,37 @@
+// The CUDA backend's operations on an emulated GPU. Its memory is the host's, and large matrix products, which are a
+// library's on a GPU, are the CPU backend's.
+#pragma once
+
+#include <memory>
+
+#include "backend/cuda/cuda_operations.h"
+
+namespace llama_tp {
+
+class EmulatedBackend : public CudaOperations {
+ public:
+  EmulatedBackend();
+
+  void* reserve(int64_t bytes) override;
+  void release(void* base, int64_t bytes) override;
+  void upload(const void* host, const Tensor& tensor) override;
+  void download(const Tensor& tensor, void* host) override;
+  void synchronize() override {}
+  std::string description() const override { return "cuda: emulated"; }
+
+  int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override;
+  int64_t linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) override;
+  int64_t linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) override;
+
+ protected:
+  void multiply(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void* workspace) override;
+  void run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) override;
+  void run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) override;
+
+ private:
+  std::unique_ptr<Backend> cpu_;
+  Ledger ledger_;
+  Arena scratch_{"products", ledger_};  // the CPU's own
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,208 @@
+#include "emulation/instructions.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "emulation/machine.h"
+#include "emulation/sanitizers.h"
+
+namespace llama_tp::emulation {
+
+namespace {
+
+constexpr uint32_t whole_warp = 0xffffffffu;
+constexpr size_t copy_bytes = 16, row_elements = 8;
+
+int64_t conflicts = 0;
+bool waits_left_out = false;
+
+template <class Offer>
+Offer& as(void* offer) {
+  return *static_cast<Offer*>(offer);
+}
+
+template <class Value>
+struct Shuffle {
+  Value value, result;
+  size_t source;
+};
+
+size_t this_lane() { return this_thread().index.x % 32; }
+
+template <class Value>
+Value shuffle(uint32_t mask, Value value, int difference) {
+  Shuffle<Value> offer{value, std::numeric_limits<Value>::quiet_NaN(), this_lane() ^ static_cast<size_t>(difference)};
+  together("shfl", mask, &offer, [](const Offers& offers) {
+    for (void* one : offers) {
+      if (one == nullptr) continue;
+      auto& lane = as<Shuffle<Value>>(one);
+      if (offers[lane.source] != nullptr) lane.result = as<Shuffle<Value>>(offers[lane.source]).value;
+    }
+  });
+  return offer.result;
+}
+
+// Of an instruction that PTX calls aligned: undefined unless the whole warp takes part.
+void require_all(const char* instruction, const Offers& offers) {
+  for (void* offer : offers) require(offer != nullptr, instruction, ": a lane of the warp has ended or does not exist");
+}
+
+// ---- matrices
+
+struct Load {
+  const bf16* row;  // that this lane gives the address of
+  uint32_t result[4];
+};
+
+// A row of 16 bytes fills 4 of the 32 banks, so that the 8 rows of a matrix are read at once if they lie in 8 groups.
+void count_conflicts(const Offers& offers) {
+  for (size_t matrix = 0; matrix < 4; matrix++) {
+    unsigned used = 0;
+    for (size_t r = 0; r < 8; r++) {
+      const unsigned group = 1u << (reinterpret_cast<uintptr_t>(as<Load>(offers[matrix * 8 + r]).row) / copy_bytes % 8);
+      conflicts += (used & group) != 0;
+      used |= group;
+    }
+  }
+}
+
+// element(matrix, i, j) for lane l's pair: (l/4, 2(l%4)) and the next, or the same of the transposed matrix.
+template <bool transposed>
+void carry_out_load(const Offers& offers) {
+  require_all("ldmatrix", offers);
+  count_conflicts(offers);
+  for (size_t lane = 0; lane < 32; lane++)
+    for (size_t matrix = 0; matrix < 4; matrix++) {
+      const auto element = [&](size_t i, size_t j) -> uint32_t {
+        return as<Load>(offers[matrix * 8 + (transposed ? j : i)]).row[transposed ? i : j].bits;
+      };
+      const size_t i = lane / 4, j = lane % 4 * 2;
+      as<Load>(offers[lane]).result[matrix] = element(i, j) | element(i, j + 1) << 16;
+    }
+}
+
+template <bool transposed>
+void load(uint32_t (&to)[4], const bf16* row) {
+  require_aligned(row, copy_bytes);
+  require(is_shared(row) && is_shared(row + row_elements - 1), "ldmatrix: a row outside shared memory");
+  reads(row, copy_bytes);
+  Load offer{row, {}};
+  together(transposed ? "ldmatrix.trans" : "ldmatrix", whole_warp, &offer, carry_out_load<transposed>);
+  std::copy_n(offer.result, 4, to);
+}
+
+struct Product {
+  float* d;
+  const uint32_t *a, b[2];
+};
+
+float half_of(uint32_t pair, size_t half) { return std::bit_cast<float>(half == 0 ? pair << 16 : pair & 0xffff0000u); }
+
+void carry_out_product(const Offers& offers) {
+  require_all("mma", offers);
+  float a[16][16], b[16][8];
+  for (size_t lane = 0; lane < 32; lane++) {
+    const auto& from = as<Product>(offers[lane]);
+    const size_t g = lane / 4, t = lane % 4;
+    for (size_t half = 0; half < 2; half++) {
+      for (size_t i = 0; i < 4; i++) a[g + i % 2 * 8][2 * t + i / 2 * 8 + half] = half_of(from.a[i], half);
+      for (size_t i = 0; i < 2; i++) b[2 * t + i * 8 + half][g] = half_of(from.b[i], half);
+    }
+  }
+  for (size_t lane = 0; lane < 32; lane++)
+    for (size_t i = 0; i < 4; i++) {
+      float& sum = as<Product>(offers[lane]).d[i];
+      for (size_t k = 0; k < 16; k++) sum += a[lane / 4 + i / 2 * 8][k] * b[k][lane % 4 * 2 + i % 2];
+    }
+}
+
+}  // namespace
+
+float shuffle_xor(uint32_t mask, float value, int difference) { return shuffle(mask, value, difference); }
+double shuffle_xor(uint32_t mask, double value, int difference) { return shuffle(mask, value, difference); }
+
+uint32_t ballot(uint32_t mask, bool condition) {
+  struct Vote {
+    bool condition;
+    uint32_t result;
+  };
+  Vote offer{condition, 0};
+  together("vote", mask, &offer, [](const Offers& offers) {
+    uint32_t result = 0;
+    for (size_t lane = 0; lane < 32; lane++)
+      if (offers[lane] != nullptr && as<Vote>(offers[lane]).condition) result |= 1u << lane;
+    for (void* one : offers)
+      if (one != nullptr) as<Vote>(one).result = result;
+  });
+  return offer.result;
+}
+
+void load_matrices(uint32_t (&to)[4], const bf16* row) { load<false>(to, row); }
+void load_matrices_transposed(uint32_t (&to)[4], const bf16* row) { load<true>(to, row); }
+
+void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  Product offer{d, a, {b0, b1}};
+  together("mma", whole_warp, &offer, carry_out_product);
+}
+
+// ---- copies
+
+void copy_async(void* to_shared, const void* from, bool exists) {
+  require_aligned(to_shared, copy_bytes);
+  if (exists) require_aligned(from, copy_bytes);
+  require(is_shared(to_shared), "cp.async: a target outside shared memory");
+  Thread& thread = this_thread();
+  require(thread.pending < static_cast<int>(thread.copies.size()), "cp.async: more copies under way than expected");
+  writes(to_shared, copy_bytes);
+  std::memset(to_shared, 0xff, copy_bytes);
+  thread.copies[static_cast<size_t>(thread.pending++)] = {to_shared, exists ? from : nullptr, thread.group};
+}
+
+void commit_copies() { this_thread().group++; }
+
+void wait_for_copies(int open) {
+  if (waits_left_out) return;
+  Thread& thread = this_thread();
+  int kept = 0;
+  for (int i = 0; i < thread.pending; i++) {
+    const PendingCopy copy = thread.copies[static_cast<size_t>(i)];
+    if (copy.group >= thread.group - open) {
+      thread.copies[static_cast<size_t>(kept++)] = copy;
+      continue;
+    }
+    writes(copy.to, copy_bytes);
+    if (copy.from != nullptr) {
+      reads(copy.from, copy_bytes);
+      std::memcpy(copy.to, copy.from, copy_bytes);
+    } else {
+      std::memset(copy.to, 0, copy_bytes);
+    }
+  }
+  thread.pending = kept;
+}
+
+// ---- addresses and numbers
+
+void require_aligned(const void* address, unsigned bytes) {
+  const auto at = reinterpret_cast<uintptr_t>(address);
+  require(at % bytes == 0, "an access of ", bytes, " bytes at address ", at,
+          ", which is no multiple of them");
+}
+
+uint32_t pair_of(float first, float second) {
+  const auto half = [](float value) -> uint32_t { return std::isnan(value) ? 0x7fff : to_bf16(value).bits; };
+  return half(first) | half(second) << 16;
+}
+
+float power_of_two(float x) {
+  const float power = std::exp2(x);
+  return power < std::numeric_limits<float>::min() ? 0.0f : power;
+}
+
+int64_t bank_conflicts() { return conflicts; }
+void leave_out_waits() { waits_left_out = true; }
+
+}  // namespace llama_tp::emulation

@@ -1,0 +1,39 @@
+// Twins of the instructions in kernels/ptx.h, by the same names.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace llama_tp::emulation {
+
+// A lane that has ended or that the mask leaves out gives NaN.
+float shuffle_xor(uint32_t mask, float value, int difference);
+double shuffle_xor(uint32_t mask, double value, int difference);
+uint32_t ballot(uint32_t mask, bool condition);
+
+// Errors: a row that is not in shared memory, or not at a multiple of 16 bytes.
+void load_matrices(uint32_t (&to)[4], const bf16* row);
+void load_matrices_transposed(uint32_t (&to)[4], const bf16* row);
+// The sixteen products of a sum are added in order of k, in f32; a GPU's order is its own.
+void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+
+// The target becomes NaN at once, its value at the wait. Errors: misaligned; a target outside shared memory.
+void copy_async(void* to_shared, const void* from, bool exists);
+void commit_copies();
+void wait_for_copies(int open);
+
+// Errors: it is not.
+void require_aligned(const void* address, unsigned bytes);
+
+uint32_t pair_of(float first, float second);
+float power_of_two(float x);
+
+// ---- for tests
+
+// Rows of loaded matrices that lay in a bank which another row of the same matrix used, since the program began.
+int64_t bank_conflicts();
+// From now on waiting for asynchronous copies waits for none.
+void leave_out_waits();
+
+}  // namespace llama_tp::emulation

@@ -1,0 +1,326 @@
+#include "emulation/machine.h"
+
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "emulation/sanitizers.h"
+
+namespace llama_tp::emulation {
+
+namespace {
+
+constexpr size_t page = 4096, stack_bytes = size_t{128} << 10;
+constexpr unsigned warp_size = 32;
+constexpr const char* block_barrier_name = "__syncthreads";
+
+enum class State : uint8_t { ready, waiting, ended };
+
+struct Fiber : Thread {
+  unsigned number = 0;
+  State state = State::ready;
+  ucontext_t context;
+  Clock clock = Clock::current();
+  // What it waits for.
+  const char* instruction = nullptr;
+  std::source_location where;
+  uint32_t mask = 0;
+  void* offer = nullptr;
+  void (*body)(const Offers&) = nullptr;
+  // Released at a warp barrier, one and the other in turn: a lane that is already at the next one adds nothing to this.
+  char warp_order[2] = {};
+  int turn = 0;
+};
+
+// Guard page, shared memory, guard page, stacks.
+class Memory {
+ public:
+  explicit Memory(const Launch& launch)
+      : shared_bytes_(launch.shared_bytes),
+        shared_pages_((launch.shared_bytes + page - 1) / page * page),
+        bytes_(shared_pages_ + 2 * page + launch.threads * stack_bytes),
+        base_(map(nullptr, 0)) {}
+  ~Memory() {
+    permit(base_, bytes_);
+    munmap(base_, bytes_);
+  }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  // For the next block. Mapped anew under ThreadSanitizer, which forgets what it saw there: the blocks of a GPU do not
+  // share stacks and shared memory.
+  void refresh() {
+#ifdef EMULATION_TSAN
+    map(base_, MAP_FIXED);
+#endif
+    permit(base_, bytes_);
+    forbid(base_, page);
+    forbid(shared() + shared_bytes_, shared_pages_ - shared_bytes_ + page);
+    std::memset(shared(), 0xff, shared_bytes_);  // NaN in f32 and bf16
+  }
+  char* shared() const { return base_ + page; }
+  char* stack(size_t thread) const { return shared() + shared_pages_ + page + thread * stack_bytes; }
+
+ private:
+  char* map(void* at, int flags) const {
+    void* memory = mmap(at, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+    require(memory != MAP_FAILED, "emulation: no memory for a block");
+    return static_cast<char*>(memory);
+  }
+  size_t shared_bytes_, shared_pages_, bytes_;
+  char* base_;
+};
+
+struct Grid {
+  Grid(const Launch& with, void (*run)(void*), void* on) : launch(with), body(run), of(on), memory(with) {}
+
+  Launch launch;
+  void (*body)(void*);
+  void* of;
+  Memory memory;
+  Block block;
+  std::vector<Fiber> fibers;
+  Fiber* running = nullptr;
+  ucontext_t scheduler;
+  Clock scheduler_clock = Clock::current();
+  unsigned live = 0, arrived = 0, generation = 0;
+  std::exception_ptr failure;
+  // Addresses at which order is released and acquired. A thread that reaches the next barrier early must add nothing to
+  // the one that others have yet to leave, so barriers have two in turn.
+  char start, end, barrier[2];
+};
+
+Grid* grid = nullptr;  // the one that runs
+
+std::array<BarrierSite, 256> sites;
+size_t site_count = 0;
+BarrierSite left_out{nullptr, 0};
+
+void note(const BarrierSite& site) {
+  const auto end = sites.begin() + static_cast<std::ptrdiff_t>(site_count);
+  if (std::find(sites.begin(), end, site) == end && site_count < sites.size()) sites[site_count++] = site;
+}
+
+void yield(Fiber& fiber) {
+  grid->scheduler_clock.resume();
+  swapcontext(&fiber.context, &grid->scheduler);
+}
+
+void resume(Fiber& fiber) {
+  grid->running = &fiber;
+  fiber.clock.resume();
+  swapcontext(&grid->scheduler, &fiber.context);
+}
+
+// ---- barriers of a block: complete when all threads that have not ended are there
+
+bool at_block_barrier(const Fiber& fiber) {
+  return fiber.state == State::waiting && fiber.instruction == block_barrier_name;
+}
+
+void open_barrier_if_complete() {
+  if (grid->arrived == 0 || grid->arrived < grid->live) return;
+  const Fiber* first = nullptr;
+  for (Fiber& fiber : grid->fibers) {
+    if (!at_block_barrier(fiber)) continue;
+    if (first == nullptr) first = &fiber;
+    require(fiber.where.line() == first->where.line(), "threads ", first->number, " and ", fiber.number,
+            " wait at different barriers, lines ", first->where.line(), " and ", fiber.where.line(), " of ",
+            fiber.where.file_name());
+    fiber.state = State::ready;
+  }
+  grid->arrived = 0;
+  grid->generation++;
+}
+
+// ---- instructions of a warp
+
+bool carry_out_if_complete(const Fiber& one) {
+  Offers offers{};
+  const unsigned first = one.number / warp_size * warp_size;
+  const auto lanes = std::min<unsigned>(warp_size, grid->launch.threads - first);
+  for (unsigned lane = 0; lane < lanes; lane++) {
+    const Fiber& other = grid->fibers[first + lane];
+    if ((one.mask >> lane & 1) == 0 || other.state == State::ended) continue;
+    if (other.state != State::waiting || std::string_view(other.instruction) != one.instruction ||
+        other.mask != one.mask)
+      return false;
+    offers[lane] = other.offer;
+  }
+  one.body(offers);
+  for (unsigned lane = 0; lane < lanes; lane++)
+    if (offers[lane] != nullptr) grid->fibers[first + lane].state = State::ready;
+  return true;
+}
+
+// ---- a block
+
+// What others waited for may be complete without this thread.
+void end_of(Fiber& fiber) {
+  fiber.state = State::ended;
+  grid->live--;
+  open_barrier_if_complete();
+  const unsigned first = fiber.number / warp_size * warp_size;
+  for (unsigned i = first; i < std::min(first + warp_size, grid->launch.threads); i++) {
+    const Fiber& other = grid->fibers[i];
+    if (other.state == State::waiting && other.instruction != block_barrier_name) carry_out_if_complete(other);
+  }
+}
+
+void entry() {
+  Fiber& fiber = *grid->running;
+  try {
+    acquire(&grid->start);
+    grid->body(grid->of);
+    release(&grid->end);
+    end_of(fiber);
+  } catch (...) {
+    grid->failure = std::current_exception();
+  }
+  yield(fiber);
+}
+
+void prepare_block(Index index) {
+  grid->block.index = index;
+  grid->memory.refresh();
+  release(&grid->start);
+  grid->live = grid->launch.threads;
+  grid->arrived = 0;
+  for (unsigned i = 0; i < grid->launch.threads; i++) {
+    Fiber& fiber = grid->fibers[i];
+    fiber.number = i;
+    fiber.index = {i, 0, 0};
+    fiber.state = State::ready;
+    fiber.pending = fiber.group = 0;
+    fiber.clock = Clock::fresh();
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = grid->memory.stack(i);
+    fiber.context.uc_stack.ss_size = stack_bytes;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, entry, 0);
+  }
+}
+
+[[noreturn]] void report_deadlock() {
+  const auto one = std::find_if(grid->fibers.begin(), grid->fibers.end(),
+                                [](const Fiber& fiber) { return fiber.state == State::waiting; });
+  const auto waiting =
+      std::count_if(grid->fibers.begin(), grid->fibers.end(), [&](const Fiber& f) { return f.state == State::waiting; });
+  fail(waiting, " threads wait for ever; thread ", one->number, " at ", one->instruction, ", ", one->where.file_name(),
+       ":", one->where.line());
+}
+
+void run_block() {
+  while (grid->live > 0) {
+    bool moved = false;
+    for (Fiber& fiber : grid->fibers) {
+      if (fiber.state != State::ready) continue;
+      moved = true;
+      resume(fiber);
+      if (grid->failure) std::rethrow_exception(grid->failure);
+    }
+    if (!moved) report_deadlock();
+  }
+  for (Fiber& fiber : grid->fibers) fiber.clock.destroy();
+}
+
+}  // namespace
+
+Thread& this_thread() { return *grid->running; }
+const Block& this_block() { return grid->block; }
+
+void* shared_memory(size_t bytes) {
+  require(bytes <= grid->launch.shared_bytes, "the kernel lays out ", bytes, " bytes of shared memory, its launch gives ",
+          grid->launch.shared_bytes);
+  return grid->memory.shared();
+}
+
+bool is_shared(const void* address) {
+  const auto* at = static_cast<const char*>(address);
+  return at >= grid->memory.shared() && at < grid->memory.shared() + grid->launch.shared_bytes;
+}
+
+void block_barrier(std::source_location where) {
+  Fiber& fiber = *grid->running;
+  const BarrierSite site{where.file_name(), where.line()};
+  note(site);
+  if (site == left_out) return;
+  char* order = &grid->barrier[grid->generation % 2];
+  release(order);
+  fiber.instruction = block_barrier_name;
+  fiber.where = where;
+  fiber.state = State::waiting;
+  grid->arrived++;
+  open_barrier_if_complete();
+  if (fiber.state == State::waiting) yield(fiber);
+  acquire(order);
+}
+
+void together(const char* instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers)) {
+  Fiber& fiber = *grid->running;
+  require((mask >> fiber.number % warp_size & 1) != 0, instruction, ": a lane that its own mask leaves out");
+  fiber.instruction = instruction;
+  fiber.mask = mask;
+  fiber.offer = offer;
+  fiber.body = body;
+  fiber.state = State::waiting;
+  if (!carry_out_if_complete(fiber)) yield(fiber);
+}
+
+void warp_barrier(std::source_location where) {
+  const BarrierSite site{where.file_name(), where.line()};
+  note(site);
+  if (site == left_out) return;
+  struct Meeting {
+    char* own;
+    Offers all;
+  };
+  Fiber& fiber = *grid->running;
+  fiber.where = where;
+  Meeting meeting{&fiber.warp_order[fiber.turn ^= 1], {}};
+  release(meeting.own);
+  together("__syncwarp", 0xffffffffu, &meeting, [](const Offers& offers) {
+    for (void* one : offers)
+      for (size_t lane = 0; one != nullptr && lane < warp_size; lane++)
+        if (offers[lane] != nullptr) static_cast<Meeting*>(one)->all[lane] = static_cast<Meeting*>(offers[lane])->own;
+  });
+  for (void* other : meeting.all)
+    if (other != nullptr) acquire(other);
+}
+
+void run_grid(const Launch& launch, void (*body)(void*), void* of) {
+  if (launch.blocks.x == 0 || launch.blocks.y == 0 || launch.blocks.z == 0) return;
+  require(launch.threads >= 1 && launch.threads <= 1024, launch.name, ": ", launch.threads, " threads in a block");
+  Grid running(launch, body, of);
+  running.block.threads = {launch.threads, 1, 1};
+  running.block.grid = launch.blocks;
+  running.fibers.resize(launch.threads);
+  grid = &running;
+  Index at;
+  try {
+    for (at.z = 0; at.z < launch.blocks.z; at.z++)
+      for (at.y = 0; at.y < launch.blocks.y; at.y++)
+        for (at.x = 0; at.x < launch.blocks.x; at.x++) {
+          prepare_block(at);
+          run_block();
+        }
+  } catch (const Error& error) {
+    grid = nullptr;
+    fail(launch.name, ": block ", at.x, ", ", at.y, ", ", at.z, ": ", error.what());
+  }
+  acquire(&running.end);
+  grid = nullptr;
+}
+
+std::vector<BarrierSite> barrier_sites() {
+  return {sites.begin(), sites.begin() + static_cast<std::ptrdiff_t>(site_count)};
+}
+void leave_out(const BarrierSite& site) { left_out = site; }
+
+}  // namespace llama_tp::emulation

@@ -1,0 +1,73 @@
+// A GPU of one multiprocessor on one CPU thread. Each CUDA thread is a fiber that runs until it must wait for others: at
+// a barrier, or at an instruction that a warp carries out together. Blocks run one after another. What a GPU would leave
+// undefined becomes an Error or a visible wrong value:
+//   - shared memory starts as NaN, and so does the target of an asynchronous copy until its wait;
+//   - threads that wait for others that never come are reported, with the place where they wait;
+//   - misaligned accesses of 16 bytes are reported, and accesses out of bounds by AddressSanitizer.
+// Under ThreadSanitizer each CUDA thread of each block is a thread of its own, and only what orders memory on a GPU
+// orders it: barriers, and the start and end of a grid; not shuffles, and nothing between blocks.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <vector>
+
+namespace llama_tp::emulation {
+
+struct Index {
+  unsigned x = 1, y = 1, z = 1;
+};
+
+// An asynchronous copy of 16 bytes under way; from is null where zeros are to be written.
+struct PendingCopy {
+  void* to;
+  const void* from;
+  int group;
+};
+
+struct Thread {
+  Index index{0, 0, 0};
+  std::array<PendingCopy, 256> copies;  // in fixed memory: what a fiber allocates would look like a race
+  int pending = 0, group = 0;
+};
+struct Block {
+  Index index{0, 0, 0}, threads, grid;
+};
+Thread& this_thread();
+const Block& this_block();
+
+struct Launch {
+  const char* name;
+  Index blocks;
+  unsigned threads;
+  size_t shared_bytes;
+};
+// Runs body(of) once for each thread of each block. Errors: those of the comment on top, with the launch's name.
+void run_grid(const Launch& launch, void (*body)(void*), void* of);
+
+// Errors: more than the launch has given.
+void* shared_memory(size_t bytes);
+bool is_shared(const void* address);
+void block_barrier(std::source_location where);
+void warp_barrier(std::source_location where);
+
+// An instruction that the lanes of `mask` carry out together: waits until each that has not ended brings an offer to
+// the same instruction with the same mask; then the last to come calls body with all offers, null for absent lanes.
+using Offers = std::array<void*, 32>;
+void together(const char* instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers));
+
+// ---- for tests
+
+struct BarrierSite {
+  const char* file;
+  unsigned line;
+  bool operator==(const BarrierSite&) const = default;
+};
+// The barriers that grids have reached since the program began.
+std::vector<BarrierSite> barrier_sites();
+// From now on the barrier there does nothing: a kernel that needs it must be seen to fail.
+void leave_out(const BarrierSite& site);
+
+}  // namespace llama_tp::emulation

@@ -1,0 +1,9 @@
+#include "support/backend_under_test.h"
+
+#include "backend/cpu/cpu_backend.h"
+
+namespace llama_tp {
+
+std::unique_ptr<Backend> backend_under_test(int threads) { return make_cpu_backend(threads); }
+
+}  // namespace llama_tp
