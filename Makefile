@@ -36,8 +36,8 @@ BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_t
 TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(sort $(wildcard tests/*_test.cpp)))
 SUPPORT  := $(BUILD)/tests/libsupport.a
 
-# The tests of operations once more, with the CUDA kernels compiled as C++ and run on the CPU; always under
-# AddressSanitizer, so that an access out of bounds is seen.
+# The tests of operations once more, with the CUDA kernels compiled as C++ and run on the CPU; the kernels always under
+# AddressSanitizer, so that an access out of bounds is seen. The emulation itself is told of it (EMULATION_ASAN).
 KERNELS   := $(sort $(wildcard kernels/*.cu))
 EMULATED  := $(BUILD)/emulated/libkernels.a
 EMULATION := $(KERNELS:%.cu=%.o) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/emulation/*.cpp)))
@@ -106,7 +106,7 @@ $(BUILD)/emulated/%.o: %.cu
 $(BUILD)/emulated/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  $<"
-	@$(CXX) $(CXXFLAGS) $(CHECKED) $(CPPFLAGS) -MMD -MP -c $< -o $@
+	@$(CXX) $(CXXFLAGS) -O3 -DEMULATION_ASAN $(CPPFLAGS) -MMD -MP -c $< -o $@
 $(EMULATED): $(addprefix $(BUILD)/emulated/,$(EMULATION))
 	@rm -f $@
 	@ar rcs $@ $^

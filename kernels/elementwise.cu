@@ -22,13 +22,14 @@ __global__ void add_kernel(const X* x, X* y, int64_t count) {
   store(y + i, sum);
 }
 
-// 16 bytes a thread, the last one fewer.
+// `step` bytes a thread, 16 of an aligned start and else 1; the last thread fewer.
+template <int step>
 __global__ void zero_kernel(char* x, int64_t bytes) {
-  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * 16;
-  if (i + 16 <= bytes)
+  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * step;
+  if (step == 16 && i + step <= bytes)
     store_bytes16(x + i, {});
   else
-    for (int64_t j = i; j < bytes; j++) x[j] = 0;
+    for (int64_t j = i; j < smaller(i + step, bytes); j++) x[j] = 0;
 }
 
 template <int n, class X>
@@ -52,8 +53,14 @@ void add(Stream stream, const X* x, X* y, int64_t n) {
 }
 
 void zero(Stream stream, void* x, int64_t bytes) {
-  launch(stream, "zero", {grid_axis(parts_of(bytes, int64_t{threads} * 16), "zero")}, threads, 0, zero_kernel,
-         static_cast<char*>(x), bytes);
+  const auto start = [&](void (*kernel)(char*, int64_t), int64_t step) {
+    launch(stream, "zero", {grid_axis(parts_of(bytes, threads * step), "zero")}, threads, 0, kernel,
+           static_cast<char*>(x), bytes);
+  };
+  if (reinterpret_cast<uintptr_t>(x) % 16 == 0)
+    start(zero_kernel<16>, 16);
+  else
+    start(zero_kernel<1>, 1);
 }
 
 template <class X>

@@ -112,11 +112,16 @@ void carry_out_product(const Offers& offers) {
       for (size_t i = 0; i < 2; i++) b[2 * t + i * 8 + half][g] = half_of(from.b[i], half);
     }
   }
-  for (size_t lane = 0; lane < 32; lane++)
-    for (size_t i = 0; i < 4; i++) {
-      float& sum = as<Product>(offers[lane]).d[i];
-      for (size_t k = 0; k < 16; k++) sum += a[lane / 4 + i / 2 * 8][k] * b[k][lane % 4 * 2 + i % 2];
-    }
+  float d[16][8];
+  const auto each_sum = [&](const auto& body) {
+    for (size_t lane = 0; lane < 32; lane++)
+      for (size_t i = 0; i < 4; i++) body(as<Product>(offers[lane]).d[i], d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
+  };
+  each_sum([](float& of_lane, float& sum) { sum = of_lane; });
+  for (size_t i = 0; i < 16; i++)
+    for (size_t k = 0; k < 16; k++)
+      for (size_t j = 0; j < 8; j++) d[i][j] += a[i][k] * b[k][j];
+  each_sum([](float& of_lane, float& sum) { of_lane = sum; });
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "emulation/machine.h"
 
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <cstring>
@@ -10,22 +9,23 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "emulation/fiber.h"
 #include "emulation/sanitizers.h"
 
 namespace llama_tp::emulation {
 
 namespace {
 
-constexpr size_t page = 4096, stack_bytes = size_t{128} << 10;
+constexpr size_t page = 4096, stack_bytes = size_t{64} << 10;
 constexpr unsigned warp_size = 32;
 constexpr const char* block_barrier_name = "__syncthreads";
 
 enum class State : uint8_t { ready, waiting, ended };
 
-struct Fiber : Thread {
+struct Running : Thread {
   unsigned number = 0;
   State state = State::ready;
-  ucontext_t context;
+  Fiber fiber;
   Clock clock = Clock::current();
   // What it waits for.
   const char* instruction = nullptr;
@@ -45,7 +45,10 @@ class Memory {
       : shared_bytes_(launch.shared_bytes),
         shared_pages_((launch.shared_bytes + page - 1) / page * page),
         bytes_(shared_pages_ + 2 * page + launch.threads * stack_bytes),
-        base_(map(nullptr, 0)) {}
+        base_(map(nullptr, 0)) {
+    forbid(base_, page);
+    forbid(shared() + shared_bytes_, shared_pages_ - shared_bytes_ + page);
+  }
   ~Memory() {
     permit(base_, bytes_);
     munmap(base_, bytes_);
@@ -59,9 +62,6 @@ class Memory {
 #ifdef EMULATION_TSAN
     map(base_, MAP_FIXED);
 #endif
-    permit(base_, bytes_);
-    forbid(base_, page);
-    forbid(shared() + shared_bytes_, shared_pages_ - shared_bytes_ + page);
     std::memset(shared(), 0xff, shared_bytes_);  // NaN in f32 and bf16
   }
   char* shared() const { return base_ + page; }
@@ -85,9 +85,9 @@ struct Grid {
   void* of;
   Memory memory;
   Block block;
-  std::vector<Fiber> fibers;
-  Fiber* running = nullptr;
-  ucontext_t scheduler;
+  std::vector<Running> threads;
+  Running* running = nullptr;
+  Fiber scheduler;
   Clock scheduler_clock = Clock::current();
   unsigned live = 0, arrived = 0, generation = 0;
   std::exception_ptr failure;
@@ -107,33 +107,33 @@ void note(const BarrierSite& site) {
   if (std::find(sites.begin(), end, site) == end && site_count < sites.size()) sites[site_count++] = site;
 }
 
-void yield(Fiber& fiber) {
+void yield(Running& thread) {
   grid->scheduler_clock.resume();
-  swapcontext(&fiber.context, &grid->scheduler);
+  thread.fiber.switch_to(grid->scheduler);
 }
 
-void resume(Fiber& fiber) {
-  grid->running = &fiber;
-  fiber.clock.resume();
-  swapcontext(&grid->scheduler, &fiber.context);
+void resume(Running& thread) {
+  grid->running = &thread;
+  thread.clock.resume();
+  grid->scheduler.switch_to(thread.fiber);
 }
 
 // ---- barriers of a block: complete when all threads that have not ended are there
 
-bool at_block_barrier(const Fiber& fiber) {
-  return fiber.state == State::waiting && fiber.instruction == block_barrier_name;
+bool at_block_barrier(const Running& thread) {
+  return thread.state == State::waiting && thread.instruction == block_barrier_name;
 }
 
 void open_barrier_if_complete() {
   if (grid->arrived == 0 || grid->arrived < grid->live) return;
-  const Fiber* first = nullptr;
-  for (Fiber& fiber : grid->fibers) {
-    if (!at_block_barrier(fiber)) continue;
-    if (first == nullptr) first = &fiber;
-    require(fiber.where.line() == first->where.line(), "threads ", first->number, " and ", fiber.number,
-            " wait at different barriers, lines ", first->where.line(), " and ", fiber.where.line(), " of ",
-            fiber.where.file_name());
-    fiber.state = State::ready;
+  const Running* first = nullptr;
+  for (Running& thread : grid->threads) {
+    if (!at_block_barrier(thread)) continue;
+    if (first == nullptr) first = &thread;
+    require(thread.where.line() == first->where.line(), "threads ", first->number, " and ", thread.number,
+            " wait at different barriers, lines ", first->where.line(), " and ", thread.where.line(), " of ",
+            thread.where.file_name());
+    thread.state = State::ready;
   }
   grid->arrived = 0;
   grid->generation++;
@@ -141,49 +141,50 @@ void open_barrier_if_complete() {
 
 // ---- instructions of a warp
 
-bool carry_out_if_complete(const Fiber& one) {
+bool carry_out_if_complete(const Running& one) {
   Offers offers{};
   const unsigned first = one.number / warp_size * warp_size;
   const auto lanes = std::min<unsigned>(warp_size, grid->launch.threads - first);
-  for (unsigned lane = 0; lane < lanes; lane++) {
-    const Fiber& other = grid->fibers[first + lane];
+  for (unsigned lane = lanes; lane-- > 0;) {  // the last lane comes last, as a rule
+    const Running& other = grid->threads[first + lane];
     if ((one.mask >> lane & 1) == 0 || other.state == State::ended) continue;
-    if (other.state != State::waiting || std::string_view(other.instruction) != one.instruction ||
-        other.mask != one.mask)
+    if (other.state != State::waiting || other.mask != one.mask ||
+        std::string_view(other.instruction) != one.instruction)
       return false;
     offers[lane] = other.offer;
   }
   one.body(offers);
   for (unsigned lane = 0; lane < lanes; lane++)
-    if (offers[lane] != nullptr) grid->fibers[first + lane].state = State::ready;
+    if (offers[lane] != nullptr) grid->threads[first + lane].state = State::ready;
   return true;
 }
 
 // ---- a block
 
 // What others waited for may be complete without this thread.
-void end_of(Fiber& fiber) {
-  fiber.state = State::ended;
+void end_of(Running& thread) {
+  thread.state = State::ended;
   grid->live--;
   open_barrier_if_complete();
-  const unsigned first = fiber.number / warp_size * warp_size;
+  const unsigned first = thread.number / warp_size * warp_size;
   for (unsigned i = first; i < std::min(first + warp_size, grid->launch.threads); i++) {
-    const Fiber& other = grid->fibers[i];
+    const Running& other = grid->threads[i];
     if (other.state == State::waiting && other.instruction != block_barrier_name) carry_out_if_complete(other);
   }
 }
 
 void entry() {
-  Fiber& fiber = *grid->running;
+  Fiber::begun();
+  Running& thread = *grid->running;
   try {
     acquire(&grid->start);
     grid->body(grid->of);
     release(&grid->end);
-    end_of(fiber);
+    end_of(thread);
   } catch (...) {
     grid->failure = std::current_exception();
   }
-  yield(fiber);
+  yield(thread);
 }
 
 void prepare_block(Index index) {
@@ -193,25 +194,21 @@ void prepare_block(Index index) {
   grid->live = grid->launch.threads;
   grid->arrived = 0;
   for (unsigned i = 0; i < grid->launch.threads; i++) {
-    Fiber& fiber = grid->fibers[i];
-    fiber.number = i;
-    fiber.index = {i, 0, 0};
-    fiber.state = State::ready;
-    fiber.pending = fiber.group = 0;
-    fiber.clock = Clock::fresh();
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = grid->memory.stack(i);
-    fiber.context.uc_stack.ss_size = stack_bytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, entry, 0);
+    Running& thread = grid->threads[i];
+    thread.number = i;
+    thread.index = {i, 0, 0};
+    thread.state = State::ready;
+    thread.pending = thread.group = 0;
+    thread.clock = Clock::fresh();
+    thread.fiber.prepare(grid->memory.stack(i), stack_bytes, entry);
   }
 }
 
 [[noreturn]] void report_deadlock() {
-  const auto one = std::find_if(grid->fibers.begin(), grid->fibers.end(),
-                                [](const Fiber& fiber) { return fiber.state == State::waiting; });
+  const auto one = std::find_if(grid->threads.begin(), grid->threads.end(),
+                                [](const Running& thread) { return thread.state == State::waiting; });
   const auto waiting =
-      std::count_if(grid->fibers.begin(), grid->fibers.end(), [&](const Fiber& f) { return f.state == State::waiting; });
+      std::count_if(grid->threads.begin(), grid->threads.end(), [&](const Running& f) { return f.state == State::waiting; });
   fail(waiting, " threads wait for ever; thread ", one->number, " at ", one->instruction, ", ", one->where.file_name(),
        ":", one->where.line());
 }
@@ -219,15 +216,15 @@ void prepare_block(Index index) {
 void run_block() {
   while (grid->live > 0) {
     bool moved = false;
-    for (Fiber& fiber : grid->fibers) {
-      if (fiber.state != State::ready) continue;
+    for (Running& thread : grid->threads) {
+      if (thread.state != State::ready) continue;
       moved = true;
-      resume(fiber);
+      resume(thread);
       if (grid->failure) std::rethrow_exception(grid->failure);
     }
     if (!moved) report_deadlock();
   }
-  for (Fiber& fiber : grid->fibers) fiber.clock.destroy();
+  for (Running& thread : grid->threads) thread.clock.destroy();
 }
 
 }  // namespace
@@ -247,30 +244,30 @@ bool is_shared(const void* address) {
 }
 
 void block_barrier(std::source_location where) {
-  Fiber& fiber = *grid->running;
+  Running& thread = *grid->running;
   const BarrierSite site{where.file_name(), where.line()};
   note(site);
   if (site == left_out) return;
   char* order = &grid->barrier[grid->generation % 2];
   release(order);
-  fiber.instruction = block_barrier_name;
-  fiber.where = where;
-  fiber.state = State::waiting;
+  thread.instruction = block_barrier_name;
+  thread.where = where;
+  thread.state = State::waiting;
   grid->arrived++;
   open_barrier_if_complete();
-  if (fiber.state == State::waiting) yield(fiber);
+  if (thread.state == State::waiting) yield(thread);
   acquire(order);
 }
 
 void together(const char* instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers)) {
-  Fiber& fiber = *grid->running;
-  require((mask >> fiber.number % warp_size & 1) != 0, instruction, ": a lane that its own mask leaves out");
-  fiber.instruction = instruction;
-  fiber.mask = mask;
-  fiber.offer = offer;
-  fiber.body = body;
-  fiber.state = State::waiting;
-  if (!carry_out_if_complete(fiber)) yield(fiber);
+  Running& thread = *grid->running;
+  require((mask >> thread.number % warp_size & 1) != 0, instruction, ": a lane that its own mask leaves out");
+  thread.instruction = instruction;
+  thread.mask = mask;
+  thread.offer = offer;
+  thread.body = body;
+  thread.state = State::waiting;
+  if (!carry_out_if_complete(thread)) yield(thread);
 }
 
 void warp_barrier(std::source_location where) {
@@ -281,9 +278,9 @@ void warp_barrier(std::source_location where) {
     char* own;
     Offers all;
   };
-  Fiber& fiber = *grid->running;
-  fiber.where = where;
-  Meeting meeting{&fiber.warp_order[fiber.turn ^= 1], {}};
+  Running& thread = *grid->running;
+  thread.where = where;
+  Meeting meeting{&thread.warp_order[thread.turn ^= 1], {}};
   release(meeting.own);
   together("__syncwarp", 0xffffffffu, &meeting, [](const Offers& offers) {
     for (void* one : offers)
@@ -300,7 +297,7 @@ void run_grid(const Launch& launch, void (*body)(void*), void* of) {
   Grid running(launch, body, of);
   running.block.threads = {launch.threads, 1, 1};
   running.block.grid = launch.blocks;
-  running.fibers.resize(launch.threads);
+  running.threads.resize(launch.threads);
   grid = &running;
   Index at;
   try {

@@ -1,6 +1,6 @@
-// Where the emulation tells sanitizers what it does. In a build without them each of these does nothing. The emulation's
-// own files are compiled without ThreadSanitizer (EMULATION_TSAN says that the kernels are compiled with it): what the
-// scheduler writes down is no business of CUDA threads.
+// Where the emulation tells sanitizers what it does; without them each of these does nothing. EMULATION_TSAN and
+// EMULATION_ASAN say that the kernels are compiled with one. The emulation's own files are not: what the scheduler writes
+// down is no business of CUDA threads, and a thread that ends leaves frames of the emulation on its stack.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 extern "C" void __tsan_read_range(void* address, unsigned long size);
 extern "C" void __tsan_write_range(void* address, unsigned long size);
 #endif
-#ifdef __SANITIZE_ADDRESS__
+#ifdef EMULATION_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -61,12 +61,12 @@ inline void writes([[maybe_unused]] void* at, [[maybe_unused]] size_t bytes) {
 }
 
 inline void forbid([[maybe_unused]] void* at, [[maybe_unused]] size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef EMULATION_ASAN
   __asan_poison_memory_region(at, bytes);
 #endif
 }
 inline void permit([[maybe_unused]] void* at, [[maybe_unused]] size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef EMULATION_ASAN
   __asan_unpoison_memory_region(at, bytes);
 #endif
 }
