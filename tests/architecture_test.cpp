@@ -52,7 +52,7 @@ TEST(Architecture, TheArrowsRunOneWay) {
       {"generate", {"model", "parallel", "backend"}},
       {"model", {"parallel", "backend"}},
       {"parallel", {"backend"}},
-      {"backend", {}},
+      {"backend", {"kernels"}},
       {"io", {}},
       {"report", {}},
       {"base", {}}};
