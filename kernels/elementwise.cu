@@ -1,7 +1,7 @@
-// Sums, zeros and copies, bound by memory: y += x reads 2 and writes 1 value an element, gather_rows reads and writes 1,
-// zero writes.
+// Sums, multiples, zeros and copies, bound by memory: y += x reads 2 and writes 1 value an element, scale and gather_rows
+// read and write 1, zero writes.
 //
-//   add: y += x      zero: x = 0      gather_rows: y[i] = x[rows[i]], rows [n] i32, x [T, H], y [n, H]
+//   add: y += x      scale: y = factor · x      zero: x = 0      gather_rows: y[i] = x[rows[i]], rows [n] i32, x [T, H], y [n, H]
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
 
@@ -20,6 +20,16 @@ __global__ void add_kernel(const X* x, X* y, int64_t count) {
   load(added, x + i);
   for (int j = 0; j < n; j++) sum[j] += added[j];
   store(y + i, sum);
+}
+
+template <int n, class X>
+__global__ void scale_kernel(const X* x, float factor, X* y, int64_t count) {
+  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * n;
+  if (i >= count) return;
+  float values[n];
+  load(values, x + i);
+  for (int j = 0; j < n; j++) values[j] *= factor;
+  store(y + i, values);
 }
 
 // `step` bytes a thread, 16 of an aligned start and else 1; the last thread fewer.
@@ -43,6 +53,14 @@ __global__ void gather_rows_kernel(const X* x, const int32_t* rows, X* y, int64_
 }
 
 }  // namespace
+
+template <class X>
+void scale(Stream stream, const X* x, float factor, X* y, int64_t n) {
+  with_width<X>(n, {x, y}, [&]<int width>() {
+    launch(stream, "scale", {grid_axis(parts_of(n, int64_t{threads} * width), "scale")}, threads, 0,
+           scale_kernel<width, X>, x, factor, y, n);
+  });
+}
 
 template <class X>
 void add(Stream stream, const X* x, X* y, int64_t n) {
@@ -71,6 +89,8 @@ void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n
   });
 }
 
+template void scale(Stream, const float*, float, float*, int64_t);
+template void scale(Stream, const bf16*, float, bf16*, int64_t);
 template void add(Stream, const float*, float*, int64_t);
 template void add(Stream, const bf16*, bf16*, int64_t);
 template void gather_rows(Stream, const float*, const int32_t*, float*, int64_t, int64_t);

@@ -160,6 +160,9 @@ void cross_entropy_backward(Stream stream, const float* logits, const int32_t* t
 
 template <class X>
 void add(Stream stream, const X* x, X* y, int64_t n);
+// y may be x.
+template <class X>
+void scale(Stream stream, const X* x, float factor, X* y, int64_t n);
 void zero(Stream stream, void* x, int64_t bytes);
 template <class X>
 void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n, int64_t hidden);

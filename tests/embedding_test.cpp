@@ -78,6 +78,21 @@ TEST(Elementwise, Bf16SumsKeepInfinityAndNotANumber) {
   EXPECT_EQ(y[4], infinity);
 }
 
+TEST(Elementwise, ScaleRoundsTheProductOnce) {
+  Random random(7);
+  Device device;
+  for (const DType dtype : activation_types)
+    for (const int64_t n : sizes) {
+      Owned x = random.normals({n}, dtype);
+      Owned y({n}, dtype);
+      const Owned expected({n}, dtype, [&](int64_t i) { return x[i] * static_cast<double>(0.7f); });
+      device->scale(x, 0.7f, y);
+      EXPECT_TRUE(y.same_bytes(expected));
+      device->scale(x, 0.7f, x);
+      EXPECT_TRUE(x.same_bytes(expected));
+    }
+}
+
 TEST(Elementwise, ZeroClearsEveryByteAndNoOther) {
   Random random(4);
   Device device;

@@ -61,7 +61,8 @@ TEST_P(Golden, SequenceParallelismChangesNeitherLossNorGradients) {
 INSTANTIATE_TEST_SUITE_P(Models, Golden,
                          testing::Values("mha", "gqa", "kv_replicated", "mqa_tied", "biases", "head_dim", "rope_linear",
                                          "rope_dynamic", "rope_llama3", "rope_yarn", "qwen2", "qwen2_tied", "mistral",
-                                         "qwen3", "qwen3_tied"),
+                                         "qwen3", "qwen3_tied", "phi3", "phi3_longrope", "granite", "nemotron",
+                                         "nemotron_biases"),
                          [](const auto& test) { return std::string(test.param); });
 
 class GoldenBf16 : public testing::TestWithParam<const char*> {};
@@ -77,7 +78,8 @@ TEST_P(GoldenBf16, LogitsErrNoMoreThanTransformersInBf16) {
   EXPECT_LT(logits_error(model), 1.5 * theirs);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenBf16, testing::Values("gqa_bf16", "biases_tied_bf16", "qwen3_bf16"),
+INSTANTIATE_TEST_SUITE_P(Models, GoldenBf16,
+                         testing::Values("gqa_bf16", "biases_tied_bf16", "qwen3_bf16", "granite_tied_bf16"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(Training, FiftyStepsFollowTorch) {
@@ -132,7 +134,9 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Greedy, testing::Values("gqa", "rope_dynamic", "qwen2", "mistral", "qwen3"),
+INSTANTIATE_TEST_SUITE_P(Models, Greedy,
+                         testing::Values("gqa", "rope_dynamic", "qwen2", "mistral", "qwen3", "phi3", "phi3_longrope",
+                                         "granite", "nemotron"),
                          [](const auto& test) { return std::string(test.param); });
 
 // Without sequence parallelism a block sends two all-reduces forward and two backward (Shoeybi et al. 2019). Around the
@@ -155,7 +159,7 @@ TEST(TensorParallel, ABlockSendsTwoAllReducesForwardAndTwoBackward) {
 
 // Whatever the remainder; id 0, which fills up, is a token with an embedding like any other.
 TEST(SequenceParallel, FillsUpTokensThatTheRanksDoNotDivide) {
-  for (const char* name : {"gqa", "biases", "rope_dynamic"})
+  for (const char* name : {"gqa", "biases", "rope_dynamic", "granite", "nemotron_biases"})
     for (int64_t more = 0; more < 4; more++) {
       GoldenModel model(name, DType::f32);
       model.shape.block_size += more;
@@ -166,7 +170,7 @@ TEST(SequenceParallel, FillsUpTokensThatTheRanksDoNotDivide) {
 }
 
 TEST(SequenceParallel, AWholeRegionKeepsItsOwnTokens) {
-  for (const char* name : {"gqa", "qwen3"})
+  for (const char* name : {"gqa", "qwen3", "phi3", "granite", "nemotron"})
     for (const int64_t sequence_ranks : {1, ranks().size()}) {
       GoldenModel model(name, DType::f32);
       model.plan.layers[0].attention = model.plan.layers[1].mlp = false;

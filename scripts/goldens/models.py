@@ -56,6 +56,12 @@ FAMILIES = {
                     defaults=dict(tie_word_embeddings=False, head_dim=None, sliding_window=None)),
     "qwen3": dict(architecture="Qwen3ForCausalLM", common=dict(hidden_act="silu", rms_norm_eps=1e-6),
                   defaults=dict(attention_bias=False, tie_word_embeddings=False, use_sliding_window=False)),
+    "phi3": dict(architecture="Phi3ForCausalLM", common=dict(hidden_act="silu", rms_norm_eps=1e-5, pad_token_id=None),
+                 defaults=dict(tie_word_embeddings=False, sliding_window=None)),
+    "granite": dict(architecture="GraniteForCausalLM", common=dict(hidden_act="silu", rms_norm_eps=1e-6),
+                    defaults=dict(attention_bias=False, mlp_bias=False, tie_word_embeddings=False)),
+    "nemotron": dict(architecture="NemotronForCausalLM", common=dict(hidden_act="relu2", norm_eps=1e-5),
+                     defaults=dict(attention_bias=False, mlp_bias=False, tie_word_embeddings=False, head_dim=None)),
 }
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -106,6 +112,28 @@ MODELS = {
                        sliding_window=6, max_window_layers=1, lengths=[35, 12]),
     "qwen3_bf16": dict(family="qwen3", hidden_size=24, num_attention_heads=8, num_key_value_heads=2, head_dim=6,
                        intermediate_size=28, vocab_size=67, lengths=[21, 14], dtype="bfloat16"),
+    "phi3": dict(family="phi3", hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=36,
+                 vocab_size=73, partial_rotary_factor=0.5, sliding_window=6, lengths=[20, 13, 7], prompts=[9, 2]),
+    # The first sample is longer than the original context, the second is not; so are the prompts with what follows.
+    "phi3_longrope": dict(family="phi3", hidden_size=24, num_attention_heads=4, num_key_value_heads=1,
+                          intermediate_size=28, vocab_size=47, tie_word_embeddings=True, pad_token_id=4,
+                          rope={"type": "longrope", "short_factor": [1.1, 1.4, 1.9], "long_factor": [1.3, 2.5, 6.0]},
+                          rope_theta=100.0, original_max_position_embeddings=16, lengths=[24, 11], prompts=[17, 4],
+                          new_spelling=True),
+    "granite": dict(family="granite", hidden_size=32, num_attention_heads=8, num_key_value_heads=4,
+                    intermediate_size=28, vocab_size=79, attention_bias=True, mlp_bias=True, attention_multiplier=0.3,
+                    residual_multiplier=0.6, embedding_multiplier=2.5, logits_scaling=0.7, lengths=[22, 10, 5],
+                    prompts=[8, 2]),
+    "granite_tied_bf16": dict(family="granite", hidden_size=32, num_attention_heads=8, num_key_value_heads=4,
+                              intermediate_size=28, vocab_size=79, attention_multiplier=0.3, residual_multiplier=0.6,
+                              embedding_multiplier=2.5, logits_scaling=0.7, tie_word_embeddings=True, lengths=[22, 10],
+                              dtype="bfloat16", new_spelling=True),
+    "nemotron": dict(family="nemotron", hidden_size=24, num_attention_heads=8, num_key_value_heads=2, head_dim=12,
+                     intermediate_size=44, vocab_size=61, partial_rotary_factor=0.5, lengths=[21, 16, 3],
+                     prompts=[9, 4]),
+    "nemotron_biases": dict(family="nemotron", hidden_size=28, num_attention_heads=4, num_key_value_heads=4,
+                            head_dim=8, intermediate_size=20, vocab_size=53, attention_bias=True, mlp_bias=True,
+                            tie_word_embeddings=True, partial_rotary_factor=0.75, lengths=[19, 12], new_spelling=True),
     "gqa_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=4, intermediate_size=28,
                      vocab_size=103, lengths=[23, 16, 5], dtype="bfloat16"),
     "biases_tied_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=2, intermediate_size=28,
@@ -140,8 +168,11 @@ def write_configs(folder, spec):
     if "head_dim" in new:
         new["head_dim"] = common["hidden_size"] // common["num_attention_heads"]
     parameters = {"rope_theta": theta} | (rope or {})
+    if "partial_rotary_factor" in common:
+        parameters["partial_rotary_factor"] = common["partial_rotary_factor"]
     parameters["rope_type"] = parameters.pop("type", None) or parameters.get("rope_type", "default")
     new |= common | {"rope_parameters": parameters, "dtype": dtype}
+    new.pop("partial_rotary_factor", None)
     names = ("respelled.json", "config.json") if spec.get("new_spelling") else ("config.json", "respelled.json")
     for name, config in zip(names, (old, new)):
         write_json(folder / name, config)
@@ -149,7 +180,7 @@ def write_configs(folder, spec):
 
 def draw_weights(random, spec, folder):
     """{HF name: f32 tensor}, wide: scores of attention have a deviation near 2, logits near 3."""
-    gains = {"q_proj": 1.4, "k_proj": 1.4, "lm_head": 3.0}
+    gains = {"q_proj": 1.4, "k_proj": 1.4, "qkv_proj": 1.4, "lm_head": 3.0}
     config = reference.read_config(folder / "config.json")
     model = transformers.AutoModelForCausalLM.from_config(config)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
@@ -158,7 +189,7 @@ def draw_weights(random, spec, folder):
         if name.endswith(("q_norm.weight", "k_norm.weight")):
             drawn = random.uniform(0.5, 2.5, shape)
         elif name.endswith("norm.weight"):
-            drawn = random.uniform(0.5, 1.5, shape)
+            drawn = random.uniform(0.5, 1.5, shape) - (spec.get("family") == "nemotron")  # whose norms add 1
         elif name.endswith(".bias"):
             drawn = random.normal(0, 0.5, shape)
         elif "embed_tokens" in name:

@@ -51,6 +51,7 @@ std::string_view name_of(Operation operation) {
       "cross_entropy_loss",
       "cross_entropy_backward",
       "add",
+      "scale",
       "zero",
       "gather_rows",
       "add_sum_of_squares",
@@ -363,6 +364,13 @@ void Backend::add(const Tensor& x, const Tensor& y) {
   expect(x.shape == y.shape && x.dtype == y.dtype && is_activation(x.dtype), Operation::add, "x and y are alike");
   count(Operation::add, elements_of(x), bytes_of({&x, &y, &y}));
   run_add(x, y);
+}
+
+void Backend::scale(const Tensor& x, float factor, const Tensor& y) {
+  constexpr auto op = Operation::scale;
+  expect(x.shape == y.shape && x.dtype == y.dtype && is_activation(x.dtype), op, "x and y are of one shape and type");
+  count(op, elements_of(x), bytes_of({&x, &y}));
+  run_scale(x, factor, y);
 }
 
 void Backend::zero(const Tensor& x) {

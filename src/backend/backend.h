@@ -59,6 +59,7 @@ enum class Operation : uint8_t {
   cross_entropy_loss,
   cross_entropy_backward,
   add,
+  scale,
   zero,
   gather_rows,
   add_sum_of_squares,
@@ -176,6 +177,8 @@ class Backend {
   // ---- small ones
   // ------------------------------------------------------------------------------------------------------------ y += x
   void add(const Tensor& x, const Tensor& y);
+  // y = factor · x, rounded once                        x, y: of one type, f32 or bf16; y may be x
+  void scale(const Tensor& x, float factor, const Tensor& y);
   void zero(const Tensor& x);
   // y[i] = x[rows[i]]                                   rows: [n] i32; y: [n, H]
   void gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y);
@@ -266,6 +269,7 @@ class Backend {
                                           int64_t first_column, int64_t columns, float scale,
                                           const Tensor& dlogits) = 0;
   virtual void run_add(const Tensor& x, const Tensor& y) = 0;
+  virtual void run_scale(const Tensor& x, float factor, const Tensor& y) = 0;
   virtual void run_zero(const Tensor& x) = 0;
   virtual void run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) = 0;
   virtual void run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) = 0;

@@ -81,6 +81,7 @@ class MetaBackend : public Backend {
   void run_cross_entropy_backward(const Tensor&, const Tensor&, const Tensor&, int64_t, int64_t, float,
                                   const Tensor&) override {}
   void run_add(const Tensor&, const Tensor&) override {}
+  void run_scale(const Tensor&, float, const Tensor&) override {}
   void run_zero(const Tensor&) override {}
   void run_gather_rows(const Tensor&, const Tensor&, const Tensor&) override {}
   void run_add_sum_of_squares(const Tensor&, const Tensor&, void*) override {}

@@ -15,8 +15,10 @@ namespace llama_tp {
 namespace {
 
 std::string slice_text(const Parameter& row) {
-  const std::string range = std::to_string(row.begin) + ":" + std::to_string(row.begin + row.count);
-  if (row.axis < 0) return "whole";
+  const int64_t first = row.begin + (row.axis == 0 ? row.file_row : 0);
+  const std::string range = std::to_string(first) + ":" + std::to_string(first + row.count);
+  if (row.axis < 0 && row.shape == row.file_shape) return "whole";
+  if (row.axis < 0) return text("[", row.file_row, ":", row.file_row + row.shape[0], ", :]");
   if (row.axis == 1) return text("[:, ", range, "]");
   return row.shape.rank() > 1 ? text("[", range, ", :]") : text("[", range, "]");
 }
@@ -61,6 +63,7 @@ void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64
       if (rank == 0)
         rows.push_back({{"name", row.name},
                         {"shape", extents(row.shape)},
+                        {"first_row", row.file_row},
                         {"style", row.style},
                         {"axis", row.axis < 0 ? OrderedJson() : OrderedJson(row.axis)},
                         {"replicas", row.replicas},

@@ -1,5 +1,7 @@
 #include "model/block.h"
 
+#include "model/multiplier.h"
+
 namespace llama_tp {
 
 Shape statistics_shape(const NormOptions& options, int64_t tokens) {
@@ -28,6 +30,7 @@ void Block::forward_to_middle(const Stream& in, const Batch& batch, const Tensor
   const Tensor normed = frame.take(Category::transient, in.residual.shape, runtime_.dtype);  // [S, H]
   attention_.attend(in.normed, batch, rope, saved.attention);
   attention_.project(saved.attention, part);
+  multiply(runtime_.backend, part, config_.residual_multiplier);
   const Norm& norm = weights_.mlp_norm;
   runtime_.backend.add_norm_forward(part, in.residual, norm.weight->value, norm.bias_value(), config_.norm,
                                     saved.middle, normed, saved.middle_statistics);
@@ -38,6 +41,7 @@ void Block::forward_from_middle(const BlockSaved& saved, const Norm& next_norm, 
   Frame frame(runtime_.step);
   const Tensor part = frame.take(Category::transient, saved.middle.shape, runtime_.dtype);  // [S, H]
   mlp_.contract(saved.mlp, part);
+  multiply(runtime_.backend, part, config_.residual_multiplier);
   runtime_.backend.add_norm_forward(part, saved.middle, next_norm.weight->value, next_norm.bias_value(), config_.norm,
                                     out.residual, out.normed, out.statistics);
 }
@@ -51,13 +55,20 @@ void Block::backward(const Tensor& dx, const Stream& in, const Batch& batch, con
   const Norm& second = weights_.mlp_norm;
   backend.norm_apply(saved.middle, second.weight->value, second.bias_value(), config_.norm, saved.middle_statistics,
                      normed);
-  mlp_.backward(dx, normed, saved.mlp);
+  {
+    Frame inner(runtime_.step);
+    mlp_.backward(multiplied(inner, backend, dx, config_.residual_multiplier), normed, saved.mlp);
+  }
   backend.norm_backward(normed, saved.middle, second.weight->value, config_.norm, saved.middle_statistics, dx,
                         second.weight->gradient, second.bias_gradient());
 
   const Norm& first = weights_.attention_norm;
   backend.norm_apply(in.residual, first.weight->value, first.bias_value(), config_.norm, in.statistics, normed);
-  attention_.backward(dx, normed, batch, rope, saved.attention);
+  {
+    Frame inner(runtime_.step);
+    attention_.backward(multiplied(inner, backend, dx, config_.residual_multiplier), normed, batch, rope,
+                        saved.attention);
+  }
   backend.norm_backward(normed, in.residual, first.weight->value, config_.norm, in.statistics, dx,
                         first.weight->gradient, first.bias_gradient());
 }

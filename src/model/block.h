@@ -1,5 +1,6 @@
 // One block of the transformer, pre-norm (Touvron et al. 2023):
-//   middle = residual + attention(norm(residual));   out = middle + mlp(norm(middle))
+//   middle = residual + m · attention(norm(residual));   out = middle + m · mlp(norm(middle))
+// with m, the residual multiplier, 1 in most families.
 // The residual addition at a block's end is fused with the norm that opens the next block, so a block takes its input
 // already normed.
 #pragma once

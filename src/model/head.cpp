@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/multiplier.h"
+
 namespace llama_tp {
 
 namespace {
@@ -15,6 +17,11 @@ int64_t Head::chunk_tokens() const {
   return std::max(chunk_multiple, fitting / chunk_multiple * chunk_multiple);
 }
 
+void Head::product(const Tensor& x, const Tensor& logits) const {
+  runtime_.backend.linear_forward(x, weight_.value, {}, logits);
+  multiply(runtime_.backend, logits, multiplier_);
+}
+
 void Head::chunk(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
@@ -22,7 +29,7 @@ void Head::chunk(const Tensor& x, const Tensor& targets, bool with_gradient, flo
   const Tensor logits = frame.take(Category::logits, {tokens, slice_.rows}, DType::f32);
   const Tensor statistics = frame.take(Category::logits, {tokens, 3}, DType::f32);
   const Tensor lse = frame.take(Category::logits, {tokens}, DType::f32);
-  backend.linear_forward(x, weight_.value, {}, logits);
+  product(x, logits);
   backend.cross_entropy_statistics(logits, targets, slice_.begin, slice_.count, statistics);
   if (slice_.split) {
     const Tensor gathered = frame.take(Category::communication, {ranks(), tokens, 3}, DType::f32);
@@ -34,7 +41,7 @@ void Head::chunk(const Tensor& x, const Tensor& targets, bool with_gradient, flo
   if (!with_gradient) return;
   const Tensor dlogits =
       runtime_.dtype == DType::f32 ? logits : frame.take(Category::logits, logits.shape, runtime_.dtype);
-  backend.cross_entropy_backward(logits, targets, lse, slice_.begin, slice_.count, scale, dlogits);
+  backend.cross_entropy_backward(logits, targets, lse, slice_.begin, slice_.count, scale * multiplier_, dlogits);
   backend.linear_backward_weight(dlogits, x, weight_.gradient);
   backend.linear_backward_input(dlogits, weight_.value, x);
 }
@@ -69,11 +76,11 @@ void Head::gathered_logits(const Tensor& x, const Tensor& logits) const {
   Frame frame(runtime_.step);
   const Shape own{x.shape[0], slice_.rows};
   if (!slice_.split || runtime_.tp.size() == 1) {
-    runtime_.backend.linear_forward(x, weight_.value, {}, logits.reshaped(own));
+    product(x, logits.reshaped(own));
     return;
   }
   const Tensor part = frame.take(Category::logits, own, DType::f32);
-  runtime_.backend.linear_forward(x, weight_.value, {}, part);
+  product(x, part);
   runtime_.tp.all_gather(part, logits).wait();
 }
 

@@ -14,9 +14,11 @@ namespace llama_tp {
 
 class Head {
  public:
-  Head(const Weight& weight, const VocabularySlice& slice, Runtime& runtime)
+  // multiplier: of the logits.
+  Head(const Weight& weight, const VocabularySlice& slice, float multiplier, Runtime& runtime)
       : weight_(weight),
         slice_(slice),
+        multiplier_(multiplier),
         runtime_(runtime),
         tp_(runtime.tp, runtime.backend, slice.split, slice.sequence_parallel) {}
 
@@ -37,11 +39,14 @@ class Head {
   // Runs the chunks of x: [T, H].
   void chunks(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const;
   void chunk(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const;
+  // logits[n, V] = multiplier · x[n, H] · Wᵀ
+  void product(const Tensor& x, const Tensor& logits) const;
   int64_t chunk_tokens() const;
   int64_t ranks() const { return slice_.split ? runtime_.tp.size() : 1; }
 
   const Weight& weight_;
   const VocabularySlice& slice_;
+  float multiplier_;
   Runtime& runtime_;
   TensorParallel tp_;
 };

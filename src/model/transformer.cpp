@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/convert_floats.h"
+#include "model/multiplier.h"
 
 namespace llama_tp {
 
@@ -16,7 +17,7 @@ Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runt
       fsdp_(parameters, runtime, options.fsdp, config.layers),
       embedding_tp_(runtime.tp, runtime.backend, parameters.embedding_slice().split,
                     parameters.embedding_slice().sequence_parallel),
-      head_(parameters.head(), parameters.head_slice(), runtime) {
+      head_(parameters.head(), parameters.head_slice(), config.logits_multiplier, runtime) {
   for (int64_t layer = 0; layer < config.layers; layer++)
     blocks_.emplace_back(config_, parameters_.layout(layer), parameters_.block(layer), runtime_);
   streams_.resize(blocks_.size() + 1);
@@ -78,6 +79,7 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
   backend.norm_backward(dnormed, streams_.back().residual, last.weight->value, config_.norm, streams_.back().statistics,
                         dx, last.weight->gradient, last.bias_gradient());
   backward_blocks(batch, rope, dx);
+  multiply(backend, dx, config_.embedding_multiplier);
   const int64_t skipped = config_.pad_id.value_or(-1);           // torch's padding_idx
   const Tensor whole = embedding_tp_.leave_backward(frame, dx);  // [T, H]
   const WholeUnit embedding(fsdp_, embedding_unit(), Use::gradients);
@@ -121,6 +123,7 @@ void Transformer::embed(const Batch& batch, const Stream& out) {
   const Tensor partial = embedding_tp_.before_leaving(frame, out.residual);  // [T, H]
   backend.embedding_forward(batch.ids, parameters_.embedding().value, parameters_.embedding_slice().begin, partial);
   embedding_tp_.leave(partial, out.residual);
+  multiply(backend, out.residual, config_.embedding_multiplier);
   const Norm& norm = blocks_.front().first_norm();
   backend.norm_forward(out.residual, norm.weight->value, norm.bias_value(), config_.norm, out.normed, out.statistics);
 }

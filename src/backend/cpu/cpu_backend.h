@@ -96,6 +96,7 @@ class CpuBackend : public Backend {
 
   // elementwise.cpp, optimizer.cpp
   void run_add(const Tensor& x, const Tensor& y) override;
+  void run_scale(const Tensor& x, float factor, const Tensor& y) override;
   void run_zero(const Tensor& x) override;
   void run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) override;
   void run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) override;

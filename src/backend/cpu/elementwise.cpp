@@ -1,4 +1,4 @@
-// Copies, sums and zeros: nothing but memory traffic.
+// Copies, sums, multiples and zeros: nothing but memory traffic.
 #include <cstring>
 
 #include "backend/cpu/cpu_backend.h"
@@ -43,6 +43,16 @@ void CpuBackend::run_add(const Tensor& x, const Tensor& y) {
       const X* from = x.as<X>() + begin;
       X* to = y.as<X>() + begin;
       each_lanes(count, [&](auto i) { store(to, i, load(to, i) + load(from, i)); });
+    });
+  });
+}
+
+void CpuBackend::run_scale(const Tensor& x, float factor, const Tensor& y) {
+  with_type(y.dtype, [&]<class X>(X) {
+    each_block(threads_, y.elements(), [&](int64_t begin, int64_t count) {
+      const X* from = x.as<X>() + begin;
+      X* to = y.as<X>() + begin;
+      each_lanes(count, [&](auto i) { store(to, i, factor * load(from, i)); });
     });
   });
 }

@@ -264,6 +264,10 @@ void CudaOperations::run_add(const Tensor& x, const Tensor& y) {
   with_type(y.dtype, [&]<class X>(X) { kernels::add(stream_, x.as<X>(), y.as<X>(), y.elements()); });
 }
 
+void CudaOperations::run_scale(const Tensor& x, float factor, const Tensor& y) {
+  with_type(y.dtype, [&]<class X>(X) { kernels::scale(stream_, x.as<const X>(), factor, y.as<X>(), y.elements()); });
+}
+
 void CudaOperations::run_zero(const Tensor& x) { kernels::zero(stream_, x.data, x.bytes()); }
 
 void CudaOperations::run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) {

@@ -61,6 +61,7 @@ class CudaOperations : public Backend {
   void run_cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse, int64_t first_column,
                                   int64_t columns, float scale, const Tensor& dlogits) override;
   void run_add(const Tensor& x, const Tensor& y) override;
+  void run_scale(const Tensor& x, float factor, const Tensor& y) override;
   void run_zero(const Tensor& x) override;
   void run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) override;
   void run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) override;
