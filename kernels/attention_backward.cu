@@ -29,9 +29,9 @@ struct Call {
 
 template <int head_dim>
 struct BackwardTiles {
-  Tile<held, head_dim> first, second;                     // q, dout; or k, v
+  Tile<held, head_dim> first, second;                        // q, dout; or k, v
   Tile<streamed, head_dim> other_first[2], other_second[2];  // k, v; or q, dout
-  float lse[2][streamed], delta[2][streamed];             // of streamed queries; lse in powers of two
+  float lse[2][streamed], delta[2][streamed];                // of streamed queries; lse in powers of two
 };
 
 // Rows of two matrices: `count` of them from here, each `stride` elements behind the one before.
@@ -43,8 +43,8 @@ struct RowPair {
 __device__ __forceinline__ RowPair queries_at(const Call& call, const AttentionShape& shape, int64_t head,
                                               int64_t token, int count) {
   const int64_t dim = shape.head_dim;
-  return {call.inputs.q + (head * shape.tokens + token) * dim, call.saved.dout + (token * shape.heads + head) * dim, dim,
-          shape.heads * dim, count};
+  return {call.inputs.q + (head * shape.tokens + token) * dim, call.saved.dout + (token * shape.heads + head) * dim,
+          dim, shape.heads * dim, count};
 }
 __device__ __forceinline__ RowPair keys_at(const Call& call, const AttentionShape& shape, int64_t kv_head, int64_t row,
                                            int count) {
@@ -76,7 +76,7 @@ __device__ __forceinline__ void scale_by(float (&sums)[n][4], float factor) {
 
 // dq of 64 queries of a head. grid: tiles of queries, heads, sequences
 template <int head_dim>
-__global__ void __launch_bounds__(warps * warp_size) backward_queries_kernel(Call call, AttentionShape shape) {
+__global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call call, AttentionShape shape) {
   auto& tiles = shared_memory<BackwardTiles<head_dim>>();
   const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
   const int64_t head = blockIdx.y, kv_head = head * shape.kv_heads / shape.heads, window = call.options.window;
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(warps * warp_size) backward_queries_kernel(Cal
 
 // dk and dv of 64 keys of a key/value head. grid: tiles of keys, key/value heads, sequences
 template <int head_dim>
-__global__ void __launch_bounds__(warps * warp_size) backward_keys_kernel(Call call, AttentionShape shape) {
+__global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call call, AttentionShape shape) {
   auto& tiles = shared_memory<BackwardTiles<head_dim>>();
   const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
   const int64_t kv_head = blockIdx.y, group = shape.heads / shape.kv_heads, window = call.options.window;
@@ -144,8 +144,7 @@ __global__ void __launch_bounds__(warps * warp_size) backward_keys_kernel(Call c
   const auto fetch = [&](int step, int buffer) {
     const int query = query_of(step), count = viewers.end - query, i = static_cast<int>(threadIdx.x);
     const int64_t head = kv_head * group + step / parts, token = sequence.first_query + query;
-    load_pair_async(tiles.other_first[buffer], tiles.other_second[buffer],
-                    queries_at(call, shape, head, token, count));
+    load_pair_async(tiles.other_first[buffer], tiles.other_second[buffer], queries_at(call, shape, head, token, count));
     commit_copies();
     if (i >= streamed) return;
     const int64_t at = head * shape.tokens + token + i;
@@ -198,14 +197,14 @@ void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs
   const unsigned sequences = grid_axis(shape.sequences, "attention");
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
     constexpr size_t bytes = sizeof(BackwardTiles<head_dim>);
-    launch(stream, "attention_backward",
-           {grid_axis(parts_of(shape.longest_query, held), "attention"), grid_axis(shape.heads, "attention"),
-            sequences},
-           warps * warp_size, bytes, backward_queries_kernel<head_dim>, call, shape);
-    launch(stream, "attention_backward",
-           {grid_axis(parts_of(shape.longest_key, held), "attention"), grid_axis(shape.kv_heads, "attention"),
-            sequences},
-           warps * warp_size, bytes, backward_keys_kernel<head_dim>, call, shape);
+    launch(
+        stream, "attention_backward",
+        {grid_axis(parts_of(shape.longest_query, held), "attention"), grid_axis(shape.heads, "attention"), sequences},
+        warps * warp_size, bytes, backward_queries_kernel<head_dim>, call, shape);
+    launch(
+        stream, "attention_backward",
+        {grid_axis(parts_of(shape.longest_key, held), "attention"), grid_axis(shape.kv_heads, "attention"), sequences},
+        warps * warp_size, bytes, backward_keys_kernel<head_dim>, call, shape);
   });
 }
 

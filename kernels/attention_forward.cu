@@ -6,8 +6,8 @@
 // A block takes 64 queries of one head, each of its four warps 16 of them, and walks over the keys that they see, 64 at
 // a time. Scores and probabilities stay in registers: the sums of the first product, rounded to bf16, are the left
 // factor of the second. While one product runs, the other's keys or values are on their way to shared memory.
-// Bound by the tensor cores: 4·D FLOP a pair of a query and a key; keys and values are read once a tile of queries, from
-// the L2 cache as a rule.
+// Bound by the tensor cores: 4·D FLOP a pair of a query and a key; keys and values are read once a tile of queries,
+// from the L2 cache as a rule.
 #include "kernels/attention.h"
 #include "kernels/tiles.h"
 
@@ -96,7 +96,7 @@ __device__ __forceinline__ void finish(const RunningSoftmax& running, float scal
 }
 
 template <int head_dim>
-__global__ void __launch_bounds__(warps * warp_size)
+__global__ void __launch_bounds__(warps* warp_size)
     attention_forward_kernel(AttentionInputs<bf16> inputs, AttentionShape shape, AttentionOptions options, bf16* out,
                              float* lse) {
   auto& tiles = shared_memory<ForwardTiles<head_dim>>();

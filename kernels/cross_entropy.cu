@@ -27,9 +27,8 @@ struct StatisticsScratch {
   WarpValues<float> maxima, sums;
 };
 
-__global__ void __launch_bounds__(threads)
-    cross_entropy_statistics_kernel(const float* logits, const int32_t* targets, LogitColumns columns,
-                                    float* statistics) {
+__global__ void __launch_bounds__(threads) cross_entropy_statistics_kernel(const float* logits, const int32_t* targets,
+                                                                           LogitColumns columns, float* statistics) {
   auto& scratch = shared_memory<StatisticsScratch>();
   const float* const row = logits + blockIdx.x * columns.stride;
   float maximum = minus_infinity, sum = 0;

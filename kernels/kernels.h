@@ -1,7 +1,7 @@
-// The hand-written CUDA kernels, as the functions that start them: for the operations of backend/backend.h with the same
-// letters, formulas and orders of summation; each kernel's file has the operation's name and says more. Pointers are to
-// device memory, dense and row-major, aligned to 16 bytes; X is float or bf16. A call returns when the kernel is in the
-// stream. Errors: sizes that a kernel does not know, and what CUDA reports at the start.
+// The hand-written CUDA kernels, as the functions that start them: for the operations of backend/backend.h with the
+// same letters, formulas and orders of summation; each kernel's file has the operation's name and says more. Pointers
+// are to device memory, dense and row-major, aligned to 16 bytes; X is float or bf16. A call returns when the kernel is
+// in the stream. Errors: sizes that a kernel does not know, and what CUDA reports at the start.
 #pragma once
 
 #include <cstdint>
@@ -118,8 +118,8 @@ void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs
                               const AttentionShape& shape, const AttentionOptions& options,
                               const AttentionGradients<bf16>& gradients, void* workspace);
 
-// attention_rows.cu, attention_rows_backward.cu: a warp a query, any head size up to 256, either type; when decoding the
-// keys of one query are split over warps.
+// attention_rows.cu, attention_rows_backward.cu: a warp a query, any head size up to 256, either type; when decoding
+// the keys of one query are split over warps.
 int64_t attention_forward_rows_workspace(const AttentionShape& shape);
 template <class X>
 void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,

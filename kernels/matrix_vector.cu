@@ -13,7 +13,7 @@ namespace {
 constexpr int warps = 8;
 
 template <int tokens, int n, class X, class Y>
-__global__ void __launch_bounds__(warps * warp_size)
+__global__ void __launch_bounds__(warps* warp_size)
     matrix_vector_kernel(const X* x, const X* w, const X* bias, Y* y, int64_t rows, int64_t k) {
   const int64_t row = int64_t{blockIdx.x} * warps + warp_of_block();
   if (row >= rows) return;

@@ -3,9 +3,10 @@
 //   rms:            y = x / sqrt(mean(x²) + ε) · w                                   (Zhang & Sennrich 2019)
 //   layer_norm_1p:  y = (x − mean) / sqrt(var + ε) · (1 + w) + b                     (Nemotron-4)
 //
-// x, part, sum, y: [T, H]; w, b: [H]; statistics: [T] or [T, 2] f32. A block takes a row, which is read from memory once
-// and again from its nearest cache. Bound by memory: reads 1 and writes 1 value an element, with the addition 2 and 2.
-// What could be contracted to a fused multiply-add is written as one, so that norm_apply repeats norm_forward to the bit.
+// x, part, sum, y: [T, H]; w, b: [H]; statistics: [T] or [T, 2] f32. A block takes a row, which is read from memory
+// once and again from its nearest cache. Bound by memory: reads 1 and writes 1 value an element, with the addition 2
+// and 2. What could be contracted to a fused multiply-add is written as one, so that norm_apply repeats norm_forward to
+// the bit.
 #include "kernels/norm.h"
 
 namespace llama_tp::kernels {
@@ -70,14 +71,13 @@ __device__ void save(const RowStatistics& row, const NormOptions& options, float
 template <int n, class X>
 __global__ void norm_forward_kernel(const X* x, NormWeights<X> weights, X* y, float* statistics, int64_t hidden) {
   const int64_t first = blockIdx.x * hidden;
-  const RowStatistics row =
-      statistics_of<n>(x + first, weights.options, hidden, shared_memory<NormScratch>());
+  const RowStatistics row = statistics_of<n>(x + first, weights.options, hidden, shared_memory<NormScratch>());
   save(row, weights.options, statistics);
   apply<n>(x + first, weights, row, y + first, hidden);
 }
 
-// The statistics are those of the rounded sum, which is what backward and norm_apply will see. A thread reads again only
-// what it has written itself.
+// The statistics are those of the rounded sum, which is what backward and norm_apply will see. A thread reads again
+// only what it has written itself.
 template <int n, class X>
 __global__ void add_norm_forward_kernel(const X* x, const X* part, NormWeights<X> weights, X* sum, X* y,
                                         float* statistics, int64_t hidden) {
@@ -89,8 +89,7 @@ __global__ void add_norm_forward_kernel(const X* x, const X* part, NormWeights<X
     for (int j = 0; j < n; j++) values[j] += added[j];
     store(sum + first + i, values);
   }
-  const RowStatistics row =
-      statistics_of<n>(sum + first, weights.options, hidden, shared_memory<NormScratch>());
+  const RowStatistics row = statistics_of<n>(sum + first, weights.options, hidden, shared_memory<NormScratch>());
   save(row, weights.options, statistics);
   apply<n>(sum + first, weights, row, y + first, hidden);
 }

@@ -3,9 +3,10 @@
 //   dx += scale · (g − mean(g) − x̂ · mean(g · x̂))          without mean(g) for rms
 //   dw += Σ_t dy · x̂        db += Σ_t dy
 //
-// dy, x, dx: [T, H]; dw, db: [H] f32. A block takes 32 rows in order and sums their dw and db in a row of the workspace,
-// [T/32, H] f32 or twice that, which stays in the L2 cache: a thread adds to no other's columns. A second kernel adds
-// the blocks' rows in order. So the order of every sum is fixed. Bound by memory: reads 3 and writes 1 value an element.
+// dy, x, dx: [T, H]; dw, db: [H] f32. A block takes 32 rows in order and sums their dw and db in a row of the
+// workspace, [T/32, H] f32 or twice that, which stays in the L2 cache: a thread adds to no other's columns. A second
+// kernel adds the blocks' rows in order. So the order of every sum is fixed. Bound by memory: reads 3 and writes 1
+// value an element.
 #include "kernels/norm.h"
 
 namespace llama_tp::kernels {
@@ -70,8 +71,8 @@ __device__ __forceinline__ void accumulate(float* sums, int64_t column, const fl
 }
 
 template <int n, class X>
-__global__ void norm_backward_kernel(const X* dy, const X* x, NormWeights<X> weights, const float* statistics,
-                                     X* dx, float* partial_dw, float* partial_db, int64_t tokens, int64_t hidden) {
+__global__ void norm_backward_kernel(const X* dy, const X* x, NormWeights<X> weights, const float* statistics, X* dx,
+                                     float* partial_dw, float* partial_db, int64_t tokens, int64_t hidden) {
   auto& scratch = shared_memory<NormBackwardScratch>();
   const bool centered = centers(weights.options);
   const int64_t begin = blockIdx.x * rows_a_block, end = smaller(begin + rows_a_block, tokens);

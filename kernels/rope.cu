@@ -5,7 +5,8 @@
 //   forward:  packed qkv [T, (A + 2G)·D]  →  q [A, T, D], k, v [G, C, D], token t in row slots[t] of k and v
 //   backward: dq [A, T, D], dk, dv [G, T, D]  →  dqkv, turned back
 //
-// A block takes a token, a thread 16 bytes of both halves of a head. Bound by memory: reads and writes every value once.
+// A block takes a token, a thread 16 bytes of both halves of a head. Bound by memory: reads and writes every value
+// once.
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
 

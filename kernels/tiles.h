@@ -6,8 +6,8 @@
 
 namespace llama_tp::kernels {
 
-// Rows of bf16. The 16 bytes behind each make its length an odd multiple of 16 for every width that is a multiple of 16,
-// so that eight rows at one column lie in eight different groups of banks.
+// Rows of bf16. The 16 bytes behind each make its length an odd multiple of 16 for every width that is a multiple of
+// 16, so that eight rows at one column lie in eight different groups of banks.
 template <int rows_, int columns_>
 struct Tile {
   static constexpr int rows = rows_, columns = columns_;

@@ -227,7 +227,7 @@ TEST(Attention, ResultsDoNotDependOnTheNumberOfThreadsAndAreRepeatedBitForBit) {
     for (const Case& c : {ragged, decoding}) {
       const Inputs in(c, dtype);
       std::vector<Owned> results;
-      for (const int threads : {1, 2, 2, 5}) {
+      for (const int threads : thread_counts_under_test()) {
         Device device(threads);
         const Owned out({c.tokens, c.heads * c.head_dim}, dtype), lse({c.heads, c.tokens}, DType::f32);
         const Owned dq = in.q, dk = in.k, dv = in.v;

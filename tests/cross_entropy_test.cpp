@@ -103,8 +103,8 @@ TEST(CrossEntropy, GradientIsSoftmaxMinusOneHot) {
     const Loss loss = loss_of(device, batch);
     for (size_t rank = 0; rank < 3; rank++) {
       Owned dlogits = random.normals({tokens, stride}, dtype);
-      device->cross_entropy_backward(batch.logits[rank], batch.targets, loss.lse, first_column[rank], columns[rank], scale,
-                                  dlogits);
+      device->cross_entropy_backward(batch.logits[rank], batch.targets, loss.lse, first_column[rank], columns[rank],
+                                     scale, dlogits);
       for (int64_t t = 0; t < tokens; t++)
         for (int64_t c = 0; c < stride; c++) {
           const int64_t column = first_column[rank] + c;

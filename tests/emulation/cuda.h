@@ -1,5 +1,5 @@
-// The language of CUDA for a plain C++ compiler, as much of it as the kernels use: qualifiers, indices, barriers, shared
-// memory and the launch. A grid runs on the caller's thread, block after block (machine.h).
+// The language of CUDA for a plain C++ compiler, as much of it as the kernels use: qualifiers, indices, barriers,
+// shared memory and the launch. A grid runs on the caller's thread, block after block (machine.h).
 #pragma once
 
 #include <math.h>  // as in CUDA, with the functions of f32 by their C names

@@ -13,13 +13,9 @@ class Fiber {
   void prepare(char* stack, size_t bytes, void (*entry)());
   // Leaves this one, which runs, for another.
   void switch_to(Fiber& other);
-  // The first thing to be done in a fiber.
-  static void begun();
 
  private:
   void* top_ = nullptr;  // of its stack, while it does not run; what it needs to go on lies there
-  char* stack_ = nullptr;
-  size_t bytes_ = 0;
 };
 
 }  // namespace llama_tp::emulation

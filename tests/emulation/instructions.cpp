@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 
 #include "emulation/machine.h"
@@ -35,7 +36,7 @@ size_t this_lane() { return this_thread().index.x % 32; }
 template <class Value>
 Value shuffle(uint32_t mask, Value value, int difference) {
   Shuffle<Value> offer{value, std::numeric_limits<Value>::quiet_NaN(), this_lane() ^ static_cast<size_t>(difference)};
-  together("shfl", mask, &offer, [](const Offers& offers) {
+  together(Instruction::shuffle, mask, &offer, [](const Offers& offers) {
     for (void* one : offers) {
       if (one == nullptr) continue;
       auto& lane = as<Shuffle<Value>>(one);
@@ -43,6 +44,31 @@ Value shuffle(uint32_t mask, Value value, int difference) {
     }
   });
   return offer.result;
+}
+
+template <class Value>
+struct Butterfly {
+  Value value;
+  Value (*join)(Value, Value);
+};
+
+template <class Value>
+Value meet_in_butterfly(Value value, Value (*join)(Value, Value)) {
+  Butterfly<Value> offer{value, join};
+  together(Instruction::shuffle, whole_warp, &offer, [](const Offers& offers) {
+    Value values[2][32];
+    for (size_t lane = 0; lane < 32; lane++)
+      values[0][lane] =
+          offers[lane] != nullptr ? as<Butterfly<Value>>(offers[lane]).value : std::numeric_limits<Value>::quiet_NaN();
+    const auto joined = as<Butterfly<Value>>(*std::find_if(offers.begin(), offers.end(), std::identity())).join;
+    size_t now = 0;
+    for (size_t difference = 16; difference > 0; difference /= 2, now ^= 1)
+      for (size_t lane = 0; lane < 32; lane++)
+        values[now ^ 1][lane] = joined(values[now][lane], values[now][lane ^ difference]);
+    for (size_t lane = 0; lane < 32; lane++)
+      if (offers[lane] != nullptr) as<Butterfly<Value>>(offers[lane]).value = values[now][lane];
+  });
+  return offer.value;
 }
 
 // Of an instruction that PTX calls aligned: undefined unless the whole warp takes part.
@@ -90,7 +116,8 @@ void load(uint32_t (&to)[4], const bf16* row) {
   require(is_shared(row) && is_shared(row + row_elements - 1), "ldmatrix: a row outside shared memory");
   reads(row, copy_bytes);
   Load offer{row, {}};
-  together(transposed ? "ldmatrix.trans" : "ldmatrix", whole_warp, &offer, carry_out_load<transposed>);
+  together(transposed ? Instruction::load_transposed : Instruction::load, whole_warp, &offer,
+           carry_out_load<transposed>);
   std::copy_n(offer.result, 4, to);
 }
 
@@ -115,7 +142,8 @@ void carry_out_product(const Offers& offers) {
   float d[16][8];
   const auto each_sum = [&](const auto& body) {
     for (size_t lane = 0; lane < 32; lane++)
-      for (size_t i = 0; i < 4; i++) body(as<Product>(offers[lane]).d[i], d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
+      for (size_t i = 0; i < 4; i++)
+        body(as<Product>(offers[lane]).d[i], d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
   };
   each_sum([](float& of_lane, float& sum) { sum = of_lane; });
   for (size_t i = 0; i < 16; i++)
@@ -129,13 +157,16 @@ void carry_out_product(const Offers& offers) {
 float shuffle_xor(uint32_t mask, float value, int difference) { return shuffle(mask, value, difference); }
 double shuffle_xor(uint32_t mask, double value, int difference) { return shuffle(mask, value, difference); }
 
+float butterfly(float value, float (*join)(float, float)) { return meet_in_butterfly(value, join); }
+double butterfly(double value, double (*join)(double, double)) { return meet_in_butterfly(value, join); }
+
 uint32_t ballot(uint32_t mask, bool condition) {
   struct Vote {
     bool condition;
     uint32_t result;
   };
   Vote offer{condition, 0};
-  together("vote", mask, &offer, [](const Offers& offers) {
+  together(Instruction::vote, mask, &offer, [](const Offers& offers) {
     uint32_t result = 0;
     for (size_t lane = 0; lane < 32; lane++)
       if (offers[lane] != nullptr && as<Vote>(offers[lane]).condition) result |= 1u << lane;
@@ -150,7 +181,7 @@ void load_matrices_transposed(uint32_t (&to)[4], const bf16* row) { load<true>(t
 
 void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   Product offer{d, a, {b0, b1}};
-  together("mma", whole_warp, &offer, carry_out_product);
+  together(Instruction::multiply, whole_warp, &offer, carry_out_product);
 }
 
 // ---- copies

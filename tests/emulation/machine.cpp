@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
-#include <string>
-#include <string_view>
 
 #include "base/error.h"
 #include "emulation/fiber.h"
@@ -18,7 +16,11 @@ namespace {
 
 constexpr size_t page = 4096, stack_bytes = size_t{64} << 10;
 constexpr unsigned warp_size = 32;
-constexpr const char* block_barrier_name = "__syncthreads";
+
+const char* name_of(Instruction instruction) {
+  constexpr std::array names{"__syncthreads", "__syncwarp", "shfl", "vote", "ldmatrix", "ldmatrix.trans", "mma"};
+  return names[static_cast<size_t>(instruction)];
+}
 
 enum class State : uint8_t { ready, waiting, ended };
 
@@ -28,7 +30,7 @@ struct Running : Thread {
   Fiber fiber;
   Clock clock = Clock::current();
   // What it waits for.
-  const char* instruction = nullptr;
+  Instruction instruction = Instruction::block_barrier;
   std::source_location where;
   uint32_t mask = 0;
   void* offer = nullptr;
@@ -121,7 +123,7 @@ void resume(Running& thread) {
 // ---- barriers of a block: complete when all threads that have not ended are there
 
 bool at_block_barrier(const Running& thread) {
-  return thread.state == State::waiting && thread.instruction == block_barrier_name;
+  return thread.state == State::waiting && thread.instruction == Instruction::block_barrier;
 }
 
 void open_barrier_if_complete() {
@@ -148,9 +150,7 @@ bool carry_out_if_complete(const Running& one) {
   for (unsigned lane = lanes; lane-- > 0;) {  // the last lane comes last, as a rule
     const Running& other = grid->threads[first + lane];
     if ((one.mask >> lane & 1) == 0 || other.state == State::ended) continue;
-    if (other.state != State::waiting || other.mask != one.mask ||
-        std::string_view(other.instruction) != one.instruction)
-      return false;
+    if (other.state != State::waiting || other.mask != one.mask || other.instruction != one.instruction) return false;
     offers[lane] = other.offer;
   }
   one.body(offers);
@@ -169,12 +169,11 @@ void end_of(Running& thread) {
   const unsigned first = thread.number / warp_size * warp_size;
   for (unsigned i = first; i < std::min(first + warp_size, grid->launch.threads); i++) {
     const Running& other = grid->threads[i];
-    if (other.state == State::waiting && other.instruction != block_barrier_name) carry_out_if_complete(other);
+    if (other.state == State::waiting && other.instruction != Instruction::block_barrier) carry_out_if_complete(other);
   }
 }
 
 void entry() {
-  Fiber::begun();
   Running& thread = *grid->running;
   try {
     acquire(&grid->start);
@@ -207,10 +206,10 @@ void prepare_block(Index index) {
 [[noreturn]] void report_deadlock() {
   const auto one = std::find_if(grid->threads.begin(), grid->threads.end(),
                                 [](const Running& thread) { return thread.state == State::waiting; });
-  const auto waiting =
-      std::count_if(grid->threads.begin(), grid->threads.end(), [&](const Running& f) { return f.state == State::waiting; });
-  fail(waiting, " threads wait for ever; thread ", one->number, " at ", one->instruction, ", ", one->where.file_name(),
-       ":", one->where.line());
+  const auto waiting = std::count_if(grid->threads.begin(), grid->threads.end(),
+                                     [&](const Running& f) { return f.state == State::waiting; });
+  fail(waiting, " threads wait for ever; thread ", one->number, " at ", name_of(one->instruction), ", ",
+       one->where.file_name(), ":", one->where.line());
 }
 
 void run_block() {
@@ -233,8 +232,8 @@ Thread& this_thread() { return *grid->running; }
 const Block& this_block() { return grid->block; }
 
 void* shared_memory(size_t bytes) {
-  require(bytes <= grid->launch.shared_bytes, "the kernel lays out ", bytes, " bytes of shared memory, its launch gives ",
-          grid->launch.shared_bytes);
+  require(bytes <= grid->launch.shared_bytes, "the kernel lays out ", bytes,
+          " bytes of shared memory, its launch gives ", grid->launch.shared_bytes);
   return grid->memory.shared();
 }
 
@@ -250,7 +249,7 @@ void block_barrier(std::source_location where) {
   if (site == left_out) return;
   char* order = &grid->barrier[grid->generation % 2];
   release(order);
-  thread.instruction = block_barrier_name;
+  thread.instruction = Instruction::block_barrier;
   thread.where = where;
   thread.state = State::waiting;
   grid->arrived++;
@@ -259,9 +258,9 @@ void block_barrier(std::source_location where) {
   acquire(order);
 }
 
-void together(const char* instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers)) {
+void together(Instruction instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers)) {
   Running& thread = *grid->running;
-  require((mask >> thread.number % warp_size & 1) != 0, instruction, ": a lane that its own mask leaves out");
+  require((mask >> thread.number % warp_size & 1) != 0, name_of(instruction), ": a lane that its own mask leaves out");
   thread.instruction = instruction;
   thread.mask = mask;
   thread.offer = offer;
@@ -282,7 +281,7 @@ void warp_barrier(std::source_location where) {
   thread.where = where;
   Meeting meeting{&thread.warp_order[thread.turn ^= 1], {}};
   release(meeting.own);
-  together("__syncwarp", 0xffffffffu, &meeting, [](const Offers& offers) {
+  together(Instruction::warp_barrier, 0xffffffffu, &meeting, [](const Offers& offers) {
     for (void* one : offers)
       for (size_t lane = 0; one != nullptr && lane < warp_size; lane++)
         if (offers[lane] != nullptr) static_cast<Meeting*>(one)->all[lane] = static_cast<Meeting*>(offers[lane])->own;

@@ -1,6 +1,6 @@
-// A GPU of one multiprocessor on one CPU thread. Each CUDA thread is a fiber that runs until it must wait for others: at
-// a barrier, or at an instruction that a warp carries out together. Blocks run one after another. What a GPU would leave
-// undefined becomes an Error or a visible wrong value:
+// A GPU of one multiprocessor on one CPU thread. Each CUDA thread is a fiber that runs until it must wait for others:
+// at a barrier, or at an instruction that a warp carries out together. Blocks run one after another. What a GPU would
+// leave undefined becomes an Error or a visible wrong value:
 //   - shared memory starts as NaN, and so does the target of an asynchronous copy until its wait;
 //   - threads that wait for others that never come are reported, with the place where they wait;
 //   - misaligned accesses of 16 bytes are reported, and accesses out of bounds by AddressSanitizer.
@@ -53,10 +53,13 @@ bool is_shared(const void* address);
 void block_barrier(std::source_location where);
 void warp_barrier(std::source_location where);
 
+// What threads wait for each other at.
+enum class Instruction : uint8_t { block_barrier, warp_barrier, shuffle, vote, load, load_transposed, multiply };
+
 // An instruction that the lanes of `mask` carry out together: waits until each that has not ended brings an offer to
 // the same instruction with the same mask; then the last to come calls body with all offers, null for absent lanes.
 using Offers = std::array<void*, 32>;
-void together(const char* instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers));
+void together(Instruction instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers));
 
 // ---- for tests
 

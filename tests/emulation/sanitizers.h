@@ -1,6 +1,6 @@
 // Where the emulation tells sanitizers what it does; without them each of these does nothing. EMULATION_TSAN and
-// EMULATION_ASAN say that the kernels are compiled with one. The emulation's own files are not: what the scheduler writes
-// down is no business of CUDA threads, and a thread that ends leaves frames of the emulation on its stack.
+// EMULATION_ASAN say that the kernels are compiled with one. The emulation's own files are not: what the scheduler
+// writes down is no business of CUDA threads, and a thread that ends leaves frames of the emulation on its stack.
 #pragma once
 
 #include <cstddef>

@@ -62,9 +62,8 @@ void CudaOperations::run_linear_forward(const Tensor& x, const Tensor& w, const 
 int64_t CudaOperations::bias_backward_workspace(const Tensor&, const Tensor&) { return 0; }
 
 void CudaOperations::run_bias_backward(const Tensor& dy, const Tensor& db, void*) {
-  with_type(dy.dtype, [&]<class X>(X) {
-    kernels::bias_backward(stream_, dy.as<X>(), db.as<float>(), dy.shape[0], dy.shape[1]);
-  });
+  with_type(dy.dtype,
+            [&]<class X>(X) { kernels::bias_backward(stream_, dy.as<X>(), db.as<float>(), dy.shape[0], dy.shape[1]); });
 }
 
 // ---- normalization
@@ -211,8 +210,7 @@ void CudaOperations::run_activation_forward(const Tensor& input, const Activatio
 void CudaOperations::run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
                                              const Tensor& dinput) {
   with_type(dy.dtype, [&]<class X>(X) {
-    kernels::activation_backward(stream_, dy.as<X>(), input.as<X>(), options, dinput.as<X>(), dy.shape[0],
-                                 dy.shape[1]);
+    kernels::activation_backward(stream_, dy.as<X>(), input.as<X>(), options, dinput.as<X>(), dy.shape[0], dy.shape[1]);
   });
 }
 
@@ -289,10 +287,10 @@ void CudaOperations::run_add_sum_of_squares(const Tensor& x, const Tensor& resul
 void CudaOperations::run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
                                const Tensor& m, const Tensor& v, const Tensor& squared_norm) {
   with_type(w.dtype, [&]<class X>(X) {
-    kernels::adamw(stream_, options,
-                   kernels::AdamWTensors<X>{w.as<X>(), rest.as<int16_t>(), grad.as<float>(), m.as<float>(),
-                                            v.as<float>()},
-                   squared_norm.as<double>(), w.elements());
+    kernels::adamw(
+        stream_, options,
+        kernels::AdamWTensors<X>{w.as<X>(), rest.as<int16_t>(), grad.as<float>(), m.as<float>(), v.as<float>()},
+        squared_norm.as<double>(), w.elements());
   });
 }
 
