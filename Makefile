@@ -1,6 +1,7 @@
 # make            ./llama_tp
 # make test       every test but the long ones (a pairwise choice of meshes); make test-all: all of them
 # make demo       train a small Llama on two ranks and let it write; make bench: speed and memory
+# make racecheck  the CUDA kernels, emulated, under ThreadSanitizer
 # make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make format     clang-format and clang-tidy; make clean
 #
@@ -49,7 +50,7 @@ $(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CX
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests test test-all demo bench sanitize format clean found
+.PHONY: all tests test test-all demo bench sanitize racecheck format clean found
 
 all: found $(BINARY)
 
@@ -114,6 +115,23 @@ $(BUILD)/tests/emulated_%_test: $(BUILD)/tests/%_test.o $(EMULATED) $(LIBRARY) $
 	@mkdir -p $(@D)
 	@echo "  $@"
 	@$(CXX) $(CXXFLAGS) $(CHECKED) $(LDFLAGS) $^ $(LIBRARY) $(EMULATED) -lgtest $(LDLIBS) -o $@
+
+# The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
+RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o $(patsubst %,tests/emulation/%.o,fiber instructions machine))
+$(BUILD)/raced/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  $< as C++"
+	@$(CXX) -x c++ $(CXXFLAGS) -g -O1 -fsanitize=thread -Wno-unknown-pragmas $(CPPFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/raced/%.o: %.cpp
+	@mkdir -p $(@D)
+	@echo "  $<"
+	@$(CXX) $(CXXFLAGS) -DEMULATION_TSAN $(CPPFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/tests/racecheck: $(RACED)
+	@mkdir -p $(@D)
+	@echo "  $@"
+	@$(CXX) -fsanitize=thread $(LDFLAGS) $^ -o $@
+racecheck: $(BUILD)/tests/racecheck
+	@$<
 
 tests: $(TESTS)
 

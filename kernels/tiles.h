@@ -97,13 +97,13 @@ __device__ __forceinline__ void add_product_of_values(float (&sums)[Right::colum
   }
 }
 
-// Writes sixteen rows of sums as bf16: first into the tile's rows first_row … + 15, which belong to this warp, then in
+// Writes sixteen rows of sums as bf16: first into the tile's rows first_row … + 15, which belong to this
+// warp and which it has read (a barrier ago), then in
 // pieces of 16 bytes to to + r · stride for r < count.
 template <class AnyTile>
 __device__ __forceinline__ void store_rows(const float (&sums)[AnyTile::columns / 8][4], AnyTile& tile, int first_row,
                                            bf16* to, int64_t stride, int count) {
   const int lane = lane_of_warp();
-  __syncwarp();  // the lanes have read what was there
 #pragma unroll
   for (int j = 0; j < AnyTile::columns / 8; j++)
     for (int half = 0; half < 2; half++) {
