@@ -279,7 +279,7 @@ std::vector<Refusal> refusals() {
   std::vector<Refusal> all{
       {{{"model_type", nullptr}}, {"model_type is missing", "llama, "}},
       {{{"model_type", 7}}, {"model_type is missing or no string", "llama, "}},
-      {{{"model_type", "bert"}}, {"model_type \"bert\"", "known: granite, llama"}},
+      {{{"model_type", "bert"}}, {"model_type \"bert\"", "known: ", "llama, "}},
       {{{"hidden_act", "gelu"}}, {"hidden_act \"gelu\"", "silu"}},
       {{{"hidden_act", 3}}, {"hidden_act is 3", "must be a string"}},
       {{{"num_key_value_heads", 4}}, {"num_key_value_heads (4)", "num_attention_heads (6)", "1, 2, 3 or 6"}},

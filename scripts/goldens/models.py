@@ -67,7 +67,8 @@ FAMILIES = {
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
 
-# name → sizes and options. Heads and intermediate size divide by 4, vocabularies by nothing; lengths of the samples.
+# name → sizes and options. Heads and intermediate size divide by 4, or by the number that ends the name; vocabularies by
+# nothing; lengths of the samples.
 MODELS = {
     "mha": dict(hidden_size=24, num_attention_heads=4, intermediate_size=36, vocab_size=103, lengths=[24, 17, 9]),
     "gqa": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=4, intermediate_size=28, vocab_size=103,
@@ -134,6 +135,16 @@ MODELS = {
     "nemotron_biases": dict(family="nemotron", hidden_size=28, num_attention_heads=4, num_key_value_heads=4,
                             head_dim=8, intermediate_size=20, vocab_size=53, attention_bias=True, mlp_bias=True,
                             tie_word_embeddings=True, partial_rotary_factor=0.75, lengths=[19, 12], new_spelling=True),
+    "gqa_3": dict(hidden_size=30, num_attention_heads=6, num_key_value_heads=3, head_dim=6, intermediate_size=33,
+                  vocab_size=103, attention_bias=True, lengths=[23, 16, 5], prompts=[8, 3]),
+    "qwen3_3": dict(family="qwen3", hidden_size=24, num_attention_heads=6, num_key_value_heads=1, head_dim=6,
+                    intermediate_size=21, vocab_size=67, lengths=[21, 14], tie_word_embeddings=True),
+    "gqa_8": dict(hidden_size=32, num_attention_heads=16, num_key_value_heads=2, head_dim=4, intermediate_size=40,
+                  vocab_size=103, lengths=[23, 16, 5], prompts=[5, 9], new_spelling=True),
+    "phi3_8": dict(family="phi3", hidden_size=32, num_attention_heads=8, num_key_value_heads=8, intermediate_size=24,
+                   vocab_size=73, partial_rotary_factor=0.5, lengths=[20, 13]),
+    "qwen3_8": dict(family="qwen3", hidden_size=24, num_attention_heads=8, num_key_value_heads=4, head_dim=6,
+                    intermediate_size=24, vocab_size=67, lengths=[21, 14]),
     "gqa_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=4, intermediate_size=28,
                      vocab_size=103, lengths=[23, 16, 5], dtype="bfloat16"),
     "biases_tied_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=2, intermediate_size=28,
