@@ -187,7 +187,7 @@ void expect_none(Trainer& trainer, const std::vector<HostBatch>& batches, Mesh& 
   EXPECT_EQ(count, 0u) << what << "\n" << by;
 }
 
-std::string named(const char* name, DType dtype, bool recompute, int64_t sequence_ranks) {
+std::string named(const std::string& name, DType dtype, bool recompute, int64_t sequence_ranks) {
   return text(name, " in ", name_of(dtype), recompute ? " with recompute" : "", sequence_ranks > 1 ? " by tokens" : "");
 }
 
@@ -197,7 +197,9 @@ std::vector<int64_t> sequence_ranks() {
 }
 
 TEST(Allocation, NoneHappensInATrainingStep) {
-  for (const char* name : {"kv_replicated", "biases", "rope_dynamic"})  // samples of different lengths
+  for (const std::string& name :
+       divided({"kv_replicated", "biases", "rope_dynamic", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3",
+                "granite", "nemotron"}))  // samples of different lengths
     for (const DType dtype : {DType::f32, DType::bf16})
       for (const bool recompute : {false, true})
         for (const int64_t sequence : sequence_ranks()) {
@@ -211,12 +213,12 @@ TEST(Allocation, NoneHappensInATrainingStep) {
 }
 
 // Large enough for several chunks of logits, several turns of the window that ranks share, and the threads' full teams.
-// An odd number of tokens, which two ranks that divide them fill up.
+// An odd number of tokens, which ranks that divide them fill up.
 void expect_none_in_a_larger_model(DType dtype, int64_t sequence) {
   const ScratchFolder scratch;
   write_text(scratch / "config.json",
-             R"({"model_type": "llama", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 8,
-                   "num_key_value_heads": 2, "intermediate_size": 352, "vocab_size": 50021})");
+             R"({"model_type": "llama", "hidden_size": 192, "num_hidden_layers": 2, "num_attention_heads": 24,
+                   "num_key_value_heads": 24, "intermediate_size": 360, "vocab_size": 50021})");
   const ModelConfig config = read_model_config(scratch / "config.json");
   const TensorParallelPlan plan = resolve_plan(config);
   std::string said;
@@ -269,7 +271,8 @@ std::vector<double> added_by_a_step(Trainer& trainer, const HostBatch& batch, co
 }
 
 TEST(Rehearsal, IsTheRunInWorkTrafficAndMemoryOfEveryPhase) {
-  for (const char* name : {"kv_replicated", "biases"})
+  for (const std::string& name : divided(
+           {"kv_replicated", "biases", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron"}))
     for (const bool recompute : {false, true})
       for (const int64_t sequence : sequence_ranks()) {
         GoldenModel model(name, DType::bf16);

@@ -14,16 +14,6 @@
 namespace llama_tp {
 namespace {
 
-// Of these goldens those whose sizes the ranks divide. The ones that end in a number are made for so many.
-std::vector<std::string> divided(const std::vector<std::string>& names) {
-  std::vector<std::string> fitting;
-  for (const std::string& name : names) {
-    const ModelConfig config = read_model_config("tests/goldens/models/" + name + "/config.json");
-    if (largest_tensor_parallel(config, resolve_plan(config), ranks().size()) == ranks().size())
-      fitting.push_back(name);
-  }
-  return fitting;
-}
 
 // A Llama with grouped queries that the ranks divide.
 std::string a_model() {

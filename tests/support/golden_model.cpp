@@ -90,6 +90,16 @@ std::vector<std::pair<std::string, std::vector<float>>> GoldenModel::gradients(T
   return all;
 }
 
+std::vector<std::string> divided(const std::vector<std::string>& names) {
+  std::vector<std::string> fitting;
+  for (const std::string& name : names) {
+    const ModelConfig config = read_model_config("tests/goldens/models/" + name + "/config.json");
+    if (largest_tensor_parallel(config, resolve_plan(config), ranks().size()) == ranks().size())
+      fitting.push_back(name);
+  }
+  return fitting;
+}
+
 Difference difference(const std::vector<float>& a, const std::vector<float>& b) {
   Difference worst;
   if (a.size() != b.size()) return {INFINITY, 0};

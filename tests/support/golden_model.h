@@ -43,6 +43,9 @@ struct GoldenModel {
   int64_t targets = 0;  // of all samples
 };
 
+// Of these goldens those whose sizes the ranks divide. The ones that end in a number are made for so many.
+std::vector<std::string> divided(const std::vector<std::string>& names);
+
 // The largest |a − b|, and the largest |b|.
 struct Difference {
   double error = 0, magnitude = 0;
