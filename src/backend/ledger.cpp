@@ -22,7 +22,12 @@ std::string_view name_of(Phase phase) {
   return names[static_cast<size_t>(phase)];
 }
 
+void Ledger::log(Category category, int64_t bytes) const {
+  if (log_ != nullptr) log_->push_back({std::chrono::steady_clock::now(), phase_, category, bytes});
+}
+
 void Ledger::add(Category category, int64_t bytes) {
+  if (bytes != 0) log(category, bytes);
   bytes_[static_cast<size_t>(category)] += bytes;
   total_ += bytes;
   int64_t& phase_peak = phase_peaks_[static_cast<size_t>(phase_)];
@@ -34,12 +39,14 @@ void Ledger::add(Category category, int64_t bytes) {
 }
 
 void Ledger::subtract(Category category, int64_t bytes) {
+  if (bytes != 0) log(category, -bytes);
   bytes_[static_cast<size_t>(category)] -= bytes;
   total_ -= bytes;
 }
 
 void Ledger::enter(Phase phase) {
   phase_ = phase;
+  log(Category::data, 0);
   int64_t& phase_peak = phase_peaks_[static_cast<size_t>(phase)];
   phase_peak = std::max(phase_peak, total_);
 }

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 namespace llama_tp {
 
@@ -34,6 +36,14 @@ std::string_view name_of(Phase phase);
 
 using CategoryBytes = std::array<int64_t, category_count>;
 
+// A phase that was entered (bytes 0), or bytes that were taken in it, or given back (below 0).
+struct LedgerEntry {
+  std::chrono::steady_clock::time_point time;
+  Phase phase;
+  Category category;
+  int64_t bytes;
+};
+
 class Ledger {
  public:
   void add(Category category, int64_t bytes);
@@ -42,17 +52,24 @@ class Ledger {
 
   Phase phase() const { return phase_; }
   int64_t current() const { return total_; }
+  // What each category holds now.
+  const CategoryBytes& held() const { return bytes_; }
   int64_t peak() const { return peak_; }
   // What each category held at the moment of the peak.
   const CategoryBytes& at_peak() const { return at_peak_; }
   // The highest total seen inside a phase.
   int64_t peak_of(Phase phase) const { return phase_peaks_[static_cast<size_t>(phase)]; }
 
+  // Writes every change to `log` from here on; null: to none.
+  void log_to(std::vector<LedgerEntry>* log) { log_ = log; }
+
  private:
+  void log(Category category, int64_t bytes) const;
   CategoryBytes bytes_{}, at_peak_{};
   std::array<int64_t, phase_count> phase_peaks_{};
   int64_t total_ = 0, peak_ = 0;
   Phase phase_ = Phase::load;
+  std::vector<LedgerEntry>* log_ = nullptr;
 };
 
 }  // namespace llama_tp

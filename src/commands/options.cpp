@@ -17,6 +17,7 @@ struct Options::Parser {
   cxxopts::ParseResult result;
   std::set<std::string> with_value;           // "-m", "--model", …
   std::set<std::string> with_optional_value;  // "--resume-from-checkpoint"
+  std::set<std::string> with_list;            // "--compare"
 };
 
 namespace {
@@ -49,8 +50,12 @@ std::pair<double, size_t> leading_number(const std::string& written) {
 }  // namespace
 
 Options::Options(const std::string& command, const std::string& what_it_does, const std::string& example)
-    : parser_(new Parser{
-          command, cxxopts::Options("llama_tp " + command, what_it_does + "\n\n  $ " + example + "\n"), {}, {}, {}}) {
+    : parser_(new Parser{command,
+                         cxxopts::Options("llama_tp " + command, what_it_does + "\n\n  $ " + example + "\n"),
+                         {},
+                         {},
+                         {},
+                         {}}) {
   parser_->options.custom_help("[options]");
   parser_->options.set_width(120);
   flag("h,help", "this text");
@@ -76,6 +81,11 @@ void Options::optional_value(const std::string& name, const std::string& help, c
   parser_->with_optional_value.insert("--" + name);
 }
 
+void Options::list(const std::string& name, const std::string& help, const std::string& value_name) {
+  parser_->options.add_options()(name, help, cxxopts::value<std::string>(), value_name);
+  parser_->with_list.insert("--" + name);
+}
+
 bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
   std::vector<std::string> spelled{"llama_tp " + parser_->command};
   bool is_value = false;  // of the option before: text, whatever it looks like
@@ -83,6 +93,13 @@ bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
     // cxxopts takes an optional value only from behind "=".
     if (!argument.starts_with("-") && parser_->with_optional_value.contains(spelled.back())) {
       spelled.back() += "=" + argument;
+      continue;
+    }
+    // A list is one value to cxxopts: its words behind "=", with spaces between them.
+    const std::string& last = spelled.back();
+    const size_t sign = last.find('=');
+    if (!argument.starts_with("-") && parser_->with_list.contains(last.substr(0, sign))) {
+      spelled.back() += (sign == std::string::npos ? "=" : " ") + argument;
       continue;
     }
     spelled.push_back(!is_value && argument.starts_with("--") ? with_hyphens(argument) : argument);
@@ -118,6 +135,13 @@ bool Options::is_on(const std::string& name) const {
 
 std::string Options::word(const std::string& name) const {
   return given(name) || parser_->result[name].has_default() ? parser_->result[name].as<std::string>() : "";
+}
+
+std::vector<std::string> Options::words(const std::string& name) const {
+  std::istringstream stream(word(name));
+  std::vector<std::string> all;
+  for (std::string one; stream >> one;) all.push_back(one);
+  return all;
 }
 
 std::string Options::path(const std::string& name) const {

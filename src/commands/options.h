@@ -27,6 +27,9 @@ class Options {
   void optional_value(const std::string& name, const std::string& help, const std::string& value_name,
                       const std::string& implied);
 
+  // One or more words: all that follow the option up to the next that begins with "-".
+  void list(const std::string& name, const std::string& help, const std::string& value_name);
+
   // False when --help was asked for; it is printed where this rank speaks for all. Errors: unknown options, missing
   // values.
   bool parse(const std::vector<std::string>& arguments, bool speaks = true);
@@ -36,6 +39,8 @@ class Options {
   // Of a value that is on or off. Errors: another word.
   bool is_on(const std::string& name) const;
   std::string word(const std::string& name) const;
+  // Of a list; none where it was not given.
+  std::vector<std::string> words(const std::string& name) const;
   // A word without the slashes at its end.
   std::string path(const std::string& name) const;
   // Errors: no whole number, or outside of [least, most].

@@ -26,38 +26,55 @@ std::string_view name_of(Collective collective) {
   return names[static_cast<size_t>(collective)];
 }
 
-void Communicator::count(Collective collective, int64_t bytes) {
-  if (size_ == 1) return;
-  Traffic& traffic = traffic_[static_cast<size_t>(collective)];
-  traffic.calls++;
-  traffic.bytes += bytes;
-}
+// Counts a collective, and times the scope for the log.
+class Communicator::Counted {
+ public:
+  Counted(Communicator& group, Collective collective, int64_t bytes)
+      : log_(group.size_ > 1 ? group.log_ : nullptr), exchange_{collective, bytes, {}, {}} {
+    if (group.size_ == 1) return;
+    Traffic& traffic = group.traffic_[static_cast<size_t>(collective)];
+    traffic.calls++;
+    traffic.bytes += bytes;
+    if (log_ != nullptr) exchange_.begin = std::chrono::steady_clock::now();
+  }
+  ~Counted() {
+    if (log_ == nullptr) return;
+    exchange_.end = std::chrono::steady_clock::now();
+    log_->push_back(exchange_);
+  }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  std::vector<Exchange>* log_;
+  Exchange exchange_;
+};
 
 Pending Communicator::all_reduce(const Tensor& x) {
   check_summable("all_reduce", x);
   if (size_ == 1) return {};
-  count(Collective::all_reduce, x.bytes());
+  const Counted counted(*this, Collective::all_reduce, x.bytes());
   return run_all_reduce(x);
 }
 
 // A group of one still has a part to copy, and only the implementation knows where the memory lies.
 Pending Communicator::all_gather(const Tensor& part, const Tensor& whole) {
   check_parts("all_gather", part, whole, size_);
-  count(Collective::all_gather, whole.bytes());
+  const Counted counted(*this, Collective::all_gather, whole.bytes());
   return run_all_gather(part, whole);
 }
 
 Pending Communicator::reduce_scatter(const Tensor& whole, const Tensor& part) {
   check_summable("reduce_scatter", whole);
   check_parts("reduce_scatter", part, whole, size_);
-  count(Collective::reduce_scatter, whole.bytes());
+  const Counted counted(*this, Collective::reduce_scatter, whole.bytes());
   return run_reduce_scatter(whole, part);
 }
 
 Pending Communicator::broadcast(const Tensor& x, int root) {
   if (root < 0 || root >= size_) fail("broadcast: root ", root, " is not one of ", size_, " ranks");
   if (size_ == 1) return {};
-  count(Collective::broadcast, x.bytes());
+  const Counted counted(*this, Collective::broadcast, x.bytes());
   return run_broadcast(x, root);
 }
 

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "backend/tensor.h"
 
@@ -28,6 +30,14 @@ struct Traffic {
                       // all ranks' parts together)
 };
 
+// One collective from its call to its return. With MPI that is the time for which the rank does nothing else: its own
+// part of the work, and the wait for the ranks that came later.
+struct Exchange {
+  Collective collective;
+  int64_t bytes;  // payload
+  std::chrono::steady_clock::time_point begin, end;
+};
+
 class Communicator {
  public:
   Communicator(int rank, int size) : rank_(rank), size_(size) {}
@@ -46,6 +56,8 @@ class Communicator {
 
   // Since the communicator was made. A group of one sends nothing and counts nothing.
   const Traffic& traffic(Collective collective) const { return traffic_[static_cast<size_t>(collective)]; }
+  // Writes every collective to `log` from here on; null: to none.
+  void log_to(std::vector<Exchange>* log) { log_ = log; }
 
  protected:
   virtual Pending run_all_reduce(const Tensor& x) = 0;
@@ -54,8 +66,9 @@ class Communicator {
   virtual Pending run_broadcast(const Tensor& x, int root) = 0;
 
  private:
-  void count(Collective collective, int64_t bytes);
+  class Counted;
   int rank_, size_;
+  std::vector<Exchange>* log_ = nullptr;
   std::array<Traffic, static_cast<size_t>(Collective::count_)> traffic_{};
 };
 

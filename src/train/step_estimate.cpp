@@ -4,14 +4,12 @@
 
 namespace llama_tp {
 
-namespace {
-
-// Bytes that a rank sends in a ring (Patarasu & Yuan 2009): the payload once for a gathering or a scattering, less its
-// own part, and twice for an all-reduce, which is both.
 double sent_bytes(Collective collective, const Traffic& traffic, int size) {
   const double once = static_cast<double>(traffic.bytes) * (size - 1) / size;
   return collective == Collective::all_reduce ? 2 * once : once;
 }
+
+namespace {
 
 StepEstimate estimate_rank(const RankPlan& rank, const DeviceSheet& device) {
   StepEstimate estimate;

@@ -19,6 +19,10 @@ struct StepEstimate {
   std::string bound() const;
 };
 
+// Bytes that a rank sends in a ring (Patarasu & Yuan 2009): the payload once for a gathering or a scattering, less its
+// own part, and twice for an all-reduce, which is both.
+double sent_bytes(Collective collective, const Traffic& traffic, int size);
+
 // Of the slowest of the ranks.
 StepEstimate estimate_step(const std::vector<RankPlan>& ranks, const DeviceSheet& device);
 

@@ -32,6 +32,7 @@ Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, cons
 }
 
 void Trainer::begin() {
+  runtime_.ledger.enter(Phase::forward);
   runtime_.backend.zero(loss_);
   model_.open_step();
 }

@@ -1,0 +1,67 @@
+#include "bench/bench.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "backend/cpu/bandwidth.h"
+#include "backend/device.h"
+#include "bench/stopwatch.h"
+#include "model/rehearsal.h"
+#include "parallel/local_communicator.h"
+#include "parallel/mpi_host_group.h"
+
+namespace llama_tp {
+
+Bench::Bench(const BenchSettings& settings_, const Launch& launch_)
+    : settings(settings_),
+      launch(launch_),
+      config(read_model_config(settings.config)),
+      plan(resolve_plan(config)),
+      backend(make_backend("auto", launch.threads())),
+      world(make_host_group(launch)) {}
+
+void Bench::say(const std::string& line) const {
+  if (launch.rank() > 0) return;
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+double Bench::sum_over_ranks(double value) const {
+  double sum = 0;
+  for (const double each : world->all_gather(value)) sum += each;
+  return sum;
+}
+
+double Bench::most_of_ranks(double value) const {
+  const std::vector<double> all = world->all_gather(value);
+  return *std::max_element(all.begin(), all.end());
+}
+
+MachineRates Bench::measure_machine() const {
+  return {sum_over_ranks(measure_read_bandwidth(launch.threads())), sum_over_ranks(product_rate())};
+}
+
+double Bench::product_rate() const {
+  constexpr int64_t rows = 1024, width = 2048, times = 8;
+  LoneCommunicator lone;
+  Runtime own(*backend, lone, lone, lone, settings.dtype);
+  const auto work = [&](Runtime& on) {
+    const Tensor x = on.state.push(Category::transient, {rows, width}, on.dtype),
+                 w = on.state.push(Category::transient, {width, width}, on.dtype),
+                 y = on.state.push(Category::transient, {rows, width}, on.dtype);
+    for (const Tensor* tensor : {&x, &w, &y}) on.backend.zero(*tensor);
+    world->barrier();
+    return sorted_seconds(times, [&] { on.backend.linear_forward(x, w, {}, y); }).front();
+  };
+  own.reserve(rehearse(*backend, own, work));
+  return 2.0 * rows * width * width / work(own);
+}
+
+std::unique_ptr<Mesh> Bench::mesh() const {
+  std::string said;
+  std::unique_ptr<Mesh> made = make_mesh(launch, config, plan, settings.mesh, said);
+  if (!said.empty()) say(said);
+  return made;
+}
+
+}  // namespace llama_tp

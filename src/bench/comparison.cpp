@@ -1,0 +1,90 @@
+#include "bench/comparison.h"
+
+#include <algorithm>
+#include <numeric>
+#include <sstream>
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t longest_block = int64_t{1} << 22;
+
+// Each (scheme, samples, block size) is run once, whichever rules ask for it.
+class Comparer {
+ public:
+  Comparer(const Bench& bench, const std::vector<Scheme>& schemes, int64_t global_batch)
+      : bench_(bench), schemes_(schemes), global_batch_(global_batch) {
+    for (const Scheme& scheme : schemes)
+      require(global_batch % scheme.mesh.data_ranks() == 0, "--compare ", scheme.name, ": --global-batch-size ",
+              global_batch, " cannot be divided among the ", scheme.mesh.data_ranks(),
+              " ranks that see data of their own; give a multiple");
+  }
+
+  Comparison at(BatchRule rule, int64_t block_size) {
+    Comparison comparison{rule, block_size, {}};
+    for (const Scheme& scheme : schemes_)
+      comparison.results.push_back(
+          result(scheme, BatchShape{rule == BatchRule::smallest ? 1 : global_batch_ / scheme.mesh.data_ranks(), 1,
+                                    scheme.mesh.data_ranks(), block_size, scheme.sequence_ranks()}));
+    return comparison;
+  }
+
+ private:
+  const SchemeResult& result(const Scheme& scheme, const BatchShape& batch) {
+    for (const SchemeResult& known : known_)
+      if (known.scheme.name == scheme.name && known.batch.micro_batch == batch.micro_batch &&
+          known.batch.block_size == batch.block_size)
+        return known;
+    known_.push_back(run_scheme(bench_, scheme, batch));
+    return known_.back();
+  }
+
+  const Bench& bench_;
+  const std::vector<Scheme>& schemes_;
+  int64_t global_batch_;
+  std::vector<SchemeResult> known_;
+};
+
+}  // namespace
+
+std::string_view name_of(BatchRule rule) { return rule == BatchRule::equal ? "equal global batch" : "smallest batch"; }
+
+std::vector<int64_t> parse_sweep(const std::string& written) {
+  const size_t sign = std::min(written.find('='), written.size());
+  std::string key = written.substr(0, sign);
+  std::replace(key.begin(), key.end(), '_', '-');
+  require(key == "block-size" && sign < written.size(), "--sweep ", written,
+          ": only block-size can be swept; write it like block-size=512,1024");
+  std::vector<int64_t> sizes;
+  std::istringstream list(written.substr(sign + 1));
+  for (std::string one; std::getline(list, one, ',');) {
+    const bool digits = !one.empty() && one.size() < 8 && one.find_first_not_of("0123456789") == std::string::npos;
+    const int64_t size = digits ? std::stoll(one) : 0;
+    require(size >= 2 && size <= longest_block, "--sweep ", written, ": \"", one,
+            "\" is no number of tokens; give some from 2 to ", longest_block);
+    sizes.push_back(size);
+  }
+  require(!sizes.empty(), "--sweep ", written, ": no sizes; write it like block-size=512,1024");
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  return sizes;
+}
+
+ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings) {
+  ComparisonRun run{parse_schemes(settings.schemes, bench), {}, {}, {}};
+  int64_t global_batch = settings.global_batch;
+  if (global_batch == 0) {
+    global_batch = 1;
+    for (const Scheme& scheme : run.schemes)
+      global_batch = std::lcm(global_batch, static_cast<int64_t>(scheme.mesh.data_ranks()));
+  }
+  Comparer comparer(bench, run.schemes, global_batch);
+  run.equal = comparer.at(BatchRule::equal, bench.settings.block_size);
+  run.smallest = comparer.at(BatchRule::smallest, bench.settings.block_size);
+  for (const int64_t size : settings.block_sizes)
+    for (const BatchRule rule : {BatchRule::equal, BatchRule::smallest}) run.growth.push_back(comparer.at(rule, size));
+  return run;
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,183 @@
+// Operations one at a time, in the shapes that a tensor-parallel rank of a training step gives them.
+#include <algorithm>
+#include <functional>
+
+#include "bench/rates.h"
+#include "bench/stopwatch.h"
+#include "model/rehearsal.h"
+#include "parallel/local_communicator.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t times = 5;
+constexpr int64_t least_weights = int64_t{1} << 23;  // of an optimizer's step, far more than caches hold
+constexpr int64_t chunk_bytes = int64_t{64} << 20;   // of logits in f32
+
+struct Timing {
+  const char* name;
+  double seconds, flops, bytes;
+};
+
+Work all_work(const Backend& backend) {
+  Work sum;
+  for (int i = 0; i < static_cast<int>(Operation::count_); i++) {
+    const Work& work = backend.work(static_cast<Operation>(i));
+    sum.calls += work.calls;
+    sum.flops += work.flops;
+    sum.bytes += work.bytes;
+  }
+  return sum;
+}
+
+// Letters as in backend/backend.h.
+class Kernels {
+ public:
+  Kernels(const Bench& bench, int64_t tensor_ranks)
+      : bench_(bench),
+        H(bench.config.hidden),
+        A(bench.config.heads / tensor_ranks),
+        G(std::max<int64_t>(1, bench.config.kv_heads / tensor_ranks)),
+        D(bench.config.head_dim),
+        F(bench.config.ffn / tensor_ranks),
+        V(bench.config.vocabulary / tensor_ranks),
+        T(bench.settings.micro_batch * bench.settings.block_size) {}
+
+  std::vector<Timing> run(Runtime& on) {
+    runtime_ = &on;
+    timings_.clear();
+    products();
+    attention();
+    elementwise();
+    loss();
+    optimizer();
+    return timings_;
+  }
+
+ private:
+  // Zeros, pushed into the state arena.
+  Tensor zeros(const Shape& shape, DType dtype) {
+    const Tensor tensor = runtime_->state.push(Category::transient, shape, dtype);
+    runtime_->backend.zero(tensor);
+    return tensor;
+  }
+  Tensor zeros(const Shape& shape) { return zeros(shape, runtime_->dtype); }
+
+  void time(const char* name, const std::function<void()>& work) {
+    const Work before = all_work(runtime_->backend);
+    bench_.world->barrier();
+    const double seconds = median_seconds(times, work);
+    const Work after = all_work(runtime_->backend);
+    const auto calls = static_cast<double>(times + 1);
+    timings_.push_back({name, seconds, (after.flops - before.flops) / calls, (after.bytes - before.bytes) / calls});
+  }
+
+  void products() {
+    Saved saved(runtime_->state);
+    Backend& backend = runtime_->backend;
+    const Tensor x = zeros({T, H}), w = zeros({2 * F, H}), y = zeros({T, 2 * F}), dw = zeros({2 * F, H}, DType::f32);
+    time("product, forward (gate and up)", [&] { backend.linear_forward(x, w, {}, y); });
+    time("product, backward of the input", [&] { backend.linear_backward_input(y, w, x); });
+    time("product, backward of the weight", [&] { backend.linear_backward_weight(y, x, dw); });
+  }
+
+  Sequences sequences() {
+    const int64_t count = bench_.settings.micro_batch, length = bench_.settings.block_size;
+    std::vector<int32_t> ranges;
+    for (int64_t i = 0; i < count; i++)
+      for (const int64_t value : {i * length, length, i * length, length})
+        ranges.push_back(static_cast<int32_t>(value));
+    const Tensor tensor = zeros({count, 4}, DType::i32);
+    runtime_->backend.upload(ranges.data(), tensor);
+    return {tensor, length, length, count * (length * (length + 1) / 2)};
+  }
+
+  void attention() {
+    Saved saved(runtime_->state);
+    Backend& backend = runtime_->backend;
+    const Sequences batch = sequences();
+    const AttentionOptions options{bench_.config.attention_scale, bench_.config.window};
+    const Tensor q = zeros({A, T, D}), k = zeros({G, T, D}), v = zeros({G, T, D}), dq = zeros({A, T, D}),
+                 dk = zeros({G, T, D}), dv = zeros({G, T, D}), out = zeros({T, A * D}), dout = zeros({T, A * D}),
+                 lse = zeros({A, T}, DType::f32);
+    time("attention, forward", [&] { backend.attention_forward(q, k, v, batch, options, out, lse); });
+    time("attention, backward",
+         [&] { backend.attention_backward(dout, q, k, v, out, lse, batch, options, dq, dk, dv); });
+    const Tensor qkv = zeros({T, (A + 2 * G) * D}), slots = zeros({T}, DType::i32),
+                 table = zeros({T, bench_.config.rotary_dim}, DType::f32);
+    time("rotary positions, forward", [&] { backend.rope_forward(qkv, table, slots, q, k, v); });
+    time("rotary positions, backward", [&] { backend.rope_backward(dq, dk, dv, table, qkv); });
+  }
+
+  void elementwise() {
+    Saved saved(runtime_->state);
+    Backend& backend = runtime_->backend;
+    const NormOptions& norm = bench_.config.norm;
+    const Tensor part = zeros({T, H}), residual = zeros({T, H}), y = zeros({T, H}), w = zeros({H}),
+                 dw = zeros({H}, DType::f32);
+    const Tensor b = bench_.config.norm_bias ? zeros({H}) : Tensor{},
+                 db = bench_.config.norm_bias ? zeros({H}, DType::f32) : Tensor{};
+    const Tensor statistics = zeros(norm.kind == NormKind::rms ? Shape{T} : Shape{T, 2}, DType::f32);
+    time("addition and norm, forward",
+         [&] { backend.add_norm_forward(part, residual, w, b, norm, residual, y, statistics); });
+    time("norm, backward", [&] { backend.norm_backward(y, residual, w, norm, statistics, part, dw, db); });
+    const ActivationOptions& activation = bench_.config.activation;
+    const Tensor input = zeros({T, activation.gated ? 2 * F : F}), product = zeros({T, F});
+    time("activation, forward", [&] { backend.activation_forward(input, activation, product); });
+    time("activation, backward", [&] { backend.activation_backward(product, input, activation, input); });
+  }
+
+  void loss() {
+    Saved saved(runtime_->state);
+    Backend& backend = runtime_->backend;
+    const int64_t rows = std::min(T, std::max<int64_t>(1, chunk_bytes / (V * size_of(DType::f32))));
+    const Tensor logits = zeros({rows, V}, DType::f32), targets = zeros({rows}, DType::i32),
+                 statistics = zeros({rows, 3}, DType::f32), lse = zeros({rows}, DType::f32);
+    time("loss, statistics", [&] { backend.cross_entropy_statistics(logits, targets, 0, V, statistics); });
+    time("loss, backward", [&] { backend.cross_entropy_backward(logits, targets, lse, 0, V, 1, logits); });
+  }
+
+  void optimizer() {
+    Saved saved(runtime_->state);
+    Backend& backend = runtime_->backend;
+    const Shape all{std::max(2 * F * H, least_weights)};
+    const Tensor w = zeros(all), gradient = zeros(all, DType::f32), m = zeros(all, DType::f32),
+                 v = zeros(all, DType::f32), norm = zeros({1}, DType::f64);
+    const Tensor rest = runtime_->dtype == DType::bf16 ? zeros(all, DType::i16) : Tensor{};
+    time("sum of squares", [&] { backend.add_sum_of_squares(gradient, norm); });
+    time("AdamW", [&] { backend.adamw({.max_grad_norm = 1}, w, rest, gradient, m, v, norm); });
+  }
+
+  const Bench& bench_;
+  int64_t H, A, G, D, F, V, T;
+  Runtime* runtime_ = nullptr;
+  std::vector<Timing> timings_;
+};
+
+}  // namespace
+
+void bench_kernels(const Bench& bench, const MachineRates& machine) {
+  const MeshShape mesh =
+      resolve_mesh(bench.config, bench.plan, bench.settings.mesh, bench.launch.size(), bench.launch.local_size());
+  Kernels kernels(bench, mesh.tensor);
+  LoneCommunicator lone;
+  Runtime own(*bench.backend, lone, lone, lone, bench.settings.dtype);
+  own.reserve(rehearse(*bench.backend, own, [&](Runtime& meta) { kernels.run(meta); }));
+  bench.say(text("operations on all ranks, each with its part of ", mesh.tensor, ": ",
+                 with_commas(bench.settings.micro_batch * bench.settings.block_size), " tokens\n", padded("µs", 42),
+                 padded("GFLOP/s", 10), padded("GB/s", 8), "  of the limit"));
+  for (const Timing& timing : kernels.run(own)) {
+    const double flops = bench.sum_over_ranks(timing.flops / timing.seconds),
+                 bytes = bench.sum_over_ranks(timing.bytes / timing.seconds);
+    const double of_flops = flops / machine.product_flops, of_bytes = bytes / machine.read_bytes;
+    std::string name = timing.name;
+    name.resize(32, ' ');
+    bench.say(name + padded(fixed(timing.seconds * 1e6, 1), 9) + padded(fixed(flops / 1e9, 1), 10) +
+              padded(fixed(bytes / 1e9, 1), 8) + padded(fixed(100 * std::max(of_flops, of_bytes), 0), 5) +
+              (of_flops > of_bytes ? "% of FLOP/s" : "% of bytes/s"));
+  }
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,82 @@
+#include "bench/scheme.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int most_ranks = 1 << 20;
+
+struct SizeKey {
+  const char* name;
+  int MeshShape::*size;
+};
+constexpr SizeKey size_keys[] = {{"tp", &MeshShape::tensor}, {"fsdp", &MeshShape::fsdp}, {"dp", &MeshShape::data}};
+
+// sp, recompute, prefetch, reshard: where a scheme has the switch; null: no such key.
+bool* switch_of(Scheme& scheme, const std::string& key) {
+  if (key == "sp") return &scheme.sequence_parallel;
+  if (key == "recompute") return &scheme.recompute;
+  if (key == "prefetch") return &scheme.fsdp.prefetch;
+  if (key == "reshard") return &scheme.fsdp.reshard_after_forward;
+  return nullptr;
+}
+
+int parse_size(const Scheme& scheme, const std::string& key, const std::string& value) {
+  const bool digits = !value.empty() && value.size() < 8 && value.find_first_not_of("0123456789") == std::string::npos;
+  const int size = digits ? std::stoi(value) : 0;
+  require(size >= 1 && size <= most_ranks, "--compare ", scheme.name, ": ", key, " is \"", value,
+          "\"; give a number of ranks");
+  return size;
+}
+
+void apply(const std::string& key, const std::string& value, Scheme& scheme) {
+  for (const SizeKey& known : size_keys)
+    if (key == known.name) {
+      scheme.mesh.*known.size = parse_size(scheme, key, value);
+      return;
+    }
+  bool* const known = switch_of(scheme, key);
+  require(known != nullptr, "--compare ", scheme.name, ": \"", key,
+          "\" is no key; there are tp, fsdp, dp, sp, recompute, prefetch and reshard");
+  require(value == "on" || value == "off", "--compare ", scheme.name, ": ", key, " is \"", value,
+          "\"; it can be on or off");
+  *known = value == "on";
+}
+
+Scheme parse_scheme(const std::string& word, const Bench& bench) {
+  Scheme scheme{word, {}, bench.settings.sequence_parallel, bench.settings.recompute, bench.settings.fsdp};
+  std::vector<std::string> seen;
+  std::istringstream parts(word);
+  for (std::string part; std::getline(parts, part, ',');) {
+    const size_t sign = std::min(part.find('='), part.size());
+    const std::string key = part.substr(0, sign);
+    require(sign < part.size(), "--compare ", word, ": \"", part, "\" has no value; write it like tp=4");
+    require(std::find(seen.begin(), seen.end(), key) == seen.end(), "--compare ", word, ": ", key,
+            " is given twice; leave one of them out");
+    seen.push_back(key);
+    apply(key, part.substr(sign + 1), scheme);
+  }
+  const MeshShape& mesh = scheme.mesh;
+  const int64_t ranks = int64_t{mesh.tensor} * mesh.fsdp * mesh.data;
+  require(ranks == bench.launch.size(), "--compare ", word, ": a mesh of ", ranks, " ranks, but mpirun started ",
+          bench.launch.size(), "; tp × fsdp × dp must be ", bench.launch.size());
+  check_tensor_parallel(bench.config, bench.plan, mesh.tensor);
+  return scheme;
+}
+
+}  // namespace
+
+std::vector<Scheme> parse_schemes(const std::vector<std::string>& words, const Bench& bench) {
+  std::vector<Scheme> schemes;
+  for (const std::string& word : words) {
+    require(std::find(words.begin(), words.end(), word) - words.begin() == static_cast<int64_t>(schemes.size()),
+            "--compare ", word, ": is given twice; leave one of them out");
+    schemes.push_back(parse_scheme(word, bench));
+  }
+  return schemes;
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,182 @@
+#include "bench/scheme_run.h"
+
+#include <algorithm>
+
+#include "bench/gather.h"
+#include "model/checkpoint.h"
+#include "train/step_estimate.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr uint64_t weight_seed = 1;
+constexpr double learning_rate = 3e-4;
+
+bool same(const GroupTraffics& a, const GroupTraffics& b) {
+  for (size_t group = 0; group < a.size(); group++)
+    for (size_t i = 0; i < a[group].size(); i++)
+      if (a[group][i].calls != b[group][i].calls || a[group][i].bytes != b[group][i].bytes) return false;
+  return true;
+}
+
+// The same samples in every step: token i of sample s.
+Dataset make_samples(const ModelConfig& config, const BatchShape& batch) {
+  Dataset data;
+  for (int64_t sample = 0; sample < batch.global_batch(); sample++) {
+    for (int64_t i = 0; i < batch.block_size; i++)
+      data.tokens.push_back(static_cast<int32_t>((i * 7919 + sample * 104'729) % config.vocabulary));
+    data.starts.push_back(static_cast<int64_t>(data.tokens.size()));
+  }
+  return data;
+}
+
+class SchemeRun {
+ public:
+  SchemeRun(const Bench& bench, const Scheme& scheme, const BatchShape& batch)
+      : bench_(bench),
+        scheme_(scheme),
+        batch_(batch),
+        mesh_(bench.launch, scheme.mesh, static_cast<int>(kv_replicas(bench.config, bench.plan, scheme.mesh.tensor))),
+        runtime_(*bench.backend, mesh_.tensor(), mesh_.kv_replicas(), mesh_.shards(), bench.settings.dtype) {}
+
+  SchemeResult run() {
+    make_trainer();
+    SchemeResult result{scheme_, batch_, {}, {}, {}, {}};
+    for (size_t group = 0; group < group_count; group++) result.group_sizes[group] = groups()[group]->size();
+    const GroupTraffics before = traffic();
+    const std::vector<StepRecord> records = train(result.losses);
+    GroupTraffics of_step = traffic();
+    for (size_t group = 0; group < of_step.size(); group++)
+      for (size_t i = 0; i < of_step[group].size(); i++) {
+        of_step[group][i].calls = (of_step[group][i].calls - before[group][i].calls) / steps();
+        of_step[group][i].bytes = (of_step[group][i].bytes - before[group][i].bytes) / steps();
+      }
+    memory_.peak = runtime_.ledger.peak();
+    memory_.measured = runtime_.ledger.at_peak();
+    memory_.traffic = of_step;
+    result.ranks = gather(mesh_.world(), memory_);
+    result.records = gather_records(mesh_.world(), median(records));
+    return result;
+  }
+
+ private:
+  int64_t steps() const { return bench_.settings.steps + 1; }
+
+  // The plan is that of `llama_tp plan`: of a mesh, not of this runtime.
+  void make_trainer() {
+    const TrainerOptions options{batch_, scheme_.recompute, false, scheme_.fsdp};
+    const std::vector<RankPlan> plans =
+        plan_ranks(bench_.config, bench_.plan, options, scheme_.mesh, bench_.settings.dtype, *bench_.backend);
+    const RankPlan& own = *std::find_if(plans.begin(), plans.end(), [&](const RankPlan& plan) {
+      return std::find(plan.ranks.begin(), plan.ranks.end(), bench_.launch.rank()) != plan.ranks.end();
+    });
+    memory_.planned_peak = own.ledger.peak();
+    memory_.planned = own.ledger.at_peak();
+    memory_.reserved = own.memory.total();
+    for (size_t group = 0; group < own.traffic.size(); group++) memory_.planned_traffic[group] = own.traffic[group].of;
+    runtime_.reserve(own.memory);
+    trainer_ = std::make_unique<Trainer>(bench_.config, bench_.plan, options, runtime_, mesh_.replicas());
+    initialize_weights(bench_.config, weight_seed, trainer_->parameters(), *bench_.backend);
+  }
+
+  std::vector<StepRecord> train(std::vector<double>& losses) {
+    const Dataset data = make_samples(bench_.config, batch_);
+    EpochBatches batches(data, batch_, 0);
+    const std::vector<int64_t> samples = batches.global(1);
+    const int64_t targets = count_targets(data, samples);
+    HostBatch host;
+    StepRecorder recorder(runtime_, mesh_);
+    std::vector<StepRecord> records;
+    for (int64_t step = 1; step <= steps(); step++) {
+      recorder.begin();
+      trainer_->begin();
+      for (int64_t micro = 0; micro < batch_.accumulation; micro++) {
+        fill_batch(data, batches.local(samples, micro, mesh_.data_rank()), batch_, host);
+        trainer_->accumulate(host, targets);
+      }
+      losses.push_back(trainer_->finish(targets).loss);
+      trainer_->update({.learning_rate = learning_rate, .step = step, .max_grad_norm = 1});
+      StepRecord record = recorder.end();
+      if (step > 1) records.push_back(std::move(record));
+    }
+    return records;
+  }
+
+  // The same step on every rank.
+  const StepRecord& median(const std::vector<StepRecord>& records) const {
+    std::vector<std::pair<double, size_t>> order;
+    for (size_t i = 0; i < records.size(); i++) order.emplace_back(bench_.sum_over_ranks(records[i].seconds), i);
+    std::sort(order.begin(), order.end());
+    return records[order[order.size() / 2].second];
+  }
+
+  std::array<Communicator*, group_count> groups() const { return communicators(mesh_); }
+
+  GroupTraffics traffic() const {
+    GroupTraffics all{};
+    for (size_t group = 0; group < all.size(); group++)
+      for (size_t i = 0; i < all[group].size(); i++)
+        all[group][i] = groups()[group]->traffic(static_cast<Collective>(i));
+    return all;
+  }
+
+  const Bench& bench_;
+  const Scheme& scheme_;
+  BatchShape batch_;
+  Mesh mesh_;
+  Runtime runtime_;
+  RankMemory memory_;
+  std::unique_ptr<Trainer> trainer_;
+};
+
+}  // namespace
+
+bool RankMemory::as_planned() const {
+  return peak == planned_peak && peak == reserved && measured == planned && same(traffic, planned_traffic);
+}
+
+const RankMemory& SchemeResult::fullest() const {
+  return *std::max_element(ranks.begin(), ranks.end(),
+                           [](const RankMemory& a, const RankMemory& b) { return a.peak < b.peak; });
+}
+
+bool SchemeResult::as_planned() const {
+  return std::all_of(ranks.begin(), ranks.end(), [](const RankMemory& rank) { return rank.as_planned(); });
+}
+
+double SchemeResult::seconds() const {
+  double sum = 0;
+  for (const StepRecord& record : records) sum += record.seconds;
+  return sum / static_cast<double>(records.size());
+}
+
+PhaseTimes SchemeResult::times() const {
+  PhaseTimes mean{};
+  const auto count = static_cast<double>(records.size());
+  for (const StepRecord& record : records) {
+    const PhaseTimes own = record.times();
+    for (size_t i = 0; i < mean.size(); i++) {
+      mean[i].compute += own[i].compute / count;
+      mean[i].communication += own[i].communication / count;
+    }
+  }
+  return mean;
+}
+
+double SchemeResult::communication() const {
+  double sum = 0;
+  for (const PhaseTime& time : times()) sum += time.communication;
+  return sum;
+}
+
+double SchemeResult::sent(int group, Collective collective) const {
+  const auto index = static_cast<size_t>(group);
+  return sent_bytes(collective, fullest().traffic[index][static_cast<size_t>(collective)], group_sizes[index]);
+}
+
+SchemeResult run_scheme(const Bench& bench, const Scheme& scheme, const BatchShape& batch) {
+  return SchemeRun(bench, scheme, batch).run();
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,34 @@
+// Wall-clock time of a piece of work.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+namespace llama_tp {
+
+template <class Work>
+double seconds_of(Work work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// Of `times` runs, after one that is not counted, ascending.
+template <class Work>
+std::vector<double> sorted_seconds(int64_t times, Work work) {
+  work();
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < times; i++) seconds.push_back(seconds_of(work));
+  std::sort(seconds.begin(), seconds.end());
+  return seconds;
+}
+
+// Their median.
+template <class Work>
+double median_seconds(int64_t times, Work work) {
+  return sorted_seconds(times, work)[static_cast<size_t>(times / 2)];
+}
+
+}  // namespace llama_tp

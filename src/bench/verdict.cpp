@@ -1,0 +1,91 @@
+#include "bench/verdict.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+// Numbers this near to each other are called even: tensor ranks hold the norms whole, FSDP ranks pad their pieces, and
+// times move by some percent from run to run.
+constexpr double even = 0.05;
+
+struct Fact {
+  std::string what;
+  double tensor, fsdp;
+  bool more_is_better;
+  std::string unit;
+  int digits;
+
+  // Above 0: tensor parallelism is ahead, below 0 behind, 0 even.
+  int ahead() const {
+    if (std::abs(tensor - fsdp) <= even * std::max(tensor, fsdp)) return 0;
+    return (tensor > fsdp) == more_is_better ? 1 : -1;
+  }
+  std::string said() const {
+    return what + " (" + fixed(tensor, digits) + " against " + fixed(fsdp, digits) + unit + ")";
+  }
+};
+
+double mib(const SchemeResult& result, std::initializer_list<Category> categories) {
+  int64_t sum = 0;
+  for (const Category category : categories) sum += result.fullest().measured[static_cast<size_t>(category)];
+  return static_cast<double>(sum) / (1024 * 1024);
+}
+double state(const SchemeResult& result) {
+  return mib(result, {Category::parameters, Category::gradients, Category::master_weights, Category::moments});
+}
+double kept(const SchemeResult& result) { return mib(result, {Category::saved_split, Category::saved_whole}); }
+double whole_units(const SchemeResult& result) {
+  return mib(result, {Category::gathered_parameters, Category::unsharded_gradients});
+}
+double exposed(const SchemeResult& result) { return 100 * result.communication() / result.seconds(); }
+
+std::vector<Fact> facts(const ComparisonRun& run, size_t tensor, size_t fsdp) {
+  const SchemeResult &tp = run.equal.results[tensor], &sharded = run.equal.results[fsdp];
+  const SchemeResult &tp_small = run.smallest.results[tensor], &sharded_small = run.smallest.results[fsdp];
+  const auto batch = [](const SchemeResult& result) { return static_cast<double>(result.batch.global_batch()); };
+  return {{"activations kept at the smallest batch", kept(tp_small), kept(sharded_small), false, " MiB a rank", 2},
+          {"gathered weights and unsharded gradients", whole_units(tp), whole_units(sharded), false, " MiB a rank", 2},
+          {"the smallest batch", batch(tp_small), batch(sharded_small), false, " sequences", 0},
+          {"time until one sequence is trained on", tp_small.seconds() * 1e3, sharded_small.seconds() * 1e3, false,
+           " ms", 1},
+          {"state", state(tp), state(sharded), false, " MiB a rank", 2},
+          {"activations kept at an equal global batch", kept(tp), kept(sharded), false, " MiB a rank", 2},
+          {"throughput at an equal global batch", tp.tokens_per_second(), sharded.tokens_per_second(), true,
+           " tokens/s", 0},
+          {"exposed collectives at an equal global batch", exposed(tp), exposed(sharded), false, "% of a step", 0}};
+}
+
+std::string list(const std::vector<Fact>& facts, int ahead) {
+  std::string all;
+  for (const Fact& fact : facts)
+    if (fact.ahead() == ahead) all += (all.empty() ? "" : ", ") + fact.said();
+  return all;
+}
+
+}  // namespace
+
+std::string verdict(const ComparisonRun& run) {
+  const auto first = [&](const auto& is) {
+    return static_cast<size_t>(std::find_if(run.schemes.begin(), run.schemes.end(), is) - run.schemes.begin());
+  };
+  const size_t tensor = first([](const Scheme&one) { return one.mesh.tensor > 1 && one.mesh.data_ranks() == 1; }),
+               fsdp = first([](const Scheme&one) { return one.mesh.fsdp == one.mesh.ranks() && one.mesh.fsdp > 1; });
+  if (std::max(tensor, fsdp) == run.schemes.size())
+    return "Where tensor parallelism wins takes a scheme of it alone and one of FSDP alone to say.";
+  const std::vector<Fact> all = facts(run, tensor, fsdp);
+  const std::string wins = list(all, 1), evens = list(all, 0), loses = list(all, -1);
+  std::string said = run.schemes[tensor].name + (wins.empty() ? " is nowhere ahead of " : " wins against ") +
+                     run.schemes[fsdp].name + (wins.empty() ? "" : " in " + wins) + ".";
+  if (!evens.empty() || !loses.empty()) said += " It does not in ";
+  if (!evens.empty())
+    said += evens + ", which " + (list(all, 0).find("), ") == std::string::npos ? "is" : "are") + " even";
+  if (!loses.empty()) said += (evens.empty() ? "" : "; and is behind in ") + loses;
+  return said + ".";
+}
+
+}  // namespace llama_tp
