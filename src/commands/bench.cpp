@@ -2,11 +2,13 @@
 #include <cstdio>
 
 #include "bench/comparison_json.h"
+#include "bench/comparison_report.h"
 #include "bench/comparison_table.h"
 #include "bench/rates.h"
 #include "bench/verdict.h"
 #include "commands/commands.h"
 #include "commands/mesh_options.h"
+#include "io/files.h"
 #include "report/format.h"
 #include "report/output.h"
 
@@ -25,6 +27,9 @@ void declare(Options& options) {
   options.value("global-batch-size", "--compare: sequences of a step (default: the fewest that all can divide)", "N");
   options.value("sweep", "--compare: growth of memory and time, for instance: block-size=512,1024", "KEY=N,…");
   options.flag("json", "--compare: as JSON, in bytes and seconds");
+  options.value("report", "--compare: a page with pictures", "FILE.html");
+  options.value("report-svg", "--compare: the page's pictures, a file each", "FOLDER");
+  options.value("trace", "--compare: the timed step in Chrome's trace format, for ui.perfetto.dev", "FILE.json");
   declare_mesh(options);
   declare_fsdp(options);
   options.value("sequence-parallel", "between the products tensor ranks divide the tokens, too", "on|off", "on");
@@ -56,9 +61,13 @@ BenchSettings settings_from(const Options& options) {
 
 // Options that only mean something beside --compare, and those that --compare's words replace.
 void check_comparison(const Options& options) {
-  for (const char* name : {"global-batch-size", "sweep", "json"})
+  for (const char* name : {"global-batch-size", "sweep", "json", "report", "report-svg", "trace"})
     require(!options.given(name) || options.given("compare"), "--", name,
             " belongs to --compare; give the meshes, too");
+  for (const char* name : {"report", "trace", "report-svg"})
+    require(!options.given(name) || !options.word(name).empty(), "--", name, " is empty; give a path");
+  require(!options.given("report-svg") || folder_exists(options.path("report-svg")), "--report-svg ",
+          options.path("report-svg"), " is no folder; make it first");
   if (!options.given("compare")) return;
   require(!options.words("compare").empty(), "--compare is empty; give meshes like tp=4 fsdp=4");
   for (const char* name : {"train", "generate", "kernels", "collectives", "tensor-parallel", "fsdp", "data-parallel",
@@ -67,28 +76,40 @@ void check_comparison(const Options& options) {
             "; leave one of them out");
 }
 
-void introduce(const Bench& bench) {
-  bench.say(text(bench.config.source, ": ", with_commas(parameter_count(bench.config)), " parameters, ",
-                 name_of(bench.settings.dtype), ", ", counted(bench.launch.size(), "rank")));
-  bench.say(bench.backend->description());
+std::vector<std::string> introduction(const Bench& bench) {
+  return {text(bench.config.source, ": ", with_commas(parameter_count(bench.config)), " parameters, ",
+               name_of(bench.settings.dtype), ", ", counted(bench.launch.size(), "rank")),
+          bench.backend->description()};
+}
+
+void write_reports(const Options& options, const ComparisonRun& run, const Page& page) {
+  if (options.given("report")) write_text(options.word("report"), html_text(page));
+  if (options.given("report-svg"))
+    for (const Figure& figure : page.figures)
+      write_text(options.path("report-svg") + "/" + figure.name + ".svg", figure.svg);
+  if (options.given("trace")) write_text(options.word("trace"), comparison_trace(run));
 }
 
 void run_comparison(const Bench& bench, const Options& options) {
   ComparisonSettings settings{options.words("compare"), 0, {}};
   if (options.given("global-batch-size")) settings.global_batch = options.integer("global-batch-size", 1, 1 << 20);
   if (options.given("sweep")) settings.block_sizes = parse_sweep(options.word("sweep"));
-  const bool json = options.is_set("json");
-  if (!json) introduce(bench);
   const ComparisonRun run = compare(bench, settings);
-  const std::string said = verdict(run);
-  if (json) return bench.say(comparison_json(run, said));
-  for (const Comparison* comparison : {&run.equal, &run.smallest}) bench.say(comparison_table(*comparison));
-  if (!run.growth.empty()) bench.say(growth_table(run));
-  bench.say(said);
+  if (bench.launch.rank() > 0) return;
+  const std::string said = verdict(run), growth = growth_table(run);
+  const std::string table =
+      comparison_table(run.equal) + "\n" + comparison_table(run.smallest) + (growth.empty() ? "" : "\n" + growth);
+  std::vector<std::string> lines = introduction(bench);
+  if (options.is_set("json"))
+    bench.say(comparison_json(run, said));
+  else
+    for (const std::string& line : {lines[0], lines[1], table, said}) bench.say(line);
+  lines.push_back(said);
+  write_reports(options, run, comparison_page(run, lines, table));
 }
 
 void run_measurements(const Bench& bench, const Options& options) {
-  introduce(bench);
+  for (const std::string& line : introduction(bench)) bench.say(line);
   const MachineRates machine = bench.measure_machine();
   bench.say(text("machine     reads ", fixed(machine.read_bytes / 1e9, 1), " GB/s; matrix products ",
                  fixed(machine.product_flops / 1e9, 0), " GFLOP/s"));

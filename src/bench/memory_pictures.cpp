@@ -1,0 +1,115 @@
+#include <algorithm>
+#include <numeric>
+
+#include "bench/pictures.h"
+#include "bench/scheme_words.h"
+#include "report/charts.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+struct Layer {
+  Series series;
+  std::vector<Category> categories;
+};
+
+// From the bottom: what lives as long as the run, then what lives for a unit, for a step, for a layer.
+const std::vector<Layer>& layers() {
+  static const std::vector<Layer> all{{{"parameters", "#1f4e79"}, {Category::parameters}},
+                                      {{"master weights", "#2e75b6"}, {Category::master_weights}},
+                                      {{"moments", "#7fb0dc"}, {Category::moments}},
+                                      {{"gradients", "#bcd6ee"}, {Category::gradients}},
+                                      {{"FSDP: gathered weights", "#c55a11"}, {Category::gathered_parameters}},
+                                      {{"FSDP: unsharded gradients", "#f4b183"}, {Category::unsharded_gradients}},
+                                      {{"kept activations, split", "#2e7d32"}, {Category::saved_split}},
+                                      {{"kept activations, whole", "#8fce8f"}, {Category::saved_whole}},
+                                      {{"transient activations", "#b39ddb"}, {Category::transient}},
+                                      {{"logits and scratch", "#bdbdbd"},
+                                       {Category::logits, Category::communication, Category::workspace,
+                                        Category::kv_cache, Category::data, Category::alignment}}};
+  return all;
+}
+
+std::vector<Series> layer_series() {
+  std::vector<Series> series;
+  for (const Layer& layer : layers()) series.push_back(layer.series);
+  return series;
+}
+
+std::vector<double> in_layers(const CategoryBytes& bytes, const ByteUnit& unit) {
+  std::vector<double> values;
+  for (const Layer& layer : layers()) {
+    int64_t sum = 0;
+    for (const Category category : layer.categories) sum += bytes[static_cast<size_t>(category)];
+    values.push_back(static_cast<double>(sum) / unit.bytes);
+  }
+  return values;
+}
+
+// Phase and time of the highest sum.
+Phase phase_of_peak(const StepRecord& record) {
+  int64_t sum = std::accumulate(record.held.begin(), record.held.end(), int64_t{0}), most = 0;
+  double time = 0;
+  for (const MemoryChange& change : record.memory) {
+    sum += change.bytes;
+    if (sum > most) time = change.time;
+    most = std::max(most, sum);
+  }
+  Phase phase = Phase::load;
+  for (const PhaseSpan& span : record.phases)
+    if (span.begin <= time) phase = span.phase;
+  return phase;
+}
+
+AreaPanel memory_panel(const SchemeResult& result, const ByteUnit& unit) {
+  const StepRecord& record = result.records.front();
+  AreaPanel panel{result.scheme.name + ", rank 0", {}, record.seconds * milliseconds, {}};
+  CategoryBytes held = record.held;
+  panel.points.push_back({0, in_layers(held, unit)});
+  for (const MemoryChange& change : record.memory) {
+    held[static_cast<size_t>(change.category)] += change.bytes;
+    panel.points.push_back({change.time * milliseconds, in_layers(held, unit)});
+  }
+  for (const PhaseSpan& span : record.phases) panel.spans.push_back(phase_span(span));
+  return panel;
+}
+
+}  // namespace
+
+Figure picture_of_peaks(const ComparisonRun& run) {
+  const ByteUnit unit = unit_for(run);
+  BarChart chart{"Memory of a rank at its peak, by category", unit.name, layer_series(), {}};
+  std::string said;
+  for (const Comparison* comparison : {&run.equal, &run.smallest}) {
+    const SchemeResult* least = &comparison->results.front();
+    for (const SchemeResult& result : comparison->results) {
+      if (result.fullest().peak < least->fullest().peak) least = &result;
+      chart.bars.push_back({text("at the ", name_of(comparison->rule)), result.scheme.name + batch_words(result),
+                            in_layers(result.fullest().measured, unit)});
+    }
+    said += text(said.empty() ? "At the " : "; at the ", name_of(comparison->rule), " ", least->scheme.name,
+                 " needs the least, ", bytes_text(least->fullest().peak), " a rank");
+  }
+  const bool planned = std::all_of(run.equal.results.begin(), run.equal.results.end(),
+                                   [](const SchemeResult& result) { return result.as_planned(); }) &&
+                       std::all_of(run.smallest.results.begin(), run.smallest.results.end(),
+                                   [](const SchemeResult& result) { return result.as_planned(); });
+  said += planned ? ". Every bar is to the byte what was planned before the run." : ". Not every bar is as planned.";
+  return {"peaks", "Memory of a rank at its peak", said, draw(chart)};
+}
+
+Figure picture_of_memory(const ComparisonRun& run) {
+  const ByteUnit unit = unit_for(run);
+  AreaChart chart{"Memory over a step", unit.name, "ms", layer_series(), phase_series(), {}};
+  std::string said = "State stays; kept activations grow through forward and are given back through backward. ";
+  for (const SchemeResult& result : run.equal.results) {
+    chart.panels.push_back(memory_panel(result, unit));
+    said += text(&result == &run.equal.results.front() ? "The peak lies in " : ", in ",
+                 name_of(phase_of_peak(result.records.front())), " for ", result.scheme.name);
+  }
+  return {"memory", "Memory over the phases of a step, equal global batch", said + ".", draw(chart)};
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,48 @@
+#include <algorithm>
+#include <array>
+
+#include "report/charts.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr double height = 300, top = 34, left = 70;
+
+// Told apart by dashes on paper without colors. (Okabe & Ito 2008)
+constexpr std::array<const char*, 6> colors{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#333333"};
+constexpr std::array<const char*, 6> dashes{"", "7 3", "2 3", "10 3 2 3", "4 2", "12 4"};
+
+}  // namespace
+
+std::string draw(const LineChart& chart) {
+  double most = 0, name_width = 0;
+  for (const std::vector<double>& line : chart.lines)
+    most = std::max(most, *std::max_element(line.begin(), line.end()));
+  for (const std::string& name : chart.names) name_width = std::max(name_width, label_width(name));
+  const double right = chart_width - name_width - 34;
+  Svg svg(chart_width, chart.title);
+  const Axis y(most, top + height, top), x(chart.x.back(), left, right, 8);
+  draw_y_axis(svg, y, left, right, chart.unit);
+  draw_x_axis(svg, x, top, top + height, chart.x_name);
+  std::vector<double> ends;
+  for (size_t i = 0; i < chart.lines.size(); i++) {
+    Points points;
+    for (size_t k = 0; k < chart.x.size(); k++) {
+      points.emplace_back(x.at(chart.x[k]), y.at(chart.lines[i][k]));
+      if (chart.x.size() <= 32) svg.circle(points.back().first, points.back().second, 3, colors[i % colors.size()]);
+    }
+    svg.line(points, colors[i % colors.size()], 2, dashes[i % dashes.size()]);
+    ends.push_back(points.back().second);
+  }
+  const std::vector<double> places = apart(ends, letter_height + 3, top, top + height);
+  for (size_t i = 0; i < ends.size(); i++) {
+    const double end = x.at(chart.x.back());
+    svg.line({{end + 4, ends[i]}, {end + 18, places[i]}}, colors[i % colors.size()]);
+    svg.label(end + 22, places[i] + 4, chart.names[i], Anchor::start, colors[i % colors.size()], true);
+  }
+  return svg.text(top + height + 38);
+}
+
+}  // namespace llama_tp
