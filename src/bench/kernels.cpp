@@ -98,7 +98,7 @@ class Kernels {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
     const Sequences batch = sequences();
-    const AttentionOptions options{bench_.config.attention_scale, bench_.config.window};
+    const AttentionOptions options{bench_.config.attention_scale, bench_.config.windows.front()};
     const Tensor q = zeros({A, T, D}), k = zeros({G, T, D}), v = zeros({G, T, D}), dq = zeros({A, T, D}),
                  dk = zeros({G, T, D}), dv = zeros({G, T, D}), out = zeros({T, A * D}), dout = zeros({T, A * D}),
                  lse = zeros({A, T}, DType::f32);
