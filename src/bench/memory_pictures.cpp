@@ -86,10 +86,10 @@ Figure picture_of_peaks(const ComparisonRun& run) {
     const SchemeResult* least = &comparison->results.front();
     for (const SchemeResult& result : comparison->results) {
       if (result.fullest().peak < least->fullest().peak) least = &result;
-      chart.bars.push_back({text("at the ", name_of(comparison->rule)), result.scheme.name + batch_words(result),
+      chart.bars.push_back({std::string(name_of(comparison->rule)), result.scheme.name + batch_words(result),
                             in_layers(result.fullest().measured, unit)});
     }
-    said += text(said.empty() ? "At the " : "; at the ", name_of(comparison->rule), " ", least->scheme.name,
+    said += text(comparison == &run.equal ? "At an " : "; at the ", name_of(comparison->rule), " ", least->scheme.name,
                  " needs the least, ", bytes_text(least->fullest().peak), " a rank");
   }
   const bool planned = std::all_of(run.equal.results.begin(), run.equal.results.end(),

@@ -63,14 +63,11 @@ class SchemeRun {
  private:
   int64_t steps() const { return bench_.settings.steps + 1; }
 
-  // The plan is that of `llama_tp plan`: of a mesh, not of this runtime.
+  // Planned as `llama_tp plan` does it: on a mesh of its own that only counts.
   void make_trainer() {
     const TrainerOptions options{batch_, scheme_.recompute, false, scheme_.fsdp};
-    const std::vector<RankPlan> plans =
-        plan_ranks(bench_.config, bench_.plan, options, scheme_.mesh, bench_.settings.dtype, *bench_.backend);
-    const RankPlan& own = *std::find_if(plans.begin(), plans.end(), [&](const RankPlan& plan) {
-      return std::find(plan.ranks.begin(), plan.ranks.end(), bench_.launch.rank()) != plan.ranks.end();
-    });
+    const RankPlan own = plan_rank(bench_.config, bench_.plan, options, scheme_.mesh, bench_.launch.rank(),
+                                   bench_.settings.dtype, *bench_.backend);
     memory_.planned_peak = own.ledger.peak();
     memory_.planned = own.ledger.at_peak();
     memory_.reserved = own.memory.total();

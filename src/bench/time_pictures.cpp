@@ -58,11 +58,11 @@ Figure growth(const ComparisonRun& run, BatchRule rule, bool memory) {
       chart.lines.back().push_back(memory ? static_cast<double>(result.fullest().peak) / unit.bytes
                                           : result.seconds() * milliseconds);
     }
-    const double most = chart.lines.back().back() / chart.lines.back().front();
-    said += text(i == 0 ? "" : ", ", run.schemes[i].name, " ", fixed(most, 2), " times");
+    said += text(i == 0 ? "" : ", ", fixed(chart.lines.back().back() / chart.lines.back().front(), 2), " with ",
+                 run.schemes[i].name);
   }
   said = text("From ", chart.x.front(), " to ", chart.x.back(), " tokens ", memory ? "memory" : "a step",
-              " grows to: ", said, ".");
+              " grows by a factor of ", said, ".");
   return {text("growth_", memory ? "memory_" : "time_", rule == BatchRule::equal ? "equal" : "smallest"),
           text(what, " by context, ", name_of(rule)), said, draw(chart)};
 }

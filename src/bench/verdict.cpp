@@ -81,11 +81,9 @@ std::string verdict(const ComparisonRun& run) {
   const std::string wins = list(all, 1), evens = list(all, 0), loses = list(all, -1);
   std::string said = run.schemes[tensor].name + (wins.empty() ? " is nowhere ahead of " : " wins against ") +
                      run.schemes[fsdp].name + (wins.empty() ? "" : " in " + wins) + ".";
-  if (!evens.empty() || !loses.empty()) said += " It does not in ";
-  if (!evens.empty())
-    said += evens + ", which " + (list(all, 0).find("), ") == std::string::npos ? "is" : "are") + " even";
-  if (!loses.empty()) said += (evens.empty() ? "" : "; and is behind in ") + loses;
-  return said + ".";
+  if (!evens.empty()) said += " It does not win in " + evens + ": even";
+  if (!loses.empty()) said += (evens.empty() ? " It does not win in " : "; nor in ") + loses + ": behind";
+  return evens.empty() && loses.empty() ? said : said + ".";
 }
 
 }  // namespace llama_tp

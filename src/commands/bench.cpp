@@ -1,5 +1,5 @@
 // Speed and memory of this machine on a model of random weights: measurements one by one, or schemes side by side.
-#include <cstdio>
+#include <filesystem>
 
 #include "bench/comparison_json.h"
 #include "bench/comparison_report.h"
@@ -66,6 +66,11 @@ void check_comparison(const Options& options) {
             " belongs to --compare; give the meshes, too");
   for (const char* name : {"report", "trace", "report-svg"})
     require(!options.given(name) || !options.word(name).empty(), "--", name, " is empty; give a path");
+  for (const char* name : {"report", "trace"}) {
+    const std::string folder = std::filesystem::path(options.word(name)).parent_path();
+    require(folder.empty() || folder_exists(folder), "--", name, " ", options.word(name), ": there is no folder ",
+            folder, "; make it first");
+  }
   require(!options.given("report-svg") || folder_exists(options.path("report-svg")), "--report-svg ",
           options.path("report-svg"), " is no folder; make it first");
   if (!options.given("compare")) return;

@@ -63,7 +63,7 @@ std::string draw(const AreaChart& chart) {
   Svg svg(chart_width, chart.title);
   double top = draw_legend(svg, chart.series, left, 4, chart_width - 4);
   top = draw_legend(svg, chart.kinds, left, top, chart_width - 4) + 34;
-  const Axis x(longest, left, right, 10);
+  const Axis x(longest, left, right, 10, Limit::exact);
   for (const AreaPanel& panel : chart.panels) {
     const Axis y(most, top + panel_height, top, 4);
     svg.label(left, top - strip_height - 8, panel.name, Anchor::start, ink, true);

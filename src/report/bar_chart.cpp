@@ -48,7 +48,7 @@ std::string draw(const BarChart& chart) {
   double bottom = top;
   for (size_t i = 0; i < chart.bars.size(); i++)
     bottom += row_height + (i == 0 || chart.bars[i].group != chart.bars[i - 1].group ? heading_height : 0);
-  const Axis axis(most, left, right);
+  const Axis axis(most, left, right, 6);
   draw_x_axis(svg, axis, top, bottom, chart.unit);
   double y = top;
   for (size_t i = 0; i < chart.bars.size(); i++) {

@@ -8,15 +8,22 @@
 
 namespace llama_tp {
 
-Axis::Axis(double most, double begin, double end, int ticks) : begin_(begin), end_(end) {
-  const double wanted = (most > 0 ? most : 1) / ticks, power = std::pow(10, std::floor(std::log10(wanted)));
+namespace {
+
+constexpr double rounding = 1e-9;  // of quotients that are whole numbers
+
+}  // namespace
+
+Axis::Axis(double most, double begin, double end, int ticks, Limit limit) : begin_(begin), end_(end) {
+  most = most > 0 ? most : 1;
+  const double wanted = most / ticks, power = std::pow(10, std::floor(std::log10(wanted)));
   double step = 10 * power;
   for (const double round : {5.0, 2.0, 1.0})
-    if (round * power >= wanted * (1 - 1e-9)) step = round * power;
-  digits_ = std::max(0, static_cast<int>(-std::floor(std::log10(step) + 1e-9)));
-  const auto count = static_cast<int>(std::ceil((most > 0 ? most : 1) / step - 1e-9));
-  for (int i = 0; i <= count; i++) ticks_.push_back(i * step);
-  limit_ = ticks_.back();
+    if (round * power >= wanted * (1 - rounding)) step = round * power;
+  digits_ = std::max(0, static_cast<int>(-std::floor(std::log10(step) + rounding)));
+  const double steps = limit == Limit::round ? std::ceil(most / step - rounding) : std::floor(most / step + rounding);
+  for (int i = 0; i <= static_cast<int>(steps); i++) ticks_.push_back(i * step);
+  limit_ = limit == Limit::round ? ticks_.back() : most;
 }
 
 std::string Axis::text(double tick) const { return fixed(tick, digits_); }
@@ -26,7 +33,7 @@ void draw_x_axis(Svg& svg, const Axis& axis, double top, double bottom, const st
     svg.line({{axis.at(tick), top}, {axis.at(tick), bottom}}, grid_ink);
     svg.label(axis.at(tick), bottom + 15, axis.text(tick), Anchor::middle, faint_ink);
   }
-  svg.label(axis.at(axis.ticks().back()), bottom + 31, unit, Anchor::end, faint_ink);
+  svg.label(axis.end(), bottom + 31, unit, Anchor::end, faint_ink);
 }
 
 void draw_y_axis(Svg& svg, const Axis& axis, double left, double right, const std::string& unit) {

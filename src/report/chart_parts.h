@@ -15,12 +15,15 @@ struct Series {
   std::string name, color;
 };
 
-// A linear axis from 0: `most` of the data lies at `end` or before it.
+enum class Limit : unsigned char { round, exact };  // an axis ends with a round number, or with the data
+
+// A linear axis from 0.
 class Axis {
  public:
-  // begin, end: pixels of 0 and of the upper limit, the last round number that is needed.
-  Axis(double most, double begin, double end, int ticks = 6);
+  // most: of the data. begin, end: pixels of 0 and of the limit. ticks: about so many.
+  Axis(double most, double begin, double end, int ticks, Limit limit = Limit::round);
   double at(double value) const { return begin_ + (end_ - begin_) * value / limit_; }
+  double end() const { return end_; }
   // The round numbers, 0 first, and as people read them.
   const std::vector<double>& ticks() const { return ticks_; }
   std::string text(double tick) const;

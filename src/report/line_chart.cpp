@@ -23,7 +23,7 @@ std::string draw(const LineChart& chart) {
   for (const std::string& name : chart.names) name_width = std::max(name_width, label_width(name));
   const double right = chart_width - name_width - 34;
   Svg svg(chart_width, chart.title);
-  const Axis y(most, top + height, top), x(chart.x.back(), left, right, 8);
+  const Axis y(most, top + height, top, 6), x(chart.x.back(), left, right, 8, Limit::exact);
   draw_y_axis(svg, y, left, right, chart.unit);
   draw_x_axis(svg, x, top, top + height, chart.x_name);
   std::vector<double> ends;

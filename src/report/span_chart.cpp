@@ -21,7 +21,7 @@ std::string draw(const SpanChart& chart) {
   const double top = draw_legend(svg, chart.kinds, left, 4, chart_width - 4) + 8;
   double bottom = top;
   for (const Lane& lane : chart.lanes) bottom += row_height * static_cast<double>(lane.rows.size()) + lane_gap;
-  const Axis axis(most, left, chart_width - 24, 10);
+  const Axis axis(most, left, chart_width - 24, 10, Limit::exact);
   draw_x_axis(svg, axis, top, bottom, chart.unit);
   double y = top + lane_gap / 2;
   for (const Lane& lane : chart.lanes) {

@@ -39,11 +39,11 @@ GroupTraffic traffic_of(const char* group, const Communicator& communicator, int
 }
 
 RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                       MeshShape mesh, int tensor_rank, DType dtype, Backend& backend) {
+                       MeshShape mesh, int fsdp_rank, int tensor_rank, DType dtype, Backend& backend) {
   MetaBackend meta(backend);
   const auto replicas = static_cast<int>(kv_replicas(config, plan, mesh.tensor));
-  MetaCommunicator tensor(tensor_rank, mesh.tensor), same_keys(tensor_rank % replicas, replicas), shards(0, mesh.fsdp),
-      copies(0, mesh.data);
+  MetaCommunicator tensor(tensor_rank, mesh.tensor), same_keys(tensor_rank % replicas, replicas),
+      shards(fsdp_rank, mesh.fsdp), copies(0, mesh.data);
   Runtime runtime(meta, tensor, same_keys, shards, dtype);
   rehearse_training(config, plan, options, runtime, copies);
   RankPlan result;
@@ -62,11 +62,19 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallel
   check_tensor_parallel(config, plan, mesh.tensor);
   std::vector<RankPlan> plans;
   for (const std::vector<int>& group : alike(config, plan, mesh.tensor)) {
-    plans.push_back(rehearse_rank(config, plan, options, mesh, group.front(), dtype, backend));
+    plans.push_back(rehearse_rank(config, plan, options, mesh, 0, group.front(), dtype, backend));
     for (int data = 0; data < mesh.data_ranks(); data++)
       for (const int rank : group) plans.back().ranks.push_back(int64_t{data} * mesh.tensor + rank);
   }
   return plans;
+}
+
+RankPlan plan_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
+                   MeshShape mesh, int rank, DType dtype, Backend& backend) {
+  RankPlan own =
+      rehearse_rank(config, plan, options, mesh, rank / mesh.tensor % mesh.fsdp, rank % mesh.tensor, dtype, backend);
+  own.ranks = {rank};
+  return own;
 }
 
 double model_flops(const ModelConfig& config, const BatchShape& batch) {

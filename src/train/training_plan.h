@@ -27,9 +27,15 @@ struct RankPlan {
   std::array<Work, static_cast<size_t>(Operation::count_)> work{};
 };
 
-// backend: asked for the scratch memory of each operation. Errors: check_tensor_parallel's.
+// backend: asked for the scratch memory of each operation. Ranks that differ only in their FSDP pieces count as alike:
+// they hold the same memory, but one without a piece of some norm takes no part in that norm's sum. Errors:
+// check_tensor_parallel's.
 std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallelPlan& plan,
                                  const TrainerOptions& options, MeshShape mesh, DType dtype, Backend& backend);
+
+// Of one rank of the world, in its own place.
+RankPlan plan_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
+                   MeshShape mesh, int rank, DType dtype, Backend& backend);
 
 // FLOPs of the model in a step of the whole mesh, as model FLOPs utilization counts them (Chowdhery et al. 2022), here
 // with attention's causal half: a token takes 6 for each parameter but the input embedding's, and

@@ -1,0 +1,209 @@
+// `llama_tp bench --compare`: its numbers agree with each other, with `plan` and between the schemes.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "scratch_folder.h"
+#include "support/command.h"
+#include "support/refusal.h"
+#include "support/small_model.h"
+#include "support/xml.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::json;
+
+class BenchCommand : public testing::Test {
+ protected:
+  BenchCommand() { write_file(folder_ / "config.json", small_config().dump()); }
+
+  std::string bench(const std::string& options) const {
+    return "bench --steps 2 --config " + (folder_ / "config.json") + " " + options;
+  }
+  std::string run(int ranks, const std::string& options) const {
+    const CommandResult result = run_command(llama_tp_with(ranks) + " " + bench(options));
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err, "");
+    return result.out;
+  }
+  Json compared(int ranks, const std::string& options) const { return Json::parse(run(ranks, "--json " + options)); }
+
+  ScratchFolder folder_;
+};
+
+const std::string four_schemes = "--compare tp=4 fsdp=4 tp=2,fsdp=2 dp=2,tp=2,sp=off --block-size 32";
+
+TEST_F(BenchCommand, MeasuresWhatWasPlannedToTheByte) {
+  const Json all = compared(4, four_schemes);
+  for (const Json& comparison : all["comparisons"])
+    for (const Json& scheme : comparison["schemes"]) {
+      SCOPED_TRACE(scheme["scheme"]);
+      EXPECT_TRUE(scheme["as_planned"]);
+      ASSERT_EQ(scheme["ranks"].size(), 4u);
+      for (const Json& rank : scheme["ranks"]) {
+        EXPECT_EQ(rank["categories"], rank["planned_categories"]);
+        EXPECT_EQ(rank["communication"], rank["planned_communication"]);
+        EXPECT_EQ(rank["peak_bytes"], rank["planned_bytes"]);
+        EXPECT_EQ(rank["peak_bytes"], rank["reserved_bytes"]);
+        int64_t sum = 0;
+        for (const auto& [name, bytes] : rank["categories"].items()) sum += bytes.get<int64_t>();
+        EXPECT_EQ(sum, rank["peak_bytes"]);
+      }
+    }
+  // The same as the command that plans without ranks.
+  const CommandResult plan =
+      run_command(llama_tp_with(0) + " plan --json --fsdp 4 --block-size 32 --threads 1 --config " +
+                  (folder_ / "config.json") + " --per-device-train-batch-size 1");
+  const Json planned = Json::parse(plan.out)["ranks"][0], measured = all["comparisons"][0]["schemes"][1]["ranks"][0];
+  EXPECT_EQ(planned["categories"], measured["categories"]);
+}
+
+TEST_F(BenchCommand, DividesTheWholeStepIntoPhases) {
+  for (const Json& comparison : compared(4, four_schemes)["comparisons"])
+    for (const Json& scheme : comparison["schemes"]) {
+      double sum = 0;
+      for (const auto& [name, phase] : scheme["phases"].items()) {
+        EXPECT_GE(phase["compute_seconds"], 0);
+        EXPECT_GE(phase["communication_seconds"], 0);
+        sum += phase["compute_seconds"].get<double>() + phase["communication_seconds"].get<double>();
+      }
+      // A sum of some hundred spans in f64.
+      EXPECT_NEAR(sum, scheme["step_seconds"], 1e-9);
+      for (const char* phase : {"forward", "loss", "backward", "optimizer"})
+        EXPECT_TRUE(scheme["phases"].contains(phase));
+      EXPECT_NEAR(scheme["tokens_per_second"].get<double>() * scheme["step_seconds"].get<double>(),
+                  32.0 * scheme["global_batch"].get<double>(), 1e-6);
+    }
+}
+
+TEST_F(BenchCommand, ComparesTheSameWorkAndEachOnesLeast) {
+  const Json all = compared(4, four_schemes + " --dtype float32")["comparisons"];
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0]["batch"], "equal global batch");
+  const std::map<std::string, int> least{{"tp=4", 1}, {"fsdp=4", 4}, {"tp=2,fsdp=2", 2}, {"dp=2,tp=2,sp=off", 2}};
+  for (size_t i = 0; i < 4; i++) {
+    EXPECT_EQ(all[0]["schemes"][i]["global_batch"], 4);
+    EXPECT_EQ(all[1]["schemes"][i]["global_batch"], least.at(all[1]["schemes"][i]["scheme"]));
+    // One batch, three steps: what rounding in f32 makes of the same mathematics (tests/support/golden_model.h).
+    for (size_t step = 0; step < 3; step++)
+      EXPECT_NEAR(all[0]["schemes"][i]["losses"][step], all[0]["schemes"][0]["losses"][step], 1e-4);
+  }
+  EXPECT_LT(all[0]["schemes"][0]["losses"][2], all[0]["schemes"][0]["losses"][0]);
+  EXPECT_EQ(compared(2, "--compare tp=2 fsdp=2 --block-size 16 --global-batch-size 6")["comparisons"][0]["schemes"][1]
+                                                                                      ["global_batch"],
+            6);
+}
+
+TEST_F(BenchCommand, SaysWhereTensorParallelismWinsFromItsNumbers) {
+  const std::string said = compared(2, "--compare fsdp=2 tp=2 --block-size 64")["verdict"];
+  const size_t even = said.find(" It does not win in ");
+  ASSERT_NE(even, std::string::npos) << said;
+  const std::string wins = said.substr(0, even), rest = said.substr(even);
+  EXPECT_TRUE(holds(wins, "tp=2 wins against fsdp=2 in activations kept at the smallest batch (",
+                    "gathered weights and unsharded gradients (0.00 against ",
+                    "the smallest batch (1 against 2 sequences)"));
+  EXPECT_TRUE(holds(rest, "state (", "MiB a rank)", ": even")) << rest;
+  EXPECT_TRUE(holds(std::string(compared(2, "--compare fsdp=2 dp=2 --block-size 8")["verdict"]), "takes a scheme"));
+}
+
+TEST_F(BenchCommand, PrintsTheTablesAndTheGrowth) {
+  const std::string out = run(2, "--compare tp=2 fsdp=2 --block-size 32 --sweep block_size=64,16");
+  EXPECT_TRUE(holds(out, "equal global batch ", "smallest batch ", "to the byte   to the byte", "tokens/s, all ranks",
+                    "tensor: reduce_scatter", "fsdp: all_gather", "growth with context, equal global batch",
+                    "  16 tokens, peak MiB a rank", "  64 tokens, ms a step"));
+  EXPECT_EQ(out.find(" NO"), std::string::npos);
+  EXPECT_LT(out.find("  16 tokens"), out.find("  64 tokens"));
+  const Json growth = compared(2, "--compare tp=2 --block-size 32 --sweep block-size=16,64")["growth"];
+  ASSERT_EQ(growth.size(), 4u);
+  EXPECT_GT(growth[3]["schemes"][0]["ranks"][0]["peak_bytes"], growth[1]["schemes"][0]["ranks"][0]["peak_bytes"]);
+}
+
+TEST_F(BenchCommand, LeavesAPageItsPicturesAndATrace) {
+  const Json all = Json::parse(
+      run(2, "--json --compare tp=2 fsdp=2 --block-size 32 --sweep block-size=16,32 --report " + (folder_ / "a.html") +
+                 " --report-svg " + (folder_ / "") + " --trace " + (folder_ / "a.json")));
+  const std::string page = read_file(folder_ / "a.html");
+  std::vector<XmlElement> elements;
+  ASSERT_NO_THROW(elements = parse_xml(page));
+  size_t figures = 0;
+  for (const XmlElement& element : elements) {
+    if (element.name != "figure") continue;
+    const std::string svg = read_file(folder_ / (element.attributes.at("id") + ".svg"));
+    ASSERT_NO_THROW(parse_xml(svg));
+    EXPECT_NE(page.find(svg), std::string::npos);
+    figures++;
+  }
+  EXPECT_EQ(figures, 9u);  // peaks, memory, two steps, four of growth, loss
+
+  // Every collective that was counted has its event, inside of its rank's phases, which follow each other to the end.
+  const Json trace = Json::parse(read_file(folder_ / "a.json"))["traceEvents"];
+  std::map<int, std::map<std::string, int64_t>> calls, bytes;  // process → collective
+  std::map<int, double> end;
+  std::map<std::pair<int, int>, std::string> tracks;
+  for (const Json& event : trace)
+    if (event["name"] == "thread_name") tracks[{event["pid"], event["tid"]}] = event["args"]["name"];
+  for (const Json& event : trace) {
+    if (event["ph"] != "X") continue;
+    const int process = event["pid"];
+    const double begin = event["ts"], length = event["dur"];
+    ASSERT_GE(length, 0);
+    if (tracks.at({process, event["tid"]}) == "phases") {
+      EXPECT_NEAR(begin, end[process], 1e-6);
+      end[process] = begin + length;
+    } else if (event["name"] != "wait") {
+      const std::string name = tracks.at({process, event["tid"]}) + ": " + std::string(event["name"]);
+      calls[process][name]++;
+      bytes[process][name] += event["args"]["bytes"].get<int64_t>();
+      EXPECT_LE(begin + length, end[process] + 1e-6);
+    }
+  }
+  for (int process = 0; process < 4; process++) {
+    const Json& scheme = all["comparisons"][0]["schemes"][static_cast<size_t>(process / 2)];
+    std::map<std::string, int64_t> counted, sent;
+    for (const Json& entry : scheme["ranks"][static_cast<size_t>(process % 2)]["communication"]) {
+      const std::string name = std::string(entry["group"]) + ": " + std::string(entry["collective"]);
+      counted[name] = entry["calls"];
+      sent[name] = entry["bytes"];
+    }
+    EXPECT_EQ(calls[process], counted);
+    EXPECT_EQ(bytes[process], sent);
+  }
+  int64_t most = 0;
+  for (const Json& event : trace)
+    if (event["ph"] == "C" && event["pid"] == 0) most = std::max(most, event["args"]["bytes"].get<int64_t>());
+  EXPECT_EQ(most, all["comparisons"][0]["schemes"][0]["ranks"][0]["peak_bytes"]);
+}
+
+TEST_F(BenchCommand, MeasuresOperationsAndCollectives) {
+  const std::string out = run(2, "--kernels --collectives --block-size 32");
+  EXPECT_TRUE(holds(out, "machine     reads ", "attention, backward", "AdamW", "% of FLOP/s", "% of bytes/s",
+                    "collectives of 2 tensor-parallel ranks", "4,194,304"));
+  EXPECT_FALSE(holds(out, "training"));
+  const std::string usual = run(0, "--block-size 32 --prompt-tokens 8 --n-predict 2 --per-device-train-batch-size 1");
+  EXPECT_TRUE(holds(usual, "training    ", "1 × 32 tokens", "prompt      ", "generation  "));
+}
+
+TEST_F(BenchCommand, RefusesWhatItCannotCompare) {
+  const auto refuse = [&](const std::string& options, const Words& words) { expect_refused(2, bench(options), words); };
+  refuse("--compare tp=3", {"--compare tp=3", "a mesh of 3 ranks, but mpirun started 2", "must be 2"});
+  refuse("--compare tp=2,foo=1", {"\"foo\" is no key; there are tp, fsdp, dp, sp, recompute, prefetch and reshard"});
+  refuse("--compare tp=2,tp=1", {"tp is given twice"});
+  refuse("--compare tp=2 tp=2", {"--compare tp=2: is given twice"});
+  refuse("--compare tp", {"\"tp\" has no value; write it like tp=4"});
+  refuse("--compare tp=two", {"tp is \"two\"; give a number of ranks"});
+  refuse("--compare tp=2,sp=maybe", {"sp is \"maybe\"; it can be on or off"});
+  refuse("--compare ''", {"--compare is empty; give meshes like tp=4 fsdp=4"});
+  refuse("--compare fsdp=2 --global-batch-size 3", {"--global-batch-size 3 cannot be divided among the 2 ranks"});
+  refuse("--compare tp=2 --sweep steps=3", {"--sweep steps=3: only block-size can be swept"});
+  refuse("--compare tp=2 --sweep block-size=8,x", {"\"x\" is no number of tokens"});
+  refuse("--sweep block-size=8", {"--sweep belongs to --compare"});
+  refuse("--compare tp=2 --train", {"--train does not go with --compare"});
+  refuse("--compare tp=2 --report /nowhere/a.html", {"--report /nowhere/a.html: there is no folder /nowhere"});
+  refuse("--compare tp=2 --report-svg /nowhere", {"--report-svg /nowhere is no folder"});
+}
+
+}  // namespace
+}  // namespace llama_tp
