@@ -112,9 +112,15 @@ $(EMULATED): $(addprefix $(BUILD)/emulated/,$(EMULATION))
 	@rm -f $@
 	@ar rcs $@ $^
 $(BUILD)/tests/emulated_%_test: $(BUILD)/tests/%_test.o $(EMULATED) $(LIBRARY) $(SUPPORT)
-	@mkdir -p $(@D)
-	@echo "  $@"
-	@$(CXX) $(CXXFLAGS) $(CHECKED) $(LDFLAGS) $^ $(LIBRARY) $(EMULATED) -lgtest $(LDLIBS) -o $@
+	$(link_emulated)
+$(BUILD)/tests/emulation_test: $(BUILD)/tests/emulation_test.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+	$(link_emulated)
+define link_emulated
+@mkdir -p $(@D)
+@echo "  $@"
+@$(CXX) $(CXXFLAGS) $(CHECKED) $(LDFLAGS) $^ $(LIBRARY) $(EMULATED) -lgtest $(LDLIBS) -o $@
+endef
+$(BUILD)/tests/emulation_test.o: CXXFLAGS += -Wno-unknown-pragmas
 
 # The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
 RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o $(patsubst %,tests/emulation/%.o,fiber instructions machine))

@@ -36,7 +36,7 @@ float power_of_two(float x);
 
 // Rows of loaded matrices that lay in a bank which another row of the same matrix used, since the program began.
 int64_t bank_conflicts();
-// From now on waiting for asynchronous copies waits for none.
-void leave_out_waits();
+// Whether from now on waiting for asynchronous copies waits for none.
+void leave_out_waits(bool leave_out);
 
 }  // namespace llama_tp::emulation

@@ -1,0 +1,214 @@
+// The emulated GPU itself: what would be undefined on a GPU must be seen, and its matrices must be those of the PTX
+// manual. Kernels here are written for one purpose each.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "emulation/machine.h"
+#include "kernels/kernels.h"
+#include "kernels/reduce.h"
+#include "kernels/tiles.h"
+
+namespace llama_tp::kernels {
+namespace {
+
+template <class... Parameters, class... Arguments>
+void run(int threads, size_t shared_bytes, void (*kernel)(Parameters...), const Arguments&... arguments) {
+  launch(nullptr, "kernel", {1}, threads, shared_bytes, kernel, arguments...);
+}
+
+std::string refusal_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Emulation, SharedMemoryStartsAsNotANumberInEveryBlock) {
+  std::vector<float> seen(2);
+  launch(nullptr, "kernel", {2}, 1, sizeof(float),
+         +[](float* out) {
+           out[blockIdx.x] = shared_memory<float>();
+           shared_memory<float>() = 1;
+         },
+         seen.data());
+  EXPECT_TRUE(std::isnan(seen[0]) && std::isnan(seen[1]));
+}
+
+TEST(Emulation, ABarrierWaitsForThreadsThatHaveNotEnded) {
+  std::vector<int> seen(64);
+  run(64, sizeof(int) * 64,
+      +[](int* out) {
+        auto& values = shared_memory<int[64]>();
+        const auto i = threadIdx.x;
+        if (i >= 50) return;
+        values[i] = static_cast<int>(i);
+        __syncthreads();
+        out[i] = values[49 - i];
+      },
+      seen.data());
+  for (int i = 0; i < 50; i++) EXPECT_EQ(seen[static_cast<size_t>(i)], 49 - i);
+}
+
+TEST(Emulation, ThreadsThatWaitForEverAreReportedWithThePlace) {
+  const std::string alone = refusal_of([] {
+    run(64, 0, +[] {
+      if (threadIdx.x < 32)
+        __syncthreads();
+      else
+        lanes_where(threadIdx.x == 40 || exchange(1.0f, 1) > 0);  // lane 8 is at another instruction than its warp
+    });
+  });
+  EXPECT_NE(alone.find("kernel: block 0, 0, 0: "), std::string::npos) << alone;
+  EXPECT_NE(alone.find("wait for ever; thread 0 at __syncthreads, tests/emulation_test.cpp:"), std::string::npos)
+      << alone;
+  const std::string apart = refusal_of([] {
+    run(64, 0, +[] {
+      if (threadIdx.x < 32)
+        __syncthreads();
+      else
+        __syncthreads();
+    });
+  });
+  EXPECT_NE(apart.find("wait at different barriers"), std::string::npos) << apart;
+}
+
+TEST(Emulation, MisalignedAndMisplacedAccessesAreReported) {
+  std::vector<float> memory(16);
+  EXPECT_NE(refusal_of([&] {
+              run(1, 0, +[](float* at) { store_bytes16(at + 1, {}); }, memory.data());
+            }).find("16 bytes"),
+            std::string::npos);
+  EXPECT_NE(refusal_of([&] {
+              run(1, 16, +[](float* at) { copy_async(at, at, true); }, memory.data());
+            }).find("outside shared memory"),
+            std::string::npos);
+  EXPECT_NE(refusal_of([&] { run(1, 16, +[] { shared_memory<float[8]>()[0] = 0; }); }).find("lays out 32 bytes"),
+            std::string::npos);
+}
+
+TEST(Emulation, ALaneThatHasEndedGivesNoNumber) {
+  std::vector<float> seen(32);
+  run(32, 0,
+      +[](float* out) {
+        if (threadIdx.x == 5) return;
+        out[threadIdx.x] = exchange(static_cast<float>(threadIdx.x), 1);
+      },
+      seen.data());
+  EXPECT_TRUE(std::isnan(seen[4]));
+  EXPECT_EQ(seen[6], 7);
+}
+
+TEST(Emulation, AsynchronousCopiesLandAtTheirWaitGroupByGroup) {
+  alignas(16) const float from[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  std::vector<float> seen(6);
+  run(1, 48,
+      +[](const float* source, float* out) {
+        auto& to = shared_memory<float[12]>();
+        copy_async(to, source, true);
+        commit_copies();
+        copy_async(to + 4, source + 4, true);
+        copy_async(to + 8, nullptr, false);
+        commit_copies();
+        out[0] = to[0];
+        wait_for_copies<1>();
+        out[1] = to[0];
+        out[2] = to[4];
+        wait_for_copies<0>();
+        out[3] = to[7];
+        out[4] = to[8];
+      },
+      &from[0], seen.data());
+  EXPECT_TRUE(std::isnan(seen[0]) && std::isnan(seen[2])) << "before their waits";
+  EXPECT_EQ(seen[1], 1);
+  EXPECT_EQ(seen[3], 8);
+  EXPECT_EQ(seen[4], 0);
+}
+
+// Products of small integers are exact, so that every element must be that of the plain loop.
+TEST(Emulation, TilesAreMultipliedAsMatrices) {
+  using Left = Tile<16, 32>;
+  struct Tiles {
+    Left left;
+    Tile<48, 32> right;
+    Tile<16, 48> result;
+  };
+  const auto value = [](int64_t i, int64_t j) { return static_cast<float>((i * 5 + j * 3) % 7 - 3); };
+  std::vector<bf16> left(16 * 32), right(48 * 32), result(16 * 48);
+  for (int64_t i = 0; i < 48; i++)
+    for (int64_t k = 0; k < 32; k++) {
+      if (i < 16) left[static_cast<size_t>(i * 32 + k)] = to_bf16(value(i, k));
+      right[static_cast<size_t>(i * 32 + k)] = to_bf16(value(k, i));
+    }
+  const int64_t conflicts = emulation::bank_conflicts();
+  run(32, sizeof(Tiles),
+      +[](const bf16* a, const bf16* b, bf16* out) {
+        auto& tiles = shared_memory<Tiles>();
+        load_async(tiles.left, a, 32, 16);
+        load_async(tiles.right, b, 32, 48);
+        commit_copies();
+        wait_for_copies<0>();
+        __syncthreads();
+        Sums<48> sums;
+        product_of_rows(sums, tiles.left, 0, tiles.right);
+        store_rows(sums, tiles.result, 0, out, 48, 16);
+      },
+      left.data(), right.data(), result.data());
+  for (int64_t i = 0; i < 16; i++)
+    for (int64_t j = 0; j < 48; j++) {
+      float sum = 0;
+      for (int64_t k = 0; k < 32; k++) sum += value(i, k) * value(k, j);
+      ASSERT_EQ(to_float(result[static_cast<size_t>(i * 48 + j)]), to_float(to_bf16(sum))) << i << ", " << j;
+    }
+  EXPECT_EQ(emulation::bank_conflicts(), conflicts);
+}
+
+TEST(Emulation, RowsOfWholeBanksAreCountedAsConflicts) {
+  const int64_t conflicts = emulation::bank_conflicts();
+  run(32, sizeof(bf16[32][64]), +[] {
+    uint32_t a[4];
+    load_matrices(a, shared_memory<bf16[32][64]>()[threadIdx.x]);  // rows of 128 bytes: all in the same banks
+  });
+  EXPECT_EQ(emulation::bank_conflicts() - conflicts, 4 * 7);
+}
+
+TEST(Emulation, AReductionIsTheButterflyOfShuffles) {
+  std::vector<float> once(32), stepwise(32);
+  run(32, 0,
+      +[](float* a, float* b) {
+        const float value = 1.0f / static_cast<float>(3 + threadIdx.x);
+        a[threadIdx.x] = warp_sum(value);
+        float sum = value;
+        for (int mask = 16; mask > 0; mask /= 2) sum += exchange(sum, mask);
+        b[threadIdx.x] = sum;
+      },
+      once.data(), stepwise.data());
+  EXPECT_EQ(once, stepwise);
+}
+
+// What the tests of attention rest on: a kernel that forgot a wait would give no numbers, and none has conflicts.
+TEST(Emulation, AttentionNeedsItsWaitsAndHasNoBankConflicts) {
+  constexpr int64_t tokens = 100, dim = 80;
+  const std::vector<bf16> values(tokens * dim, to_bf16(0.5f));
+  const std::vector<int32_t> ranges{0, tokens, 0, tokens};
+  const AttentionShape shape{1, 1, dim, tokens, tokens, ranges.data(), 1, tokens, tokens};
+  std::vector<bf16> out(tokens * dim);
+  const auto attend = [&] {
+    attention_forward_tiles(nullptr, {values.data(), values.data(), values.data()}, shape, {0.1f, 0}, out.data(),
+                            nullptr);
+  };
+  const int64_t conflicts = emulation::bank_conflicts();
+  attend();
+  for (const bf16 value : out) ASSERT_EQ(to_float(value), 0.5f);
+  EXPECT_EQ(emulation::bank_conflicts(), conflicts);
+  emulation::leave_out_waits(true);
+  attend();
+  emulation::leave_out_waits(false);
+  for (const bf16 value : out) ASSERT_TRUE(std::isnan(to_float(value)));
+}
+
+}  // namespace
+}  // namespace llama_tp::kernels
