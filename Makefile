@@ -16,6 +16,11 @@ ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(JOBS)
 endif
 
+# The CUDA compiler, where there is one; NVCC= leaves the kernels out. CUDA_ARCH: what they are compiled for, several by
+# spaces; the last also as PTX, for later GPUs.
+NVCC      ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
+CUDA_ARCH ?= 80
+
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 MPI_CFLAGS  := $(or $(call pkg,--cflags,ompi-c),$(shell mpicc --showme:compile 2>/dev/null))
 MPI_LIBS    := $(or $(call pkg,--libs,ompi-c),$(shell mpicc --showme:link 2>/dev/null))
@@ -37,9 +42,13 @@ BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_t
 TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(sort $(wildcard tests/*_test.cpp)))
 SUPPORT  := $(BUILD)/tests/libsupport.a
 
+KERNELS     := $(sort $(wildcard kernels/*.cu))
+CUDA_LIBRARY := $(if $(NVCC),$(BUILD)/cuda/libkernels.a)
+NVCCFLAGS   += -std=c++20 -O3 -I. -Isrc $(foreach arch,$(CUDA_ARCH),-gencode arch=compute_$(arch),code=sm_$(arch)) \
+               -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+
 # The tests of operations once more, with the CUDA kernels compiled as C++ and run on the CPU; the kernels always under
 # AddressSanitizer, so that an access out of bounds is seen. The emulation itself is told of it (EMULATION_ASAN).
-KERNELS   := $(sort $(wildcard kernels/*.cu))
 EMULATED  := $(BUILD)/emulated/libkernels.a
 EMULATION := $(KERNELS:%.cu=%.o) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/emulation/*.cpp)))
 OF_OPERATIONS := activation adamw attention cross_entropy embedding norm rope
@@ -52,7 +61,7 @@ $(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CX
 .SECONDARY:
 .PHONY: all tests test test-all demo bench sanitize racecheck format clean found
 
-all: found $(BINARY)
+all: found $(BINARY) $(CUDA_LIBRARY)
 
 # One line each on what this build uses.
 found:
@@ -61,7 +70,7 @@ found:
 	@echo "compiler  $$($(CXX) --version | head -n 1), -march=$(ARCH)"
 	@echo "MPI       $$(mpirun --version 2>/dev/null | head -n 1)"
 	@echo "oneDNN    $$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd. -)"
-	@echo "CUDA      left out: this version has the CPU backend alone"
+	@echo "CUDA      $(if $(NVCC),kernels compiled by $$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\),.*/nvcc \1/p') for sm_$(subst $() $(), sm_,$(strip $(CUDA_ARCH))); not in the binary: its backend is the CPU,left out: no nvcc)"
 
 $(BINARY): $(BUILD)/src/main.o $(LIBRARY)
 	@echo "  $@"
@@ -79,6 +88,14 @@ $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/cuda/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  $<"
+	@$(NVCC) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+$(BUILD)/cuda/libkernels.a: $(KERNELS:%.cu=$(BUILD)/cuda/%.o)
+	@rm -f $@
+	@ar rcs $@ $^
 
 # Families, chat templates, configs of well-known models and datasheets of devices are data, in the binary wherever it is
 # started: the JSON files of a folder become raw string literals, {"name", "text"}, of one list.
