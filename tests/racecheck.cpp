@@ -1,9 +1,11 @@
 // make racecheck: every kernel that uses shared memory, emulated under ThreadSanitizer. Each must run without a report;
 // and with any one of the barriers that it reached left out, ThreadSanitizer must report a race, or else nothing needs
 // that barrier. So the list of barriers is the kernels' own, and the check is checked.
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <string>
@@ -118,20 +120,36 @@ void run_attention_backward() {
 
 enum class Outcome { clean, race, other };
 
-// In a process of its own, silent about the race when it is what is asked for.
+// Memory that this process and its children share. ThreadSanitizer does not work on after a fork of a process that has
+// several threads, so the emulation runs in children alone, and they leave here what they have found.
+struct Shared {
+  size_t count;
+  emulation::BarrierSite barriers[64];
+};
+Shared& shared =
+    *static_cast<Shared*>(mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+
+[[noreturn]] void run_and_exit(const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    _exit(1);
+  }
+  const std::vector<emulation::BarrierSite> reached = emulation::barrier_sites();
+  shared.count = std::min(reached.size(), std::size(shared.barriers));
+  std::copy_n(reached.begin(), shared.count, shared.barriers);
+  _exit(0);
+}
+
+// Silent about the race where that is what is asked for.
 Outcome outcome_of(const std::function<void()>& run, bool silent) {
   std::fflush(stdout);
   const pid_t child = fork();
   require(child >= 0, "racecheck: fork failed");
   if (child == 0) {
     if (silent && std::freopen("/dev/null", "w", stderr) == nullptr) _exit(1);
-    try {
-      run();
-    } catch (const Error& error) {
-      std::fprintf(stderr, "%s\n", error.what());
-      _exit(1);
-    }
-    _exit(0);
+    run_and_exit(run);
   }
   int status = 0;
   require(waitpid(child, &status, 0) == child && WIFEXITED(status), "racecheck: a run crashed");
@@ -161,9 +179,8 @@ bool check(const Subject& subject) {
     good = good && as_hoped;
   };
   report(outcome_of(subject.run, false) == Outcome::clean, "no race");
-  emulation::forget_barriers();
-  subject.run();
-  for (const emulation::BarrierSite& site : emulation::barrier_sites()) {
+  const std::vector<emulation::BarrierSite> barriers(shared.barriers, shared.barriers + shared.count);
+  for (const emulation::BarrierSite& site : barriers) {
     const Outcome outcome = outcome_of(
         [&] {
           emulation::leave_out(site);

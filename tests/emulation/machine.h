@@ -68,9 +68,8 @@ struct BarrierSite {
   unsigned line;
   bool operator==(const BarrierSite&) const = default;
 };
-// The barriers that grids have reached since the program began, or since it last forgot them.
+// The barriers that grids have reached since the program began.
 std::vector<BarrierSite> barrier_sites();
-void forget_barriers();
 // From now on the barrier there does nothing: a kernel that needs it must be seen to fail.
 void leave_out(const BarrierSite& site);
 

@@ -22,7 +22,6 @@ class Clock {
 #ifdef EMULATION_TSAN
   static Clock current() { return Clock(__tsan_get_current_fiber()); }
   static Clock fresh() { return Clock(__tsan_create_fiber(0)); }
-  void destroy() { __tsan_destroy_fiber(fiber_); }
   void resume() const { __tsan_switch_to_fiber(fiber_, __tsan_switch_to_fiber_no_sync); }
 
  private:
@@ -31,7 +30,6 @@ class Clock {
 #else
   static Clock current() { return {}; }
   static Clock fresh() { return {}; }
-  void destroy() {}
   void resume() const {}
 #endif
 };
