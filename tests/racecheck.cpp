@@ -172,9 +172,13 @@ struct Subject {
   void (*run)();
 };
 
-const std::vector<Subject> subjects{
-    {"norms", run_norms}, {"cross_entropy", run_cross_entropy},         {"sums", run_sums},
-    {"adamw", run_adamw}, {"attention_forward", run_attention_forward}, {"attention_backward", run_attention_backward}};
+const std::vector<Subject> subjects{{"norms", run_norms},
+                                    {"cross_entropy", run_cross_entropy},
+                                    {"sums", run_sums},
+                                    {"adamw", run_adamw},
+                                    {"embedding", run_embedding},
+                                    {"attention_forward", run_attention_forward},
+                                    {"attention_backward", run_attention_backward}};
 
 std::string base_name(const char* path) {
   const std::string whole = path;
