@@ -192,6 +192,7 @@ bool check(const Subject& subject) {
     std::printf("  %-20s %-46s %s\n", subject.name, what.c_str(), as_hoped ? "ok" : "FAILED");
     good = good && as_hoped;
   };
+  shared.count = 0;
   report(outcome_of(subject.run, false) == Outcome::clean, "no race");
   const std::vector<emulation::BarrierSite> barriers(shared.barriers, shared.barriers + shared.count);
   for (const emulation::BarrierSite& site : barriers) {
