@@ -51,7 +51,7 @@ NVCCFLAGS   += -std=c++20 -O3 -I. -Isrc $(foreach arch,$(CUDA_ARCH),-gencode arc
 # AddressSanitizer, so that an access out of bounds is seen. The emulation itself is told of it (EMULATION_ASAN).
 EMULATED  := $(BUILD)/emulated/libkernels.a
 EMULATION := $(KERNELS:%.cu=%.o) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/emulation/*.cpp)))
-OF_OPERATIONS := activation adamw attention cross_entropy embedding norm rope
+OF_OPERATIONS := activation adamw attention cross_entropy embedding linear norm rope
 TESTS     += $(OF_OPERATIONS:%=$(BUILD)/tests/emulated_%_test)
 
 # Where the arithmetic is.
