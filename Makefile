@@ -5,7 +5,7 @@
 # make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make format     clang-format and clang-tidy; make clean
 #
-# ARCH=x86-64-v3  another instruction set than this machine's;  CXX=clang++;  BUILD=dir
+# ARCH=x86-64-v3  another instruction set than this machine's;  CXX=clang++;  BUILD=dir;  CUDA_ARCH="80 90a";  NVCC= (no kernels)
 
 CXX      ?= g++
 ARCH     ?= native
@@ -178,7 +178,7 @@ bench: all
 	@scripts/bench
 
 format:
-	clang-format -i $$(git ls-files '*.cpp' '*.h')
+	clang-format -i $$(git ls-files '*.cpp' '*.cu' '*.h')
 	clang-tidy --quiet $$(git ls-files 'src/*.cpp') -- -std=c++20 -fopenmp $(CPPFLAGS)
 
 clean:
