@@ -89,7 +89,9 @@ constexpr std::array<int64_t, 7> sizes{1, 7, 1000, 8192, 8193, 65536, 200001};
 // Through the window of one node, and as if every rank, or every two ranks, had a node of its own.
 class Collectives : public testing::TestWithParam<int> {
  protected:
-  std::unique_ptr<Communicator> world() { return make_communicator(*launch, all_ranks(), GetParam()); }
+  std::unique_ptr<Communicator> world() {
+    return make_communicator(*launch, all_ranks(), GroupName::other, GetParam());
+  }
 };
 
 INSTANTIATE_TEST_SUITE_P(RanksANode, Collectives, testing::Values(0, 1, 2));

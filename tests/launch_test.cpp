@@ -38,6 +38,8 @@ std::vector<int> all_ranks(const Launch& launch) {
   return ranks;
 }
 
+constexpr double late_after = 2;  // seconds
+
 // Says that a rank was not killed, but ended by itself.
 struct Farewell {
   ~Farewell() { std::fputs("left in good order\n", stderr); }
@@ -45,7 +47,7 @@ struct Farewell {
 
 // The last rank fails when the others have begun to do what `doing` says; it tells the judge when.
 int one_fails(const std::string& doing, const Launch& launch) {
-  const auto comm = make_communicator(launch, all_ranks(launch), doing == "reduce across nodes" ? 1 : 0);
+  const auto comm = make_communicator(launch, all_ranks(launch), GroupName::other, doing == "reduce across nodes");
   const auto group = make_host_group(launch);
   if (launch.rank() == launch.size() - 1) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
@@ -59,6 +61,25 @@ int one_fails(const std::string& doing, const Launch& launch) {
   while (doing == "wait for a text") group->barrier();
   for (double x = 0; doing == "compute"; x = std::sin(x) + 1)
     if (x < 0) std::puts("never");
+  return 0;
+}
+
+// The last rank stops, as by SIGSTOP, before or when the others have begun to wait for it.
+int one_is_late(const std::string& doing, Launch& launch) {
+  launch.set_timeout(late_after);
+  const bool last = launch.rank() == launch.size() - 1;
+  if (last && doing == "late from the start") std::raise(SIGSTOP);
+  launch.meet();
+  const auto comm = make_communicator(launch, all_ranks(launch), GroupName::tensor, doing == "late across nodes");
+  const auto group = make_host_group(launch);
+  launch.begin(Activity::training, 7);
+  std::vector<float> values(1 << 20);
+  const Tensor sum{values.data(), DType::f32, {static_cast<int64_t>(values.size())}};
+  comm->all_reduce(sum).wait();
+  if (last && doing == "slow, but not late") std::this_thread::sleep_for(std::chrono::duration<double>(late_after / 2));
+  if (last && doing != "slow, but not late") std::raise(SIGSTOP);
+  if (doing == "late to a text") group->barrier();
+  if (doing != "late to the end") comm->all_reduce(sum).wait();
   return 0;
 }
 
@@ -88,7 +109,7 @@ int print_terminal(const Launch& launch) {
   return 0;
 }
 
-int play(const std::string& role, const Launch& launch) {
+int play(const std::string& role, Launch& launch) {
   if (role == "all fail alike") throw Error("config.json: no such file");
   if (role == "all fail differently") throw Error(text("slice ", launch.rank(), " is truncated"));
   if (role == "no memory") throw std::bad_alloc();
@@ -104,6 +125,7 @@ int play(const std::string& role, const Launch& launch) {
     std::this_thread::sleep_for(std::chrono::hours(1));
     return 0;
   }
+  if (role.find("late") != std::string::npos) return one_is_late(role, launch);
   if (role == "one is killed" && launch.rank() > 0) std::raise(SIGKILL);
   if (role == "one is killed") std::this_thread::sleep_for(std::chrono::hours(1));
   return one_fails(role, launch);
@@ -206,6 +228,45 @@ TEST_P(OneRankFails, IsNamedOnceAndAllStopSoon) {
 INSTANTIATE_TEST_SUITE_P(Launch, OneRankFails,
                          testing::Values("reduce", "reduce much", "reduce across nodes", "wait for a text", "compute",
                                          "end"));
+
+struct Lateness {
+  const char* role;
+  const char *waits, *late_one;  // what the line says of both
+};
+
+class OneRankIsLate : public testing::TestWithParam<Lateness> {};
+
+TEST_P(OneRankIsLate, IsNamedOnceWithItsPlaceAndTheJobEnds) {
+  const Result result = run(mpirun(3, GetParam().role));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_GT(result.seconds, late_after);
+  EXPECT_LT(result.seconds, late_after + soon);
+  EXPECT_EQ(result.count("llama_tp:"), 1) << result.output;
+  EXPECT_EQ(result.count(text("waited ", late_after, " s in ", GetParam().waits, " for rank 2 on ")), 1)
+      << result.output;
+  EXPECT_EQ(result.count(GetParam().late_one), 1) << result.output;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Launch, OneRankIsLate,
+    testing::Values(Lateness{"late to a sum", "all_reduce (number 2 of group tensor, 4194304 bytes)",
+                             "computing in step 7 after all_reduce (number 1 of group tensor, 4194304 bytes);"},
+                    Lateness{"late across nodes", "all_reduce (number 2 of group tensor, 4194304 bytes)",
+                             "computing in step 7 after all_reduce (number 1 of group tensor, 4194304 bytes);"},
+                    Lateness{"late to a text", "barrier (number 1 of group world)",
+                             "computing in step 7 after all_reduce (number 1 of group tensor, 4194304 bytes);"},
+                    Lateness{"late to the end", "gather (number 2 of group job)",
+                             "computing in step 7 after all_reduce (number 1 of group tensor, 4194304 bytes);"},
+                    Lateness{"late from the start", "barrier (number 1 of group job)", "starting;"}),
+    [](const auto& test) {
+      std::string name = test.param.role;
+      std::replace(name.begin(), name.end(), ' ', '_');
+      return name;
+    });
+
+TEST(Launch, ARankThatComputesForLessThanTheTimeoutIsWaitedFor) {
+  EXPECT_EQ(run(mpirun(3, "slow, but not late")).output, "");
+}
 
 TEST(Launch, AKilledRankEndsTheJob) {
   const Result result = run(mpirun(2, "one is killed"));

@@ -32,6 +32,7 @@ void declare(Options& options) {
   options.value("trace", "--compare: the timed step in Chrome's trace format, for ui.perfetto.dev", "FILE.json");
   declare_mesh(options);
   declare_fsdp(options);
+  declare_timeout(options);
   options.value("sequence-parallel", "between the products tensor ranks divide the tokens, too", "on|off", "on");
   options.value("dtype", "float32 or bfloat16", "WORD", "bfloat16");
   options.value("block-size", "tokens of a training sample", "N", "512");
@@ -137,6 +138,8 @@ int bench_command(const Arguments& arguments) {
     declare(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     check_comparison(options);
+    set_timeout(options, launch);
+    launch.begin(Activity::measuring);
     const Bench bench(settings_from(options), launch);
     if (options.given("compare"))
       run_comparison(bench, options);

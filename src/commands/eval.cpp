@@ -33,7 +33,9 @@ class Evaluation {
                mesh_from(options), options.word("backend"), launch) {}
 
   int run() {
+    launch_.begin(Activity::reading_data);
     read_data();
+    launch_.begin(Activity::evaluating);
     const int64_t block = data_.longest_sample();
     // Dynamic rotary frequencies depend on the longest sequence of a forward: there each sample has its own.
     const bool alone = dumps() || model_.config.rope.kind == RopeKind::dynamic;
@@ -154,6 +156,7 @@ int evaluate_command(const Arguments& arguments) {
     options.value("block-size", "the most tokens of a sample", "N", "1024");
     options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
     declare_mesh(options);
+    declare_timeout(options);
     options.flag("json", "one JSON object on stdout: loss, perplexity, tokens");
     options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
                   "FILE");
@@ -161,6 +164,7 @@ int evaluate_command(const Arguments& arguments) {
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     require(options.given("model"), "-m is missing; give a model folder");
     require(options.given("file"), "--file is missing; give a .txt or .jsonl file");
+    set_timeout(options, launch);
     return Evaluation(options, launch).run();
   });
 }

@@ -1,5 +1,5 @@
 #include "commands/commands.h"
-#include "commands/options.h"
+#include "commands/mesh_options.h"
 #include "generate/generation_run.h"
 
 namespace llama_tp {
@@ -25,6 +25,7 @@ void declare(Options& options) {
   options.flag("echo", "print the prompt, too");
   options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
   options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
+  declare_timeout(options);
   options.value("backend", "auto or cpu", "WORD", "auto");
 }
 
@@ -62,6 +63,8 @@ int generate_command(const Arguments& arguments) {
                     "mpirun -np 2 ./llama_tp generate -m Llama-3.2-1B -p \"Once upon a time\" -n 100 --temp 0.7");
     declare(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
+    set_timeout(options, launch);
+    launch.begin(Activity::generating);
     return run_generation(settings_from(options), launch);
   });
 }

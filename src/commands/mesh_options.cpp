@@ -28,4 +28,15 @@ FsdpOptions fsdp_from(const Options& options) {
   return {options.is_on("fsdp-prefetch"), options.is_on("fsdp-reshard-after-forward")};
 }
 
+void declare_timeout(Options& options) {
+  options.value("timeout",
+                "end the run, naming the rank, when others have waited so many seconds for it, whatever it does: while "
+                "one reads data or writes a checkpoint the others wait; 0: never",
+                "SECONDS", "600");
+}
+
+void set_timeout(const Options& options, Launch& launch) {
+  launch.set_timeout(static_cast<double>(options.integer("timeout", 0)));
+}
+
 }  // namespace llama_tp

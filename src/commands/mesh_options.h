@@ -1,4 +1,4 @@
-// The options that place a run on its ranks, the same words for every command that has them.
+// The options that place a run on its ranks and hold these together, the same words for every command that has them.
 #pragma once
 
 #include "commands/options.h"
@@ -12,5 +12,9 @@ MeshOptions mesh_from(const Options& options);
 
 void declare_fsdp(Options& options);
 FsdpOptions fsdp_from(const Options& options);
+
+// --timeout.
+void declare_timeout(Options& options);
+void set_timeout(const Options& options, Launch& launch);
 
 }  // namespace llama_tp

@@ -53,6 +53,7 @@ void declare(Options& options) {
       "latest: from the newest, or from the start where there is none yet",
       "DIR", "latest");
   options.value("dump-gradients", "write the gradients of the first step, before clipping", "FILE");
+  declare_timeout(options);
   options.value("backend", "auto or cpu", "WORD", "auto");
 }
 
@@ -108,6 +109,7 @@ int train_command(const Arguments& arguments) {
         "mpirun -np 2 ./llama_tp train --model Llama-3.2-1B --train-file notes.txt --output-dir out --max-steps 100");
     declare(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
+    set_timeout(options, launch);
     return run_training(settings_from(options), launch);
   });
 }

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iostream>
 #include <new>
+#include <numeric>
 #include <thread>
 
 #include "base/error.h"
@@ -67,6 +68,12 @@ void take_share_of_cores(int launcher) {
   if (now.size() < share.size() && !second_time) start_again();
 }
 
+std::vector<int> all_ranks(int size) {
+  std::vector<int> ranks(static_cast<size_t>(size));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
 }  // namespace
 
 Launch::Launch() : launcher_(find_launcher()) {
@@ -113,6 +120,9 @@ void Launch::start_mpi() {
 
   board_ = std::make_unique<FailureBoard>(node);
   policy_.board = board_.get();
+  whereabouts_ = std::make_unique<Whereabouts>(node, node_ranks_, host_);
+  policy_.whereabouts = whereabouts_.get();
+  job_ = std::make_unique<MeetingPoint>(whereabouts_.get(), GroupName::job, all_ranks(size_));
   world_->set_policy(policy_);
   endings_.resize(static_cast<size_t>(size_));
 }
@@ -129,6 +139,20 @@ Launch::~Launch() {
   if (!has_mpi() || std::uncaught_exceptions() > 0) return;
   world_.reset();
   MPI_Finalize();
+}
+
+void Launch::set_timeout(double seconds) {
+  if (whereabouts_) whereabouts_->set_timeout(std::chrono::duration<double>(seconds));
+}
+
+void Launch::begin(Activity activity, int64_t step) const {
+  if (whereabouts_) whereabouts_->begin(activity, step);
+}
+
+void Launch::meet() const {
+  if (!has_mpi()) return;
+  const MeetingPoint::Visit visit(*job_, Meeting::barrier, 0);
+  world_->barrier();
 }
 
 int Launch::stdout_columns() const {
@@ -208,7 +232,17 @@ void Launch::end_together(const Outcome& outcome) {
   if (failed) board_->announce(ending_);
   const auto deadline = failed ? board_->first_failure() + grace : std::chrono::steady_clock::time_point::max();
   const bool late = std::chrono::steady_clock::now() > deadline;  // others are printing and ending already
-  const bool all_known = world_->all_gather_until(deadline, &ending_, endings_.data(), sizeof ending_);
+  bool all_known = false;
+  try {
+    const MeetingPoint::Visit visit(*job_, Meeting::gather, 0);
+    all_known = world_->all_gather_until(deadline, &ending_, endings_.data(), sizeof ending_);
+  } catch (const Stopped&) {  // another rank of the node says who does not end
+  } catch (const Error& overdue) {
+    print_error(who({rank_}, size_, host_) + overdue.what());
+    std::this_thread::sleep_for(time_to_print);
+    std::_Exit(
+        EXIT_FAILURE);  // ends the job, too; on MPI_Abort at this point Open MPI 4.1's mpirun crashes now and then
+  }
   const auto is_fine = [](uint64_t ending) { return ending == fine; };
   if (all_known && std::all_of(endings_.begin(), endings_.end(), is_fine)) return;
 

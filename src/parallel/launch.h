@@ -10,6 +10,7 @@
 
 #include "parallel/failure_board.h"
 #include "parallel/patience.h"
+#include "parallel/whereabouts.h"
 
 namespace llama_tp {
 
@@ -39,6 +40,15 @@ class Launch {
   // More threads on this node than cores: waits yield at once.
   bool oversubscribed() const { return policy_.yield_at_once; }
   const WaitPolicy& wait_policy() const { return policy_; }
+  Whereabouts* whereabouts() const { return whereabouts_.get(); }
+
+  // From now on a rank that has waited so long for another ends the job and says where that one is; 0: never. A rank
+  // that computes, reads or saves for longer is late as much as one that is stopped.
+  void set_timeout(double seconds);
+  // What this rank does from now on, for who waits for it.
+  void begin(Activity activity, int64_t step = 0) const;
+  // Waits for all ranks.
+  void meet() const;
 
   // Where stdout and stderr end: mpirun's own, for its ranks. Columns are 0 when that is no terminal.
   bool stdout_is_terminal() const { return stdout_columns() > 0; }
@@ -67,6 +77,8 @@ class Launch {
   WaitPolicy policy_;
   std::unique_ptr<MpiGroup> world_;
   std::unique_ptr<FailureBoard> board_;
+  std::unique_ptr<Whereabouts> whereabouts_;
+  std::unique_ptr<MeetingPoint> job_;
   // What end_together gathers: 0 for a rank that is fine, else how it ended. Members, since a gathering that is given
   // up still uses them.
   std::vector<uint64_t> endings_;

@@ -18,13 +18,16 @@ std::vector<int> ranks(int first, int count, int distance) {
 Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas) : shape_(shape), rank_(launch.rank()) {
   require(shape.ranks() == launch.size(), "a mesh of ", shape.data, " × ", shape.fsdp, " × ", shape.tensor, " needs ",
           shape.ranks(), " ranks, but mpirun started ", launch.size());
+  launch.meet();  // making a group waits inside of MPI, where nobody sees a rank that does not come
   const int copy = shape.fsdp * shape.tensor;  // ranks that hold the weights once
-  tensor_ = make_communicator(launch, ranks(rank_ - tensor_rank(), shape.tensor, 1));
-  shards_ = make_communicator(launch, ranks(replica() * copy + tensor_rank(), shape.fsdp, shape.tensor));
-  replicas_ = make_communicator(launch, ranks(rank_ % copy, shape.data, copy));
-  kv_replicas_ = make_communicator(launch, ranks(rank_ - tensor_rank() % kv_replicas, kv_replicas, 1));
+  tensor_ = make_communicator(launch, ranks(rank_ - tensor_rank(), shape.tensor, 1), GroupName::tensor);
+  shards_ =
+      make_communicator(launch, ranks(replica() * copy + tensor_rank(), shape.fsdp, shape.tensor), GroupName::fsdp);
+  replicas_ = make_communicator(launch, ranks(rank_ % copy, shape.data, copy), GroupName::data);
+  kv_replicas_ =
+      make_communicator(launch, ranks(rank_ - tensor_rank() % kv_replicas, kv_replicas, 1), GroupName::kv_replicas);
   world_host_ = make_host_group(launch);
-  replica_host_ = make_host_group(launch, ranks(replica() * copy, copy, 1));
+  replica_host_ = make_host_group(launch, ranks(replica() * copy, copy, 1), GroupName::copy);
 }
 
 }  // namespace llama_tp

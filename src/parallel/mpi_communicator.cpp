@@ -14,28 +14,35 @@ namespace {
 
 class NodeCommunicator : public Communicator {
  public:
-  NodeCommunicator(MpiGroup group, const Launch& launch)
-      : Communicator(group.rank(), group.size()), window_(group, launch.threads(), launch.wait_policy()) {}
+  NodeCommunicator(MpiGroup group, MeetingPoint point, const Launch& launch)
+      : Communicator(group.rank(), group.size()),
+        point_(std::move(point)),
+        window_(group, launch.threads(), launch.wait_policy()) {}
 
  protected:
   Pending run_all_reduce(const Tensor& x) override {
+    const MeetingPoint::Visit visit(point_, Meeting::all_reduce, x.bytes());
     window_.all_reduce(x.data, x.dtype, x.elements());
     return {};
   }
   Pending run_all_gather(const Tensor& part, const Tensor& whole) override {
+    const MeetingPoint::Visit visit(point_, Meeting::all_gather, whole.bytes());
     window_.all_gather(part.data, whole.data, part.bytes());
     return {};
   }
   Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override {
+    const MeetingPoint::Visit visit(point_, Meeting::reduce_scatter, whole.bytes());
     window_.reduce_scatter(whole.data, part.data, part.dtype, part.elements());
     return {};
   }
   Pending run_broadcast(const Tensor& x, int root) override {
+    const MeetingPoint::Visit visit(point_, Meeting::broadcast, x.bytes());
     window_.broadcast(x.data, x.bytes(), root);
     return {};
   }
 
  private:
+  MeetingPoint point_;
   SharedWindow window_;
 };
 
@@ -43,8 +50,9 @@ class NodeCommunicator : public Communicator {
 // all-reduce the sums are gathered.
 class NetworkCommunicator : public Communicator {
  public:
-  explicit NetworkCommunicator(MpiGroup group)
+  NetworkCommunicator(MpiGroup group, MeetingPoint point)
       : Communicator(group.rank(), group.size()),
+        point_(std::move(point)),
         group_(std::move(group)),
         piece_bytes_(buffer_bytes / size() / 64 * 64),
         sent_(static_cast<size_t>(piece_bytes_ * size())),
@@ -55,6 +63,7 @@ class NetworkCommunicator : public Communicator {
 
  protected:
   Pending run_all_reduce(const Tensor& x) override {
+    const MeetingPoint::Visit visit(point_, Meeting::all_reduce, x.bytes());
     const int64_t element = size_of(x.dtype), chunk = piece_bytes_ / element * size();
     for (int64_t done = 0; done < x.elements(); done += chunk) {
       const int64_t now = std::min(chunk, x.elements() - done), piece = (now + size() - 1) / size();
@@ -69,6 +78,7 @@ class NetworkCommunicator : public Communicator {
   }
 
   Pending run_all_gather(const Tensor& part, const Tensor& whole) override {
+    const MeetingPoint::Visit visit(point_, Meeting::all_gather, whole.bytes());
     for (int64_t done = 0; done < part.bytes(); done += piece_bytes_) {
       const int64_t now = std::min(piece_bytes_, part.bytes() - done);
       std::memcpy(sent_.data(), part.as<char>() + done, static_cast<size_t>(now));
@@ -80,6 +90,7 @@ class NetworkCommunicator : public Communicator {
   }
 
   Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override {
+    const MeetingPoint::Visit visit(point_, Meeting::reduce_scatter, whole.bytes());
     const int64_t element = size_of(part.dtype), chunk = piece_bytes_ / element;
     for (int64_t done = 0; done < part.elements(); done += chunk) {
       const int64_t now = std::min(chunk, part.elements() - done);
@@ -92,6 +103,7 @@ class NetworkCommunicator : public Communicator {
   }
 
   Pending run_broadcast(const Tensor& x, int root) override {
+    const MeetingPoint::Visit visit(point_, Meeting::broadcast, x.bytes());
     group_.broadcast(x.data, x.bytes(), root);
     return {};
   }
@@ -107,6 +119,7 @@ class NetworkCommunicator : public Communicator {
     sum_in_rank_order(inputs_, dtype, piece, sum);
   }
 
+  MeetingPoint point_;
   MpiGroup group_;
   int64_t piece_bytes_;
   std::vector<char> sent_, received_;  // a piece for, and of, every rank
@@ -116,7 +129,7 @@ class NetworkCommunicator : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_communicator(const Launch& launch, const std::vector<int>& world_ranks,
-                                                int pretended_ranks_per_node) {
+                                                GroupName name, int pretended_ranks_per_node) {
   require(std::find(world_ranks.begin(), world_ranks.end(), launch.rank()) != world_ranks.end(), "rank ", launch.rank(),
           " makes a communicator that it is not part of");
   const auto node_of = [&](int rank) {
@@ -127,11 +140,13 @@ std::unique_ptr<Communicator> make_communicator(const Launch& launch, const std:
             "; start as many ranks as the mesh has: mpirun -np N");
   if (world_ranks.size() == 1) return std::make_unique<LoneCommunicator>();
 
+  MeetingPoint point(launch.whereabouts(), name, world_ranks);
+  const MeetingPoint::Visit visit(point, Meeting::setup, 0);
   MpiGroup group(world_ranks, launch.wait_policy());
   const bool one_node = std::all_of(world_ranks.begin(), world_ranks.end(),
                                     [&](int rank) { return node_of(rank) == node_of(world_ranks.front()); });
-  if (one_node) return std::make_unique<NodeCommunicator>(std::move(group), launch);
-  return std::make_unique<NetworkCommunicator>(std::move(group));
+  if (one_node) return std::make_unique<NodeCommunicator>(std::move(group), point, launch);
+  return std::make_unique<NetworkCommunicator>(std::move(group), point);
 }
 
 }  // namespace llama_tp

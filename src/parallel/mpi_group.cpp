@@ -148,8 +148,9 @@ bool MpiGroup::all_gather_until(std::chrono::steady_clock::time_point deadline, 
   const int count = as_count(bytes);
   check(MPI_Iallgather(part, count, MPI_BYTE, whole, count, MPI_BYTE, handle_->comm, &handle_->request),
         "MPI_Iallgather");
-  const WaitPolicy nobody_looks{.board = nullptr, .yield_at_once = policy_.yield_at_once};
-  Patience patience(nobody_looks);
+  WaitPolicy blind = policy_;  // to failures, which are what is gathered
+  blind.board = nullptr;
+  Patience patience(blind);
   for (int done = 0;;) {
     check(MPI_Test(&handle_->request, &done, MPI_STATUS_IGNORE), "MPI_Test");
     if (done) return true;

@@ -1,6 +1,6 @@
 // MPI, as much of it as this program needs: a group of ranks that exchange bytes of host memory. Every wait is a
-// polling loop that leaves (patience.h) when another rank of the node has failed. The only file beside launch.cpp that
-// sees mpi.h is mpi_group.cpp.
+// polling loop that leaves (patience.h) when another rank of the node has failed or does not come. The only file beside
+// launch.cpp that sees mpi.h is mpi_group.cpp.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,7 @@ class MpiGroup {
   int size() const { return size_; }
   void set_policy(const WaitPolicy& policy) { policy_ = policy; }
 
-  // All of them are collective over the group. Errors: Stopped; what MPI says.
+  // All of them are collective over the group. Errors: Stopped; Whereabouts::report's; what MPI says.
   void barrier();
   // Rank root's bytes on every rank; any number of them.
   void broadcast(void* data, int64_t bytes, int root);

@@ -12,13 +12,17 @@ namespace {
 
 class MpiHostGroup : public HostGroup {
  public:
-  explicit MpiHostGroup(MpiGroup group) : group_(std::move(group)) {}
+  MpiHostGroup(MpiGroup group, MeetingPoint point) : group_(std::move(group)), point_(std::move(point)) {}
 
   int rank() const override { return group_.rank(); }
   int size() const override { return group_.size(); }
-  void barrier() override { group_.barrier(); }
+  void barrier() override {
+    const MeetingPoint::Visit visit(point_, Meeting::barrier, 0);
+    group_.barrier();
+  }
 
   std::string broadcast(const std::string& value, int root) override {
+    const MeetingPoint::Visit visit(point_, Meeting::broadcast, 0);
     auto length = static_cast<int64_t>(value.size());
     group_.broadcast(&length, sizeof length, root);
     std::string out = rank() == root ? value : std::string(static_cast<size_t>(length), '\0');
@@ -27,6 +31,7 @@ class MpiHostGroup : public HostGroup {
   }
 
   std::vector<double> all_gather(double value) override {
+    const MeetingPoint::Visit visit(point_, Meeting::all_gather, size() * static_cast<int64_t>(sizeof value));
     std::vector<double> values(static_cast<size_t>(size()));
     group_.all_gather(&value, values.data(), sizeof value);
     return values;
@@ -42,24 +47,28 @@ class MpiHostGroup : public HostGroup {
               std::span<char> whole, int root) override {
     require(static_cast<int64_t>(piece.size()) == sizes[static_cast<size_t>(rank())], "gather: a piece of ",
             piece.size(), " bytes, announced as ", sizes[static_cast<size_t>(rank())]);
+    const MeetingPoint::Visit visit(point_, Meeting::gather, std::accumulate(sizes.begin(), sizes.end(), int64_t{0}));
     group_.gather(piece.data(), sizes, places, whole.data(), root);
   }
 
  private:
   MpiGroup group_;
+  MeetingPoint point_;
 };
 
 }  // namespace
 
-std::unique_ptr<HostGroup> make_host_group(const Launch& launch, const std::vector<int>& world_ranks) {
+std::unique_ptr<HostGroup> make_host_group(const Launch& launch, const std::vector<int>& world_ranks, GroupName name) {
   if (world_ranks.size() == 1) return make_lone_host_group();
-  return std::make_unique<MpiHostGroup>(MpiGroup(world_ranks, launch.wait_policy()));
+  MeetingPoint point(launch.whereabouts(), name, world_ranks);
+  const MeetingPoint::Visit visit(point, Meeting::setup, 0);
+  return std::make_unique<MpiHostGroup>(MpiGroup(world_ranks, launch.wait_policy()), point);
 }
 
 std::unique_ptr<HostGroup> make_host_group(const Launch& launch) {
   std::vector<int> all(static_cast<size_t>(launch.size()));
   std::iota(all.begin(), all.end(), 0);
-  return make_host_group(launch, all);
+  return make_host_group(launch, all, GroupName::world);
 }
 
 }  // namespace llama_tp

@@ -11,7 +11,8 @@ namespace llama_tp {
 
 // Collective over the listed ranks of the world, which become ranks 0, 1, … of the group in this order; this process is
 // one of them. A list of one gives the lone group.
-std::unique_ptr<HostGroup> make_host_group(const Launch& launch, const std::vector<int>& world_ranks);
+std::unique_ptr<HostGroup> make_host_group(const Launch& launch, const std::vector<int>& world_ranks,
+                                           GroupName name = GroupName::other);
 // Of all ranks.
 std::unique_ptr<HostGroup> make_host_group(const Launch& launch);
 

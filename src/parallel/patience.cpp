@@ -2,10 +2,11 @@
 
 #include <sched.h>
 
-#include <chrono>
+#include <algorithm>
 #include <thread>
 
 #include "parallel/failure_board.h"
+#include "parallel/whereabouts.h"
 
 namespace llama_tp {
 
@@ -15,17 +16,28 @@ namespace {
 constexpr int64_t yields = 20000;
 constexpr auto nap = std::chrono::microseconds(50);
 constexpr int64_t turns_between_looks = 64;
+// What counts of the time between two looks: a rank that was stopped itself, and goes on, has not waited.
+constexpr std::chrono::duration<double> longest_between_looks = std::chrono::seconds(1);
 
 }  // namespace
 
 void Patience::rest() {
   const bool sleepy = turns_ > spins + yields;
-  if (policy_.board != nullptr && (sleepy || turns_ % turns_between_looks == 0) && policy_.board->someone_failed())
-    throw Stopped();
+  if (sleepy || turns_ % turns_between_looks == 0) look();
   if (sleepy)
     std::this_thread::sleep_for(nap);
   else
     sched_yield();
+}
+
+void Patience::look() {
+  if (policy_.board != nullptr && policy_.board->someone_failed()) throw Stopped();
+  if (policy_.whereabouts == nullptr) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (last_look_ != std::chrono::steady_clock::time_point{})
+    waited_ += std::min<std::chrono::duration<double>>(now - last_look_, longest_between_looks);
+  last_look_ = now;
+  if (policy_.whereabouts->is_overdue(waited_)) policy_.whereabouts->report();
 }
 
 }  // namespace llama_tp

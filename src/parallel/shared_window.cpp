@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <exception>
 #include <new>
 
 #include "base/error.h"
@@ -128,14 +129,15 @@ template <class Work>
 void SharedWindow::in_lanes(int64_t units, int64_t unit_bytes, int64_t traffic, const Work& work) {
   const int lanes = static_cast<int>(std::clamp<int64_t>(traffic / least_bytes_of_a_lane, 1, lanes_));
   const int64_t step = round_up((units + lanes - 1) / lanes, line_bytes / unit_bytes);
-  std::atomic<bool> stopped = false;
+  std::exception_ptr stopped;  // no exception may leave a parallel region
   const auto run = [&](int index) {
     const int64_t begin = std::min(index * step, units), end = std::min(begin + step, units);
     Lane lane(*this, progress_[static_cast<size_t>(index)], index);
     try {
       if (begin < end) work(lane, begin, end - begin);
-    } catch (const Stopped&) {  // no exception may leave a parallel region
-      stopped = true;
+    } catch (...) {
+#pragma omp critical
+      stopped = std::current_exception();
     }
   };
   if (lanes == 1) {
@@ -146,7 +148,7 @@ void SharedWindow::in_lanes(int64_t units, int64_t unit_bytes, int64_t traffic, 
 #pragma omp parallel for schedule(static)
     for (int index = 0; index < lanes; index++) run(index);
   }
-  if (stopped) throw Stopped();
+  if (stopped) std::rethrow_exception(stopped);
 }
 
 void SharedWindow::all_reduce(void* x, DType dtype, int64_t elements) {

@@ -30,8 +30,8 @@ class SharedWindow {
   // Takes 0.75 MiB of /dev/shm a rank. Errors: see SharedMemory.
   SharedWindow(MpiGroup& group, int threads, const WaitPolicy& policy);
 
-  // As Communicator's, on host memory. Collective; the same sizes on every rank. Errors: Stopped; a dtype that is not
-  // summed.
+  // As Communicator's, on host memory. Collective; the same sizes on every rank. Errors: Stopped;
+  // Whereabouts::report's; a dtype that is not summed.
   void all_reduce(void* x, DType dtype, int64_t elements);
   // part may be its own place in whole.
   void all_gather(const void* part, void* whole, int64_t part_bytes);

@@ -46,9 +46,11 @@ class TrainingRun {
     check_settings(settings_);
     mesh_ = make_mesh(launch_, config_, plan_, settings_.mesh, placement_said_);
     find_checkpoint();
+    launch_.begin(Activity::reading_data);
     read_data();
     settle_sizes();
     if (!check_checkpoint()) return 0;
+    launch_.begin(Activity::loading_weights);
     make_trainer();
     introduce();
     train();
@@ -178,6 +180,7 @@ class TrainingRun {
     if (leads()) metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl", state_.step);
     first_step_ = state_.step + 1;
     for (int64_t step = first_step_; step <= steps_; step++) {
+      launch_.begin(Activity::training, step);
       const auto begin = Clock::now();
       const std::vector<int64_t> samples = batches_->global(step);
       StepMetrics now = one_step(step, samples);
@@ -190,7 +193,7 @@ class TrainingRun {
       const bool last = step == steps_;
       if (validation_.samples() > 0 &&
           (last || (settings_.evaluation_steps > 0 && step % settings_.evaluation_steps == 0)))
-        now.evaluation_loss = evaluate();
+        now.evaluation_loss = evaluate(step);
       if (leads()) {
         metrics->append(now);
         progress_.show(now);
@@ -241,7 +244,8 @@ class TrainingRun {
 
   // Mean loss over the validation file, its samples divided among the data ranks. All take as many forwards: fsdp ranks
   // gather their weights together.
-  double evaluate() {
+  double evaluate(int64_t step) {
+    launch_.begin(Activity::evaluating, step);
     double sum = 0;
     int64_t targets = 0;
     const int64_t round = shape_.micro_batch * shape_.data_ranks;
@@ -264,6 +268,7 @@ class TrainingRun {
   }
 
   void save(int64_t step) {
+    launch_.begin(Activity::saving, step);
     runtime_->ledger.enter(Phase::save);
     state_.step = step;
     save_checkpoint(settings_.output_dir, state_, config_text_, source_, trainer_->parameters(), *backend_, *mesh_);

@@ -1,0 +1,93 @@
+// Where every rank of the node is: in a collective, or doing something between two of them. Each has a page in shared
+// memory and writes there as it goes, a few stores a collective; who has waited too long (patience.h) reads the pages
+// and says for whom.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "parallel/mpi_group.h"
+#include "parallel/shared_memory.h"
+
+namespace llama_tp {
+
+// A rank is in at most one group of a name at a time. job: all ranks, as they start and end; copy: those that hold the
+// weights once.
+enum class GroupName : uint8_t { other, job, world, copy, tensor, kv_replicas, fsdp, data, count_ };
+enum class Meeting : uint8_t { setup, all_reduce, all_gather, reduce_scatter, broadcast, barrier, gather, count_ };
+// What a rank does as a whole.
+enum class Activity : uint8_t {
+  starting,
+  reading_data,
+  loading_weights,
+  training,
+  evaluating,
+  saving,
+  generating,
+  measuring,
+  count_
+};
+
+class MeetingPoint;
+
+class Whereabouts {
+ public:
+  // Collective over the ranks of one node, whose numbers in the world are node_ranks.
+  Whereabouts(MpiGroup& node, std::vector<int> node_ranks, std::string host);
+
+  // 0: a wait may last for ever.
+  void set_timeout(std::chrono::duration<double> timeout) { timeout_ = timeout; }
+  bool is_overdue(std::chrono::duration<double> waited) const { return timeout_.count() > 0 && waited > timeout_; }
+
+  // step: of a training run, 0 elsewhere.
+  void begin(Activity activity, int64_t step) const;
+
+  // For a rank that has waited too long: throws an Error that names the ranks that did not come to where this one is,
+  // and where they are. The first of the node's ranks does so, for the others it throws Stopped.
+  [[noreturn]] void report() const;
+
+ private:
+  friend class MeetingPoint;
+  struct Page;
+  Page& page(size_t local_rank) const;
+  std::string place_of(size_t local_rank) const;
+  std::vector<size_t> missing() const;
+
+  SharedMemory memory_;
+  std::vector<int> node_ranks_;
+  std::string host_;
+  size_t local_rank_;
+  std::chrono::duration<double> timeout_{0};
+  const MeetingPoint* here_ = nullptr;  // where this rank is, in a collective
+};
+
+// A group of ranks as the pages know it: its collectives are counted.
+class MeetingPoint {
+ public:
+  // whereabouts: null where nobody looks.
+  MeetingPoint(Whereabouts* whereabouts, GroupName name, std::vector<int> world_ranks)
+      : whereabouts_(whereabouts), name_(name), world_ranks_(std::move(world_ranks)) {}
+
+  // The time inside of a collective. bytes: of its payload, the same on every rank; 0 where they do not know it.
+  class Visit {
+   public:
+    Visit(MeetingPoint& point, Meeting meeting, int64_t bytes);
+    ~Visit();
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+
+   private:
+    Whereabouts* whereabouts_;
+  };
+
+ private:
+  friend class Whereabouts;
+  Whereabouts* whereabouts_;
+  GroupName name_;
+  std::vector<int> world_ranks_;
+  int64_t number_ = 0;  // of collectives so far
+};
+
+}  // namespace llama_tp
