@@ -53,6 +53,10 @@ void declare(Options& options) {
       "latest: from the newest, or from the start where there is none yet",
       "DIR", "latest");
   options.value("dump-gradients", "write the gradients of the first step, before clipping", "FILE");
+  options.value("check-every",
+                "so often compare the ranks' batches, and to the bit what several ranks hold of weights and optimizer; "
+                "0: only the batches of the first two steps",
+                "N", "0");
   declare_timeout(options);
   options.value("backend", "auto or cpu", "WORD", "auto");
 }
@@ -95,6 +99,7 @@ TrainingSettings settings_from(const Options& options) {
   settings.save_steps = options.integer("save-steps", 0);
   settings.save_total_limit = options.given("save-total-limit") ? options.integer("save-total-limit", 1) : 0;
   settings.resume = options.path("resume-from-checkpoint");
+  settings.check_every = options.integer("check-every", 0);
   settings.backend = options.word("backend");
   return settings;
 }

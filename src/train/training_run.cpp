@@ -16,6 +16,7 @@
 #include "train/dataset_exchange.h"
 #include "train/memory_report.h"
 #include "train/metrics.h"
+#include "train/replica_check.h"
 #include "train/save_checkpoint.h"
 #include "train/saved_training.h"
 #include "train/trainer.h"
@@ -25,6 +26,9 @@ namespace llama_tp {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Steps of a run whose batches are always compared over the ranks.
+constexpr int64_t checked_steps = 2;
 
 // So many of a size hold all.
 int64_t parts(int64_t all, int64_t size) { return (all + size - 1) / size; }
@@ -202,13 +206,19 @@ class TrainingRun {
     }
   }
 
+  bool checks_parameters(int64_t step) const { return settings_.check_every > 0 && step % settings_.check_every == 0; }
+  bool checks_batches(int64_t step) const { return step < first_step_ + checked_steps || checks_parameters(step); }
+
   StepMetrics one_step(int64_t step, const std::vector<int64_t>& samples) {
     const int64_t targets = count_targets(data_, samples);
     trainer_->begin();
+    SeenBatches seen;
     for (int64_t micro = 0; micro < shape_.accumulation; micro++) {
       fill_batch(data_, batches_->local(samples, micro, mesh_->data_rank()), shape_, batch_);
+      if (checks_batches(step)) seen.add(batch_);
       trainer_->accumulate(batch_, targets);
     }
+    if (checks_batches(step)) check_batches(step, seen, data_, samples, *mesh_);
     const StepResult result = trainer_->finish(targets);
     if (step == first_step_ && !settings_.dump_gradients.empty()) {
       save_gradients(settings_.dump_gradients, trainer_->parameters(), *backend_, *mesh_);
@@ -222,6 +232,7 @@ class TrainingRun {
     const double rate = settings_.schedule.rate(step);
     trainer_->update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay,
                       step, settings_.max_grad_norm});
+    if (checks_parameters(step)) check_replicas(step, trainer_->parameters(), *backend_, *mesh_);
     StepMetrics metrics;
     metrics.step = step;
     metrics.steps = steps_;

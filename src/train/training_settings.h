@@ -32,6 +32,7 @@ struct TrainingSettings {
   int64_t logging_steps = 500, evaluation_steps = 0, save_steps = 500;
   int64_t save_total_limit = 0;  // 0: all checkpoints stay
   std::string resume;            // "", "latest", or a folder
+  int64_t check_every = 0;       // steps between comparisons of all ranks' parameters; 0: none
 };
 
 // Where the model comes from: a folder with weights, or a config.json alone.
