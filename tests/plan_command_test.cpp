@@ -46,12 +46,28 @@ class PlanCommand : public testing::Test {
     const Json measured = Json::parse(read_file(output + "/memory.json"))["ranks"];
     const Json plan = planned(shared)["ranks"];
     EXPECT_EQ(measured, plan);
+    expect_resident(Json::parse(read_file(output + "/memory.json"))["resident"], measured);
     for (const Json& rank : measured) {
       EXPECT_EQ(rank["planned_bytes"], rank["peak_bytes"]);
       int64_t sum = 0;
       for (const auto& [name, bytes] : rank["categories"].items()) sum += bytes.get<int64_t>();
       EXPECT_EQ(sum, rank["peak_bytes"]);
     }
+  }
+
+  // Of each rank: what the arenas do not hold is named, and all together is what the process has.
+  static void expect_resident(const Json& resident, const Json& measured) {
+    size_t ranks = 0;
+    for (const Json& entry : measured)
+      for (const Json& rank : entry["ranks"]) {
+        const Json& one = resident.at(rank.get<size_t>());
+        int64_t sum = entry["peak_bytes"].get<int64_t>();
+        for (const auto& [name, bytes] : one["remainder"].items()) sum += bytes.get<int64_t>();
+        EXPECT_EQ(sum, one["resident_bytes"]);
+        EXPECT_EQ(one["remainder_bytes"], one["resident_bytes"].get<int64_t>() - entry["peak_bytes"].get<int64_t>());
+        ranks++;
+      }
+    EXPECT_EQ(ranks, resident.size());
   }
 
   ScratchFolder folder_;

@@ -36,4 +36,11 @@ std::string memory_report(const std::vector<std::string>& entries) {
   return json_text(report);
 }
 
+std::string resident_entry(const ResidentMemory& resident, int64_t arenas) {
+  const OrderedJson remainder{
+      {"heap", resident.anonymous - arenas}, {"files", resident.files}, {"shared", resident.shared}};
+  return json_text(OrderedJson{
+      {"resident_bytes", resident.total}, {"remainder_bytes", resident.total - arenas}, {"remainder", remainder}});
+}
+
 }  // namespace llama_tp

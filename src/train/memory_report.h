@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/runtime.h"
+#include "report/resident.h"
 
 namespace llama_tp {
 
@@ -15,5 +16,12 @@ namespace llama_tp {
 std::string memory_entry(const MemoryPlan& planned, const Ledger& ledger);
 // Of all ranks: entries[rank] is that rank's.
 std::string memory_report(const std::vector<std::string>& entries);
+
+// What the system counts for one rank, which no plan foresees:
+//   {"resident_bytes": N, "remainder_bytes": N, "remainder": {"heap": N, "files": N, "shared": N}}
+// The remainder is what lies outside of the arenas: heap (the data, oneDNN's primitives, MPI's buffers, stacks), files
+// (code of the program and its libraries) and shared (the windows of the ranks of a node). arenas: bytes that were
+// used.
+std::string resident_entry(const ResidentMemory& resident, int64_t arenas);
 
 }  // namespace llama_tp

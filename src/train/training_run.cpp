@@ -287,10 +287,18 @@ class TrainingRun {
     if (leads() && settings_.save_total_limit > 0) output_->keep_newest(settings_.save_total_limit);
   }
 
-  // Beside what was planned, what the ledger saw: the same numbers, or something is wrong.
+  // Beside what was planned, what the ledger saw: the same numbers, or something is wrong. And what the system counts.
   void report_memory() {
-    const std::string report = memory_report(mesh_->world().all_gather(memory_entry(memory_, runtime_->ledger)));
-    if (leads()) write_text(settings_.output_dir + "/memory.json", "{\"ranks\": " + report + "}\n");
+    const ResidentMemory resident = resident_memory();
+    const std::vector<std::string> entries = mesh_->world().all_gather(memory_entry(memory_, runtime_->ledger)),
+                                   residents = mesh_->world().all_gather(resident_entry(resident, memory_.total()));
+    if (!leads()) return;
+    std::string list;
+    for (const std::string& entry : residents) list += (list.empty() ? "" : ", ") + entry;
+    write_text(settings_.output_dir + "/memory.json",
+               "{\"ranks\": " + memory_report(entries) + ", \"resident\": [" + list + "]}\n");
+    say(text("resident    ", bytes_text(resident.total), " on rank 0: ", bytes_text(memory_.total()), " as planned, ",
+             bytes_text(resident.total - memory_.total()), " libraries, MPI, data and code"));
   }
 
   TrainingSettings settings_;

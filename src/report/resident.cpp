@@ -1,0 +1,23 @@
+#include "report/resident.h"
+
+#include <array>
+#include <fstream>
+#include <string>
+#include <utility>
+
+namespace llama_tp {
+
+ResidentMemory resident_memory() {
+  ResidentMemory memory;
+  const std::array<std::pair<const char*, int64_t*>, 4> fields{{{"VmRSS:", &memory.total},
+                                                                {"RssAnon:", &memory.anonymous},
+                                                                {"RssFile:", &memory.files},
+                                                                {"RssShmem:", &memory.shared}}};
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    for (const auto& [name, bytes] : fields)
+      if (word == name && status >> *bytes) *bytes *= 1024;
+  return memory;
+}
+
+}  // namespace llama_tp
