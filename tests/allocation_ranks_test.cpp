@@ -187,13 +187,34 @@ void expect_none(Trainer& trainer, const std::vector<HostBatch>& batches, Mesh& 
   EXPECT_EQ(count, 0u) << what << "\n" << by;
 }
 
-std::string named(const std::string& name, DType dtype, bool recompute, int64_t sequence_ranks) {
-  return text(name, " in ", name_of(dtype), recompute ? " with recompute" : "", sequence_ranks > 1 ? " by tokens" : "");
+// Which ranks do what, and whether the tensor-parallel ones divide the tokens.
+struct Placement {
+  MeshOptions mesh;
+  bool sequence_parallel = false;
+  int64_t sequence_ranks() const { return sequence_parallel ? *mesh.tensor : 1; }
+};
+
+std::ostream& operator<<(std::ostream& out, const Placement& on) {
+  return out << *on.mesh.data << " × " << *on.mesh.fsdp << " × " << *on.mesh.tensor
+             << (on.sequence_parallel ? " by tokens" : "");
 }
 
-// Without sequence parallelism and with it.
-std::vector<int64_t> sequence_ranks() {
-  return ranks().size() == 1 ? std::vector<int64_t>{1} : std::vector<int64_t>{1, ranks().size()};
+// Every mesh of the ranks.
+std::vector<Placement> placements() {
+  std::vector<Placement> all;
+  const int size = ranks().size();
+  for (int fsdp = 1; fsdp <= size; fsdp++)
+    for (int tensor = 1; tensor <= size / fsdp; tensor++)
+      for (const bool sequence_parallel : {false, true})
+        if (size % (fsdp * tensor) == 0 && (tensor > 1 || !sequence_parallel))
+          all.push_back({{size / (fsdp * tensor), fsdp, tensor}, sequence_parallel});
+  return all;
+}
+
+// The four ways of FSDP, two of them for each setting of recompute.
+std::vector<FsdpOptions> ways(bool recompute) {
+  return recompute ? std::vector<FsdpOptions>{{true, true}, {false, false}}
+                   : std::vector<FsdpOptions>{{true, false}, {false, true}};
 }
 
 TEST(Allocation, NoneHappensInATrainingStep) {
@@ -202,19 +223,22 @@ TEST(Allocation, NoneHappensInATrainingStep) {
                 "granite", "nemotron"}))  // samples of different lengths
     for (const DType dtype : {DType::f32, DType::bf16})
       for (const bool recompute : {false, true})
-        for (const int64_t sequence : sequence_ranks()) {
-          GoldenModel model(name, dtype);
-          model.shape.sequence_ranks = sequence;
-          const auto trainer = model.trainer(recompute);
-          std::vector<HostBatch> batches;
-          for (int64_t i = 0; i < model.data.samples(); i++) batches.push_back(model.batch(i));
-          expect_none(*trainer, batches, *model.mesh, named(name, dtype, recompute, sequence));
-        }
+        for (const Placement& on : placements())
+          for (const FsdpOptions& fsdp : ways(recompute)) {
+            if (*on.mesh.fsdp == 1 && !fsdp.prefetch) continue;  // nothing is gathered
+            GoldenModel model(name, dtype, "config.json", on.mesh);
+            model.shape.sequence_ranks = on.sequence_ranks();
+            const auto trainer = model.trainer(recompute, 1, fsdp);
+            std::vector<HostBatch> batches;
+            for (int64_t round = 0; round < model.rounds(); round++) batches.push_back(model.batch_of_round(round));
+            expect_none(*trainer, batches, *model.mesh,
+                        text(name, " in ", name_of(dtype), recompute ? " with recompute on " : " on ", on));
+          }
 }
 
 // Large enough for several chunks of logits, several turns of the window that ranks share, and the threads' full teams.
 // An odd number of tokens, which ranks that divide them fill up.
-void expect_none_in_a_larger_model(DType dtype, int64_t sequence) {
+void expect_none_in_a_larger_model(DType dtype, const Placement& on) {
   const ScratchFolder scratch;
   write_text(scratch / "config.json",
              R"({"model_type": "llama", "hidden_size": 192, "num_hidden_layers": 2, "num_attention_heads": 24,
@@ -222,10 +246,10 @@ void expect_none_in_a_larger_model(DType dtype, int64_t sequence) {
   const ModelConfig config = read_model_config(scratch / "config.json");
   const TensorParallelPlan plan = resolve_plan(config);
   std::string said;
-  const auto mesh = make_mesh(ranks(), config, plan, {}, said);
+  const auto mesh = make_mesh(ranks(), config, plan, on.mesh, said);
   const auto backend = make_backend("cpu", ranks().threads());
   Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
-  const TrainerOptions options{{1, 1, 1, 799, sequence}, false, false, {}};
+  const TrainerOptions options{{1, 1, mesh->shape().data_ranks(), 799, on.sequence_ranks()}, false, false, {}};
   runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->replicas()));
   Trainer trainer(config, plan, options, runtime, mesh->replicas());
   initialize_weights(config, 1, trainer.parameters(), *backend);
@@ -234,14 +258,16 @@ void expect_none_in_a_larger_model(DType dtype, int64_t sequence) {
   data.starts.push_back(799);
   HostBatch batch;
   fill_batch(data, {0}, options.batch, batch);
-  expect_none(trainer, {batch}, *mesh, named("a larger model", dtype, false, sequence));
+  expect_none(trainer, {batch}, *mesh, text("a larger model in ", name_of(dtype), " on ", on));
   EXPECT_EQ(runtime.state.high_water(), runtime.state.reserved());
   EXPECT_EQ(runtime.step.high_water(), runtime.step.reserved());
 }
 
 TEST(Allocation, NoneHappensInAStepOfALargerModel) {
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (const int64_t sequence : sequence_ranks()) expect_none_in_a_larger_model(dtype, sequence);
+    for (const Placement& on : placements())
+      if (*on.mesh.tensor == ranks().size() || *on.mesh.fsdp == ranks().size())
+        expect_none_in_a_larger_model(dtype, on);
 }
 
 // Calls, FLOPs and bytes of every operation and collective, and the ledger: what a step adds to them.
@@ -251,7 +277,7 @@ std::vector<double> counted(const Runtime& runtime) {
     const Work& work = runtime.backend.work(static_cast<Operation>(i));
     for (const double value : {static_cast<double>(work.calls), work.flops, work.bytes}) all.push_back(value);
   }
-  for (const Communicator* group : {&runtime.tp, &runtime.kv_replicas})
+  for (const Communicator* group : {&runtime.tp, &runtime.kv_replicas, &runtime.shards})
     for (int i = 0; i < static_cast<int>(Collective::count_); i++) {
       const Traffic& traffic = group->traffic(static_cast<Collective>(i));
       for (const int64_t value : {traffic.calls, traffic.bytes}) all.push_back(static_cast<double>(value));
@@ -270,27 +296,33 @@ std::vector<double> added_by_a_step(Trainer& trainer, const HostBatch& batch, co
   return added;
 }
 
+void expect_run_as_rehearsed(const std::string& name, bool recompute, const Placement& on, const FsdpOptions& fsdp) {
+  SCOPED_TRACE(text(name, recompute ? " with recompute on " : " on ", on));
+  GoldenModel model(name, DType::bf16, "config.json", on.mesh);
+  model.shape.sequence_ranks = on.sequence_ranks();
+  const auto trainer = model.trainer(recompute, 1, fsdp);
+  const Runtime& run = *model.runtime;
+  const auto like = [](const Communicator& group) { return MetaCommunicator(group.rank(), group.size()); };
+  MetaBackend meta(*model.backend);
+  MetaCommunicator tp = like(run.tp), kv = like(run.kv_replicas), shards = like(run.shards),
+                   replicas = like(model.mesh->replicas());
+  Runtime rehearsal(meta, tp, kv, shards, DType::bf16);
+  Trainer planned(model.config, model.plan, {model.shape, recompute, true, fsdp}, rehearsal, replicas);
+  const HostBatch batch = model.batch_of_round(0);
+  EXPECT_EQ(added_by_a_step(planned, batch, rehearsal), added_by_a_step(*trainer, batch, run));
+  EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
+  EXPECT_EQ(rehearsal.step.high_water(), run.step.high_water());
+  EXPECT_EQ(rehearsal.ledger.at_peak(), run.ledger.at_peak());
+  for (int i = 0; i < phase_count; i++)
+    EXPECT_EQ(rehearsal.ledger.peak_of(static_cast<Phase>(i)), run.ledger.peak_of(static_cast<Phase>(i)));
+}
+
 TEST(Rehearsal, IsTheRunInWorkTrafficAndMemoryOfEveryPhase) {
   for (const std::string& name : divided(
            {"kv_replicated", "biases", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron"}))
     for (const bool recompute : {false, true})
-      for (const int64_t sequence : sequence_ranks()) {
-        GoldenModel model(name, DType::bf16);
-        model.shape.sequence_ranks = sequence;
-        const auto trainer = model.trainer(recompute);
-        MetaBackend meta(*model.backend);
-        MetaCommunicator tp(ranks().rank(), ranks().size()), alone(0, 1);
-        MetaCommunicator replicas(model.runtime->kv_replicas.rank(), model.runtime->kv_replicas.size());
-        Runtime rehearsal(meta, tp, replicas, alone, DType::bf16);
-        Trainer planned(model.config, model.plan, {model.shape, recompute, true, {}}, rehearsal, alone);
-        const Runtime& run = *model.runtime;
-        EXPECT_EQ(added_by_a_step(planned, model.batch(0), rehearsal), added_by_a_step(*trainer, model.batch(0), run));
-        EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
-        EXPECT_EQ(rehearsal.step.high_water(), run.step.high_water());
-        EXPECT_EQ(rehearsal.ledger.at_peak(), run.ledger.at_peak());
-        for (int i = 0; i < phase_count; i++)
-          EXPECT_EQ(rehearsal.ledger.peak_of(static_cast<Phase>(i)), run.ledger.peak_of(static_cast<Phase>(i)));
-      }
+      for (const Placement& on : placements())
+        for (const FsdpOptions& fsdp : ways(recompute)) expect_run_as_rehearsed(name, recompute, on, fsdp);
 }
 
 }  // namespace
