@@ -1,4 +1,5 @@
-// `llama_tp train` as a user types it, on every mesh that four ranks make: the same losses, gradients and checkpoints.
+// `llama_tp train` as a user types it, on several meshes: the same losses, gradients and checkpoints
+// (mesh_command_test.cpp has every mesh).
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -82,16 +83,6 @@ void expect_equal_bits(const std::vector<Json>& a, const std::vector<Json>& b) {
 
 const std::string long_enough = "--max-steps 6 --learning-rate 1e-3 --warmup-steps 2 --weight-decay 0.1";
 
-TEST_F(TrainCommand, LossesDoNotDependOnTheMesh) {
-  const std::vector<Json> whole = train(alone, "alone", from_config(long_enough));
-  ASSERT_EQ(whole.size(), 6u);
-  for (const MeshOfRanks& mesh : meshes) {
-    SCOPED_TRACE(testing::Message() << mesh.ranks << " ranks " << mesh.options);
-    std::filesystem::remove_all(path("out"));
-    expect_same_steps(train(mesh, "out", from_config(long_enough)), whole);
-  }
-}
-
 // Key/value heads on several ranks each, a vocabulary that no number of ranks divides, one tensor for both ends,
 // biases.
 TEST_F(TrainCommand, LossesDoNotDependOnTheMeshForAModelThatDividesBadly) {
@@ -132,17 +123,6 @@ TEST_F(TrainCommand, SaysWhetherTheRanksDivideTheTokens) {
   EXPECT_TRUE(holds(said({2, "--sequence-parallel=on"}), with));
   EXPECT_EQ(said({2, "--sequence-parallel off"}).find("sequence-parallel\n"), std::string::npos);
   EXPECT_EQ(said({2, "--tensor-parallel 1"}).find("sequence-parallel\n"), std::string::npos);
-}
-
-TEST_F(TrainCommand, TwoRunsOfOneMeshAreEqualToTheBit) {
-  for (const MeshOfRanks& mesh :
-       {MeshOfRanks{2, ""}, MeshOfRanks{4, "--tensor-parallel 2"}, MeshOfRanks{4, "--tensor-parallel 2 --fsdp 2"}}) {
-    std::filesystem::remove_all(path("one"));
-    std::filesystem::remove_all(path("two"));
-    expect_equal_bits(train(mesh, "one", from_config(long_enough)), train(mesh, "two", from_config(long_enough)));
-    EXPECT_EQ(read_file(path("one/checkpoint-6/model.safetensors")),
-              read_file(path("two/checkpoint-6/model.safetensors")));
-  }
 }
 
 TEST_F(TrainCommand, UnderscoresInOptionsAreHyphensAndThreadsChangeNoLoss) {
