@@ -34,7 +34,9 @@ class KilledRun : public testing::TestWithParam<int> {
                     "while [ ! -e " + (folder_ / output) + "/checkpoint-2 ]; do sleep 0.01; done\n" +        //
                     "sleep " + std::to_string(seconds) + "\n" +                                              //
                     "kill -KILL $job $(awk -v parent=$job '$4 == parent {print $1}' /proc/[0-9]*/stat)\n" +  //
-                    "wait $job 2>/dev/null; echo ended $?");
+                    "wait $job 2>/dev/null; echo ended $?\n" +
+                    // Ranks hold the output folder until they have ended.
+                    "flock " + (folder_ / output) + "/llama_tp.json true");
     ASSERT_FALSE(result.timed_out) << read_file(folder_ / "log");
     ASSERT_EQ(result.out, "ended 137\n") << result.err;
   }
@@ -132,6 +134,26 @@ TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
   ASSERT_EQ(all.size(), whole.size());
   for (size_t i = 0; i < all.size(); i++)
     for (const char* key : {"step", "loss", "grad_norm", "tokens"}) EXPECT_EQ(all[i][key], whole[i][key]) << i;
+}
+
+// A rank that is stopped, as by a debugger or a dead disk: the others wait for the time given and end the run.
+TEST_P(KilledRun, NamesARankThatIsStopped) {
+  if (GetParam() == 0) return;  // nobody waits
+  const CommandResult result =
+      run_command(train(GetParam(), "out", "--max-steps 1000000 --timeout 2") + " & job=$!\n" +  //
+                  "while [ ! -e " + (folder_ / "out") + "/checkpoint-2 ]; do sleep 0.01; done\n" +
+                  "rank=$(awk -v parent=$job '$4 == parent {print $1}' /proc/[0-9]*/stat 2>/dev/null | shuf -n 1)\n" +
+                  "kill -STOP $rank; begin=$SECONDS; wait $job; status=$?\n" +
+                  "echo; echo status $status after $((SECONDS - begin)) s; echo process $rank");
+  ASSERT_FALSE(result.timed_out);
+  EXPECT_EQ(result.out.find("status 0"), std::string::npos);
+  const size_t after = result.out.find(" after ");
+  ASSERT_NE(after, std::string::npos) << result.err;
+  EXPECT_LT(std::atoi(result.out.c_str() + after + 7), 2 + 4);  // seconds; machines that do other things get some
+  ASSERT_EQ(result.errors().size(), 1u) << result.err;
+  const std::string process = result.out.substr(result.out.find("process "));
+  EXPECT_TRUE(holds(result.errors().front(), "waited 2 s in ", " of group ", " for rank ", " on ",
+                    "(" + process.substr(0, process.size() - 1) + ")", " in step ", "--timeout"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, KilledRun, testing::Values(0, 2, 4));

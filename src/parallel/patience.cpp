@@ -33,6 +33,7 @@ void Patience::rest() {
 void Patience::look() {
   if (policy_.board != nullptr && policy_.board->someone_failed()) throw Stopped();
   if (policy_.whereabouts == nullptr) return;
+  policy_.whereabouts->beat();
   const auto now = std::chrono::steady_clock::now();
   if (last_look_ != std::chrono::steady_clock::time_point{})
     waited_ += std::min<std::chrono::duration<double>>(now - last_look_, longest_between_looks);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <new>
 #include <string_view>
+#include <thread>
 
 #include "base/error.h"
 
@@ -26,6 +27,9 @@ constexpr Names<Activity> activity_names{"starting",   "reading data", "loading 
 // Only the rank itself writes its page, and others read what has not changed for seconds: single values need no order.
 constexpr auto relaxed = std::memory_order_relaxed;
 
+// A rank that waits looks around much more often, even where it has to share its core.
+constexpr auto time_for_a_beat = std::chrono::milliseconds(300);
+
 }  // namespace
 
 struct Whereabouts::Page {
@@ -34,6 +38,7 @@ struct Whereabouts::Page {
   std::atomic<int64_t> step{0};
   // The collective that the rank is in, or was in last.
   std::atomic<bool> inside{false};
+  std::atomic<uint64_t> beats{0};
   std::atomic<GroupName> group{GroupName::other};
   std::atomic<Meeting> meeting{Meeting::setup};
   std::atomic<int64_t> bytes{0};
@@ -66,6 +71,8 @@ void Whereabouts::begin(Activity activity, int64_t step) const {
   page(local_rank_).activity.store(activity, relaxed);
   page(local_rank_).step.store(step, relaxed);
 }
+
+void Whereabouts::beat() const { page(local_rank_).beats.fetch_add(1, relaxed); }
 
 MeetingPoint::Visit::Visit(MeetingPoint& point, Meeting meeting, int64_t bytes) : whereabouts_(point.whereabouts_) {
   if (whereabouts_ == nullptr) return;
@@ -104,7 +111,7 @@ std::string described(Meeting meeting, GroupName group, int64_t number, int64_t 
 }  // namespace
 
 // "rank 1 on node1 (process 1234), computing in step 7 after all_reduce (number 16 of group tensor, 4096 bytes)"
-std::string Whereabouts::place_of(size_t local_rank) const {
+std::string Whereabouts::place_of(size_t local_rank, bool waits) const {
   Page& there = page(local_rank);
   const GroupName group = there.group.load(relaxed);
   const int64_t number = there.number(group).load(relaxed), step = there.step.load(relaxed);
@@ -112,45 +119,66 @@ std::string Whereabouts::place_of(size_t local_rank) const {
       number < 0 ? "" : described(there.meeting.load(relaxed), group, number, there.bytes.load(relaxed));
   const std::string_view activity = activity_names[static_cast<size_t>(there.activity.load(relaxed))];
   const std::string during = text(activity, step > 0 ? text(" in step ", step) : "");
-  return text("rank ", node_ranks_[local_rank], " on ", host_, " (process ", there.process.load(relaxed), "), ",
-              there.inside.load(relaxed) ? text("which is in ", collective, ", ", during)
-                                         : text(during, number < 0 ? "" : " after " + collective));
+  const std::string place = waits                        ? text("which waits in ", collective, ", ", during)
+                            : there.inside.load(relaxed) ? text("which does not go on in ", collective, ", ", during)
+                                                         : text(during, number < 0 ? "" : " after " + collective);
+  return text("rank ", node_ranks_[local_rank], " on ", host_, " (process ", there.process.load(relaxed), "), ", place);
 }
 
-// Ranks of the node that have not come to the collective in which this one waits, or came with another one; and where
-// all of these wait for others in turn, those that wait for nobody.
-std::vector<size_t> Whereabouts::missing() const {
+// Which ranks of the node wait in a collective and show that they live. One that does not has been stopped in it.
+std::vector<bool> Whereabouts::find_waiting() const {
+  std::vector<uint64_t> before;
+  for (size_t local = 0; local < node_ranks_.size(); local++) before.push_back(page(local).beats.load(relaxed));
+  std::this_thread::sleep_for(time_for_a_beat);
+  std::vector<bool> waiting;
+  for (size_t local = 0; local < node_ranks_.size(); local++)
+    waiting.push_back(page(local).inside.load(relaxed) && page(local).beats.load(relaxed) != before[local]);
+  waiting[local_rank_] = true;
+  return waiting;
+}
+
+// Ranks of the node that have not come to the collective in which this one waits, came with another one, or do not go
+// on in it; and where all of these wait for others in turn, those that wait for nobody.
+std::vector<size_t> Whereabouts::find_missing(const std::vector<bool>& waiting) const {
   Page& here = page(local_rank_);
   const GroupName group = here.group.load(relaxed);
   const int64_t number = here.number(group).load(relaxed);
-  const auto is_missing = [&](size_t local) {
+  const auto has_come = [&](size_t local) {
     Page& there = page(local);
     const int64_t come = there.number(group).load(relaxed);
     const bool same = there.group.load(relaxed) == group && there.meeting.load(relaxed) == here.meeting.load(relaxed) &&
                       there.bytes.load(relaxed) == here.bytes.load(relaxed);
-    return come < number || (come == number && there.inside.load(relaxed) && !same);
+    return come > number || (come == number && (!there.inside.load(relaxed) || (same && waiting[local])));
   };
-  std::vector<size_t> found, idle;
+  const std::vector<int>& members = here_->world_ranks_;
+  std::vector<size_t> missing, idle;
   bool all_wait = true;
   for (size_t local = 0; local < node_ranks_.size(); local++) {
-    const std::vector<int>& members = here_->world_ranks_;
     const bool member = std::find(members.begin(), members.end(), node_ranks_[local]) != members.end();
-    const bool waits = page(local).inside.load(relaxed);
-    if (member && is_missing(local)) {
-      found.push_back(local);
-      all_wait = all_wait && waits;
-    } else if (!waits) {
+    if (member && !has_come(local)) {
+      missing.push_back(local);
+      all_wait = all_wait && waiting[local];
+    } else if (!waiting[local]) {
       idle.push_back(local);
     }
   }
-  if (all_wait) found.insert(found.end(), idle.begin(), idle.end());
-  return found;
+  if (all_wait) missing.insert(missing.end(), idle.begin(), idle.end());
+  return missing;
 }
 
 void Whereabouts::report() const {
-  if (here_ == nullptr || page(0).reported.exchange(true)) throw Stopped();
+  if (here_ == nullptr || page(0).reported.exchange(true)) {
+    // Stays where it is, alive, while another rank looks.
+    for (int beats = 0; beats < 20; beats++) {
+      beat();
+      std::this_thread::sleep_for(time_for_a_beat / 10);
+    }
+    throw Stopped();
+  }
+  const std::vector<bool> waiting = find_waiting();
   std::string ranks;
-  for (const size_t local : missing()) ranks += (ranks.empty() ? " for " : "; for ") + place_of(local);
+  for (const size_t local : find_missing(waiting))
+    ranks += (ranks.empty() ? " for " : "; for ") + place_of(local, waiting[local]);
   std::vector<int> elsewhere;
   for (const int rank : here_->world_ranks_)
     if (std::find(node_ranks_.begin(), node_ranks_.end(), rank) == node_ranks_.end()) elsewhere.push_back(rank);

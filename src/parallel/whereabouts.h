@@ -44,6 +44,8 @@ class Whereabouts {
   // step: of a training run, 0 elsewhere.
   void begin(Activity activity, int64_t step) const;
 
+  // Shows that this rank lives, while it waits.
+  void beat() const;
   // For a rank that has waited too long: throws an Error that names the ranks that did not come to where this one is,
   // and where they are. The first of the node's ranks does so, for the others it throws Stopped.
   [[noreturn]] void report() const;
@@ -52,8 +54,9 @@ class Whereabouts {
   friend class MeetingPoint;
   struct Page;
   Page& page(size_t local_rank) const;
-  std::string place_of(size_t local_rank) const;
-  std::vector<size_t> missing() const;
+  std::vector<bool> find_waiting() const;
+  std::vector<size_t> find_missing(const std::vector<bool>& waiting) const;
+  std::string place_of(size_t local_rank, bool waits) const;
 
   SharedMemory memory_;
   std::vector<int> node_ranks_;
