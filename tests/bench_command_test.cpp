@@ -62,7 +62,9 @@ TEST_F(BenchCommand, MeasuresWhatWasPlannedToTheByte) {
 }
 
 TEST_F(BenchCommand, DividesTheWholeStepIntoPhases) {
-  for (const Json& comparison : compared(4, four_schemes)["comparisons"])
+  const Json all = compared(4, four_schemes)["comparisons"];
+  ASSERT_EQ(all.size(), 2u);
+  for (const Json& comparison : all)
     for (const Json& scheme : comparison["schemes"]) {
       double sum = 0;
       for (const auto& [name, phase] : scheme["phases"].items()) {

@@ -95,6 +95,13 @@ TEST(Charts, LabelsKeepOffEachOther) {
   expect_labels_apart(draw(areas));
 }
 
+TEST(Charts, LabelsMoveNoFurtherThanTheyMust) {
+  using Places = std::vector<double>;
+  EXPECT_EQ(apart({10, 30}, 5, 0, 100), (Places{10, 30}));
+  EXPECT_EQ(apart({10, 10}, 5, 0, 100), (Places{10, 15}));
+  EXPECT_EQ(apart({99, 98}, 5, 0, 100), (Places{100, 95}));
+}
+
 TEST(Charts, AreasShowAPeakThatIsShorterThanAPixel) {
   AreaPanel panel{"a", {{0, {10}}, {500, {80}}, {500.0001, {10}}}, 1000, {}};
   const std::vector<XmlElement> all = parse_xml(draw(AreaChart{"areas", "MiB", "ms", {{"s", "#000000"}}, {}, {panel}}));
