@@ -8,7 +8,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int label_width = 42, least_column = 14;
+constexpr int label_width = 42, least_column = 19;
 constexpr double mib = 1024.0 * 1024;
 
 // What would be rounded to nothing is said to be less than the last digit.

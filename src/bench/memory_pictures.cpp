@@ -103,7 +103,7 @@ Figure picture_of_peaks(const ComparisonRun& run) {
 Figure picture_of_memory(const ComparisonRun& run) {
   const ByteUnit unit = unit_for(run);
   AreaChart chart{"Memory over a step", unit.name, "ms", layer_series(), phase_series(), {}};
-  std::string said = "State stays; kept activations grow through forward and are given back through backward. ";
+  std::string said = "State lies below; on it grow, through forward, the activations that are kept for backward. ";
   for (const SchemeResult& result : run.equal.results) {
     chart.panels.push_back(memory_panel(result, unit));
     said += text(&result == &run.equal.results.front() ? "The peak lies in " : ", in ",
