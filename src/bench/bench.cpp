@@ -15,7 +15,7 @@ namespace llama_tp {
 Bench::Bench(const BenchSettings& settings_, const Launch& launch_)
     : settings(settings_),
       launch(launch_),
-      config(read_model_config(settings.config)),
+      config(read_model_config(settings.config, read_family_file(settings.family))),
       plan(resolve_plan(config)),
       backend(make_backend("auto", launch.threads())),
       world(make_host_group(launch)) {}

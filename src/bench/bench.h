@@ -13,6 +13,7 @@ namespace llama_tp {
 
 struct BenchSettings {
   std::string config;
+  std::string family;  // a family file, "" for the family that config.json names
   DType dtype = DType::bf16;
   MeshOptions mesh;
   bool sequence_parallel = true, recompute = false;

@@ -18,6 +18,7 @@ namespace {
 
 void declare(Options& options) {
   options.value("config", "config.json of the model, or the name of a well-known one", "FILE|NAME");
+  declare_family(options);
   options.flag("train", "training steps (default: this and --generate)");
   options.flag("generate", "a prompt, and tokens behind it");
   options.flag("kernels", "each operation, beside what the machine can do at best");
@@ -47,6 +48,7 @@ BenchSettings settings_from(const Options& options) {
   require(options.given("config"), "--config is missing; data/configs has some");
   BenchSettings settings;
   settings.config = options.word("config");
+  settings.family = options.word("family");
   settings.dtype = options.dtype("dtype", DType::bf16);
   settings.mesh = mesh_from(options);
   settings.sequence_parallel = options.is_on("sequence-parallel");

@@ -30,7 +30,7 @@ class Evaluation {
         launch_(launch),
         model_(options.path("model"),
                options.given("dtype") ? std::optional(options.dtype("dtype", DType::f32)) : std::nullopt,
-               mesh_from(options), options.word("backend"), launch) {}
+               mesh_from(options), options.word("backend"), launch, options.word("family")) {}
 
   int run() {
     launch_.begin(Activity::reading_data);
@@ -38,7 +38,7 @@ class Evaluation {
     launch_.begin(Activity::evaluating);
     const int64_t block = data_.longest_sample();
     // Dynamic rotary frequencies depend on the longest sequence of a forward: there each sample has its own.
-    const bool alone = dumps() || model_.config.rope.kind == RopeKind::dynamic;
+    const bool alone = dumps() || rope_follows_length(model_.config.rope);
     // Every rank sees every sample whose logits are dumped; else the ranks with data of their own divide them.
     const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
     shape_ = {alone ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, data_ranks, block};
@@ -152,6 +152,7 @@ int evaluate_command(const Arguments& arguments) {
     Options options("eval", "Mean loss a token and perplexity of a model on a file.",
                     "mpirun -np 2 ./llama_tp eval -m Llama-3.2-1B --file notes.txt --block-size 1024 --json");
     options.value("m,model", "model folder, or an output folder of train (its newest checkpoint)", "DIR");
+    declare_family(options);
     options.value("file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
     options.value("block-size", "the most tokens of a sample", "N", "1024");
     options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");

@@ -10,6 +10,7 @@ constexpr int64_t largest_context = int64_t{1} << 30;  // positions are 32-bit n
 
 void declare(Options& options) {
   options.value("m,model", "model folder, or an output folder of train (its newest checkpoint)", "DIR");
+  declare_family(options);
   options.value("p,prompt", "the text to continue; \"\" starts from BOS alone", "TEXT");
   options.value("f,file", "a file with the text to continue", "FILE");
   options.value("n,n-predict", "tokens to generate at most; -1: until the end of the text or of the context", "N",
@@ -35,6 +36,7 @@ GenerationSettings settings_from(const Options& options) {
   require(!settings.model.empty(), "-m is missing; give a model folder");
   require(options.given("prompt") != options.given("file"), "generate needs either -p TEXT or -f FILE",
           options.given("file") ? "; leave one out" : "");
+  settings.family = options.word("family");
   settings.prompt = options.word("prompt");
   settings.prompt_file = options.word("file");
   settings.tokens = options.integer("n-predict", -1, largest_context);

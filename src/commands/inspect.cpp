@@ -5,6 +5,8 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
+#include "io/files.h"
+#include "model/infer_family.h"
 #include "model/parameters.h"
 #include "parallel/launch.h"
 #include "report/format.h"
@@ -75,6 +77,25 @@ void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64
   std::printf("%s\n", json_text(table, 1).c_str());
 }
 
+// Writes what the tensors tell, and says what nobody read.
+FamilyPointer infer(const Options& options, const std::string& config_file, bool speaks) {
+  require(options.given("model") && !options.given("family"), "--infer needs -m DIR, and no --family");
+  const InferredFamily found = infer_family(ModelFiles(resolve_model_folder(options.path("model"))), config_file);
+  const std::string file = options.word("infer");
+  FamilyPointer family = parse_family(found.text, file);
+  if (!speaks) return family;
+  require(!file_exists(file), file, ": exists already; remove it first, or name another file");
+  write_text(file, found.text);
+  std::string keys;
+  for (const std::string& key : found.unread_keys) keys += (keys.empty() ? "" : ", ") + key;
+  std::fprintf(stderr, "%s: written; --family %s makes the other commands take it\n", file.c_str(), file.c_str());
+  if (!keys.empty())
+    std::fprintf(stderr,
+                 "%s: not understood: %s; where one of them changes what the model computes, so does the family\n",
+                 config_file.c_str(), keys.c_str());
+  return family;
+}
+
 // speaks: of ranks that mpirun started, all look and one prints.
 int inspect(const Arguments& arguments, bool speaks) {
   Options options(
@@ -83,6 +104,8 @@ int inspect(const Arguments& arguments, bool speaks) {
       "./llama_tp inspect -m Llama-3.1-8B --tensor-parallel 8");
   options.value("m,model", "model folder, or an output folder of train", "DIR");
   options.value("config", "a config.json instead", "FILE");
+  declare_family(options);
+  options.value("infer", "find the family of a model that none lists, from its tensors, and write it", "FILE");
   options.value("tensor-parallel", "ranks that share each layer", "N", "1");
   options.value("rank", "whose slices to show", "N", "0");
   options.flag("json", "all ranks' slices as JSON");
@@ -90,7 +113,9 @@ int inspect(const Arguments& arguments, bool speaks) {
   require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE");
   const std::string file =
       options.given("config") ? options.word("config") : resolve_model_folder(options.path("model")) + "/config.json";
-  const ModelConfig config = read_model_config(file);
+  const FamilyPointer family =
+      options.given("infer") ? infer(options, file, speaks) : read_family_file(options.word("family"));
+  const ModelConfig config = read_model_config(file, family);
   const TensorParallelPlan plan = resolve_plan(config);
   const int64_t size = options.integer("tensor-parallel", 1), rank = options.integer("rank", 0);
   require(rank < size, "--rank ", rank, " is not one of the ", size, " ranks of --tensor-parallel");

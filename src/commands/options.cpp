@@ -63,6 +63,10 @@ Options::Options(const std::string& command, const std::string& what_it_does, co
 
 Options::~Options() = default;
 
+void declare_family(Options& options) {
+  options.value("family", "a family file, where no family lists config.json's model_type", "FILE");
+}
+
 void Options::flag(const std::string& names, const std::string& help) { parser_->options.add_options()(names, help); }
 
 void Options::value(const std::string& names, const std::string& help, const std::string& value_name,

@@ -11,6 +11,10 @@
 
 namespace llama_tp {
 
+class Options;
+// --family FILE, of the commands that read a model.
+void declare_family(Options& options);
+
 class Options {
  public:
   // example: a whole command line, shown by --help.

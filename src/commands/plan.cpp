@@ -20,6 +20,7 @@ constexpr int64_t block_step = 128;                  // --max-sequence looks at 
 
 void declare(Options& options) {
   options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");
+  declare_family(options);
   options.value("tensor-parallel", "ranks that share each layer", "N", "1");
   options.value("sequence-parallel", "between its products a rank holds its part of the tokens alone", "on|off", "on");
   options.value("fsdp", "ranks with data of their own that share the weights, gradients and optimizer (ZeRO-3)", "N",
@@ -53,7 +54,7 @@ class PlanRun {
  public:
   PlanRun(const Options& options, int threads)
       : options_(options),
-        config_(read_model_config(options.word("config"))),
+        config_(read_model_config(options.word("config"), read_family_file(options.word("family")))),
         plan_(resolve_plan(config_)),
         step_{config_, options.dtype("dtype", DType::bf16), {}, {}, {}, {}, {}, options.is_set("max-sequence")} {
     const int64_t data = options.integer("data-parallel", 1, most_ranks), fsdp = options.integer("fsdp", 1, most_ranks),
@@ -139,7 +140,7 @@ class PlanRun {
 };
 
 void run_search(const Options& options, int threads) {
-  const ModelConfig config = read_model_config(options.word("config"));
+  const ModelConfig config = read_model_config(options.word("config"), read_family_file(options.word("family")));
   const TensorParallelPlan plan = resolve_plan(config);
   require(options.given("world"), "--search needs the number of ranks to place: --world 8");
   for (const char* fixed : {"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size",

@@ -15,6 +15,7 @@ void declare(Options& options) {
                 "DIR");
   options.value("config", "config.json, or a well-known model's name, to start from random weights instead",
                 "FILE|NAME");
+  declare_family(options);
   options.value("tokenizer", "folder or file of the tokenizer (default: the model's)", "PATH");
   options.value("train-file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
   options.value("validation-file", "the same, for eval_loss", "FILE");
@@ -65,6 +66,7 @@ TrainingSettings settings_from(const Options& options) {
   TrainingSettings settings;
   settings.model = options.path("model");
   settings.config = options.word("config");
+  settings.family = options.word("family");
   settings.tokenizer = options.path("tokenizer");
   settings.train_file = options.word("train-file");
   settings.validation_file = options.word("validation-file");

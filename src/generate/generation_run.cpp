@@ -39,7 +39,8 @@ class GenerationRun {
   GenerationRun(GenerationSettings settings, const Launch& launch)
       : settings_(std::move(settings)),
         launch_(launch),
-        model_(settings_.model, settings_.dtype, {{}, {}, settings_.tensor_parallel}, settings_.backend, launch) {}
+        model_(settings_.model, settings_.dtype, {{}, {}, settings_.tensor_parallel}, settings_.backend, launch,
+               settings_.family) {}
 
   int run() {
     read_prompt();

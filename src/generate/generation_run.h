@@ -12,7 +12,7 @@
 namespace llama_tp {
 
 struct GenerationSettings {
-  std::string model, prompt, prompt_file;
+  std::string model, family, prompt, prompt_file;  // family: a file, "" for the one that config.json names
   int64_t tokens = -1;           // at most so many; below 0: until the end or until the context is full
   int64_t context = 0;           // 0: the prompt and `tokens`, at most the model's positions
   std::optional<uint64_t> seed;  // none: drawn, and said

@@ -119,6 +119,31 @@ void read_options(const ConfigReader& reader, ModelConfig& config) {
   config.initializer_range = reader.positive("initializer_range");
 }
 
+// Each part that the block has by its options is one module's, and no other part is.
+void check_parts(const ModelConfig& config) {
+  const Family& family = *config.family;
+  const auto of = [&](Part part) {
+    return std::count_if(family.modules.begin(), family.modules.end(), [&](const Module& module) {
+      return std::find(module.parts.begin(), module.parts.end(), part) != module.parts.end();
+    });
+  };
+  for (int i = 0; i <= static_cast<int>(Part::head); i++) {
+    const auto part = static_cast<Part>(i);
+    const bool has = part == Part::gate                             ? config.activation.gated
+                     : part == Part::q_norm || part == Part::k_norm ? config.qk_norm
+                                                                    : true;
+    if (part == Part::head && config.tied) continue;
+    require(of(part) == (has ? 1 : 0), "family ", family.name, ": ", of(part), " modules have the part ", name_of(part),
+            "; by its options the block has ", has ? "one" : "none");
+  }
+  for (const Module& module : family.modules)
+    for (const Part part : module.parts)
+      require(module.parts.size() == 1 || part == Part::q || part == Part::k || part == Part::v || part == Part::gate ||
+                  part == Part::up,
+              "family ", family.name, ": ", module.name, " packs ", name_of(part),
+              "; only q, k, v, gate and up can be packed");
+}
+
 void read_token_ids(const ConfigReader& reader, ModelConfig& config) {
   config.bos_id = reader.token_id("bos_token_id", config.vocabulary);
   config.pad_id = reader.token_id("pad_token_id", config.vocabulary);
@@ -150,6 +175,7 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   config.family = reader.family();
   read_sizes(reader, config);
   read_options(reader, config);
+  check_parts(config);
   read_token_ids(reader, config);
   read_plan(reader, config);
   config.rope = read_rope(reader, config.rotary_dim, config.max_positions);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "io/files.h"
 
 namespace llama_tp {
 
@@ -19,17 +20,18 @@ constexpr std::array<std::string_view, 14> part_names{"embedding", "attention_no
                                                       "o",         "q_norm",         "k_norm",     "mlp_norm", "gate",
                                                       "up",        "down",           "final_norm", "head"};
 
-Part part_named(const std::string& name) {
+Part part_named(const std::string& name, const std::string& source) {
   const auto found = std::find(part_names.begin(), part_names.end(), name);
-  require(found != part_names.end(), "family: a module's part is ", name, ", which no block has");
+  require(found != part_names.end(), source, ": a module's part is ", name, ", which no block has");
   return static_cast<Part>(found - part_names.begin());
 }
 
 // Puts the module where those were that it replaces, or at the end.
-void place_module(const Json& json, std::vector<Module>& modules) {
+void place_module(const Json& json, const std::string& source, std::vector<Module>& modules) {
   Module module;
   const Json& part = json.at("part");
-  for (const Json& name : part.is_array() ? part : Json::array({part})) module.parts.push_back(part_named(name));
+  for (const Json& name : part.is_array() ? part : Json::array({part}))
+    module.parts.push_back(part_named(name, source));
   const auto replaced = [&](const Module& other) {
     return std::any_of(module.parts.begin(), module.parts.end(), [&](Part mine) {
       return std::find(other.parts.begin(), other.parts.end(), mine) != other.parts.end();
@@ -43,36 +45,67 @@ void place_module(const Json& json, std::vector<Module>& modules) {
   modules.insert(modules.begin() + place, module);
 }
 
-Family read_family(const char* name, const char* content);
+Family read_family(const std::string& source, const std::string& content);
 
-Family family_named(const std::string& wanted) {
-  for (const auto& [name, content] : family_files)
+Family shipped_family(const std::string& wanted, const std::string& source) {
+  std::string known;
+  for (const auto& [name, content] : family_files) {
     if (name == wanted) return read_family(name, content);
-  fail("family: like \"", wanted, "\", which is no family");
+    known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  fail(source, ": like \"", wanted, "\", which is no family; there are ", known);
 }
 
-Family read_family(const char* name, const char* content) {
+void place_options(const Json& json, const std::string& source, Family& family) {
+  const std::string like = json.value("like", "");
+  for (const auto& [option, value] : json.at("options").items()) {
+    require(like.empty() || family.options.contains(option), source, ": option ", option, " is none; ", like,
+            " in src/model/families has them all");
+    family.options[option] = json_text(value);
+  }
+}
+
+Family read_family(const std::string& source, const std::string& content) {
   const Json json = parse_json_or_discard(content);
-  require(!json.is_discarded(), "family ", name, ": not JSON");
-  Family family = json.contains("like") ? family_named(json.at("like")) : Family{};
-  family.name = json.at("family");
-  family.model_types = json.at("model_types");
-  if (json.contains("modules"))
-    for (const Json& module : json.at("modules")) place_module(module, family.modules);
-  if (json.contains("options"))
-    for (const auto& [option, value] : json.at("options").items()) family.options[option] = json_text(value);
-  return family;
+  require(json.is_object(), source, ": not a JSON object; a family is one");
+  try {
+    Family family = json.contains("like") ? shipped_family(json.at("like"), source) : Family{};
+    family.name = json.at("family");
+    family.model_types = json.value("model_types", std::vector<std::string>{});
+    if (json.contains("modules"))
+      for (const Json& module : json.at("modules")) place_module(module, source, family.modules);
+    if (json.contains("options")) place_options(json, source, family);
+    return family;
+  } catch (const Json::exception& error) {
+    fail(source, ": ", error.what(), "; docs/families.md shows what a family has");
+  }
 }
 
 }  // namespace
 
 std::string_view name_of(Part part) { return part_names[static_cast<size_t>(part)]; }
 
+bool is_norm(Part part) {
+  return part == Part::attention_norm || part == Part::mlp_norm || part == Part::final_norm || part == Part::q_norm ||
+         part == Part::k_norm;
+}
+
+FamilyPointer parse_family(const std::string& text, const std::string& source) {
+  return std::make_shared<const Family>(read_family(source, text));
+}
+
+FamilyPointer read_family_file(const std::string& file) {
+  constexpr int64_t largest = int64_t{1} << 20;
+  return file.empty() ? nullptr : parse_family(read_text(file, largest), file);
+}
+
+FamilyPointer unlisted_family() { return std::make_shared<const Family>(shipped_family("unlisted", "")); }
+
 const std::vector<FamilyPointer>& families() {
   static const std::vector<FamilyPointer> all = [] {
     std::vector<FamilyPointer> read;
     for (const auto& [name, content] : family_files)
-      read.push_back(std::make_shared<const Family>(read_family(name, content)));
+      read.push_back(parse_family(content, std::string("family ") + name));
     return read;
   }();
   return all;

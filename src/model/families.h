@@ -35,6 +35,7 @@ enum class Part : uint8_t {
   head
 };
 std::string_view name_of(Part part);
+bool is_norm(Part part);
 
 struct Module {
   std::vector<Part> parts;  // more than one: packed in the file, one after another along `out`
@@ -53,6 +54,15 @@ using FamilyPointer = std::shared_ptr<const Family>;
 
 // Every family that the program brings along. Errors: a family file that is malformed (a bug of the build).
 const std::vector<FamilyPointer>& families();
+// A family from the text of such a file; `source` names it in messages. Errors: not JSON, something missing, an unknown
+// part or option.
+FamilyPointer parse_family(const std::string& text, const std::string& source);
+// The same from a file, for a model that no family lists; null for "", which leaves it to model_type. Errors: also no
+// such file.
+FamilyPointer read_family_file(const std::string& file);
+// What a family file that inspect --infer writes is like.
+FamilyPointer unlisted_family();
+
 // Errors: an unknown model_type, with those that are known.
 FamilyPointer family_of_model_type(const std::string& model_type, const std::string& source);
 // "llama, mistral, …"

@@ -40,9 +40,9 @@ bool is_finite(const Parameters& parameters, const Parameter& row, Backend& back
 }  // namespace
 
 ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, const MeshOptions& mesh_options,
-                           const std::string& backend_name, const Launch& launch)
+                           const std::string& backend_name, const Launch& launch, const std::string& family_file)
     : folder(resolve_model_folder(path)),
-      config(read_model_config(folder + "/config.json")),
+      config(read_model_config(folder + "/config.json", read_family_file(family_file))),
       plan(resolve_plan(config)),
       mesh(make_mesh(launch, config, plan, mesh_options, placement_said)),
       backend(make_backend(backend_name, launch.threads())),

@@ -12,9 +12,10 @@
 namespace llama_tp {
 
 struct ModelOnRanks {
-  // dtype: of the run; none: that of the checkpoint (f16 runs as f32). Errors: the folder's, the config's, make_mesh's.
+  // dtype: of the run; none: that of the checkpoint (f16 runs as f32). family_file: "" for the family that config.json
+  // names. Errors: the folder's, the config's, make_mesh's.
   ModelOnRanks(const std::string& path, std::optional<DType> dtype, const MeshOptions& mesh_options,
-               const std::string& backend_name, const Launch& launch);
+               const std::string& backend_name, const Launch& launch, const std::string& family_file);
 
   // Fills the weights from the folder.
   void load(Parameters& parameters) const;

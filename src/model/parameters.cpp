@@ -20,11 +20,6 @@ VocabularySlice slice_vocabulary(int64_t vocabulary, bool split, int64_t rank, i
   return {true, rows, begin, std::min(rows, vocabulary - begin), sequence_parallel};
 }
 
-bool is_norm(Part part) {
-  return part == Part::attention_norm || part == Part::mlp_norm || part == Part::final_norm || part == Part::q_norm ||
-         part == Part::k_norm;
-}
-
 }  // namespace
 
 // Walks the family's modules once; the stored tensors are made block by block in the order in which they are used.
@@ -215,8 +210,6 @@ class ParametersBuilder {
 
   // A rank's gradient of a norm is that of the tokens that it normed; of a head's norm, that of its heads.
   void add_norm(Parameter row, Part part, int64_t layer, const std::string& module, const Place& place) {
-    require(place.weight != nullptr, "family ", config_.family->name, ": ", name_of(part),
-            " has no place in a block without the option qk_norm");
     const bool of_heads = part == Part::q_norm || part == Part::k_norm;
     const bool partial = of_heads ? out_.layout(layer).attention_split : sequence_parallel_;
     row.file_shape = row.shape = {rows_of(part)};

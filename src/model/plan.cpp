@@ -22,11 +22,6 @@ std::string canonical(const std::string& style) {
   return style;
 }
 
-bool is_norm(Part part) {
-  return part == Part::attention_norm || part == Part::mlp_norm || part == Part::final_norm || part == Part::q_norm ||
-         part == Part::k_norm;
-}
-
 // The styles that a part can have, the split ones first.
 std::vector<std::string> styles_of(const Module& module) {
   const Part part = module.parts.front();
@@ -147,6 +142,12 @@ TensorParallelPlan resolve_plan(const ModelConfig& config) {
   TensorParallelPlan plan;
   for (const Module& module : config.family->modules)
     plan.styles.emplace_back(in_block(module) ? static_cast<size_t>(config.layers) : 1, canonical(module.style));
+  for (size_t m = 0; m < plan.styles.size(); m++) {
+    const Module& module = config.family->modules[m];
+    const std::vector<std::string> possible = styles_of(module);
+    require(std::find(possible.begin(), possible.end(), plan.styles[m].front()) != possible.end(), "family ",
+            config.family->name, ": ", module.name, " is \"", module.style, "\"; it can be ", joined(possible, " or "));
+  }
   for (const auto& [pattern, style] : config.plan_overrides) apply_override(config, pattern, style, plan);
   for (size_t layer = 0; layer < static_cast<size_t>(config.layers); layer++)
     plan.layers.push_back({split_together(config, plan, {Part::q, Part::k, Part::v, Part::o}, layer),

@@ -15,6 +15,7 @@ namespace llama_tp {
 struct TrainingSettings {
   std::string model;   // a folder to start from, or
   std::string config;  // a config.json for random weights
+  std::string family;  // a family file, "" for the family that config.json names
   std::string tokenizer, train_file, validation_file, output_dir, dump_gradients;
   MeshOptions mesh;
   int64_t block_size = 1024, micro_batch = 8;

@@ -1,0 +1,221 @@
+// inspect --infer on the goldens with other names: the family found puts every tensor where the golden's own family
+// does, and what it cannot know it refuses by name.
+#include "model/infer_family.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "io/files.h"
+#include "model/parameters.h"
+#include "scratch_folder.h"
+#include "support/command.h"
+#include "support/refusal.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Names = std::map<std::string, std::string>;  // module of the golden → its new name; * is the layer's number
+
+Json read_json(const std::string& file) { return Json::parse(read_text(file)); }
+
+// Calls edit(header, data) on model.safetensors of `from` and writes the result with a config.json of an unknown type.
+template <class Edit>
+void write_changed(const std::string& from, const std::string& to, const Edit& edit) {
+  std::string bytes = read_text(from + "/model.safetensors");
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  Json header = Json::parse(bytes.substr(8, length));
+  std::string data = bytes.substr(8 + length);
+  edit(header, data);
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  length = text.size();
+  std::string file(sizeof length, '\0');
+  std::memcpy(file.data(), &length, sizeof length);
+  write_text(to + "/model.safetensors", file + text + data);
+  Json config = read_json(from + "/config.json");
+  config["model_type"] = "novel";
+  write_text(to + "/config.json", config.dump());
+}
+
+// "model.layers.1.mlp.up_proj.weight" by the names of its module.
+std::string renamed(const std::string& tensor, const Names& names) {
+  const size_t dot = tensor.rfind('.');
+  const std::string module = tensor.substr(0, dot), layers = "model.layers.";
+  if (!module.starts_with(layers)) return names.at(module) + tensor.substr(dot);
+  const size_t end = module.find('.', layers.size());
+  const std::string number = module.substr(layers.size(), end - layers.size());
+  std::string name = names.at(layers + "*" + module.substr(end));
+  return name.replace(name.find('*'), 1, number) + tensor.substr(dot);
+}
+
+void write_renamed(const std::string& golden, const Names& names, const std::string& to) {
+  write_changed("tests/goldens/models/" + golden, to, [&](Json& header, std::string&) {
+    Json changed = Json::object();
+    for (const auto& [name, value] : header.items())
+      changed[name.starts_with("__") ? name : renamed(name, names)] = value;
+    header = changed;
+  });
+}
+
+// What people call the parts of a block, and opaque names where the shapes alone must tell.
+const std::map<std::string, std::vector<std::string>> synonyms{
+    {"model.embed_tokens", {"wte", "tok_embeddings", "backbone.embedding.word", "net.Embed"}},
+    {"input_layernorm", {"ln_1", "attn_norm", "norm1", "pre_attention_ln"}},
+    {"self_attn.q_proj", {"attn.wq", "attention.query", "mixer.q", "sa.q_lin"}},
+    {"self_attn.k_proj", {"attn.wk", "attention.key", "mixer.k", "sa.k_lin"}},
+    {"self_attn.v_proj", {"attn.wv", "attention.value", "mixer.v", "sa.v_lin"}},
+    {"self_attn.o_proj", {"attn.wo", "attention.dense", "mixer.out", "sa.o_lin"}},
+    {"self_attn.qkv_proj", {"attn.qkv", "attention.query_key_value", "blob", "sa.in"}},
+    {"self_attn.q_norm", {"attn.q_norm", "attention.query_ln", "mixer.qn.q"}},
+    {"self_attn.k_norm", {"attn.k_norm", "attention.key_ln", "mixer.kn.k"}},
+    {"post_attention_layernorm", {"ln_2", "ffn_norm", "norm2", "pre_mlp_ln"}},
+    {"mlp.gate_proj", {"ffn.w1", "feed_forward.gate", "m.gate_lin"}},
+    {"mlp.up_proj", {"ffn.w3", "feed_forward.up", "m.up_lin"}},
+    {"mlp.gate_up_proj", {"ffn.w13", "feed_forward.gate_up", "blob2"}},
+    {"mlp.down_proj", {"ffn.w2", "feed_forward.down", "blob3"}},
+    {"model.norm", {"ln_f", "final_norm", "backbone.last"}},
+    {"lm_head", {"head", "output", "unembed.linear", "blob4"}}};
+
+Names random_names(std::mt19937& random) {
+  const auto chosen = [&](const std::vector<std::string>& words) { return words[random() % words.size()]; };
+  const std::string blocks = chosen({"transformer.h.*.", "layers.*.", "net.0.stage.*.", "decoder.block.*.core."});
+  Names names;
+  for (const auto& [part, words] : synonyms) {
+    const bool outside = part.starts_with("model.") || part == "lm_head";
+    names[outside ? part : "model.layers.*." + part] = (outside ? "" : blocks) + chosen(words);
+  }
+  return names;
+}
+
+// (stored tensor, its first row) → the file's tensor and the first row in that.
+using Places = std::map<std::pair<std::string, int64_t>, std::pair<std::string, int64_t>>;
+Places places(const ModelConfig& config) {
+  const Parameters table(config, resolve_plan(config), 0, 1);
+  Places all;
+  for (const Parameter& row : table.rows()) all[{row.weight->name, row.row}] = {row.name, row.file_row};
+  return all;
+}
+
+TEST(Infer, FindsEveryPartOfModelsRenamedAtRandom) {
+  std::mt19937 random(1);
+  for (const char* golden :
+       {"mha", "gqa", "biases", "mqa_tied", "head_dim", "qwen2", "mistral", "qwen3", "phi3", "granite"})
+    for (int round = 0; round < 8; round++) {
+      const Names names = random_names(random);
+      const ScratchFolder scratch;
+      write_renamed(golden, names, scratch.path());
+      const std::string config = scratch / "config.json";
+      const InferredFamily found = infer_family(ModelFiles(scratch.path()), config);
+      SCOPED_TRACE(golden + std::string("\n") + found.text);
+      Places expected;
+      for (auto [place, tensor] :
+           places(read_model_config("tests/goldens/models/" + std::string(golden) + "/config.json")))
+        expected[place] = {renamed(tensor.first, names), tensor.second};
+      EXPECT_EQ(places(read_model_config(config, parse_family(found.text, "found"))), expected);
+    }
+}
+
+TEST(Infer, AMadeUpFamilyComputesWhatTheKnownOneDoes) {
+  const std::string golden = "tests/goldens/models/qwen3", samples = " --file " + golden + "/input.jsonl --json";
+  std::mt19937 random(2);
+  const ScratchFolder scratch;
+  write_renamed("qwen3", random_names(random), scratch.path());
+  const std::string model = " -m " + scratch.path(), family = scratch / "family.json";
+  const CommandResult inferred = run_command(llama_tp_with(2) + " inspect" + model + " --infer " + family);
+  ASSERT_EQ(inferred.status, 0) << inferred.err;
+  const CommandResult known = run_command(llama_tp_with(2) + " eval -m " + golden + samples),
+                      found = run_command(llama_tp_with(2) + " eval" + model + " --family " + family + samples);
+  ASSERT_EQ(found.status, 0) << found.err;
+  EXPECT_EQ(found.out, known.out);
+  const CommandResult unlisted = run_command(llama_tp_with(0) + " eval" + model + samples);
+  EXPECT_TRUE(holds(unlisted.err, "model_type \"novel\" is not a family"));
+  const CommandResult again = run_command(llama_tp_with(0) + " inspect" + model + " --infer " + family);
+  EXPECT_TRUE(holds(again.err, "exists already"));
+}
+
+// The refusal of a golden whose header was edited.
+template <class Edit>
+std::string refusal(const std::string& golden, const Edit& edit) {
+  const ScratchFolder scratch;
+  write_changed("tests/goldens/models/" + golden, scratch.path(), edit);
+  return error_of([&] { infer_family(ModelFiles(scratch.path()), scratch / "config.json"); });
+}
+
+void rename(Json& header, const std::string& part, const std::string& name) {
+  Json changed = Json::object();
+  for (const auto& [key, value] : header.items()) {
+    std::string other = key;
+    const size_t at = key.find(part);
+    if (at != std::string::npos) other.replace(at, part.size(), name);
+    changed[other] = value;
+  }
+  header = changed;
+}
+
+TEST(Infer, RefusesByNameWhatItCannotPlace) {
+  const std::string two = refusal("gqa", [](Json& header, std::string&) {
+    rename(header, "k_proj", "alpha");
+    rename(header, "v_proj", "beta");
+  });
+  EXPECT_TRUE(holds(two, "self_attn.alpha.weight [16, 32] (k or v)", "self_attn.beta.weight [16, 32] (k or v)"));
+  const std::string more = refusal("gqa", [](Json& header, std::string& data) {
+    for (const char* layer : {"0", "1"}) {
+      header["model.layers." + std::string(layer) + ".mlp.router.weight"] = {
+          {"dtype", "F32"}, {"shape", {4, 32}}, {"data_offsets", {data.size(), data.size() + 512}}};
+      data += std::string(512, '\0');
+    }
+  });
+  EXPECT_TRUE(holds(more, "shape of model.layers.*.mlp.router.weight [4, 32]", "by hand"));
+  const std::string bare =
+      refusal("gqa", [](Json& header, std::string&) { rename(header, "o_proj.weight", "o_proj"); });
+  EXPECT_TRUE(holds(bare, "model.layers.0.self_attn.o_proj, model.layers.1.self_attn.o_proj", "no .weight"));
+  EXPECT_TRUE(holds(refusal("nemotron", [](Json&, std::string&) {}), "input_layernorm.bias", "LayerNorm"));
+}
+
+TEST(Infer, NamesTheKeysThatItDidNotRead) {
+  const ScratchFolder scratch;
+  write_changed("tests/goldens/models/gqa", scratch.path(), [](Json&, std::string&) {});
+  Json config = read_json(scratch / "config.json");
+  config["attn_logit_softcapping"] = 50.0;
+  config["embedding_multiplier"] = 2.0;
+  config["clip_qkv"] = nullptr;
+  write_text(scratch / "config.json", config.dump());
+  const InferredFamily found = infer_family(ModelFiles(scratch.path()), scratch / "config.json");
+  EXPECT_EQ(found.unread_keys, std::vector<std::string>{"attn_logit_softcapping"});
+}
+
+// A family file of a person is refused with what is wrong in it.
+TEST(Family, AFileThatIsNoneIsRefused) {
+  const auto refused = [](const std::string& text) { return error_of([&] { parse_family(text, "mine.json"); }); };
+  EXPECT_TRUE(holds(refused("[]"), "mine.json: not a JSON object"));
+  EXPECT_TRUE(holds(refused("{}"), "mine.json: ", "family"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "y"})"), "mine.json: like \"y\"", "phi3"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "modules": [{"part": "wheel", "name": "a", "style": "colwise"}]})"),
+                    "mine.json: a module's part is wheel"));
+  const Json base{{"family", "x"}, {"like", "unlisted"}};
+  const auto with = [&](const Json& more) {
+    Json family = base;
+    family.update(more);
+    return error_of([&] {
+      resolve_plan(read_model_config("tests/goldens/models/gqa/config.json", parse_family(family.dump(), "mine.json")));
+    });
+  };
+  EXPECT_TRUE(holds(with({{"options", {{"wheels", 4}}}}), "option wheels is none"));
+  EXPECT_TRUE(holds(with({{"options", {{"qk_norm", true}}}}), "0 modules have the part q_norm"));
+  EXPECT_TRUE(holds(with({{"options", {{"gated", false}}}}), "1 modules have the part gate"));
+  const auto module = [](const Json& part, const char* style) {
+    return Json{{"modules", Json::array({{{"part", part}, {"name", "a.*.b"}, {"style", style}}})}};
+  };
+  EXPECT_TRUE(holds(with(module("q", "rowwise")), "a.*.b is \"rowwise\"", "colwise or replicated"));
+  EXPECT_TRUE(holds(with(module({"q", "o"}, "packed_colwise")), "packs o"));
+}
+
+}  // namespace
+}  // namespace llama_tp
