@@ -66,14 +66,15 @@ TEST_P(Golden, SequenceParallelismChangesNeitherLossNorGradients) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, Golden,
-    testing::ValuesIn(divided({"mha",         "gqa",           "gqa_3",    "gqa_8",       "kv_replicated",
-                               "mqa_tied",    "biases",        "head_dim", "rope_linear", "rope_dynamic",
-                               "rope_llama3", "rope_yarn",     "qwen2",    "qwen2_tied",  "mistral",
-                               "qwen3",       "qwen3_3",       "qwen3_8",  "qwen3_tied",  "phi3",
-                               "phi3_8",      "phi3_longrope", "granite",  "nemotron",    "nemotron_biases"})),
-    [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Models, Golden,
+                         testing::ValuesIn(divided({"mha",       "gqa_f16",        "gqa",           "gqa_3",
+                                                    "gqa_8",     "kv_replicated",  "mqa_tied",      "biases",
+                                                    "head_dim",  "rope_linear",    "rope_dynamic",  "rope_llama3",
+                                                    "rope_yarn", "qwen2",          "qwen2_tied",    "mistral",
+                                                    "qwen3",     "qwen3_3",        "qwen3_8",       "qwen3_tied",
+                                                    "phi3",      "phi3_8",         "phi3_longrope", "granite",
+                                                    "nemotron",  "nemotron_biases"})),
+                         [](const auto& test) { return test.param; });
 
 // Neither these nor the training run have sizes that three or eight ranks divide.
 class GoldenBf16 : public testing::TestWithParam<std::string> {};

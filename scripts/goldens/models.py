@@ -145,6 +145,8 @@ MODELS = {
                    vocab_size=73, partial_rotary_factor=0.5, lengths=[20, 13]),
     "qwen3_8": dict(family="qwen3", hidden_size=24, num_attention_heads=8, num_key_value_heads=4, head_dim=6,
                     intermediate_size=24, vocab_size=67, lengths=[21, 14]),
+    "gqa_f16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=4, intermediate_size=28, vocab_size=103,
+                    lengths=[23, 16, 5], dtype="float16"),
     "gqa_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=4, intermediate_size=28,
                      vocab_size=103, lengths=[23, 16, 5], dtype="bfloat16"),
     "biases_tied_bf16": dict(hidden_size=32, num_attention_heads=8, num_key_value_heads=2, intermediate_size=28,
