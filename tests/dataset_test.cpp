@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -40,6 +41,12 @@ std::string refusal(const std::string& name, const std::string& contents) {
 }
 
 std::vector<int32_t> to_vector(std::span<const int32_t> ids) { return {ids.begin(), ids.end()}; }
+
+std::string json_list(const std::vector<int32_t>& ids) {
+  std::string list;
+  for (const int32_t id : ids) list += (list.empty() ? "[" : ", ") + std::to_string(id);
+  return list + "]";
+}
 
 // {"text": …} a line, for text without anything to escape.
 std::string text_lines(const std::vector<std::string>& documents) {
@@ -127,7 +134,7 @@ TEST(Dataset, BadLinesAreNamedByTheirNumber) {
   EXPECT_TRUE(holds(refusal("d.jsonl", good + "{\"text\": \"ab\"} x\n"), "line 2: is not JSON"));
   EXPECT_TRUE(holds(refusal("d.jsonl", good + "{\"text\": \"\\ud800\"}\n"), "line 2: is not JSON"));
   EXPECT_TRUE(holds(refusal("d.jsonl", "\n\n[1]\n"), "line 3: holds [1]"));
-  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"content\": \"a\"}\n"), "line 1: has neither text nor input_ids"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", "{\"content\": \"a\"}\n"), "line 1: has no text, messages, prompt"));
   EXPECT_TRUE(holds(refusal("d.jsonl", "{\"text\": \"a\", \"input_ids\": [1]}"), "line 1: has both"));
   EXPECT_TRUE(holds(refusal("d.jsonl", "{\"text\": 7}\n"), "line 1: text is 7"));
   EXPECT_TRUE(holds(refusal("d.jsonl", good + ids), "line 2: has input_ids where"));
@@ -147,6 +154,114 @@ TEST(Dataset, BadLinesAreNamedByTheirNumber) {
   // 2^64 - 100 is -100 to whoever looks at the low bits alone.
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, 18446744073709551516]}"), "labels[1] is 18446744073709551516"));
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, \"" + std::string(1000, 'y') + "\"]}"), "yyy …"));
+}
+
+// As many tokens as letters, the last message's learned.
+LabeledTokens messages_as_ids(const std::vector<Message>& messages) {
+  LabeledTokens all;
+  for (const Message& message : messages)
+    for (const int32_t id : bytes_as_ids(message.content)) {
+      all.tokens.push_back(id);
+      all.labels.push_back(&message == &messages.back() ? id : ignored_label);
+    }
+  return all;
+}
+LabeledTokens completion_as_ids(std::string_view prompt, std::string_view completion) {
+  return messages_as_ids({{"user", std::string(prompt)}, {"assistant", std::string(completion)}});
+}
+
+DatasetOptions with_texts(int64_t block_size) {
+  DatasetOptions options = options_with(block_size);
+  options.tokenize_messages = messages_as_ids;
+  options.tokenize_completion = completion_as_ids;
+  return options;
+}
+
+std::string chat_line(const std::string& asked, const std::string& answered) {
+  return R"({"messages": [{"role": "user", "content": ")" + asked + R"("}, {"role": "assistant", "content": ")" +
+         answered + "\"}]}\n";
+}
+
+TEST(Dataset, OfConversationsAndCompletionsTheAnswersAreLearnedAndWhatIsTooLongIsCut) {
+  for (const std::string& lines :
+       {chat_line("ab", "c") + chat_line("d", "efghi"),
+        std::string("{\"prompt\": \"ab\", \"completion\": \"c\"}\n{\"prompt\": \"d\", \"completion\": \"efghi\"}")}) {
+    const Dataset data = read("d.jsonl", lines, with_texts(4));
+    ASSERT_EQ(data.samples(), 2);
+    EXPECT_EQ(to_vector(data.sample(0).tokens), bytes_as_ids("abc"));
+    EXPECT_EQ(to_vector(data.sample(0).labels), (std::vector<int32_t>{-100, -100, 'c'}));
+    EXPECT_EQ(to_vector(data.sample(1).tokens), bytes_as_ids("defg"));
+    EXPECT_EQ(to_vector(data.sample(1).labels), (std::vector<int32_t>{-100, 'e', 'f', 'g'}));
+    EXPECT_EQ(data.cut_samples, 1);
+    EXPECT_EQ(data.cut_tokens, 2);
+  }
+}
+
+TEST(Dataset, BadConversationsAndCompletionsAreNamedByTheirNumber) {
+  const auto refused = [](const std::string& line, const DatasetOptions& options) {
+    const std::string error = error_of([&] { read("d.jsonl", chat_line("ab", "cd") + line, options); });
+    EXPECT_TRUE(holds(error, "d.jsonl: line 2: "));
+    return error;
+  };
+  const DatasetOptions options = with_texts(8);
+  EXPECT_TRUE(holds(refused("{\"messages\": {}}", options), "messages is {}", "an array of objects"));
+  EXPECT_TRUE(holds(refused("{\"messages\": [{\"role\": \"user\"}]}", options), "messages[0]: has no content"));
+  EXPECT_TRUE(holds(refused("{\"messages\": [{\"role\": 1, \"content\": \"\"}]}", options), "messages[0]: role is 1"));
+  EXPECT_TRUE(holds(refused("{\"messages\": [\"a\"]}", options), "messages[0]: an object"));
+  EXPECT_TRUE(holds(refused("{\"prompt\": \"a\"}", options), "has no completion"));
+  EXPECT_TRUE(holds(refused("{\"prompt\": [], \"completion\": \"b\"}", options), "prompt is []"));
+  EXPECT_TRUE(holds(refused("{\"prompt\": \"a\", \"completion\": \"\"}", options), "completion is empty"));
+  EXPECT_TRUE(holds(refused("{\"prompt\": \"a\", \"messages\": []}", options), "has both messages and prompt"));
+  EXPECT_TRUE(holds(refused("{\"prompt\": \"a\", \"completion\": \"b\"}", options),
+                    "has prompt where the lines before have messages"));
+  EXPECT_TRUE(holds(refused(chat_line("abcdefgh", "ijk"), options), "nothing to learn within --block-size 8"));
+  EXPECT_TRUE(holds(refused(chat_line("", "a"), options), "has nothing to learn; give it an answer"));
+  DatasetOptions whole = options;
+  whole.truncation = false;
+  EXPECT_TRUE(
+      holds(refused(chat_line("abc", "defghi"), whole), "has 9 tokens, more than --block-size 8", "truncation"));
+  EXPECT_TRUE(holds(error_of([] { read("d.jsonl", chat_line("a", "b"), options_with(8)); }),
+                    "line 1: has messages, and there is no tokenizer"));
+}
+
+// Every sequence is in one sample, whole and unchanged; samples are full: no two have room for each other.
+TEST(Dataset, PackingKeepsEverySequenceWholeAndFillsTheSamples) {
+  std::string lines;
+  std::multiset<std::vector<int32_t>> expected, labels;
+  for (int64_t i = 0; i < 200; i++) {
+    std::vector<int32_t> ids, own;
+    for (int64_t j = 0; j < 2 + i * 37 % 61; j++) {
+      ids.push_back(static_cast<int32_t>((i * 31 + j * 7) % 257));
+      own.push_back(j % 3 == 1 ? ids.back() : ignored_label);
+    }
+    lines += "{\"input_ids\": " + json_list(ids) + ", \"labels\": " + json_list(own) + "}\n";
+    expected.insert(ids);
+    labels.insert(own);
+  }
+  DatasetOptions options = options_with(64);
+  options.packing = true;
+  const Dataset data = read("d.jsonl", lines, options);
+  ASSERT_EQ(data.sequences(), 200);
+  std::multiset<std::vector<int32_t>> found, found_labels;
+  std::vector<size_t> sizes;
+  int64_t most = 0;
+  for (int64_t i = 0; i < data.samples(); i++) {
+    std::vector<int32_t> whole;
+    for (int64_t s = data.first_sequence(i); s < data.first_sequence(i + 1); s++) {
+      found.insert(to_vector(data.sequence(s).tokens));
+      found_labels.insert(to_vector(data.sequence(s).labels));
+      for (const int32_t id : data.sequence(s).tokens) whole.push_back(id);
+    }
+    most = std::max(most, data.first_sequence(i + 1) - data.first_sequence(i));
+    EXPECT_EQ(to_vector(data.sample(i).tokens), whole);
+    EXPECT_LE(whole.size(), 64u);
+    sizes.push_back(whole.size());
+  }
+  EXPECT_EQ(found, expected);
+  EXPECT_EQ(found_labels, labels);
+  EXPECT_EQ(data.most_sequences(), most);
+  std::sort(sizes.begin(), sizes.end());
+  EXPECT_GT(sizes[0] + sizes[1], 64u);
 }
 
 TEST(Dataset, OfSeveralBadLinesTheFirstIsNamed) {

@@ -6,10 +6,10 @@
 
 #include "base/json.h"
 #include "commands/commands.h"
+#include "commands/data_options.h"
 #include "commands/mesh_options.h"
 #include "io/checkpoint_files.h"
 #include "io/safetensors_writer.h"
-#include "io/tokenizer/tokenizer.h"
 #include "model/loaded.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -57,15 +57,11 @@ class Evaluation {
 
   void read_data() {
     if (leads()) {
-      std::unique_ptr<Tokenizer> tokenizer;
-      DatasetOptions options{options_.integer("block-size", 2), model_.config.vocabulary, {}, {}};
-      if (file_exists(model_.folder + "/tokenizer.json") || file_exists(model_.folder + "/tokenizer.model")) {
-        tokenizer = load_tokenizer(model_.folder);
-        options.eos = tokenizer->eos();
-        options.tokenize = [&](std::string_view document) {
-          return tokenizer->encode(document, {.add_special_tokens = false});
-        };
-      }
+      const bool has_tokenizer =
+          file_exists(model_.folder + "/tokenizer.json") || file_exists(model_.folder + "/tokenizer.model");
+      const DataTokenizer tokenizer(has_tokenizer ? model_.folder : "", data_options(options_));
+      const DatasetOptions options =
+          tokenizer.dataset_options(options_.integer("block-size", 2), model_.config.vocabulary, model_.config.source);
       data_ = read_dataset(options_.word("file"), options);
     }
     exchange(data_, model_.mesh->world());
@@ -153,8 +149,10 @@ int evaluate_command(const Arguments& arguments) {
                     "mpirun -np 2 ./llama_tp eval -m Llama-3.2-1B --file notes.txt --block-size 1024 --json");
     options.value("m,model", "model folder, or an output folder of train (its newest checkpoint)", "DIR");
     declare_family(options);
-    options.value("file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
+    options.value("file", ".txt, or .jsonl with text, messages, prompt and completion, or input_ids (and labels)",
+                  "FILE");
     options.value("block-size", "the most tokens of a sample", "N", "1024");
+    declare_data(options);
     options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
     declare_mesh(options);
     declare_timeout(options);

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "commands/commands.h"
+#include "commands/inspect_data.h"
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
 #include "io/files.h"
@@ -97,10 +98,11 @@ FamilyPointer infer(const Options& options, const std::string& config_file, bool
 }
 
 // speaks: of ranks that mpirun started, all look and one prints.
-int inspect(const Arguments& arguments, bool speaks) {
+int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
   Options options(
       "inspect",
-      "Shows the parameter table: names, shapes, styles of the plan and a rank's slices. No weights are read.",
+      "Shows the parameter table: names, shapes, styles of the plan and a rank's slices. No weights are read. Or, with "
+      "--data, what of a data file is learned.",
       "./llama_tp inspect -m Llama-3.1-8B --tensor-parallel 8");
   options.value("m,model", "model folder, or an output folder of train", "DIR");
   options.value("config", "a config.json instead", "FILE");
@@ -109,7 +111,12 @@ int inspect(const Arguments& arguments, bool speaks) {
   options.value("tensor-parallel", "ranks that share each layer", "N", "1");
   options.value("rank", "whose slices to show", "N", "0");
   options.flag("json", "all ranks' slices as JSON");
+  declare_inspect_data(options);
   if (!options.parse(arguments, speaks)) return 0;
+  if (options.given("data")) {
+    if (speaks) inspect_data(options, on_terminal);
+    return 0;
+  }
   require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE");
   const std::string file =
       options.given("config") ? options.word("config") : resolve_model_folder(options.path("model")) + "/config.json";
@@ -133,7 +140,7 @@ int inspect(const Arguments& arguments, bool speaks) {
 
 int inspect_command(const Arguments& arguments) {
   Launch launch;
-  return launch.guard([&] { return inspect(arguments, launch.rank() == 0); });
+  return launch.guard([&] { return inspect(arguments, launch.rank() == 0, launch.stdout_is_terminal()); });
 }
 
 }  // namespace llama_tp

@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "commands/commands.h"
+#include "commands/data_options.h"
 #include "commands/mesh_options.h"
 #include "train/training_run.h"
 
@@ -17,7 +18,8 @@ void declare(Options& options) {
                 "FILE|NAME");
   declare_family(options);
   options.value("tokenizer", "folder or file of the tokenizer (default: the model's)", "PATH");
-  options.value("train-file", ".txt, or .jsonl with text or input_ids (and labels)", "FILE");
+  options.value("train-file", ".txt, or .jsonl with text, messages, prompt and completion, or input_ids (and labels)",
+                "FILE");
   options.value("validation-file", "the same, for eval_loss", "FILE");
   options.value("output-dir", "where checkpoints, metrics.jsonl and memory.json go", "DIR");
   declare_mesh(options);
@@ -27,6 +29,7 @@ void declare(Options& options) {
                 "on|off", "on");
   declare_fsdp(options);
   options.value("block-size", "the most tokens of a sample; text is packed into samples of this size", "N", "1024");
+  declare_reading(options);
   options.value("per-device-train-batch-size", "samples of one forward on one rank of those with data of their own",
                 "N", "8");
   options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
@@ -78,6 +81,9 @@ TrainingSettings settings_from(const Options& options) {
   settings.fsdp = fsdp_from(options);
   settings.sequence_parallel = options.is_on("sequence-parallel");
   settings.block_size = options.integer("block-size", 2);
+  settings.truncation = options.is_on("truncation");
+  settings.packing = options.is_on("packing");
+  settings.data = data_options(options);
   settings.micro_batch = options.integer("per-device-train-batch-size", 1, most_samples);
   settings.accumulation = options.given("gradient-accumulation-steps")
                               ? options.integer("gradient-accumulation-steps", 1, most_samples)

@@ -8,6 +8,7 @@
 #include "io/files.h"
 #include "io/json_lines.h"
 #include "io/lines.h"
+#include "io/pack_sequences.h"
 #include "io/utf8.h"
 
 namespace llama_tp {
@@ -50,7 +51,7 @@ void add_document(Dataset& data, const std::vector<int32_t>& tokens, const Datas
   data.documents++;
 }
 
-void add_sample(Dataset& data, const JsonLine& line, int64_t block_size) {
+void add_sequence(Dataset& data, const JsonLine& line, int64_t block_size) {
   const auto size = static_cast<int64_t>(line.tokens.size()), kept = std::min(size, block_size);
   // The first line with labels makes the array; before it, each token was its own.
   if (!line.labels.empty() && data.labels.empty()) data.labels = data.tokens;
@@ -73,14 +74,12 @@ Dataset read_json_lines(const std::string& path, const DatasetOptions& options) 
     for (size_t i = 0; i < lines.size(); i++) {
       if (parsed[i].kind == Kind::blank) continue;
       if (kind == Kind::blank) kind = parsed[i].kind;
-      require(parsed[i].kind == kind, path, ": line ", lines[i].number, ": has ",
-              kind == Kind::text ? "input_ids where the lines before have text"
-                                 : "text where the lines before have input_ids",
-              "; keep the two in files of their own");
+      require(parsed[i].kind == kind, path, ": line ", lines[i].number, ": has ", name_of(parsed[i].kind),
+              " where the lines before have ", name_of(kind), "; keep the two in files of their own");
       if (kind == Kind::text)
         add_document(data, parsed[i].tokens, options);
       else
-        add_sample(data, parsed[i], options.block_size);
+        add_sequence(data, parsed[i], options.block_size);
     }
     if (first_batch) {
       const double batches = static_cast<double>(reader.file_bytes()) / static_cast<double>(reader.bytes_done());
@@ -114,7 +113,7 @@ Dataset read_text_file(const std::string& path, const DatasetOptions& options) {
   return data;
 }
 
-void pack(Dataset& data, int64_t block_size) {
+void cut(Dataset& data, int64_t block_size) {
   const auto size = static_cast<int64_t>(data.tokens.size());
   for (int64_t end = 0; end < size;) data.starts.push_back(end += std::min(block_size, size - end));
 }
@@ -123,15 +122,24 @@ void pack(Dataset& data, int64_t block_size) {
 
 int64_t Dataset::longest_sample() const {
   int64_t longest = 0;
-  for (size_t i = 1; i < starts.size(); i++) longest = std::max(longest, starts[i] - starts[i - 1]);
+  for (int64_t i = 0; i < samples(); i++) longest = std::max(longest, static_cast<int64_t>(sample(i).tokens.size()));
   return longest;
 }
 
-Sample Dataset::sample(int64_t index) const {
-  const auto i = static_cast<size_t>(index);
-  const auto begin = static_cast<size_t>(starts[i]), size = static_cast<size_t>(starts[i + 1] - starts[i]);
+int64_t Dataset::most_sequences() const {
+  int64_t most = 1;
+  for (int64_t i = 0; i < samples(); i++) most = std::max(most, first_sequence(i + 1) - first_sequence(i));
+  return most;
+}
+
+Sample Dataset::between(int64_t first_sequence, int64_t last_sequence) const {
+  const auto begin = static_cast<size_t>(starts[static_cast<size_t>(first_sequence)]);
+  const auto size = static_cast<size_t>(starts[static_cast<size_t>(last_sequence)]) - begin;
   return {std::span(tokens).subspan(begin, size), std::span(labels.empty() ? tokens : labels).subspan(begin, size)};
 }
+
+Sample Dataset::sequence(int64_t index) const { return between(index, index + 1); }
+Sample Dataset::sample(int64_t index) const { return between(first_sequence(index), first_sequence(index + 1)); }
 
 Dataset read_dataset(const std::string& path, const DatasetOptions& options) {
   require(options.block_size >= 2, "--block-size ", options.block_size, " leaves nothing to predict; at least 2");
@@ -142,10 +150,13 @@ Dataset read_dataset(const std::string& path, const DatasetOptions& options) {
   require(is_text || path.ends_with(".jsonl"), path, ": is not a data file by its name; .txt and .jsonl are read");
   require(File::open(path).size() > 0, path, ": is empty");
   Dataset data = is_text ? read_text_file(path, options) : read_json_lines(path, options);
-  if (data.packed) pack(data, options.block_size);
+  if (data.packed)
+    cut(data, options.block_size);
+  else if (options.packing)
+    pack_sequences(data, options.block_size);
   bool something_to_predict = false;
   for (int64_t i = 0; i < data.samples() && !something_to_predict; i++)
-    something_to_predict = count_targets(data.sample(i)) > 0;
+    something_to_predict = count_targets(data, i) > 0;
   require(something_to_predict, path, ": holds ", data.tokens.size(), " tokens in ", data.samples(),
           " samples and none to predict; a sample needs two tokens and a second label that is not ", ignored_label);
   return data;
@@ -158,10 +169,17 @@ void shifted_targets(const Sample& sample, std::span<int32_t> targets) {
   targets.back() = ignored_label;
 }
 
-int64_t count_targets(const Sample& sample) {
-  if (sample.labels.empty()) return 0;
-  return std::count_if(sample.labels.begin() + 1, sample.labels.end(),
+int64_t count_targets(const Sample& sequence) {
+  if (sequence.labels.empty()) return 0;
+  return std::count_if(sequence.labels.begin() + 1, sequence.labels.end(),
                        [](int32_t label) { return label != ignored_label; });
+}
+
+int64_t count_targets(const Dataset& data, int64_t sample) {
+  int64_t count = 0;
+  for (int64_t i = data.first_sequence(sample); i < data.first_sequence(sample + 1); i++)
+    count += count_targets(data.sequence(i));
+  return count;
 }
 
 }  // namespace llama_tp

@@ -1,9 +1,14 @@
 #include "io/json_lines.h"
 
+#include <algorithm>
+#include <array>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "io/read_messages.h"
 #include "io/utf8.h"
 
 namespace llama_tp {
@@ -13,13 +18,10 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view json_space = " \t\r\n";
-// A value in a message is shown up to here.
-constexpr size_t longest_quote = 40;
 
-std::string quoted(const json& value) {
-  const std::string dumped = json_text_in_ascii(value);
-  return dumped.size() <= longest_quote ? dumped : dumped.substr(0, longest_quote) + " …";
-}
+// In the order of Kind, behind blank.
+constexpr std::array<std::string_view, 4> kind_names{"text", "messages", "prompt", "input_ids"};
+constexpr std::string_view kind_list = "text, messages, prompt and completion, or input_ids";
 
 json parse_object(std::string_view line) {
   if (const int64_t bad = first_bad_utf8(line); bad >= 0)
@@ -32,7 +34,7 @@ json parse_object(std::string_view line) {
   } catch (const json::exception& error) {
     fail("is not JSON: ", error.what());
   }
-  require(object.is_object(), "holds ", quoted(object), "; an object is needed, with text or input_ids");
+  require(object.is_object(), "holds ", quoted(object), "; an object is needed, with ", kind_list, " in it");
   return object;
 }
 
@@ -57,15 +59,63 @@ std::vector<int32_t> read_ids(const json& object, const char* field, int64_t voc
   return ids;
 }
 
+void check_ids(const std::vector<int32_t>& ids, int64_t vocabulary) {
+  for (const int32_t id : ids)
+    require(id >= 0 && id < vocabulary, "the tokenizer gives id ", id, ", the model's vocabulary has ids 0 to ",
+            vocabulary - 1, "; give the model's own tokenizer");
+}
+
+// Errors: nothing is learned of what block_size leaves.
+void check_learned(const LabeledTokens& sequence, int64_t block_size) {
+  const std::span<const int32_t> tokens(sequence.tokens), labels(sequence.labels);
+  const size_t kept = std::min(tokens.size(), static_cast<size_t>(block_size));
+  if (count_targets({tokens.first(kept), labels.first(kept)}) > 0) return;
+  const bool is_cut = count_targets({tokens, labels}) > 0;
+  fail("has nothing to learn",
+       is_cut ? text(" within --block-size ", block_size, ": the answer begins behind it; raise it")
+              : "; give it an answer",
+       ", or leave the line out");
+}
+
+LabeledTokens tokenize_conversation(const json& object, const DatasetOptions& options) {
+  require(static_cast<bool>(options.tokenize_messages),
+          "has messages, and there is no tokenizer; give --tokenizer, or data with input_ids");
+  return options.tokenize_messages(read_messages(object.at("messages")));
+}
+
+LabeledTokens tokenize_completion(const json& object, const DatasetOptions& options) {
+  require(static_cast<bool>(options.tokenize_completion),
+          "has prompt and completion, and there is no tokenizer; give --tokenizer, or data with input_ids");
+  const std::string &prompt = string_at(object, "prompt"), &completion = string_at(object, "completion");
+  require(!completion.empty(), "completion is empty; give it text, or leave the line out");
+  return options.tokenize_completion(prompt, completion);
+}
+
+// Errors: none of the kinds, or more than one.
+JsonLine::Kind kind_of(const json& object) {
+  JsonLine::Kind kind = JsonLine::Kind::blank;
+  for (size_t i = 0; i < kind_names.size(); i++) {
+    if (!object.contains(kind_names[i])) continue;
+    const auto other = static_cast<JsonLine::Kind>(i + 1);
+    require(kind == JsonLine::Kind::blank, "has both ", name_of(kind), " and ", name_of(other),
+            "; keep one of the two");
+    kind = other;
+  }
+  require(kind != JsonLine::Kind::blank, "has no ", kind_list, "; each line needs one of them");
+  return kind;
+}
+
 }  // namespace
+
+std::string_view name_of(JsonLine::Kind kind) {
+  return kind == JsonLine::Kind::blank ? "" : kind_names[static_cast<size_t>(kind) - 1];
+}
 
 std::vector<int32_t> tokenize_document(std::string_view document, const DatasetOptions& options) {
   require(static_cast<bool>(options.tokenize),
           "has text, and there is no tokenizer; give --tokenizer, or data with input_ids");
   std::vector<int32_t> ids = options.tokenize(document);
-  for (const int32_t id : ids)
-    require(id >= 0 && id < options.vocabulary, "the tokenizer gives id ", id, ", the model's vocabulary has ids 0 to ",
-            options.vocabulary - 1, "; give the model's own tokenizer");
+  check_ids(ids, options.vocabulary);
   return ids;
 }
 
@@ -73,22 +123,30 @@ JsonLine parse_json_line(std::string_view line, const DatasetOptions& options) {
   JsonLine parsed;
   if (line.find_first_not_of(json_space) == std::string_view::npos) return parsed;
   const json object = parse_object(line);
-  const bool has_text = object.contains("text"), has_ids = object.contains("input_ids");
-  require(has_text || has_ids, "has neither text nor input_ids");
-  require(!has_text || !has_ids, "has both text and input_ids; keep one of the two");
-  if (has_text) {
-    parsed.kind = JsonLine::Kind::text;
-    require(object.at("text").is_string(), "text is ", quoted(object.at("text")), "; a string is needed");
-    parsed.tokens = tokenize_document(object.at("text").get_ref<const std::string&>(), options);
+  parsed.kind = kind_of(object);
+  if (parsed.kind == JsonLine::Kind::text) {
+    parsed.tokens = tokenize_document(string_at(object, "text"), options);
     return parsed;
   }
-  parsed.kind = JsonLine::Kind::input_ids;
-  parsed.tokens = read_ids(object, "input_ids", options.vocabulary, false);
-  require(!parsed.tokens.empty(), "input_ids is empty; leave the line out");
-  if (!object.contains("labels")) return parsed;
-  parsed.labels = read_ids(object, "labels", options.vocabulary, true);
-  require(parsed.labels.size() == parsed.tokens.size(), "has ", parsed.labels.size(), " labels for ",
-          parsed.tokens.size(), " input_ids; there must be one for each");
+  if (parsed.kind == JsonLine::Kind::input_ids) {
+    parsed.tokens = read_ids(object, "input_ids", options.vocabulary, false);
+    require(!parsed.tokens.empty(), "input_ids is empty; leave the line out");
+    if (object.contains("labels")) {
+      parsed.labels = read_ids(object, "labels", options.vocabulary, true);
+      require(parsed.labels.size() == parsed.tokens.size(), "has ", parsed.labels.size(), " labels for ",
+              parsed.tokens.size(), " input_ids; there must be one for each");
+    }
+  } else {
+    LabeledTokens labeled = parsed.kind == JsonLine::Kind::messages ? tokenize_conversation(object, options)
+                                                                    : tokenize_completion(object, options);
+    check_ids(labeled.tokens, options.vocabulary);
+    check_learned(labeled, options.block_size);
+    parsed.tokens = std::move(labeled.tokens);
+    parsed.labels = std::move(labeled.labels);
+  }
+  require(options.truncation || static_cast<int64_t>(parsed.tokens.size()) <= options.block_size, "has ",
+          parsed.tokens.size(), " tokens, more than --block-size ", options.block_size,
+          ", and --truncation is off; raise it, or leave the line out");
   return parsed;
 }
 

@@ -10,12 +10,15 @@
 namespace llama_tp {
 
 struct JsonLine {
-  enum class Kind { blank, text, input_ids };
+  enum class Kind { blank, text, messages, prompt, input_ids };
 
   Kind kind = Kind::blank;
   std::vector<int32_t> tokens;
   std::vector<int32_t> labels;  // empty where the line has none
 };
+
+// The field that a line of this kind has.
+std::string_view name_of(JsonLine::Kind kind);
 
 // Errors: whatever is wrong with the line, without file and number.
 JsonLine parse_json_line(std::string_view line, const DatasetOptions& options);

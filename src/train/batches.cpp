@@ -25,12 +25,13 @@ void append_padding(int64_t tokens, int64_t block_size, HostBatch& batch) {
 void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const BatchShape& shape, HostBatch& batch) {
   batch.clear();
   std::vector<int32_t> targets;
-  for (const int64_t index : samples) {
-    const Sample sample = data.sample(index);
-    targets.resize(sample.tokens.size());
-    shifted_targets(sample, targets);
-    batch.append(sample.tokens, targets, 0, static_cast<int64_t>(batch.ids.size()));
-  }
+  for (const int64_t index : samples)
+    for (int64_t i = data.first_sequence(index); i < data.first_sequence(index + 1); i++) {
+      const Sample sequence = data.sequence(i);
+      targets.resize(sequence.tokens.size());
+      shifted_targets(sequence, targets);
+      batch.append(sequence.tokens, targets, 0, static_cast<int64_t>(batch.ids.size()));
+    }
   append_padding(shape.tokens() - static_cast<int64_t>(batch.ids.size()), shape.block_size, batch);
   const auto end = static_cast<int32_t>(batch.ids.size());
   while (static_cast<int64_t>(batch.ranges.size()) < 4 * shape.sequences())
@@ -39,7 +40,7 @@ void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const 
 
 int64_t count_targets(const Dataset& data, const std::vector<int64_t>& samples) {
   int64_t count = 0;
-  for (const int64_t index : samples) count += count_targets(data.sample(index));
+  for (const int64_t index : samples) count += count_targets(data, index);
   return count;
 }
 

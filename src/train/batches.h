@@ -17,20 +17,22 @@ struct BatchShape {
   int64_t micro_batch = 8;   // samples of one forward on one rank
   int64_t accumulation = 1;  // forwards of a step
   int64_t data_ranks = 1;
-  int64_t block_size = 0;      // the most tokens of a sample
-  int64_t sequence_ranks = 1;  // tensor-parallel ranks that divide the tokens of a forward (sequence parallelism)
+  int64_t block_size = 0;        // the most tokens of a sample
+  int64_t sequence_ranks = 1;    // tensor-parallel ranks that divide the tokens of a forward (sequence parallelism)
+  int64_t sample_sequences = 1;  // the most sequences of a sample (packing)
 
   int64_t global_batch() const { return micro_batch * accumulation * data_ranks; }
   // Of a forward; what its samples leave is filled up with tokens that count for nothing.
   int64_t tokens() const { return parts(micro_batch * block_size, sequence_ranks) * sequence_ranks; }
-  // Ranges of a forward's sequences: its samples and the pieces that fill up.
-  int64_t sequences() const { return micro_batch + parts(tokens(), block_size); }
+  // Ranges of a forward's sequences: its samples' and the pieces that fill up.
+  int64_t sequences() const { return micro_batch * sample_sequences + parts(tokens(), block_size); }
 
  private:
   static int64_t parts(int64_t all, int64_t size) { return (all + size - 1) / size; }
 };
 
-// Samples in order, then as many tokens as are missing, in sequences of their own whose targets are ignored.
+// The sequences of the samples in order, each seeing itself alone, then as many tokens as are missing, in sequences of
+// their own whose targets are ignored.
 void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const BatchShape& shape, HostBatch& batch);
 // The targets of these samples that count.
 int64_t count_targets(const Dataset& data, const std::vector<int64_t>& samples);

@@ -23,6 +23,7 @@ void exchange(Dataset& data, HostGroup& group) {
   exchange_array(data.tokens, group);
   exchange_array(data.labels, group);
   exchange_array(data.starts, group);
+  exchange_array(data.blocks, group);
   std::vector<int64_t> counts{data.packed ? 1 : 0, data.documents, data.cut_samples, data.cut_tokens};
   exchange_array(counts, group);
   data.packed = counts[0] != 0;

@@ -8,7 +8,7 @@
 
 #include "backend/device.h"
 #include "io/checkpoint_files.h"
-#include "io/tokenizer/tokenizer.h"
+#include "io/data_tokenizer.h"
 #include "model/checkpoint.h"
 #include "model/placement.h"
 #include "report/format.h"
@@ -79,17 +79,10 @@ class TrainingRun {
   // Rank 0 reads and tokenizes; the others get the arrays.
   void read_data() {
     if (leads()) {
-      DatasetOptions options{settings_.block_size, config_.vocabulary, {}, {}};
-      if (!source_.tokenizer.empty()) {
-        tokenizer_ = load_tokenizer(source_.tokenizer);
-        require(tokenizer_->vocabulary_size() <= config_.vocabulary, source_.tokenizer,
-                ": the tokenizer has ids up to ", tokenizer_->vocabulary_size() - 1, ", but ", config_.source,
-                " has vocab_size ", config_.vocabulary, "; take the tokenizer that belongs to the model");
-        options.eos = tokenizer_->eos();
-        options.tokenize = [this](std::string_view document) {
-          return tokenizer_->encode(document, {.add_special_tokens = false});
-        };
-      }
+      const DataTokenizer tokenizer(source_.tokenizer, settings_.data);
+      DatasetOptions options = tokenizer.dataset_options(settings_.block_size, config_.vocabulary, config_.source);
+      options.truncation = settings_.truncation;
+      options.packing = settings_.packing;
       data_ = read_dataset(settings_.train_file, options);
       if (!settings_.validation_file.empty()) validation_ = read_dataset(settings_.validation_file, options);
     }
@@ -102,8 +95,12 @@ class TrainingRun {
     // No sample is longer than the longest: a forward need not be either.
     const int64_t longest =
         std::max(data_.longest_sample(), validation_.samples() > 0 ? validation_.longest_sample() : 0);
-    shape_ = {settings_.micro_batch, accumulation_steps(settings_, data_ranks), data_ranks,
-              std::min(settings_.block_size, longest), settings_.sequence_parallel ? mesh_->shape().tensor : 1};
+    shape_ = {settings_.micro_batch,
+              accumulation_steps(settings_, data_ranks),
+              data_ranks,
+              std::min(settings_.block_size, longest),
+              settings_.sequence_parallel ? mesh_->shape().tensor : 1,
+              std::max(data_.most_sequences(), validation_.most_sequences())};
     // A step that takes all samples takes no more of them in a larger batch.
     shape_.micro_batch = std::min(shape_.micro_batch, parts(data_.samples(), data_ranks));
     shape_.accumulation = std::min(shape_.accumulation, parts(data_.samples(), shape_.micro_batch * data_ranks));
@@ -160,14 +157,29 @@ class TrainingRun {
     say(text("data        ", counted(data_.samples(), "sample"), ", ",
              counted(static_cast<int64_t>(data_.tokens.size()), "token"), "; a step takes ", shape_.global_batch(),
              " × up to ", shape_.block_size, " tokens, an epoch ", counted(batches_->steps_per_epoch(), "step")));
-    if (data_.cut_samples > 0)
-      say(text("            longer than --block-size ", settings_.block_size, " and cut: ",
-               counted(data_.cut_samples, "sample"), ", which lost ", counted(data_.cut_tokens, "token")));
+    introduce_samples(settings_.train_file, data_);
+    if (validation_.samples() > 0) introduce_samples(settings_.validation_file, validation_);
     if (shape_.block_size > config_.max_positions && config_.rope.kind != RopeKind::dynamic)
       say(text("            samples of ", shape_.block_size, " tokens are longer than the model's ",
                config_.max_positions, " positions (max_position_embeddings)"));
     say(text("memory      ", bytes_text(memory_.total()), " a rank: ", bytes_text(memory_.state),
              " weights, gradients and optimizer, ", bytes_text(memory_.step), " for a step"));
+  }
+
+  // What packing, masks and truncation made of a file.
+  void introduce_samples(const std::string& file, const Dataset& data) {
+    if (!data.blocks.empty())
+      say(text("            ", file, ": ", counted(data.sequences(), "sequence"), " packed into ",
+               counted(data.samples(), "sample")));
+    if (!data.labels.empty()) {
+      int64_t learned = 0;
+      for (int64_t i = 0; i < data.sequences(); i++) learned += count_targets(data.sequence(i));
+      say(text("            ", file, ": ", counted(learned, "token"), " of ",
+               with_commas(static_cast<int64_t>(data.tokens.size())), " are learned"));
+    }
+    if (data.cut_samples > 0)
+      say(text("            ", file, ": longer than --block-size ", settings_.block_size,
+               " and cut: ", counted(data.cut_samples, "sample"), ", which lost ", counted(data.cut_tokens, "token")));
   }
 
   void introduce_resumption() {
@@ -311,7 +323,6 @@ class TrainingRun {
   Progress progress_;
   std::unique_ptr<Mesh> mesh_;
   std::unique_ptr<OutputFolder> output_;
-  std::unique_ptr<Tokenizer> tokenizer_;
   Dataset data_, validation_;
   BatchShape shape_;
   std::unique_ptr<EpochBatches> batches_;

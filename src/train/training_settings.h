@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/dtype.h"
+#include "io/data_tokenizer.h"
 #include "model/fsdp.h"
 #include "model/placement.h"
 #include "train/schedule.h"
@@ -17,6 +18,8 @@ struct TrainingSettings {
   std::string config;  // a config.json for random weights
   std::string family;  // a family file, "" for the family that config.json names
   std::string tokenizer, train_file, validation_file, output_dir, dump_gradients;
+  DataTokenizerOptions data;  // chat template and what is learned
+  bool truncation = true, packing = false;
   MeshOptions mesh;
   int64_t block_size = 1024, micro_batch = 8;
   int64_t accumulation = 0;  // 0: derived from global_batch, or 1

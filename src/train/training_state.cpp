@@ -34,8 +34,9 @@ uint64_t fingerprint(const std::vector<T>& values) {
 }
 
 std::string describe_data(const Dataset& data) {
+  const uint64_t blocks = data.blocks.empty() ? 0 : fingerprint(data.blocks) << 3;
   return text(data.samples(), " samples, ", data.tokens.size(), " tokens, fingerprint ",
-              fingerprint(data.tokens) ^ (fingerprint(data.starts) << 1) ^ (fingerprint(data.labels) << 2));
+              fingerprint(data.tokens) ^ (fingerprint(data.starts) << 1) ^ (fingerprint(data.labels) << 2) ^ blocks);
 }
 
 }  // namespace

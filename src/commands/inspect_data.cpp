@@ -1,0 +1,92 @@
+#include "commands/inspect_data.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "commands/data_options.h"
+#include "io/checkpoint_files.h"
+#include "model/config.h"
+#include "report/format.h"
+#include "report/output.h"
+
+namespace llama_tp {
+
+namespace {
+
+// What stands before and behind a stretch of text.
+struct Style {
+  const char *begin, *end;
+};
+constexpr Style learned_in_colour{"\x1b[32m", "\x1b[0m"}, masked_in_colour{"\x1b[2m", "\x1b[0m"};
+constexpr Style learned_in_marks{"⟦", "⟧"}, masked_in_marks{"", ""};
+
+// One decoder goes through the whole sequence, since what an id gives may depend on those before it.
+std::string shown(const Sample& sequence, const Tokenizer& tokenizer, bool in_colour) {
+  const std::unique_ptr<StreamDecoder> decoder = tokenizer.stream_decoder({.skip_special_tokens = false});
+  std::string line;
+  const Style* style = nullptr;
+  for (size_t i = 0; i < sequence.tokens.size(); i++) {
+    const bool learned = i > 0 && sequence.labels[i] != ignored_label;  // nothing predicts the first
+    const Style* const own = learned ? (in_colour ? &learned_in_colour : &learned_in_marks)
+                                     : (in_colour ? &masked_in_colour : &masked_in_marks);
+    if (own != style) line += text(style == nullptr ? "" : style->end, own->begin);
+    style = own;
+    line += decoder->push(sequence.tokens[i]);
+  }
+  return line + decoder->finish() + (style == nullptr ? "" : style->end);
+}
+
+void print_sample(const Dataset& data, int64_t sample, const Tokenizer& tokenizer, bool in_colour) {
+  const int64_t first = data.first_sequence(sample), last = data.first_sequence(sample + 1);
+  for (int64_t i = first; i < last; i++) {
+    const Sample sequence = data.sequence(i);
+    const std::string place = last - first > 1 ? text(", sequence ", i - first + 1, " of ", last - first) : "";
+    std::printf("sample %lld%s: %s, of which %s learned\n%s\n\n", static_cast<long long>(sample + 1), place.c_str(),
+                counted(static_cast<int64_t>(sequence.tokens.size()), "token").c_str(),
+                with_commas(count_targets(sequence)).c_str(), shown(sequence, tokenizer, in_colour).c_str());
+  }
+}
+
+void print_sums(const std::string& file, const Dataset& data) {
+  int64_t learned = 0;
+  for (int64_t i = 0; i < data.samples(); i++) learned += count_targets(data, i);
+  const auto tokens = static_cast<int64_t>(data.tokens.size());
+  std::printf("%s: %s of %s, %s, of which %s (%s%%) are learned", file.c_str(),
+              counted(data.samples(), "sample").c_str(), counted(data.sequences(), "sequence").c_str(),
+              counted(tokens, "token").c_str(), with_commas(learned).c_str(),
+              fixed(100.0 * static_cast<double>(learned) / static_cast<double>(tokens), 1).c_str());
+  if (data.cut_samples > 0)
+    std::printf("; %s lost %s beyond --block-size", counted(data.cut_samples, "sequence").c_str(),
+                counted(data.cut_tokens, "token").c_str());
+  std::printf("\n");
+}
+
+}  // namespace
+
+void declare_inspect_data(Options& options) {
+  options.value("data", "a data file of train, to see what of it is learned and what is masked", "FILE");
+  options.value("tokenizer", "folder or file of the tokenizer (default: the model's)", "PATH");
+  options.value("samples", "how many to show; 0: all", "N", "3");
+  options.value("block-size", "the most tokens of a sample", "N", "1024");
+  declare_reading(options);
+}
+
+void inspect_data(const Options& options, bool in_colour) {
+  const std::string folder = options.given("model") ? resolve_model_folder(options.path("model")) : "";
+  const std::string place = options.given("tokenizer") ? options.path("tokenizer") : folder;
+  require(!place.empty(), "inspect --data needs -m DIR, or --tokenizer PATH");
+  const DataTokenizer tokenizer(place, data_options(options));
+  const bool has_config = file_exists(folder + "/config.json");
+  const int64_t vocabulary =
+      has_config ? read_model_config(folder + "/config.json").vocabulary : tokenizer.tokenizer().vocabulary_size();
+  const Dataset data = read_dataset(
+      options.word("data"),
+      with_reading(options, tokenizer.dataset_options(options.integer("block-size", 2), vocabulary, folder)));
+  const int64_t wanted = options.integer("samples", 0);
+  const int64_t count = wanted == 0 ? data.samples() : std::min(wanted, data.samples());
+  for (int64_t i = 0; i < count; i++) print_sample(data, i, tokenizer.tokenizer(), in_colour);
+  print_sums(options.word("data"), data);
+  flush_stdout();
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,76 @@
+#include "io/data_tokenizer.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "io/chat/chat_tokens.h"
+#include "io/files.h"
+
+namespace llama_tp {
+
+namespace {
+
+// Ids as labels from `first` on.
+LabeledTokens learned_from(std::vector<int32_t> ids, size_t first) {
+  LabeledTokens labeled{ids, std::move(ids)};
+  std::fill_n(labeled.labels.begin(), std::min(first, labeled.labels.size()), ignored_label);
+  return labeled;
+}
+
+std::string folder_of(const std::string& place) {
+  if (folder_exists(place)) return place;
+  const size_t slash = place.find_last_of('/');
+  return slash == std::string::npos ? "." : place.substr(0, slash);
+}
+
+}  // namespace
+
+DataTokenizer::DataTokenizer(const std::string& place, const DataTokenizerOptions& options)
+    : place_(place), options_(options) {
+  if (place.empty()) return;
+  tokenizer_ = load_tokenizer(place);
+  try {
+    chat_ = find_chat_template(folder_of(place), *tokenizer_, options.chat_template);
+  } catch (const Error& error) {
+    if (!options.chat_template.empty()) throw;
+    no_chat_ = error.what();
+  }
+}
+
+DatasetOptions DataTokenizer::dataset_options(int64_t block_size, int64_t vocabulary, const std::string& source) const {
+  DatasetOptions options{block_size, vocabulary, {}, {}};
+  if (tokenizer_ == nullptr) return options;
+  require(tokenizer_->vocabulary_size() <= vocabulary, place_, ": the tokenizer has ids up to ",
+          tokenizer_->vocabulary_size() - 1, ", but ", source, " has vocab_size ", vocabulary,
+          "; take the tokenizer that belongs to the model");
+  options.eos = tokenizer_->eos();
+  options.tokenize = [this](std::string_view document) {
+    return tokenizer_->encode(document, {.add_special_tokens = false});
+  };
+  options.tokenize_messages = [this](const std::vector<Message>& messages) { return tokenize_messages(messages); };
+  options.tokenize_completion = [this](std::string_view prompt, std::string_view completion) {
+    return tokenize_completion(prompt, completion);
+  };
+  return options;
+}
+
+LabeledTokens DataTokenizer::tokenize_messages(const std::vector<Message>& messages) const {
+  require(chat_.has_value(), "has messages, but ", no_chat_);
+  ChatTokens tokens = tokenize_chat(*tokenizer_, chat_->render(messages, false));
+  LabeledTokens labeled = learned_from(std::move(tokens.ids), 0);
+  for (size_t i = 0; i < labeled.labels.size() && options_.assistant_only_loss; i++)
+    if (!tokens.learned[i]) labeled.labels[i] = ignored_label;
+  return labeled;
+}
+
+// The two are tokenized as one text, with the BOS that the tokenizer puts in front and EOS behind. A token that holds
+// the end of the prompt and the beginning of the completion is learned.
+LabeledTokens DataTokenizer::tokenize_completion(std::string_view prompt, std::string_view completion) const {
+  std::vector<int32_t> ids = tokenizer_->encode(text(prompt, completion));
+  const std::vector<int32_t> before = tokenizer_->encode(prompt);
+  const auto shared = std::mismatch(before.begin(), before.end(), ids.begin(), ids.end()).first - before.begin();
+  if (tokenizer_->eos() && (ids.empty() || ids.back() != *tokenizer_->eos())) ids.push_back(*tokenizer_->eos());
+  return learned_from(std::move(ids), options_.assistant_only_loss ? static_cast<size_t>(shared) : 0);
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,41 @@
+// What turns a data file's texts into tokens and labels: a tokenizer and, for conversations, a chat template.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "io/dataset.h"
+#include "io/tokenizer/tokenizer.h"
+
+namespace llama_tp {
+
+struct DataTokenizerOptions {
+  std::string chat_template;        // a known one's name; "": the tokenizer's own
+  bool assistant_only_loss = true;  // false: all tokens of a conversation and of a prompt are learned, too
+};
+
+class DataTokenizer {
+ public:
+  // place: of the tokenizer, a folder or a file; "": there is none. Errors: load_tokenizer's; a chat template that was
+  // asked for and is not known. One that is missing is an error only for who has conversations.
+  DataTokenizer(const std::string& place, const DataTokenizerOptions& options);
+
+  // For reading data of a model with so many ids, whose config is `source`. Must not outlive this. Errors: the
+  // tokenizer has more.
+  DatasetOptions dataset_options(int64_t block_size, int64_t vocabulary, const std::string& source) const;
+
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+
+ private:
+  LabeledTokens tokenize_messages(const std::vector<Message>& messages) const;
+  LabeledTokens tokenize_completion(std::string_view prompt, std::string_view completion) const;
+
+  std::string place_;
+  DataTokenizerOptions options_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::optional<ChatTemplate> chat_;
+  std::string no_chat_;  // why there is no template
+};
+
+}  // namespace llama_tp

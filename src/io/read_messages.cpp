@@ -1,0 +1,36 @@
+#include "io/read_messages.h"
+
+#include "base/error.h"
+#include "base/json.h"
+
+namespace llama_tp {
+
+using nlohmann::json;
+
+std::string quoted(const json& value) {
+  constexpr size_t longest_quote = 40;
+  const std::string dumped = json_text_in_ascii(value);
+  return dumped.size() <= longest_quote ? dumped : dumped.substr(0, longest_quote) + " …";
+}
+
+const std::string& string_at(const json& object, const char* field) {
+  require(object.contains(field), "has no ", field, "; a string is needed");
+  require(object.at(field).is_string(), field, " is ", quoted(object.at(field)), "; a string is needed");
+  return object.at(field).get_ref<const std::string&>();
+}
+
+std::vector<Message> read_messages(const json& list) {
+  require(list.is_array(), "messages is ", quoted(list), "; an array of objects with role and content is needed");
+  std::vector<Message> messages;
+  for (const json& message : list) {
+    try {
+      require(message.is_object(), "an object with role and content is needed");
+      messages.push_back({string_at(message, "role"), string_at(message, "content")});
+    } catch (const Error& error) {
+      fail("messages[", messages.size(), "]: ", error.what());
+    }
+  }
+  return messages;
+}
+
+}  // namespace llama_tp

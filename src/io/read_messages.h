@@ -1,0 +1,21 @@
+// The messages of a conversation from JSON, as Hugging Face's data has them.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "io/chat/chat_template.h"
+
+namespace llama_tp {
+
+// Errors: no array of objects with a role and a content that are texts.
+std::vector<Message> read_messages(const nlohmann::json& list);
+
+// A text of an object. Errors: missing, not a string.
+const std::string& string_at(const nlohmann::json& object, const char* field);
+
+// A value in a message to the user: in ASCII, its beginning where it is long.
+std::string quoted(const nlohmann::json& value);
+
+}  // namespace llama_tp

@@ -1,0 +1,112 @@
+// Supervised fine-tuning as a user types it: the same losses on any mesh, packed or not; what is learned is shown.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "scratch_folder.h"
+#include "support/command.h"
+#include "support/refusal.h"
+#include "support/small_model.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::json;
+
+const std::string model = "tests/goldens/sft", messages = model + "/messages.jsonl";
+
+struct Outcome {
+  std::vector<double> losses;
+  double evaluation = 0;
+  std::string out;
+};
+
+Outcome train(int ranks, const std::string& options, const std::string& file = messages) {
+  const ScratchFolder folder;
+  const CommandResult result = run_command(llama_tp_with(ranks) + " train --model " + model + " --train-file " + file +
+                                           " --validation-file " + file + " --dtype float32 --learning-rate 1e-3 " +
+                                           "--max-steps 4 --output-dir " + (folder / "out") + " " + options);
+  EXPECT_EQ(result.status, 0) << result.err;
+  Outcome run{{}, 0, result.out};
+  for (const Json& line : json_lines(read_file(folder / "out/metrics.jsonl"))) {
+    run.losses.push_back(line["loss"]);
+    run.evaluation = line.value("eval_loss", run.evaluation);
+  }
+  return run;
+}
+
+void expect_same(const Outcome& run, const Outcome& expected) {
+  ASSERT_EQ(run.losses.size(), 4u) << run.out;
+  // f32 sums in another order, passed on through four steps of AdamW.
+  for (size_t i = 0; i < 4; i++) EXPECT_NEAR(run.losses[i], expected.losses[i], 1e-4 * expected.losses[i]) << i;
+  EXPECT_NEAR(run.evaluation, expected.evaluation, 1e-4 * expected.evaluation);
+}
+
+// A step takes all conversations, which differ in what they have to learn: whichever way they are divided among
+// forwards and ranks, the loss is the mean over the learned tokens of all.
+TEST(FineTuning, TheLossIsTheSameOnAnyMeshPackedOrNot) {
+  const Outcome expected = train(0, "--per-device-train-batch-size 10");
+  EXPECT_TRUE(std::isfinite(expected.losses.at(0)));
+  EXPECT_NE(train(0, "--per-device-train-batch-size 10 --assistant-only-loss off").losses.at(0), expected.losses[0]);
+  for (const std::string packing : {"", " --packing on --block-size 256"}) {
+    SCOPED_TRACE(packing);
+    const Outcome alone = train(0, "--per-device-train-batch-size 3 --gradient-accumulation-steps 4" + packing);
+    expect_same(alone, expected);
+    expect_same(train(2, "--per-device-train-batch-size 10" + packing), expected);
+    expect_same(train(2, "--tensor-parallel 1 --per-device-train-batch-size 5" + packing), expected);
+    expect_same(train(4, "--tensor-parallel 2 --per-device-train-batch-size 5 --gradient-checkpointing" + packing),
+                expected);
+  }
+}
+
+TEST(FineTuning, EvalHasTheLossOfTrainsEvaluation) {
+  const Outcome run = train(0, "--per-device-train-batch-size 10 --learning-rate 0");
+  for (const int ranks : {0, 2}) {
+    const CommandResult result = run_command(llama_tp_with(ranks) + " eval --json -m " + model + " --file " + messages);
+    ASSERT_EQ(result.status, 0) << result.err;
+    const Json evaluation = Json::parse(result.out);
+    EXPECT_NEAR(evaluation["loss"].get<double>(), run.evaluation, 1e-5 * run.evaluation);
+    int64_t learned = 0;  // by the golden's masks
+    for (const Json& line : json_lines(read_file(model + "/input.jsonl")))
+      for (size_t i = 1; i < line["labels"].size(); i++) learned += line["labels"][i] != -100;
+    EXPECT_EQ(evaluation["tokens"], learned);
+  }
+}
+
+TEST(FineTuning, SaysWhatIsLearnedPackedAndCut) {
+  EXPECT_TRUE(holds(train(0, "").out, "messages.jsonl: ", " are learned"));
+  EXPECT_TRUE(holds(train(0, "--packing on --block-size 256").out, "10 sequences packed into "));
+  EXPECT_TRUE(holds(train(2, "--block-size 100").out, "longer than --block-size 100 and cut: ", "which lost "));
+}
+
+TEST(FineTuning, RefusesWhatItCannotLearn) {
+  const ScratchFolder folder;
+  const std::string start = "train --output-dir " + (folder / "out") + " --model " + model + " --train-file ";
+  expect_refused(2, start + messages + " --block-size 100 --truncation off",
+                 {"messages.jsonl: line ", "tokens, more than --block-size 100", "raise it"});
+  expect_refused(0, start + messages + " --block-size 16",
+                 {"messages.jsonl: line 1: has nothing to learn", "raise it"});
+  expect_refused(0, start + messages + " --chat-template alpaca", {"--chat-template alpaca", "chatml"});
+  write_file(folder / "bad.jsonl",
+             R"({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]})");
+  expect_refused(0, start + (folder / "bad.jsonl"), {"bad.jsonl: line 1: message 2 is of the user"});
+}
+
+TEST(InspectData, ShowsWhatIsLearnedBetweenMarksOrInColour) {
+  const ScratchFolder folder;
+  write_file(folder / "d.jsonl",
+             R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]})");
+  const std::string command = llama_tp_with(0) + " inspect -m " + model + " --data " + (folder / "d.jsonl");
+  const CommandResult plain = run_command(command);
+  EXPECT_EQ(plain.out.substr(plain.out.find('\n') + 1, plain.out.rfind(folder.path()) - plain.out.find('\n') - 1),
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n⟦Yo<|im_end|>⟧\n\n\n");
+  EXPECT_TRUE(holds(plain.out, "sample 1: ", ", of which 3 learned\n", "1 sample of 1 sequence"));
+  EXPECT_EQ(run_command(llama_tp_with(2) + " inspect -m " + model + " --data " + (folder / "d.jsonl")).out, plain.out);
+  const std::string colours = run_command(command, 100, Output::on_terminal).out;
+  EXPECT_TRUE(holds(colours, "\x1b[2m<|im_start|>user", "\x1b[0m\x1b[32mYo<|im_end|>\x1b[0m\x1b[2m"));
+  EXPECT_EQ(colours.find("⟦"), std::string::npos);
+  EXPECT_TRUE(holds(run_command(command + " --assistant-only-loss off").out, "⟦user"));
+}
+
+}  // namespace
+}  // namespace llama_tp
