@@ -138,7 +138,7 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
     const auto prompt = entry["prompt"].get<std::vector<int32_t>>(),
                expected = entry["continuation"].get<std::vector<int32_t>>();
     const auto context = static_cast<int64_t>(prompt.size() + expected.size());
-    model.runtime->reserve(plan_generation(model.config, model.plan, context, static_cast<int64_t>(prompt.size()),
+    model.runtime->reserve(plan_generation(model.config, model.plan, context, {static_cast<int64_t>(prompt.size())},
                                            *model.backend, *model.runtime));
     Generator generator(model.config, model.plan, context, *model.runtime);
     load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);

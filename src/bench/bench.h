@@ -19,7 +19,8 @@ struct BenchSettings {
   bool sequence_parallel = true, recompute = false;
   FsdpOptions fsdp;
   int64_t block_size = 512, micro_batch = 1, steps = 5;  // of training
-  int64_t prompt_tokens = 512, new_tokens = 16;          // of generation
+  int64_t prompt_tokens = 512, new_tokens = 16;          // of generation,
+  int64_t sequences = 1;                                 // of so many prompts at once
 };
 
 // What the ranks can do together, at best.

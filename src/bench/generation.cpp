@@ -8,28 +8,33 @@ namespace llama_tp {
 
 void bench_generation(const Bench& bench, const MachineRates& machine) {
   const int64_t prompt = bench.settings.prompt_tokens, tokens = bench.settings.new_tokens,
-                context = prompt + tokens + 1;
+                sequences = bench.settings.sequences, context = prompt + tokens + 1;
   const ModelConfig& config = bench.config;
   const std::unique_ptr<Mesh> mesh = bench.mesh();
   Runtime own(*bench.backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), bench.settings.dtype);
-  own.reserve(plan_generation(config, bench.plan, context, prompt, *bench.backend, own));
-  Generator generator(config, bench.plan, context, own);
+  const std::vector<int64_t> prompts(static_cast<size_t>(sequences), prompt);
+  own.reserve(plan_generation(config, bench.plan, context, prompts, *bench.backend, own));
+  Generator generator(config, bench.plan, context, own, sequences);
   initialize_weights(config, 1, generator.parameters(), *bench.backend);
   bench.world->barrier();
-  const double prompt_seconds =
-      seconds_of([&] { generator.feed(std::vector<int32_t>(static_cast<size_t>(prompt), 1)); });
-  const double seconds = median_seconds(tokens, [&] { generator.feed(std::vector<int32_t>{1}); });
+  const std::vector<int32_t> ones(static_cast<size_t>(prompt), 1);
+  std::vector<Feed> feeds;
+  for (int64_t s = 0; s < sequences; s++) feeds.push_back({s, ones});
+  const double prompt_seconds = seconds_of([&] { generator.feed(feeds); });
+  for (Feed& each : feeds) each.tokens = each.tokens.first(1);
+  const double seconds = median_seconds(tokens, [&] { generator.feed(feeds); });
   double bytes = static_cast<double>(own.cache.high_water());
   for (const Weight& weight : generator.parameters().weights())
     if (weight.name != "embedding" || config.tied) bytes += static_cast<double>(weight.value.bytes());
   const double weights =
       static_cast<double>(parameter_count(config) - config.vocabulary * config.hidden * (config.tied ? 1 : 2));
-  const double prompt_flops = 2 * weights * static_cast<double>(prompt) / prompt_seconds,
+  const auto all = static_cast<double>(prompt * sequences);
+  const double prompt_flops = 2 * weights * all / prompt_seconds,
                byte_rate = bench.sum_over_ranks(bytes) / seconds;
-  bench.say(text("prompt      ", fixed(static_cast<double>(prompt) / prompt_seconds, 1), " tokens/s (", prompt,
-                 " tokens), ", fixed(prompt_flops / 1e9, 0),
+  bench.say(text("prompt      ", fixed(all / prompt_seconds, 1), " tokens/s (", counted(sequences, "sequence"), " of ",
+                 prompt, " tokens), ", fixed(prompt_flops / 1e9, 0),
                  " GFLOP/s = ", fixed(100 * prompt_flops / machine.product_flops, 0), "% of the products' rate"));
-  bench.say(text("generation  ", fixed(1 / seconds, 2), " tokens/s, ", fixed(byte_rate / 1e9, 1),
+  bench.say(text("generation  ", fixed(static_cast<double>(sequences) / seconds, 2), " tokens/s, ", fixed(byte_rate / 1e9, 1),
                  " GB/s = ", fixed(100 * byte_rate / machine.read_bytes, 0), "% of the read bandwidth"));
 }
 

@@ -42,6 +42,7 @@ void declare(Options& options) {
   options.value("steps", "training steps, after one that is not counted", "N", "5");
   options.value("prompt-tokens", "tokens of the prompt", "N", "512");
   options.value("n-predict", "tokens to generate", "N", "16");
+  options.value("sequences", "prompts that are read and continued at once", "N", "1");
 }
 
 BenchSettings settings_from(const Options& options) {
@@ -59,6 +60,7 @@ BenchSettings settings_from(const Options& options) {
   settings.steps = options.integer("steps", 1);
   settings.prompt_tokens = options.integer("prompt-tokens", 1);
   settings.new_tokens = options.integer("n-predict", 1);
+  settings.sequences = options.integer("sequences", 1);
   return settings;
 }
 

@@ -1,5 +1,6 @@
 #include "commands/commands.h"
 #include "commands/mesh_options.h"
+#include "generate/chat_run.h"
 #include "generate/generation_run.h"
 
 namespace llama_tp {
@@ -13,14 +14,26 @@ void declare(Options& options) {
   declare_family(options);
   options.value("p,prompt", "the text to continue; \"\" starts from BOS alone", "TEXT");
   options.value("f,file", "a file with the text to continue", "FILE");
+  options.value("prompts-file",
+                "many prompts, continued at once: a line is {\"prompt\": …} or {\"messages\": …}; "
+                "a JSON line for each comes out",
+                "FILE");
+  options.flag("chat", "a conversation at the terminal, by the model's chat template");
+  options.value("system", "with --chat: the system message", "TEXT");
+  options.value("chat-template", "a known one (default: the model's own)", "NAME");
+  options.flag("special", "take the names of special tokens in prompts as these tokens");
+  options.flag("logprobs", "a JSON line comes out, with ids and the logarithms of their probabilities");
   options.value("n,n-predict", "tokens to generate at most; -1: until the end of the text or of the context", "N",
                 "-1");
   options.value("c,ctx-size", "the most tokens of prompt and continuation; 0: as many as are needed", "N", "0");
   options.value("s,seed", "of the random numbers (default: drawn, and said)", "N");
-  options.value("temp", "temperature; 0: always the most likely token", "X", "0.8");
-  options.value("top-k", "choose among the k most likely; 0: all", "N", "40");
-  options.value("top-p", "choose among the most likely that together reach this probability", "X", "0.95");
-  options.value("min-p", "leave out what is less likely than this share of the most likely", "X", "0.05");
+  options.value("temp", "temperature; 0: always the most likely token (default: generation_config.json's, or 0.8)",
+                "X");
+  options.value("top-k", "choose among the k most likely; 0: all (default: the same, or 40)", "N");
+  options.value("top-p",
+                "choose among the most likely that together reach this probability (default: the same, or 0.95)", "X");
+  options.value("min-p",
+                "leave out what is less likely than this share of the most likely (default: the same, or 0.05)", "X");
   options.value("repeat-penalty", "make the last 64 tokens less likely; 1: no", "X", "1");
   options.flag("ignore-eos", "go on past the end of the text");
   options.flag("echo", "print the prompt, too");
@@ -34,19 +47,30 @@ GenerationSettings settings_from(const Options& options) {
   GenerationSettings settings;
   settings.model = options.path("model");
   require(!settings.model.empty(), "-m is missing; give a model folder");
-  require(options.given("prompt") != options.given("file"), "generate needs either -p TEXT or -f FILE",
-          options.given("file") ? "; leave one out" : "");
   settings.family = options.word("family");
+  int sources = 0;
+  for (const char* source : {"prompt", "file", "prompts-file", "chat"}) sources += options.given(source) ? 1 : 0;
+  require(sources == 1, "generate needs one of -p TEXT, -f FILE, --prompts-file FILE and --chat",
+          sources > 1 ? "; leave the others out" : "");
+  require(options.is_set("chat") || !options.given("system"), "--system is for --chat; put it into the prompt");
+  require(!options.is_set("chat") || !options.is_set("logprobs"),
+          "--logprobs is not for --chat; leave one of them out");
   settings.prompt = options.word("prompt");
   settings.prompt_file = options.word("file");
+  settings.prompts_file = options.word("prompts-file");
+  settings.chat = options.is_set("chat");
+  settings.system = options.word("system");
+  settings.chat_template = options.word("chat-template");
+  settings.special = options.is_set("special");
+  settings.log_probabilities = options.is_set("logprobs");
   settings.tokens = options.integer("n-predict", -1, largest_context);
   settings.context = options.integer("ctx-size", 0, largest_context);
   if (options.given("seed") && options.integer("seed", -1) >= 0)
     settings.seed = static_cast<uint64_t>(options.integer("seed"));
-  settings.sampler.temperature = static_cast<float>(options.number("temp", 0, 1000));
-  settings.sampler.top_k = options.integer("top-k", 0);
-  settings.sampler.top_p = static_cast<float>(options.number("top-p", 0, 1));
-  settings.sampler.min_p = static_cast<float>(options.number("min-p", 0, 1));
+  if (options.given("temp")) settings.given.temperature = options.number("temp", 0, 1000);
+  if (options.given("top-k")) settings.given.top_k = options.integer("top-k", 0);
+  if (options.given("top-p")) settings.given.top_p = options.number("top-p", 0, 1);
+  if (options.given("min-p")) settings.given.min_p = options.number("min-p", 0, 1);
   settings.sampler.repeat_penalty = static_cast<float>(options.number("repeat-penalty", 1e-3, 1000));
   settings.ignore_eos = options.is_set("ignore-eos");
   settings.echo = options.is_set("echo");
@@ -61,13 +85,17 @@ GenerationSettings settings_from(const Options& options) {
 int generate_command(const Arguments& arguments) {
   Launch launch;
   return launch.guard([&] {
-    Options options("generate", "Continues a text. The continuation goes to stdout as it comes, all else to stderr.",
+    Options options("generate",
+                    "Continues a text, or many, or talks. What is generated goes to stdout, all else to stderr.",
                     "mpirun -np 2 ./llama_tp generate -m Llama-3.2-1B -p \"Once upon a time\" -n 100 --temp 0.7");
     declare(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
-    set_timeout(options, launch);
+    const GenerationSettings settings = settings_from(options);
+    if (!settings.chat) set_timeout(options, launch);  // people may think for as long as they like
     launch.begin(Activity::generating);
-    return run_generation(settings_from(options), launch);
+    if (settings.chat) return run_chat(settings, launch);
+    const bool as_json = !settings.prompts_file.empty() || settings.log_probabilities;
+    return as_json ? run_prompts(settings, launch) : run_generation(settings, launch);
   });
 }
 

@@ -15,45 +15,100 @@ Parameters& allocated(Parameters& parameters, Runtime& runtime) {
 
 }  // namespace
 
-Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime)
+Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime,
+                     int64_t sequences)
     : runtime_(runtime),
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
       model_(config, allocated(parameters_, runtime), runtime),
-      cache_(model_.push_cache(context)),
-      logits_(static_cast<size_t>(config.vocabulary)) {}
+      context_(context),
+      cache_(model_.push_cache(context * sequences)),
+      lengths_(static_cast<size_t>(sequences)),
+      logits_(static_cast<size_t>(sequences), std::vector<float>(static_cast<size_t>(config.vocabulary))) {}
 
-void Generator::feed(std::span<const int32_t> tokens) {
-  const auto count = static_cast<int64_t>(tokens.size());
-  require(length_ + count <= cache_.rows, "the context of ", cache_.rows, " tokens is full; give a larger one with -c");
-  for (int64_t begin = 0; begin < count; begin += prompt_piece)
-    feed_piece(tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min(prompt_piece, count - begin))));
+void Generator::feed(std::span<const Feed> feeds) {
+  std::vector<Piece> pieces;
+  int64_t tokens = 0;
+  for (const Feed& whole : feeds) {
+    const auto count = static_cast<int64_t>(whole.tokens.size());
+    require(length(whole.sequence) + count <= context_, "the context of ", context_,
+            " tokens is full; give a larger one with -c");
+    for (int64_t begin = 0; begin < count;) {
+      const int64_t taken = std::min(prompt_piece - tokens, count - begin);
+      const Feed part{whole.sequence, whole.tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(taken))};
+      begin += taken;
+      tokens += taken;
+      pieces.push_back({part, begin == count});
+      if (tokens < prompt_piece) continue;
+      forward(pieces, tokens);
+      pieces.clear();
+      tokens = 0;
+    }
+  }
+  if (tokens > 0) forward(pieces, tokens);
 }
 
-void Generator::feed_piece(std::span<const int32_t> tokens) {
+void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
-  const auto count = static_cast<int64_t>(tokens.size());
   const int64_t hidden = model_.config().hidden;
+  std::vector<int64_t> sequences;  // whose logits are asked for,
+  std::vector<int32_t> rows;       // and their last tokens
   host_.clear();
-  host_.append(tokens, {}, length_, 0);
-  Batch batch = push_batch(runtime_.step, count, 1);
+  for (const auto& [feed, ends] : pieces) {
+    host_.append(feed.tokens, {}, length(feed.sequence), feed.sequence * context_);
+    lengths_[static_cast<size_t>(feed.sequence)] += static_cast<int64_t>(feed.tokens.size());
+    if (!ends) continue;
+    sequences.push_back(feed.sequence);
+    rows.push_back(static_cast<int32_t>(host_.ids.size()) - 1);
+  }
+  Batch batch = push_batch(runtime_.step, tokens, static_cast<int64_t>(pieces.size()));
   upload(runtime_.backend, host_, batch);
-  const Tensor x = frame.take(Category::transient, {count, hidden}, runtime_.dtype);  // [T, H]
+  const Tensor x = frame.take(Category::transient, {tokens, hidden}, runtime_.dtype);  // [T, H]
   model_.infer(batch, &cache_, x);
-  const Tensor logits = model_.head().take_logits(frame, 1);
-  model_.head().gathered_logits(x.rows(count - 1, 1), logits);
-  gathered_.resize(static_cast<size_t>(logits.elements()));
-  runtime_.backend.download(logits, gathered_.data());
-  model_.head().assemble_row(gathered_.data(), 1, 0, logits_);
-  length_ += count;
+  if (rows.empty()) return;
+  const auto n = static_cast<int64_t>(rows.size());
+  const Tensor places = frame.take(Category::data, {n}, DType::i32);
+  const Tensor last = frame.take(Category::transient, {n, hidden}, runtime_.dtype);  // [n, H]
+  runtime_.backend.upload(rows.data(), places);
+  runtime_.backend.gather_rows(x, places, last);
+  const Tensor logits = model_.head().take_logits(frame, n);
+  model_.head().gathered_logits(last, logits);
+  read_logits(sequences, logits);
 }
 
-MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, int64_t prompt,
-                           Backend& backend, const Runtime& runtime) {
+void Generator::read_logits(const std::vector<int64_t>& sequences, const Tensor& gathered) {
+  gathered_.resize(static_cast<size_t>(gathered.elements()));
+  runtime_.backend.download(gathered, gathered_.data());
+  const auto n = static_cast<int64_t>(sequences.size());
+  for (int64_t i = 0; i < n; i++)
+    model_.head().assemble_row(gathered_.data(), n, i, logits(sequences[static_cast<size_t>(i)]));
+}
+
+void Generator::rewind(int64_t sequence, int64_t length) {
+  int64_t& own = lengths_[static_cast<size_t>(sequence)];
+  require(length <= own, "a sequence of ", own, " tokens cannot be rewound to ", length);
+  own = length;
+}
+
+MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context,
+                           const std::vector<int64_t>& prompts, Backend& backend, const Runtime& runtime) {
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {
-    Generator generator(config, plan, context, rehearsal);
-    generator.feed(std::vector<int32_t>(static_cast<size_t>(prompt), 0));
-    if (generator.length() < context) generator.feed(std::vector<int32_t>{0});
+    const auto count = static_cast<int64_t>(prompts.size());
+    Generator generator(config, plan, context, rehearsal, count);
+    const std::vector<int32_t> zeros(static_cast<size_t>(*std::max_element(prompts.begin(), prompts.end())));
+    std::vector<Feed> feeds;
+    for (int64_t s = 0; s < count; s++)
+      feeds.push_back({s, std::span(zeros).first(static_cast<size_t>(prompts[static_cast<size_t>(s)]))});
+    generator.feed(feeds);
+    for (Feed& each : feeds) {
+      each.tokens = std::span(zeros).first(1);
+      if (generator.length(each.sequence) == context) generator.rewind(each.sequence, context - 1);
+    }
+    for (size_t left = feeds.size(); left > 0; left--) {
+      generator.feed(std::span(feeds).first(left));
+      for (const Feed& each : std::span(feeds).first(left))
+        generator.rewind(each.sequence, generator.length(each.sequence) - 1);
+    }
   });
 }
 

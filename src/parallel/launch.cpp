@@ -155,13 +155,13 @@ void Launch::meet() const {
   world_->barrier();
 }
 
-int Launch::stdout_columns() const {
-  return has_mpi() && launcher_ == 0 ? 0 : terminal_columns(has_mpi() ? launcher_ : getpid(), STDOUT_FILENO);
+int Launch::columns(int descriptor) const {
+  return has_mpi() && launcher_ == 0 ? 0 : terminal_columns(has_mpi() ? launcher_ : getpid(), descriptor);
 }
 
-int Launch::stderr_columns() const {
-  return has_mpi() && launcher_ == 0 ? 0 : terminal_columns(has_mpi() ? launcher_ : getpid(), STDERR_FILENO);
-}
+bool Launch::stdin_is_terminal() const { return columns(STDIN_FILENO) > 0; }
+int Launch::stdout_columns() const { return columns(STDOUT_FILENO); }
+int Launch::stderr_columns() const { return columns(STDERR_FILENO); }
 
 // ---- the end
 

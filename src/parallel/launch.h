@@ -50,9 +50,10 @@ class Launch {
   // Waits for all ranks.
   void meet() const;
 
-  // Where stdout and stderr end: mpirun's own, for its ranks. Columns are 0 when that is no terminal.
+  // Where stdin begins and stdout and stderr end: mpirun's own, for its ranks. Columns are 0 when that is no terminal.
   bool stdout_is_terminal() const { return stdout_columns() > 0; }
   bool stderr_is_terminal() const { return stderr_columns() > 0; }
+  bool stdin_is_terminal() const;
   int stdout_columns() const;
   int stderr_columns() const;
 
@@ -64,6 +65,7 @@ class Launch {
  private:
   struct Outcome;
   void start_mpi();
+  int columns(int descriptor) const;
   void set_threads(int sharing_ranks, int cores);
   void end_together(const Outcome& outcome);
   void look_at_board();

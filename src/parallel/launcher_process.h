@@ -13,7 +13,7 @@ std::string process_status(int process, std::string_view field);
 // mpirun, or its daemon on this node, among this process's ancestors; 0 when there is none.
 int find_launcher();
 
-// Columns of the terminal that a process's descriptor 1 or 2 writes to; 0 when that is no terminal, or not to be seen
+// Columns of the terminal that a process's descriptor 0, 1 or 2 is; 0 when that is no terminal, or not to be seen
 // from here (a daemon on another node than mpirun's has none).
 int terminal_columns(int process, int descriptor);
 

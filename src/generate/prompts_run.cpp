@@ -1,0 +1,194 @@
+// Many prompts at once: the weights are read once for a token of each.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/json.h"
+#include "generate/generation_run.h"
+#include "generate/session.h"
+#include "io/chat/chat_tokens.h"
+#include "io/files.h"
+#include "io/lines.h"
+#include "io/read_messages.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// ln of the softmax at one place.
+double log_probability(std::span<const float> logits, int32_t id) {
+  const auto most = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
+  return static_cast<double>(logits[static_cast<size_t>(id)]) - most - std::log(sum);
+}
+
+struct Text {
+  std::vector<int32_t> tokens;  // of the prompt, then with what was generated
+  size_t prompt = 0;            // tokens of the prompt
+  std::vector<double> log_probabilities;
+  const char* finish = nullptr;  // why it ended
+};
+
+class PromptsRun {
+ public:
+  PromptsRun(const GenerationSettings& settings, const Launch& launch)
+      : settings_(settings), session_(settings, launch) {}
+
+  int run() {
+    if (session_.leads()) read_prompts();
+    exchange_prompts();
+    std::vector<int64_t> lengths;
+    for (const Text& text : texts_) lengths.push_back(static_cast<int64_t>(text.prompt));
+    const int64_t context = session_.settle_context(*std::max_element(lengths.begin(), lengths.end()));
+    const ModelOnRanks& model = session_.model();
+    session_.open(context, static_cast<int64_t>(texts_.size()),
+                  plan_generation(model.config, model.plan, context, lengths, *model.backend, *model.runtime));
+    generate();
+    return 0;
+  }
+
+ private:
+  void read_prompts() {
+    if (settings_.prompts_file.empty()) {
+      const bool from_file = !settings_.prompt_file.empty();
+      const std::string prompt = from_file ? read_text(settings_.prompt_file) : settings_.prompt;
+      take({{"prompt", prompt}}, session_.encode(prompt, from_file ? settings_.prompt_file : "-p"));
+      return;
+    }
+    LineReader reader(settings_.prompts_file);
+    for (std::vector<Line> lines = reader.next(); !lines.empty(); lines = reader.next())
+      for (const Line& line : lines)
+        if (line.text.find_first_not_of(" \t\r") != std::string_view::npos)
+          take_line(line, text(settings_.prompts_file, ": line ", line.number));
+    require(!texts_.empty(), settings_.prompts_file,
+            ": holds no prompts; a line is {\"prompt\": …} or {\"messages\": …}");
+  }
+
+  void take_line(const Line& line, const std::string& where) {
+    const Json json = parse_json_or_discard(line.text);
+    require(json.is_object(), where, ": is not a JSON object; a line is {\"prompt\": …} or {\"messages\": …}");
+    require(json.contains("prompt") != json.contains("messages"), where, ": needs either prompt or messages");
+    if (json.contains("prompt")) {
+      require(json["prompt"].is_string(), where, ": prompt is no text; give a string");
+      take({{"prompt", json["prompt"]}}, session_.encode(json["prompt"], where));
+      return;
+    }
+    if (!chat_) chat_.emplace(session_.find_chat());
+    try {
+      const RenderedChat rendered = chat_->render(read_messages(json["messages"]), true);
+      take({{"messages", json["messages"]}}, tokenize_chat(session_.tokenizer(), rendered).ids);
+    } catch (const Error& error) {
+      fail(where, ": ", error.what());
+    }
+  }
+
+  void take(OrderedJson input, std::vector<int32_t> ids) {
+    inputs_.push_back(std::move(input));
+    const size_t length = ids.size();
+    texts_.push_back({std::move(ids), length, {}, nullptr});
+  }
+
+  void exchange_prompts() {
+    std::vector<int32_t> lengths, all;
+    for (const Text& text : texts_) {
+      lengths.push_back(static_cast<int32_t>(text.prompt));
+      all.insert(all.end(), text.tokens.begin(), text.tokens.end());
+    }
+    lengths = session_.exchange(lengths);
+    all = session_.exchange(all);
+    texts_.clear();
+    auto begin = all.begin();
+    for (const int32_t length : lengths) {
+      texts_.push_back({{begin, begin + length}, static_cast<size_t>(length), {}, nullptr});
+      begin += length;
+    }
+  }
+
+  void generate() {
+    const auto begin = Clock::now();
+    int64_t made = 0;
+    std::vector<Feed> feeds;
+    for (size_t s = 0; s < texts_.size(); s++) feeds.push_back({static_cast<int64_t>(s), texts_[s].tokens});
+    while (!feeds.empty()) {
+      session_.generator().feed(feeds);
+      std::vector<Feed> next;
+      for (const Feed& each : feeds) {
+        Text& text = texts_[static_cast<size_t>(each.sequence)];
+        made += add_token(each.sequence, text);
+        if (text.finish == nullptr) next.push_back({each.sequence, std::span(text.tokens).last(1)});
+      }
+      feeds = std::move(next);
+      if (session_.leads()) print_finished();
+    }
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    session_.say(text("\n", counted(static_cast<int64_t>(texts_.size()), "prompt"), ", ", counted(made, "token"), ", ",
+                      fixed(static_cast<double>(made) / seconds, 1), " tokens/s with reading the prompts"));
+  }
+
+  // Whether there was one to add; ends the text where none may follow.
+  bool add_token(int64_t sequence, Text& text) {
+    const auto generated = static_cast<int64_t>(text.tokens.size() - text.prompt);
+    if (generated == settings_.tokens) {
+      text.finish = "length";
+      return false;
+    }
+    std::vector<float> logits;  // before the sampler changes them
+    if (settings_.log_probabilities)
+      logits.assign(session_.generator().logits(sequence).begin(), session_.generator().logits(sequence).end());
+    const int32_t id = session_.sample(sequence, text.tokens);
+    if (session_.is_end(id)) {
+      text.finish = "stop";
+      return false;
+    }
+    text.tokens.push_back(id);
+    if (settings_.log_probabilities) text.log_probabilities.push_back(log_probability(logits, id));
+    if (generated + 1 == settings_.tokens || static_cast<int64_t>(text.tokens.size()) > session_.generator().context())
+      text.finish = "length";
+    return true;
+  }
+
+  // In the order of the prompts, as soon as those before are done.
+  void print_finished() {
+    for (; printed_ < texts_.size() && texts_[printed_].finish != nullptr; printed_++) {
+      const Text& text = texts_[printed_];
+      OrderedJson line = inputs_[printed_];
+      const std::vector<int32_t> ids(text.tokens.begin() + static_cast<int64_t>(text.prompt), text.tokens.end());
+      line["text"] = continuation(text);
+      line["tokens"] = ids.size();
+      line["finish_reason"] = text.finish;
+      if (settings_.log_probabilities) {
+        line["ids"] = ids;
+        line["logprobs"] = text.log_probabilities;
+      }
+      Session::write(json_text(line) + "\n");
+    }
+  }
+
+  // What the decoder gives behind the prompt, which it has to see.
+  std::string continuation(const Text& text) const {
+    const std::unique_ptr<StreamDecoder> decoder = session_.tokenizer().stream_decoder();
+    std::string whole;
+    for (size_t i = 0; i < text.tokens.size(); i++) {
+      const std::string piece = decoder->push(text.tokens[i]);
+      if (i >= text.prompt) whole += piece;
+    }
+    return whole + decoder->finish();
+  }
+
+  const GenerationSettings& settings_;
+  Session session_;
+  std::optional<ChatTemplate> chat_;
+  std::vector<OrderedJson> inputs_;  // rank 0's
+  std::vector<Text> texts_;          // sequence s is that of prompt s
+  size_t printed_ = 0;
+};
+
+}  // namespace
+
+int run_prompts(const GenerationSettings& settings, const Launch& launch) { return PromptsRun(settings, launch).run(); }
+
+}  // namespace llama_tp

@@ -1,0 +1,144 @@
+#include "generate/session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <random>
+
+#include "report/format.h"
+#include "report/output.h"
+
+namespace llama_tp {
+
+namespace {
+
+// Without -n and -c: enough for a page or two, small enough for any machine.
+constexpr int64_t default_context = 4096;
+
+void apply(const GenerationConfig& config, SamplerOptions& options) {
+  if (config.temperature) options.temperature = static_cast<float>(*config.temperature);
+  if (config.top_p) options.top_p = static_cast<float>(*config.top_p);
+  if (config.min_p) options.min_p = static_cast<float>(*config.min_p);
+  if (config.top_k) options.top_k = *config.top_k;
+}
+
+}  // namespace
+
+Session::Session(const GenerationSettings& settings, const Launch& launch)
+    : settings_(settings),
+      launch_(launch),
+      model_(settings.model, settings.dtype, {{}, {}, settings.tensor_parallel}, settings.backend, launch,
+             settings.family),
+      config_(read_generation_config(model_.folder)),
+      options_(settings.sampler) {
+  apply(config_, options_);
+  apply(settings.given, options_);
+  if (!leads()) return;
+  tokenizer_ = load_tokenizer(model_.folder);
+  require(tokenizer_->vocabulary_size() <= model_.config.vocabulary, model_.folder, ": the tokenizer has ids up to ",
+          tokenizer_->vocabulary_size() - 1, ", but config.json has vocab_size ", model_.config.vocabulary);
+  for (const std::vector<int64_t>* ids : {&model_.config.eos_ids, &config_.eos_ids})
+    for (const int64_t id : *ids) ends_.push_back(static_cast<int32_t>(id));
+  if (tokenizer_->eos().has_value()) ends_.push_back(*tokenizer_->eos());
+}
+
+void Session::say(const std::string& line) const {
+  if (leads()) std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+void Session::write(const std::string& piece) {
+  std::fwrite(piece.data(), 1, piece.size(), stdout);
+  flush_stdout();
+}
+
+std::vector<int32_t> Session::exchange(const std::vector<int32_t>& ids) const {
+  const std::string bytes =
+      model_.mesh->world().broadcast({reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(int32_t)}, 0);
+  std::vector<int32_t> all(bytes.size() / sizeof(int32_t));
+  std::memcpy(all.data(), bytes.data(), bytes.size());
+  return all;
+}
+
+// BOS is what the tokenizer's post-processor adds; an empty prompt is BOS alone.
+std::vector<int32_t> Session::encode(const std::string& prompt, const std::string& where) const {
+  std::vector<int32_t> ids;
+  try {
+    ids = tokenizer_->encode(prompt, {.add_special_tokens = true, .parse_special_tokens = settings_.special});
+  } catch (const Error& error) {
+    fail(where, ": ", error.what());
+  }
+  if (!ids.empty()) return ids;
+  const std::optional<int32_t> bos = tokenizer_->bos();
+  const int64_t id = bos.has_value() ? *bos : model_.config.bos_id.value_or(-1);
+  require(id >= 0, where,
+          ": an empty prompt starts from BOS, but neither the tokenizer nor config.json has one; give it text");
+  return {static_cast<int32_t>(id)};
+}
+
+ChatTemplate Session::find_chat() {
+  ChatTemplate chat = find_chat_template(model_.folder, *tokenizer_, settings_.chat_template);
+  for (const std::string& stop : chat.stops())
+    if (const std::optional<int32_t> id = tokenizer_->id_of(stop)) ends_.push_back(*id);
+  return chat;
+}
+
+int64_t Session::settle_context(int64_t longest_prompt) const {
+  const int64_t positions = model_.config.max_positions;
+  const bool stretches = model_.config.rope.kind == RopeKind::dynamic;
+  const int64_t wanted = settings_.tokens >= 0 && !settings_.chat ? longest_prompt + settings_.tokens
+                                                                  : std::max(longest_prompt + 1, default_context);
+  const int64_t context = settings_.context > 0 ? settings_.context : stretches ? wanted : std::min(positions, wanted);
+  require(longest_prompt <= context, "the prompt has ", counted(longest_prompt, "token"), ", but the context only ",
+          context,
+          settings_.context > 0 ? "; give a larger one with -c"
+                                : ", the model's max_position_embeddings; shorten it, or force a larger -c");
+  if (context > positions && !stretches)
+    say(text("context ", context, " is longer than the model's ", positions,
+             " positions; expect worse text beyond them"));
+  return context;
+}
+
+void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory) {
+  ends_ = exchange(ends_);
+  const uint64_t drawn = leads() ? settings_.seed.value_or(std::random_device{}()) : 0;
+  options_.seed = std::stoull(model_.mesh->world().broadcast(std::to_string(drawn), 0));
+  sampler_.emplace(options_);
+  model_.runtime->reserve(memory);
+  generator_ = std::make_unique<Generator>(model_.config, model_.plan, context, *model_.runtime, sequences);
+  model_.load(generator_->parameters());
+  introduce(context, sequences, memory);
+}
+
+void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& memory) const {
+  if (!model_.placement_said.empty()) say(model_.placement_said);
+  say(text("model   ", model_.folder, ": ", with_commas(parameter_count(model_.config)), " parameters in ",
+           torch_name_of(model_.runtime->dtype), ", tensor-parallel ",
+           model_.mesh->shape().tensor));
+  say(text("device  ", model_.backend->description()));
+  say(text("memory  ", bytes_text(memory.total()), " a rank: ", bytes_text(memory.state), " weights, ",
+           bytes_text(memory.cache), " keys and values of ", sequences > 1 ? text(sequences, " × ") : "", context,
+           " tokens, ", bytes_text(memory.step), " for a step"));
+  if (options_.temperature <= 0) return say("sampler temperature 0: the most likely token");
+  say(text("sampler temperature ", options_.temperature, ", top-k ", options_.top_k, ", top-p ", options_.top_p,
+           ", min-p ", options_.min_p));
+  say(text("seed    ", options_.seed));
+}
+
+int32_t Session::sample(int64_t sequence, std::span<const int32_t> past) {
+  const std::span<float> logits = generator_->logits(sequence);
+  if (!std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); }))
+    model_.fail_not_finite("logits are", generator_->parameters());
+  // Of every prompt the random numbers of the first: each is continued as if it were alone.
+  return sampler_->sample(logits, past, 0, static_cast<uint64_t>(past.size()));
+}
+
+bool Session::is_end(int32_t id) const {
+  return !settings_.ignore_eos && std::find(ends_.begin(), ends_.end(), id) != ends_.end();
+}
+
+void Session::say_context_is_full() const {
+  say(text("the context of ", generator_->context(), " tokens is full; give a larger one with -c"));
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,63 @@
+// What every way to generate has in common: a model on its ranks, rank 0's tokenizer, what ends a text, the sampler,
+// and a generator made for the prompts.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "generate/generator.h"
+#include "generate/settings.h"
+#include "io/chat/chat_template.h"
+#include "io/tokenizer/tokenizer.h"
+#include "model/loaded.h"
+
+namespace llama_tp {
+
+class Session {
+ public:
+  // Errors: the folder's; a tokenizer with more ids than the model.
+  Session(const GenerationSettings& settings, const Launch& launch);
+
+  bool leads() const { return launch_.rank() == 0; }
+  void say(const std::string& line) const;                    // rank 0, to stderr
+  static void write(const std::string& piece);                // to stdout, at once
+  const Tokenizer& tokenizer() const { return *tokenizer_; }  // rank 0's
+  const ModelOnRanks& model() const { return model_; }
+
+  // Rank 0's ids, on every rank.
+  std::vector<int32_t> exchange(const std::vector<int32_t>& ids) const;
+
+  // A prompt's ids, at least BOS; rank 0. Errors begin with `where`.
+  std::vector<int32_t> encode(const std::string& prompt, const std::string& where) const;
+  // The tokenizer's chat template, or the one of --chat-template; what it names ends a text from here on. Rank 0.
+  ChatTemplate find_chat();
+
+  // The context for prompts of which the longest has so many tokens. Errors: they do not fit.
+  int64_t settle_context(int64_t longest_prompt) const;
+  // Reserves `memory` and loads the weights; tells what the run is. Collective, as all below.
+  void open(int64_t context, int64_t sequences, const MemoryPlan& memory);
+  Generator& generator() { return *generator_; }
+
+  // The next token of a sequence that has the tokens `past`. Errors: logits that are not finite.
+  int32_t sample(int64_t sequence, std::span<const int32_t> past);
+  bool is_end(int32_t id) const;
+  void say_context_is_full() const;
+
+ private:
+  void introduce(int64_t context, int64_t sequences, const MemoryPlan& memory) const;
+
+  const GenerationSettings& settings_;
+  const Launch& launch_;
+  ModelOnRanks model_;
+  GenerationConfig config_;  // the model's
+  SamplerOptions options_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<int32_t> ends_;
+  std::optional<Sampler> sampler_;
+  std::unique_ptr<Generator> generator_;
+};
+
+}  // namespace llama_tp

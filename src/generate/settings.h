@@ -1,0 +1,32 @@
+// What `llama_tp generate` was asked for.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/dtype.h"
+#include "generate/sampler.h"
+#include "io/generation_config.h"
+
+namespace llama_tp {
+
+struct GenerationSettings {
+  std::string model;
+  std::string family;  // a family file, "" for the one that config.json names
+  std::string prompt, prompt_file;  // a text to continue, or a file that is one,
+  std::string prompts_file;         // or many of them,
+  bool chat = false;                // or a conversation
+  std::string system, chat_template;
+  int64_t tokens = -1;           // at most so many of a text; below 0: until the end or until the context is full
+  int64_t context = 0;           // 0: the prompt and `tokens`, at most the model's positions
+  std::optional<uint64_t> seed;  // none: drawn, and said
+  SamplerOptions sampler;        // where neither `given` nor generation_config.json has a value
+  GenerationConfig given;        // by options; wins over generation_config.json
+  bool ignore_eos = false, echo = false, special = false, log_probabilities = false;
+  std::optional<DType> dtype;
+  int64_t tensor_parallel = 0;  // 0: auto
+  std::string backend = "auto";
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,69 @@
+#include "io/generation_config.h"
+
+#include "base/error.h"
+#include "base/json.h"
+#include "io/files.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t largest_file = int64_t{1} << 20;
+
+class Reader {
+ public:
+  explicit Reader(std::string path)
+      : path_(std::move(path)), json_(parse_json_or_discard(read_text(path_, largest_file))) {
+    require(json_.is_object(), path_, ": is not a JSON object; write it again, or remove it");
+  }
+
+  std::optional<double> number(const char* key, double most) const {
+    if (!has(key)) return {};
+    const Json& value = json_[key];
+    if (!value.is_number() || value.get<double>() < 0 || value.get<double>() > most)
+      refuse(key, text("a number between 0 and ", most));
+    return value.get<double>();
+  }
+  std::optional<int64_t> count(const char* key) const {
+    if (!has(key)) return {};
+    if (!json_[key].is_number_unsigned()) refuse(key, "a whole number, 0 or more");
+    return json_[key].get<int64_t>();
+  }
+  bool is_false(const char* key) const {
+    if (has(key) && !json_[key].is_boolean()) refuse(key, "true or false");
+    return has(key) && !json_[key].get<bool>();
+  }
+  // One id or several.
+  std::vector<int64_t> ids(const char* key) const {
+    std::vector<int64_t> all;
+    if (!has(key)) return all;
+    for (const Json& id : json_[key].is_array() ? json_[key] : Json::array({json_[key]})) {
+      if (!id.is_number_unsigned()) refuse(key, "a token id or an array of them");
+      all.push_back(id.get<int64_t>());
+    }
+    return all;
+  }
+
+ private:
+  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
+  [[noreturn]] void refuse(const char* key, const std::string& needed) const {
+    fail(path_, ": ", key, " is ", json_text_in_ascii(json_[key]), "; ", needed, " is needed");
+  }
+
+  std::string path_;
+  Json json_;
+};
+
+}  // namespace
+
+GenerationConfig read_generation_config(const std::string& folder) {
+  const std::string path = folder + "/generation_config.json";
+  if (!file_exists(path)) return {};
+  const Reader file(path);
+  GenerationConfig config{file.number("temperature", 1000), file.number("top_p", 1), file.number("min_p", 1),
+                          file.count("top_k"), file.ids("eos_token_id")};
+  if (file.is_false("do_sample")) config.temperature = 0;
+  return config;
+}
+
+}  // namespace llama_tp

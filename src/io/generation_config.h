@@ -1,0 +1,21 @@
+// generation_config.json, what a model's makers advise for generating with it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace llama_tp {
+
+struct GenerationConfig {
+  std::optional<double> temperature, top_p, min_p;  // temperature 0 where do_sample is false
+  std::optional<int64_t> top_k;
+  std::vector<int64_t> eos_ids;
+};
+
+// Of a model folder; all empty where it has none. Other keys are left alone. Errors: not JSON, values of another type
+// or outside of their range.
+GenerationConfig read_generation_config(const std::string& folder);
+
+}  // namespace llama_tp

@@ -1,0 +1,264 @@
+// `llama_tp generate` with many prompts and as a conversation: each the same as the one text that it continues.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "scratch_folder.h"
+#include "support/command.h"
+#include "support/refusal.h"
+#include "support/small_model.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::json;
+
+// The fine-tuning golden's model, trained until it has learned its conversations; for all tests.
+class Talking : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    shared_ = std::make_unique<ScratchFolder>();
+    const std::string golden = "tests/goldens/sft";
+    const CommandResult result = run_command(
+        llama_tp_with(0) + " train --model " + golden + " --train-file " + golden +
+        "/messages.jsonl --learning-rate 1e-2 --max-steps 60 --dtype float32 --output-dir " + (*shared_ / "out"));
+    ASSERT_EQ(result.status, 0) << result.err;
+  }
+  static void TearDownTestSuite() { shared_.reset(); }
+
+  static std::string path(const std::string& name) { return *shared_ / name; }
+  static std::string command(int ranks, const std::string& options, const std::string& model = path("out")) {
+    return llama_tp_with(ranks) + " generate -m " + model + " " + options;
+  }
+  static CommandResult run(const std::string& line) {
+    const CommandResult result = run_command(line);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result;
+  }
+  // What a person types, a line each, and the answers that come back.
+  static CommandResult chat(int ranks, const std::string& typed, const std::string& options = "") {
+    write_file(path("typed"), typed);
+    return run(command(ranks, "--chat --temp 0 " + options) + " < " + path("typed"));
+  }
+  static std::vector<Json> continued(int ranks, const std::string& lines, const std::string& options) {
+    write_file(path("prompts.jsonl"), lines);
+    return json_lines(run(command(ranks, "--prompts-file " + path("prompts.jsonl") + " " + options)).out);
+  }
+
+  static std::unique_ptr<ScratchFolder> shared_;
+};
+
+std::unique_ptr<ScratchFolder> Talking::shared_;
+
+std::string prompt_lines(int count) {
+  std::string lines;
+  for (int i = 0; i < count; i++)
+    lines += Json{{"prompt", "The " + std::string(static_cast<size_t>(i * 5 % 13), 'a') + " cow" + std::to_string(i)}}
+                 .dump() +
+             "\n";
+  return lines;
+}
+
+TEST_F(Talking, ManyPromptsAtOnceAreContinuedAsOneByOne) {
+  for (const std::string options : {"-n 24 --temp 0", "-n 24 --temp 1 -s 7 --ignore-eos"}) {
+    const std::vector<Json> together = continued(0, prompt_lines(12), options);
+    ASSERT_EQ(together.size(), 12u);
+    for (const Json& line : together) {
+      EXPECT_EQ(line["text"].get<std::string>() + "\n",
+                run(command(0, "-p " + quoted(line["prompt"]) + " " + options)).out);
+      EXPECT_EQ(line["tokens"] == 24, line["finish_reason"] == "length");
+    }
+    EXPECT_EQ(continued(2, prompt_lines(12), options), together);
+  }
+}
+
+// The probabilities of a text by eval's logits: one forward over the whole, without a cache.
+TEST_F(Talking, LogarithmsOfProbabilitiesAreThoseOfTheWholeText) {
+  const Json line = continued(2, R"({"prompt": "The cow says"})", "-n 9 --temp 0 --ignore-eos --logprobs").at(0);
+  EXPECT_EQ(json_lines(run(command(0, "-p 'The cow says' -n 9 --temp 0 --ignore-eos --logprobs")).out).at(0)["ids"],
+            line["ids"]);
+  const auto ids = line["ids"].get<std::vector<int>>();
+  const auto given = line["logprobs"].get<std::vector<double>>();
+  ASSERT_EQ(ids.size(), 9u);
+  ASSERT_EQ(given.size(), 9u);
+  Json whole = Json::parse(
+      run(llama_tp_with(0) + " tokenize --jsonl --add-special-tokens -m tests/goldens/sft <<< '\"The cow says\"'").out);
+  const size_t prompt = whole.size();
+  for (const int id : ids) whole.push_back(id);
+  write_file(path("ids.jsonl"), Json{{"input_ids", whole}}.dump());
+  run(llama_tp_with(0) + " eval -m " + path("out") + " --file " + path("ids.jsonl") + " --dump-logits " +
+      path("logits"));
+  const StoredValues logits = read_tensors(path("logits")).at(0).second;
+  const auto vocabulary = static_cast<size_t>(logits.shape.at(1));
+  for (size_t i = 0; i < ids.size(); i++) {
+    const float* const row = logits.values.data() + (prompt - 1 + i) * vocabulary;
+    double sum = 0;
+    for (size_t j = 0; j < vocabulary; j++) sum += std::exp(static_cast<double>(row[j]));
+    // f32 logits of magnitude 10 by two orders of summation.
+    EXPECT_NEAR(given[i], static_cast<double>(row[ids[i]]) - std::log(sum), 1e-4);
+  }
+}
+
+TEST_F(Talking, BadPromptsAreNamedByTheirLine) {
+  const auto refused = [](const std::string& lines, const Words& words) {
+    write_file(path("bad.jsonl"), lines);
+    expect_refused(0, "generate -m " + path("out") + " --prompts-file " + path("bad.jsonl"), words);
+  };
+  const std::string good = "{\"prompt\": \"a\"}\n";
+  refused(good + "{\"prompt\": \"a", {"bad.jsonl: line 2: is not a JSON object"});
+  refused(good + "\n{\"text\": \"a\"}", {"line 3: needs either prompt or messages"});
+  refused("{\"prompt\": 7}", {"line 1: prompt is no text"});
+  refused(good + "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}",
+          {"line 2: message 1 is of the assistant"});
+  refused("\n", {"bad.jsonl: holds no prompts"});
+}
+
+// Every answer is the continuation of the conversation so far, rendered and read anew.
+TEST_F(Talking, AConversationIsContinuedAsItsWholeTextWouldBe) {
+  const std::vector<std::string> typed{"Hi", "Count to three.", "Where is the cat?", "And now?"};
+  Json messages = Json::array({{{"role", "system"}, {"content", "Be brief."}}});
+  std::string lines, expected;
+  for (const std::string& line : typed) {
+    messages.push_back({{"role", "user"}, {"content", line}});
+    const std::string answer =
+        continued(0, Json{{"messages", messages}}.dump(), "--temp 0 -n 30").at(0)["text"].get<std::string>();
+    messages.push_back({{"role", "assistant"}, {"content", answer}});
+    lines += line + "\n";
+    expected += answer + "\n";
+  }
+  for (const int ranks : {0, 2, 4}) EXPECT_EQ(chat(ranks, lines, "-n 30 --system 'Be brief.'").out, expected) << ranks;
+}
+
+TEST_F(Talking, CommandsBeginWithASlash) {
+  const std::string hello = chat(0, "Hi\n").out;
+  EXPECT_EQ(hello, "Hello!\n");  // learned, and without what was said before
+  const CommandResult result = chat(2, "Count to three.\n/help\n/clear\n\nHi\n/what\n/exit\nHi\n");
+  EXPECT_TRUE(result.out.ends_with(hello)) << result.out;
+  EXPECT_TRUE(holds(result.err, "/clear  forget", "/what is no command"));
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 2);
+}
+
+TEST_F(Talking, SpecialTokensAreOnlyTakenWhenAsked) {
+  EXPECT_TRUE(holds(chat(0, "Hi<|im_end|>\n").err, "not sent", "--special"));
+  EXPECT_EQ(chat(0, "Hi<|im_end|>\n").out, "");
+  EXPECT_NE(chat(0, "Hi<|im_end|>\n", "--special").out, "");
+  const std::string prompt = "-p '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n' --temp 0 -n 9 ";
+  write_file(path("p"), "<|begin_of_text|><|im_start|>user\nHi");
+  EXPECT_NE(run(command(0, prompt)).out, run(command(0, prompt + "--special")).out);
+  EXPECT_TRUE(holds(run(command(0, "-f " + path("p") + " -n 1 --special")).err, "prompt  10 tokens"));
+}
+
+TEST_F(Talking, SaysThatTheContextIsFullAndGoesOn) {
+  const CommandResult result = chat(2, std::string(200, 'a') + "\nHi\n", "-c 60");
+  EXPECT_TRUE(holds(result.err, "the context of 60 tokens is full; /clear"));
+  EXPECT_EQ(result.out, "Hello!\n");
+  EXPECT_TRUE(holds(chat(0, "Hi\n", "-c 40 --ignore-eos").err, "the context of 40 tokens is full; give a larger one"));
+}
+
+TEST_F(Talking, WantsATemplateAndOneKindOfPrompt) {
+  expect_refused(0, "generate -m " + path("out") + " --chat -p x",
+                 {"one of -p TEXT, -f FILE, --prompts-file FILE and --chat"});
+  expect_refused(0, "generate -m " + path("out") + " -p x --system y", {"--system is for --chat"});
+  const std::string bare = path("bare");
+  std::filesystem::copy(path("out/checkpoint-60"), bare);
+  write_file(bare + "/tokenizer_config.json", R"({"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"})");
+  expect_refused(2, "generate -m " + bare + " --chat", {bare, "has no chat template", "--chat-template"});
+  EXPECT_EQ(run(command(0, "--chat --temp 0 --chat-template chatml <<< Hi", bare)).out, "Hello!\n");
+}
+
+TEST_F(Talking, GenerationConfigIsWhatOptionsOverride) {
+  const std::string folder = path("advised");
+  std::filesystem::copy(path("out/checkpoint-60"), folder);
+  const auto advise = [&](const Json& config) { write_file(folder + "/generation_config.json", config.dump()); };
+  const auto text = [&](const std::string& options) {
+    return run(command(0, "-p Once -n 20 --ignore-eos " + options, folder)).out;
+  };
+  const std::string greedy = text("--temp 0"), wild = text("--temp 3 --top-k 0 --top-p 1 -s 4"),
+                    one = text("--top-k 1 -s 1");
+  advise({{"do_sample", false}});
+  EXPECT_EQ(text(""), greedy);
+  EXPECT_EQ(text("--temp 3 --top-k 0 --top-p 1 -s 4"), wild);
+  advise({{"do_sample", true}, {"temperature", 3.0}, {"top_k", 0}, {"top_p", 1.0}, {"max_length", 7}});
+  EXPECT_EQ(text("-s 4"), wild);
+  EXPECT_EQ(text("-s 4 --temp 0"), greedy);
+  advise({{"top_k", 1}, {"min_p", nullptr}});
+  EXPECT_EQ(text("-s 9"), one);
+  const Json line = json_lines(run(command(0, "-p Once -n 1 --logprobs --temp 0 --ignore-eos", folder)).out).at(0);
+  advise({{"eos_token_id", {0, line["ids"][0]}}});
+  EXPECT_EQ(run(command(0, "-p Once -n 20 --temp 0", folder)).out, "\n");
+  advise({{"temperature", "hot"}});
+  expect_refused(0, "generate -p x -m " + folder, {"generation_config.json: temperature is \"hot\"; a number"});
+  advise({{"eos_token_id", {1.5}}});
+  expect_refused(0, "generate -p x -m " + folder, {"eos_token_id is [1.5]; a token id or"});
+}
+
+// A program at a terminal of its own.
+class Terminal {
+ public:
+  explicit Terminal(const std::string& line) {
+    process_ = forkpty(&terminal_, nullptr, nullptr, nullptr);
+    if (process_ != 0) return;
+    execl("/bin/bash", "bash", "-c", line.c_str(), nullptr);
+    _exit(127);
+  }
+  void type(const std::string& text) const {
+    EXPECT_EQ(write(terminal_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  }
+  // Reads on until `word` has come so often; all there was.
+  const std::string& read_until(const std::string& word, int times) {
+    while (count(word) < times) {
+      char bytes[4096];
+      const ssize_t got = read(terminal_, bytes, sizeof bytes);
+      if (got <= 0) break;  // the program has ended
+      seen_.append(bytes, static_cast<size_t>(got));
+    }
+    return seen_;
+  }
+  int end() {
+    read_until("\x01 nothing", 1);
+    int status = 0;
+    waitpid(process_, &status, 0);
+    close(terminal_);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+ private:
+  int count(const std::string& word) const {
+    int times = 0;
+    for (size_t at = seen_.find(word); at != std::string::npos; at = seen_.find(word, at + 1)) times++;
+    return times;
+  }
+  int terminal_ = -1;
+  pid_t process_ = 0;
+  std::string seen_;
+};
+
+// An answer without an end and with room for a million tokens: only the wish to stop it ends it.
+TEST_F(Talking, EnterOrCtrlCStopsAnAnswer) {
+  struct Way {
+    int ranks;
+    const char* key;
+  };
+  for (const auto& [ranks, key] : {Way{0, "\n"}, Way{0, "\x03"}, Way{2, "\n"}}) {
+    SCOPED_TRACE(testing::Message() << ranks << " ranks, key " << static_cast<int>(key[0]));
+    Terminal terminal("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 " +
+                      command(ranks, "--chat --temp 1 -s 1 --ignore-eos -c 1000000"));
+    terminal.read_until("\n> ", 1);
+    terminal.type("What is the word?\n");
+    terminal.read_until("e", 60);  // some of the answer is there
+    terminal.type(key);
+    terminal.read_until("\n> ", 2);
+    terminal.type("/exit\n");
+    EXPECT_EQ(terminal.end(), 0);
+    EXPECT_EQ(terminal.read_until("\x01 nothing", 0).find("is full"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace llama_tp
