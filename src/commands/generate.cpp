@@ -49,7 +49,8 @@ GenerationSettings settings_from(const Options& options) {
   require(!settings.model.empty(), "-m is missing; give a model folder");
   settings.family = options.word("family");
   int sources = 0;
-  for (const char* source : {"prompt", "file", "prompts-file", "chat"}) sources += options.given(source) ? 1 : 0;
+  for (const char* source : {"prompt", "file", "prompts-file"}) sources += options.given(source) ? 1 : 0;
+  sources += options.is_set("chat") ? 1 : 0;
   require(sources == 1, "generate needs one of -p TEXT, -f FILE, --prompts-file FILE and --chat",
           sources > 1 ? "; leave the others out" : "");
   require(options.is_set("chat") || !options.given("system"), "--system is for --chat; put it into the prompt");

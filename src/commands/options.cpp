@@ -9,18 +9,34 @@
 #include <set>
 #include <sstream>
 
+#include "base/json.h"
+#include "io/files.h"
+
 namespace llama_tp {
 
 struct Options::Parser {
+  struct Declared {
+    std::string name;  // the long one, where there is one
+    bool is_flag;
+  };
   std::string command;
   cxxopts::Options options;
   cxxopts::ParseResult result;
   std::set<std::string> with_value;           // "-m", "--model", …
   std::set<std::string> with_optional_value;  // "--resume-from-checkpoint"
   std::set<std::string> with_list;            // "--compare"
+  std::vector<Declared> declared;             // in the order of the help
+
+  void declare(const std::string& names, bool is_flag) {
+    const size_t comma = names.find(',');
+    declared.push_back({comma == std::string::npos ? names : names.substr(comma + 1), is_flag});
+  }
 };
 
 namespace {
+
+constexpr const char *config_file = "config-file", *print_config_flag = "print-config";
+constexpr int64_t largest_config_file = int64_t{16} << 20;
 
 // "--max_steps=5" → "--max-steps=5"
 std::string with_hyphens(std::string argument) {
@@ -59,6 +75,8 @@ Options::Options(const std::string& command, const std::string& what_it_does, co
   parser_->options.custom_help("[options]");
   parser_->options.set_width(120);
   flag("h,help", "this text");
+  value(config_file, "a JSON object with any of these options; the command line wins over it", "FILE");
+  flag(print_config_flag, "print the options as such a file, and do nothing else");
 }
 
 Options::~Options() = default;
@@ -67,12 +85,16 @@ void declare_family(Options& options) {
   options.value("family", "a family file, where no family lists config.json's model_type", "FILE");
 }
 
-void Options::flag(const std::string& names, const std::string& help) { parser_->options.add_options()(names, help); }
+void Options::flag(const std::string& names, const std::string& help) {
+  parser_->options.add_options()(names, help);
+  parser_->declare(names, true);
+}
 
 void Options::value(const std::string& names, const std::string& help, const std::string& value_name,
                     const std::string& otherwise) {
   const auto value = cxxopts::value<std::string>();
   parser_->options.add_options()(names, help, otherwise.empty() ? value : value->default_value(otherwise), value_name);
+  parser_->declare(names, false);
   std::istringstream list(names);
   for (std::string name; std::getline(list, name, ',');)
     parser_->with_value.insert((name.size() == 1 ? "-" : "--") + name);
@@ -83,38 +105,96 @@ void Options::optional_value(const std::string& name, const std::string& help, c
   const auto value = cxxopts::value<std::string>()->implicit_value(implied);
   parser_->options.add_options()(name, help, value, value_name);
   parser_->with_optional_value.insert("--" + name);
+  parser_->declare(name, false);
 }
 
 void Options::list(const std::string& name, const std::string& help, const std::string& value_name) {
   parser_->options.add_options()(name, help, cxxopts::value<std::string>(), value_name);
   parser_->with_list.insert("--" + name);
+  parser_->declare(name, false);
 }
 
-bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
-  std::vector<std::string> spelled{"llama_tp " + parser_->command};
+// As cxxopts wants them: long options with hyphens, an optional value behind "=", a list as one value with spaces.
+std::vector<std::string> Options::spelled(const std::vector<std::string>& arguments) const {
+  std::vector<std::string> all;
   bool is_value = false;  // of the option before: text, whatever it looks like
   for (const std::string& argument : arguments) {
-    // cxxopts takes an optional value only from behind "=".
-    if (!argument.starts_with("-") && parser_->with_optional_value.contains(spelled.back())) {
-      spelled.back() += "=" + argument;
+    if (!argument.starts_with("-") && !all.empty() && parser_->with_optional_value.contains(all.back())) {
+      all.back() += "=" + argument;
       continue;
     }
-    // A list is one value to cxxopts: its words behind "=", with spaces between them.
-    const std::string& last = spelled.back();
-    const size_t sign = last.find('=');
-    if (!argument.starts_with("-") && parser_->with_list.contains(last.substr(0, sign))) {
-      spelled.back() += (sign == std::string::npos ? "=" : " ") + argument;
+    const std::string option = all.empty() ? "" : all.back().substr(0, all.back().find('='));
+    if (!argument.starts_with("-") && parser_->with_list.contains(option)) {
+      all.back() += (option == all.back() ? "=" : " ") + argument;
       continue;
     }
-    spelled.push_back(!is_value && argument.starts_with("--") ? with_hyphens(argument) : argument);
-    is_value = !is_value && parser_->with_value.contains(spelled.back());
+    all.push_back(!is_value && argument.starts_with("--") ? with_hyphens(argument) : argument);
+    is_value = !is_value && parser_->with_value.contains(all.back());
   }
-  std::vector<const char*> pointers;
-  for (const std::string& argument : spelled) pointers.push_back(argument.c_str());
+  return all;
+}
+
+void Options::parse_spelled(const std::vector<std::string>& arguments) {
+  const std::string program = "llama_tp " + parser_->command;
+  std::vector<const char*> pointers{program.c_str()};
+  for (const std::string& argument : arguments) pointers.push_back(argument.c_str());
   try {
     parser_->result = parser_->options.parse(static_cast<int>(pointers.size()), pointers.data());
   } catch (const cxxopts::exceptions::exception& error) {
     fail(parser_->command, ": ", error.what(), "; llama_tp ", parser_->command, " --help shows the options");
+  }
+}
+
+std::vector<std::string> Options::read_config_file(const std::string& path) const {
+  const OrderedJson json = parse_ordered_json_or_discard(read_text(path, largest_config_file));
+  require(json.is_object(), path, ": is not a JSON object; it holds options: {\"seed\": 1, …}");
+  std::vector<std::string> arguments;
+  for (const auto& [key, value] : json.items()) {
+    const std::string name = with_hyphens(key);
+    const auto known = std::find_if(parser_->declared.begin(), parser_->declared.end(),
+                                    [&, &wanted = name](const auto& option) { return option.name == wanted; });
+    require(known != parser_->declared.end() && name != config_file && name != print_config_flag && name != "help",
+            path, ": \"", key, "\" is no option of ", parser_->command, "; llama_tp ", parser_->command,
+            " --help shows the options");
+    const bool fits = value.is_boolean() || (!known->is_flag && (value.is_string() || value.is_number()));
+    require(fits, path, ": ", key, " is ", json_text_in_ascii(value), "; ",
+            known->is_flag ? "true or false" : "a text, a number, true (on) or false (off)", " is needed");
+    const std::string written = value.is_string()                      ? value.get<std::string>()
+                                : known->is_flag || value.is_number() ? json_text(value)
+                                : value.get<bool>()                    ? "on"
+                                                                       : "off";
+    // A default that --print-config wrote out is none that somebody gave.
+    if (!given(name) && parser_->result[name].has_default() && word(name) == written) continue;
+    if (name.size() > 1)
+      arguments.push_back("--" + name + "=" + written);
+    else
+      arguments.insert(arguments.end(), {"-" + name, written});
+  }
+  return arguments;
+}
+
+// What a file would need for the same run.
+void Options::print_config() const {
+  OrderedJson json = OrderedJson::object();
+  for (const auto& [name, is_flag] : parser_->declared) {
+    if (name == config_file || name == print_config_flag || name == "help") continue;
+    if (is_flag) {
+      if (is_set(name)) json[name] = true;
+    } else if (given(name) || parser_->result[name].has_default()) {
+      const OrderedJson number = parse_ordered_json_or_discard(word(name));
+      json[name] = number.is_number() && json_text(number) == word(name) ? number : OrderedJson(word(name));
+    }
+  }
+  std::printf("%s\n", json_text(json, 2).c_str());
+}
+
+bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
+  std::vector<std::string> all = spelled(arguments);
+  parse_spelled(all);
+  if (given(config_file)) {
+    const std::vector<std::string> from_file = read_config_file(word(config_file));
+    all.insert(all.begin(), from_file.begin(), from_file.end());  // of two values the later wins
+    parse_spelled(all);
   }
   if (parser_->result.count("help") > 0) {
     if (speaks) std::printf("%s", parser_->options.help().c_str());
@@ -123,7 +203,9 @@ bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
   const std::vector<std::string> rest = parser_->result.unmatched();
   require(rest.empty(), parser_->command, ": \"", rest.empty() ? "" : rest.front(), "\" is no option; llama_tp ",
           parser_->command, " --help shows the options");
-  return true;
+  if (!is_set(print_config_flag)) return true;
+  if (speaks) print_config();
+  return false;
 }
 
 bool Options::given(const std::string& name) const { return parser_->result.count(name) > 0; }

@@ -1,5 +1,6 @@
 // A command's options: cxxopts with what the commands share. Hyphens and underscores are the same in long options; a
-// value that does not parse, or an option that is not known, is one line that names it.
+// value that does not parse, or an option that is not known, is one line that names it. Every command takes options
+// from a JSON file, too (--config-file), and prints them as one (--print-config); the command line wins over the file.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,8 @@ class Options {
   // One or more words: all that follow the option up to the next that begins with "-".
   void list(const std::string& name, const std::string& help, const std::string& value_name);
 
-  // False when --help was asked for; it is printed where this rank speaks for all. Errors: unknown options, missing
-  // values.
+  // False when --help or --print-config was asked for; it is printed where this rank speaks for all. Errors: unknown
+  // options, missing values, a config file that is none.
   bool parse(const std::vector<std::string>& arguments, bool speaks = true);
 
   bool given(const std::string& name) const;
@@ -60,6 +61,12 @@ class Options {
 
  private:
   struct Parser;
+  std::vector<std::string> spelled(const std::vector<std::string>& arguments) const;
+  void parse_spelled(const std::vector<std::string>& arguments);
+  // The options of a config file as arguments.
+  std::vector<std::string> read_config_file(const std::string& path) const;
+  void print_config() const;
+
   std::unique_ptr<Parser> parser_;
 };
 

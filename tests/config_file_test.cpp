@@ -1,0 +1,72 @@
+// Options from a JSON file are those of the command line.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "support/command.h"
+#include "support/refusal.h"
+#include "support/sound_model.h"
+
+namespace llama_tp {
+namespace {
+
+using Json = nlohmann::json;
+
+class ConfigFile : public SoundModel {
+ protected:
+  static std::string train(const std::string& options) {
+    return "train --config " + path("config.json") + " --train-file " + path("ids.jsonl") + " --output-dir out " +
+           options;
+  }
+};
+
+// What is printed is a file for the same run; the command line wins over it.
+TEST_F(ConfigFile, HoldsTheOptionsOfACommand) {
+  const std::string file = path("options.json"), printed = path("printed.json");
+  const auto text_of = [](const std::string& arguments) {
+    const CommandResult result = run_command(llama_tp_with(0) + " " + arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  write_file(file,
+             Json{{"prompt", "Good = morning"}, {"n_predict", 9}, {"temp", 0.0}, {"echo", true}, {"ignore-eos", false}}
+                 .dump());
+  const std::string start = "generate -m " + path("sound"), by_file = start + " --config-file " + file;
+  EXPECT_EQ(text_of(by_file), text_of(start + " -p 'Good = morning' -n 9 --temp 0 --echo"));
+  EXPECT_EQ(text_of(by_file + " -n 4 --echo=false"), text_of(start + " -p 'Good = morning' -n 4 --temp 0"));
+  const Json config = Json::parse(text_of(by_file + " --print-config -s 3"));
+  EXPECT_EQ(config["n-predict"], 9);
+  EXPECT_EQ(config["seed"], 3);
+  EXPECT_EQ(config["prompt"], "Good = morning");
+  EXPECT_FALSE(config.contains("dtype"));
+  write_file(printed, config.dump());
+  EXPECT_EQ(text_of("generate --config-file " + printed), text_of(by_file));
+  for (const std::string& command :
+       {train("--global-batch-size 4"), std::string("plan --config llama-3.1-8b --max-sequence --memory 80GiB"),
+        "inspect --tensor-parallel 2 --config " + path("sound/config.json")}) {
+    write_file(printed, text_of(command + " --print-config"));
+    const std::string name = command.substr(0, command.find(' '));
+    EXPECT_EQ(text_of(name + " --print-config --config-file " + printed), read_file(printed));
+  }
+  write_file(printed, R"({"packing": true, "assistant_only_loss": false})");
+  EXPECT_TRUE(
+      holds(text_of(train("--print-config --config-file " + printed)), "\"packing\": \"on\"", "loss\": \"off\""));
+}
+
+TEST_F(ConfigFile, WhatIsNoOptionIsNamed) {
+  const auto refused = [](const std::string& contents, const Words& words) {
+    write_file(path("options.json"), contents);
+    expect_refused(2, "generate -m " + path("sound") + " --config-file " + path("options.json"), words);
+  };
+  refused("{\"prompt\": \"a\"", {"options.json: is not a JSON object"});
+  refused("[]", {"options.json: is not a JSON object"});
+  refused("{\"promt\": \"a\"}", {"options.json: \"promt\" is no option of generate", "--help"});
+  refused("{\"config-file\": \"a\"}", {"\"config-file\" is no option"});
+  refused("{\"prompt\": [\"a\"]}", {"options.json: prompt is [\"a\"]; a text, a number"});
+  refused("{\"echo\": 1}", {"options.json: echo is 1; true or false"});
+  refused("{\"prompt\": \"a\", \"temp\": \"hot\"}", {"--temp \"hot\" is not a number"});
+  expect_refused(0, "plan --config-file /nonexistent", {"/nonexistent", "no such file"});
+}
+
+}  // namespace
+}  // namespace llama_tp
