@@ -93,7 +93,7 @@ TEST_F(BadInput, DataIsRefusedByLine) {
       {"d.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xc3\x28\"}\n", {"line 2", "UTF-8"}},
       {"d.jsonl", "{\"text\": \"Hello\"}\n{\"text\": \n", {"line 2", "not JSON"}},
       {"d.jsonl", "{\"text\": 3}", {"line 1", "text is 3"}},
-      {"d.jsonl", "{\"words\": \"x\"}", {"line 1", "neither text nor input_ids"}},
+      {"d.jsonl", "{\"words\": \"x\"}", {"line 1", "has no text, messages, prompt"}},
       {"d.jsonl", "[1, 2]", {"line 1", "object"}},
       {"d.jsonl", "{\"text\": \"\"}", {"none to predict"}},
       {"d.jsonl", "{\"input_ids\": []}", {"line 1", "input_ids is empty"}},

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "io/dataset_cache.h"
 #include "io/files.h"
 #include "io/lines.h"
 #include "io/sample_order.h"
@@ -262,6 +263,60 @@ TEST(Dataset, PackingKeepsEverySequenceWholeAndFillsTheSamples) {
   EXPECT_EQ(data.most_sequences(), most);
   std::sort(sizes.begin(), sizes.end());
   EXPECT_GT(sizes[0] + sizes[1], 64u);
+}
+
+void expect_equal(const Dataset& a, const Dataset& b) {
+  EXPECT_EQ(a.tokens, b.tokens);
+  EXPECT_EQ(a.labels, b.labels);
+  EXPECT_EQ(a.starts, b.starts);
+  EXPECT_EQ(a.blocks, b.blocks);
+  EXPECT_EQ(a.packed, b.packed);
+  EXPECT_EQ(a.documents, b.documents);
+  EXPECT_EQ(a.cut_samples, b.cut_samples);
+  EXPECT_EQ(a.cut_tokens, b.cut_tokens);
+}
+
+// Whatever is changed, the data is that of a reading anew; the cache is used where nothing was, and only there.
+TEST(DatasetCache, GivesWhatReadingGivesAndIsKeyedByContent) {
+  const ScratchFolder scratch;
+  const std::string file = scratch / "d.jsonl";
+  DatasetOptions options = with_texts(8);
+  const auto read_twice = [&](const std::string& tokenizer) {
+    DatasetCache cache(scratch / "cache");
+    Dataset first = cache.read(file, options, tokenizer);
+    EXPECT_EQ(cache.hit(), "");
+    EXPECT_EQ(DatasetCache(cache).read(file, options, tokenizer).tokens, first.tokens);  // not kept yet
+    cache.keep(first);
+    const Dataset again = cache.read(file, options, tokenizer);
+    EXPECT_TRUE(holds(cache.hit(), scratch / "cache/tokenized-", ".safetensors"));
+    expect_equal(first, read_dataset(file, options));
+    expect_equal(again, first);
+    return cache.hit();
+  };
+  write_text(file, chat_line("ab", "cd") + chat_line("abc", "defghijkl"));
+  const std::string kept = read_twice("a");
+  EXPECT_NE(read_twice("b"), kept);
+  options.block_size = 10;
+  EXPECT_NE(read_twice("a"), kept);
+  options.packing = true;
+  EXPECT_NE(read_twice("a"), kept);
+  options = with_texts(8);
+  write_text(file, chat_line("ab", "cd") + chat_line("abc", "defghijkm"));
+  EXPECT_NE(read_twice("a"), kept);
+  write_text(file, text_lines({"abc", "defg"}));
+  read_twice("a");
+  write_text(file, chat_line("ab", "cd") + chat_line("abc", "defghijkl"));
+  DatasetCache cache(scratch / "cache");
+  cache.read(file, options, "a");
+  EXPECT_EQ(cache.hit(), kept);
+  write_text(kept, read_text(kept).substr(0, 300));  // cut
+  expect_equal(cache.read(file, options, "a"), read_dataset(file, options));
+  EXPECT_EQ(cache.hit(), "");
+  DatasetCache nowhere(file + "/cache");
+  Dataset data = nowhere.read(file, options, "a");
+  nowhere.keep(data);
+  expect_equal(data, read_dataset(file, options));
+  EXPECT_TRUE(holds(error_of([&] { cache.read(scratch / "x.jsonl", options, "a"); }), "x.jsonl", "no such file"));
 }
 
 TEST(Dataset, OfSeveralBadLinesTheFirstIsNamed) {

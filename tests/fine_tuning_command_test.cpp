@@ -79,6 +79,16 @@ TEST(FineTuning, SaysWhatIsLearnedPackedAndCut) {
   EXPECT_TRUE(holds(train(2, "--block-size 100").out, "longer than --block-size 100 and cut: ", "which lost "));
 }
 
+TEST(FineTuning, ASecondRunFindsTheFileTokenized) {
+  const ScratchFolder folder;
+  const std::string command = " train --model " + model + " --train-file " + messages + " --output-dir " +
+                              (folder / "out") + " --dtype float32 --max-steps ";
+  EXPECT_EQ(run_command(llama_tp_with(2) + command + "2").out.find("tokenized by an earlier run"), std::string::npos);
+  const CommandResult again = run_command(llama_tp_with(0) + command + "3 --resume-from-checkpoint");
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_TRUE(holds(again.out, "tokenized by an earlier run: " + folder / "out/tokenized/tokenized-", "step 3/3"));
+}
+
 TEST(FineTuning, RefusesWhatItCannotLearn) {
   const ScratchFolder folder;
   const std::string start = "train --output-dir " + (folder / "out") + " --model " + model + " --train-file ";

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "io/data_tokenizer.h"
+#include "io/files.h"
 #include "scratch_folder.h"
 #include "support/golden_model.h"
 #include "train/schedule.h"
@@ -23,6 +24,23 @@ Dataset read(const std::string& name, const DataTokenizerOptions& what = {}, boo
   DatasetOptions options = tokenizer.dataset_options(packing ? 256 : 1024, 500, "the test");
   options.packing = packing;
   return read_dataset(folder + "/" + name, options);
+}
+
+TEST(FineTuning, WhateverChangesTheTokensChangesTheFingerprint) {
+  const ScratchFolder scratch;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
+    write_text(scratch / name, read_text(folder + "/" + name));
+  const auto fingerprint = [&](const DataTokenizerOptions& options) {
+    return DataTokenizer(scratch.path(), options).fingerprint();
+  };
+  const std::string first = fingerprint({});
+  EXPECT_EQ(fingerprint({}), first);
+  EXPECT_EQ(DataTokenizer(folder, {}).fingerprint(), first);
+  EXPECT_NE(fingerprint({"", false}), first);
+  EXPECT_NE(fingerprint({"zephyr", true}), first);
+  EXPECT_NE(DataTokenizer("", {}).fingerprint(), first);
+  write_text(scratch / "special_tokens_map.json", "{}");
+  EXPECT_NE(fingerprint({}), first);
 }
 
 std::vector<int32_t> to_vector(std::span<const int32_t> ids) { return {ids.begin(), ids.end()}; }

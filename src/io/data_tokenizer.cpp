@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "io/chat/chat_tokens.h"
 #include "io/files.h"
 
@@ -21,6 +22,17 @@ std::string folder_of(const std::string& place) {
   if (folder_exists(place)) return place;
   const size_t slash = place.find_last_of('/');
   return slash == std::string::npos ? "." : place.substr(0, slash);
+}
+
+// Those beside each other that decide over its ids.
+std::vector<std::string> tokenizer_files_of(const std::string& place) {
+  std::vector<std::string> files;
+  if (!place.empty() && !folder_exists(place)) files.push_back(place);
+  if (!place.empty())
+    for (const char* name :
+         {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
+      if (const std::string file = folder_of(place) + "/" + name; file_exists(file)) files.push_back(file);
+  return files;
 }
 
 }  // namespace
@@ -52,6 +64,15 @@ DatasetOptions DataTokenizer::dataset_options(int64_t block_size, int64_t vocabu
     return tokenize_completion(prompt, completion);
   };
   return options;
+}
+
+std::string DataTokenizer::fingerprint() const {
+  std::string all = text(place_.empty() ? "none" : "", options_.assistant_only_loss);
+  // A template is the words around a conversation, today's date among them.
+  if (chat_) all += chat_->render({{"user", "?"}, {"assistant", "!"}}, false).text;
+  if (chat_) all += chat_->name();
+  for (const std::string& file : tokenizer_files_of(place_)) all += read_text(file);
+  return std::to_string(stream_named(all));
 }
 
 LabeledTokens DataTokenizer::tokenize_messages(const std::vector<Message>& messages) const {

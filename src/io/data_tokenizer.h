@@ -25,6 +25,9 @@ class DataTokenizer {
   // tokenizer has more.
   DatasetOptions dataset_options(int64_t block_size, int64_t vocabulary, const std::string& source) const;
 
+  // Another text wherever another tokenizer, template or option would give other tokens or labels.
+  std::string fingerprint() const;
+
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 
  private:

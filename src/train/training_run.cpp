@@ -9,6 +9,7 @@
 #include "backend/device.h"
 #include "io/checkpoint_files.h"
 #include "io/data_tokenizer.h"
+#include "io/dataset_cache.h"
 #include "model/checkpoint.h"
 #include "model/placement.h"
 #include "report/format.h"
@@ -83,8 +84,9 @@ class TrainingRun {
       DatasetOptions options = tokenizer.dataset_options(settings_.block_size, config_.vocabulary, config_.source);
       options.truncation = settings_.truncation;
       options.packing = settings_.packing;
-      data_ = read_dataset(settings_.train_file, options);
-      if (!settings_.validation_file.empty()) validation_ = read_dataset(settings_.validation_file, options);
+      data_ = data_cache_.read(settings_.train_file, options, tokenizer.fingerprint());
+      if (!settings_.validation_file.empty())
+        validation_ = validation_cache_.read(settings_.validation_file, options, tokenizer.fingerprint());
     }
     exchange(data_, mesh_->world());
     if (!settings_.validation_file.empty()) exchange(validation_, mesh_->world());
@@ -157,6 +159,7 @@ class TrainingRun {
     say(text("data        ", counted(data_.samples(), "sample"), ", ",
              counted(static_cast<int64_t>(data_.tokens.size()), "token"), "; a step takes ", shape_.global_batch(),
              " × up to ", shape_.block_size, " tokens, an epoch ", counted(batches_->steps_per_epoch(), "step")));
+    if (!data_cache_.hit().empty()) say("            tokenized by an earlier run: " + data_cache_.hit());
     introduce_samples(settings_.train_file, data_);
     if (validation_.samples() > 0) introduce_samples(settings_.validation_file, validation_);
     if (shape_.block_size > config_.max_positions && config_.rope.kind != RopeKind::dynamic)
@@ -193,7 +196,11 @@ class TrainingRun {
 
   void train() {
     std::unique_ptr<MetricsFile> metrics;
-    if (leads()) metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl", state_.step);
+    if (leads()) {
+      data_cache_.keep(data_);
+      validation_cache_.keep(validation_);
+      metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl", state_.step);
+    }
     first_step_ = state_.step + 1;
     for (int64_t step = first_step_; step <= steps_; step++) {
       launch_.begin(Activity::training, step);
@@ -324,6 +331,8 @@ class TrainingRun {
   std::unique_ptr<Mesh> mesh_;
   std::unique_ptr<OutputFolder> output_;
   Dataset data_, validation_;
+  DatasetCache data_cache_{settings_.output_dir + "/tokenized"};  // rank 0's, as the next
+  DatasetCache validation_cache_{settings_.output_dir + "/tokenized"};
   BatchShape shape_;
   std::unique_ptr<EpochBatches> batches_;
   std::unique_ptr<Backend> backend_;

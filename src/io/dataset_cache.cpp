@@ -1,0 +1,117 @@
+#include "io/dataset_cache.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+
+#include "base/random.h"
+#include "io/safetensors.h"
+#include "io/safetensors_writer.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t block_bytes = int64_t{16} << 20;
+constexpr int cache_version = 1;
+
+// Of a file's contents, a block at a time.
+std::string fingerprint(const std::string& path) {
+  const File file = File::open(path);
+  std::string block, chain;
+  for (int64_t offset = 0; offset < file.size(); offset += block_bytes) {
+    block.resize(static_cast<size_t>(std::min(block_bytes, file.size() - offset)));
+    file.read(block.data(), static_cast<int64_t>(block.size()), offset);
+    chain = text(stream_named(chain), " ", stream_named(block));
+  }
+  return text(file.size(), " ", chain);
+}
+
+std::string key_of(const std::string& path, const DatasetOptions& options, const std::string& tokenizer) {
+  const std::string all =
+      text(cache_version, " ", path.ends_with(".txt"), " ", fingerprint(path), " ", options.block_size, " ",
+           options.vocabulary, " ", options.eos.value_or(-1), " ", options.truncation, options.packing, " ", tokenizer);
+  char name[33];
+  std::snprintf(name, sizeof name, "%016llx%016llx", static_cast<unsigned long long>(stream_named(all)),
+                static_cast<unsigned long long>(stream_named(all + "again")));
+  return name;
+}
+
+// The arrays by name, each with its type, and the four numbers beside them.
+template <class Visit>
+void each_array(Dataset& data, std::vector<int64_t>& numbers, const Visit& visit) {
+  visit("tokens", DType::i32, data.tokens);
+  visit("labels", DType::i32, data.labels);
+  visit("starts", DType::i64, data.starts);
+  visit("blocks", DType::i64, data.blocks);
+  visit("numbers", DType::i64, numbers);
+}
+
+void write(Dataset& data, const std::string& folder, const std::string& name) {
+  std::filesystem::create_directories(folder);
+  std::vector<int64_t> numbers{data.packed ? 1 : 0, data.documents, data.cut_samples, data.cut_tokens};
+  std::vector<PlannedTensor> planned;
+  each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
+    planned.push_back({array, dtype, {static_cast<int64_t>(values.size())}});
+  });
+  const FilePlan plan = plan_file(name + ".partial", planned);
+  SafetensorsWriter writer(folder, plan);
+  each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
+    writer.write(array, 0, values.data(), static_cast<int64_t>(values.size()) * size_of(dtype));
+  });
+  writer.finish();
+  std::filesystem::rename(folder + "/" + plan.name, folder + "/" + name);
+}
+
+Dataset read_arrays(const std::string& path) {
+  Dataset data;
+  std::vector<int64_t> numbers;
+  const SafetensorsFile file(path);
+  each_array(data, numbers, [&](const char* array, DType dtype, auto& values) {
+    const StoredTensor* const stored = file.find(array);
+    require(stored != nullptr && stored->dtype() == dtype && stored->shape.size() == 1, path, ": has no ", array);
+    values.resize(static_cast<size_t>(stored->shape[0]));
+    file.read(*stored, whole(*stored), dtype, values.data());
+  });
+  require(numbers.size() == 4, path, ": has no numbers");
+  data.packed = numbers[0] != 0;
+  data.documents = numbers[1];
+  data.cut_samples = numbers[2];
+  data.cut_tokens = numbers[3];
+  return data;
+}
+
+// None where there is none, or it is damaged.
+std::optional<Dataset> find(const std::string& path) {
+  if (!file_exists(path)) return {};
+  try {
+    return read_arrays(path);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+}  // namespace
+
+Dataset DatasetCache::read(const std::string& path, const DatasetOptions& options, const std::string& tokenizer) {
+  name_.clear();
+  is_hit_ = false;
+  if (!file_exists(path)) return read_dataset(path, options);  // a pipe, or nothing at all
+  name_ = "tokenized-" + key_of(path, options, tokenizer) + ".safetensors";
+  std::optional<Dataset> kept = find(folder_ + "/" + name_);
+  is_hit_ = kept.has_value();
+  return is_hit_ ? std::move(*kept) : read_dataset(path, options);
+}
+
+void DatasetCache::keep(Dataset& data) const {
+  if (name_.empty() || is_hit_) return;
+  try {
+    write(data, folder_, name_);
+  } catch (const std::exception&) {
+    std::error_code ignored;
+    std::filesystem::remove(folder_ + "/" + name_ + ".partial", ignored);
+  }
+}
+
+}  // namespace llama_tp
