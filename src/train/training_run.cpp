@@ -15,6 +15,7 @@
 #include "report/format.h"
 #include "report/progress.h"
 #include "train/dataset_exchange.h"
+#include "train/describe_samples.h"
 #include "train/memory_report.h"
 #include "train/metrics.h"
 #include "train/replica_check.h"
@@ -161,7 +162,7 @@ class TrainingRun {
              " × up to ", shape_.block_size, " tokens, an epoch ", counted(batches_->steps_per_epoch(), "step")));
     if (!data_cache_.hit().empty()) say("            tokenized by an earlier run: " + data_cache_.hit());
     introduce_samples(settings_.train_file, data_);
-    if (validation_.samples() > 0) introduce_samples(settings_.validation_file, validation_);
+    introduce_samples(settings_.validation_file, validation_);
     if (shape_.block_size > config_.max_positions && config_.rope.kind != RopeKind::dynamic)
       say(text("            samples of ", shape_.block_size, " tokens are longer than the model's ",
                config_.max_positions, " positions (max_position_embeddings)"));
@@ -169,20 +170,8 @@ class TrainingRun {
              " weights, gradients and optimizer, ", bytes_text(memory_.step), " for a step"));
   }
 
-  // What packing, masks and truncation made of a file.
   void introduce_samples(const std::string& file, const Dataset& data) {
-    if (!data.blocks.empty())
-      say(text("            ", file, ": ", counted(data.sequences(), "sequence"), " packed into ",
-               counted(data.samples(), "sample")));
-    if (!data.labels.empty()) {
-      int64_t learned = 0;
-      for (int64_t i = 0; i < data.sequences(); i++) learned += count_targets(data.sequence(i));
-      say(text("            ", file, ": ", counted(learned, "token"), " of ",
-               with_commas(static_cast<int64_t>(data.tokens.size())), " are learned"));
-    }
-    if (data.cut_samples > 0)
-      say(text("            ", file, ": longer than --block-size ", settings_.block_size,
-               " and cut: ", counted(data.cut_samples, "sample"), ", which lost ", counted(data.cut_tokens, "token")));
+    for (const std::string& line : describe_samples(file, data, settings_.block_size)) say("            " + line);
   }
 
   void introduce_resumption() {

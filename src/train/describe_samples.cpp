@@ -1,0 +1,25 @@
+#include "train/describe_samples.h"
+
+#include "base/error.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+std::vector<std::string> describe_samples(const std::string& file, const Dataset& data, int64_t block_size) {
+  std::vector<std::string> lines;
+  if (!data.blocks.empty())
+    lines.push_back(
+        text(file, ": ", counted(data.sequences(), "sequence"), " packed into ", counted(data.samples(), "sample")));
+  if (!data.labels.empty()) {
+    int64_t learned = 0;
+    for (int64_t i = 0; i < data.samples(); i++) learned += count_targets(data, i);
+    lines.push_back(text(file, ": ", counted(learned, "token"), " of ",
+                         with_commas(static_cast<int64_t>(data.tokens.size())), " are learned"));
+  }
+  if (data.cut_samples > 0)
+    lines.push_back(text(file, ": longer than --block-size ", block_size, " and cut: ",
+                         counted(data.cut_samples, "sample"), ", which lost ", counted(data.cut_tokens, "token")));
+  return lines;
+}
+
+}  // namespace llama_tp
