@@ -192,12 +192,10 @@ struct Placement {
   MeshOptions mesh;
   bool sequence_parallel = false;
   int64_t sequence_ranks() const { return sequence_parallel ? *mesh.tensor : 1; }
+  std::string name() const {
+    return text(*mesh.data, " × ", *mesh.fsdp, " × ", *mesh.tensor, sequence_parallel ? " by tokens" : "");
+  }
 };
-
-std::ostream& operator<<(std::ostream& out, const Placement& on) {
-  return out << *on.mesh.data << " × " << *on.mesh.fsdp << " × " << *on.mesh.tensor
-             << (on.sequence_parallel ? " by tokens" : "");
-}
 
 // Every mesh of the ranks.
 std::vector<Placement> placements() {
@@ -232,7 +230,7 @@ TEST(Allocation, NoneHappensInATrainingStep) {
             std::vector<HostBatch> batches;
             for (int64_t round = 0; round < model.rounds(); round++) batches.push_back(model.batch_of_round(round));
             expect_none(*trainer, batches, *model.mesh,
-                        text(name, " in ", name_of(dtype), recompute ? " with recompute on " : " on ", on));
+                        text(name, " in ", name_of(dtype), recompute ? " with recompute on " : " on ", on.name()));
           }
 }
 
@@ -258,7 +256,7 @@ void expect_none_in_a_larger_model(DType dtype, const Placement& on) {
   data.starts.push_back(799);
   HostBatch batch;
   fill_batch(data, {0}, options.batch, batch);
-  expect_none(trainer, {batch}, *mesh, text("a larger model in ", name_of(dtype), " on ", on));
+  expect_none(trainer, {batch}, *mesh, text("a larger model in ", name_of(dtype), " on ", on.name()));
   EXPECT_EQ(runtime.state.high_water(), runtime.state.reserved());
   EXPECT_EQ(runtime.step.high_water(), runtime.step.reserved());
 }
@@ -297,7 +295,7 @@ std::vector<double> added_by_a_step(Trainer& trainer, const HostBatch& batch, co
 }
 
 void expect_run_as_rehearsed(const std::string& name, bool recompute, const Placement& on, const FsdpOptions& fsdp) {
-  SCOPED_TRACE(text(name, recompute ? " with recompute on " : " on ", on));
+  SCOPED_TRACE(text(name, recompute ? " with recompute on " : " on ", on.name()));
   GoldenModel model(name, DType::bf16, "config.json", on.mesh);
   model.shape.sequence_ranks = on.sequence_ranks();
   const auto trainer = model.trainer(recompute, 1, fsdp);

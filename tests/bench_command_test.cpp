@@ -113,9 +113,10 @@ TEST_F(BenchCommand, SaysWhereTensorParallelismWinsFromItsNumbers) {
 
 TEST_F(BenchCommand, PrintsTheTablesAndTheGrowth) {
   const std::string out = run(2, "--compare tp=2 fsdp=2 --block-size 32 --sweep block_size=64,16");
-  EXPECT_TRUE(holds(out, "equal global batch ", "smallest batch ", "to the byte        to the byte", "tokens/s, all ranks",
-                    "tensor: reduce_scatter", "fsdp: all_gather", "growth with context, equal global batch",
-                    "  16 tokens, peak MiB a rank", "  64 tokens, ms a step"));
+  EXPECT_TRUE(holds(out, "equal global batch ", "smallest batch ", "to the byte        to the byte",
+                    "tokens/s, all ranks", "tensor: reduce_scatter", "fsdp: all_gather",
+                    "growth with context, equal global batch", "  16 tokens, peak MiB a rank",
+                    "  64 tokens, ms a step"));
   EXPECT_EQ(out.find(" NO"), std::string::npos);
   EXPECT_LT(out.find("  16 tokens"), out.find("  64 tokens"));
   const Json growth = compared(2, "--compare tp=2 --block-size 32 --sweep block-size=16,64")["growth"];

@@ -7,7 +7,6 @@
 #include "backend/cpu/huge_pages.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/onednn.h"
-#include "backend/cpu/cpu_backend.h"
 #include "operation_fixture.h"
 
 // Allocations of the whole process are counted while `watching`; the sanitizers bring an allocator of their own.

@@ -29,18 +29,20 @@ std::string refusal_of(const std::function<void()>& body) {
 
 TEST(Emulation, SharedMemoryStartsAsNotANumberInEveryBlock) {
   std::vector<float> seen(2);
-  launch(nullptr, "kernel", {2}, 1, sizeof(float),
-         +[](float* out) {
-           out[blockIdx.x] = shared_memory<float>();
-           shared_memory<float>() = 1;
-         },
-         seen.data());
+  launch(
+      nullptr, "kernel", {2}, 1, sizeof(float),
+      +[](float* out) {
+        out[blockIdx.x] = shared_memory<float>();
+        shared_memory<float>() = 1;
+      },
+      seen.data());
   EXPECT_TRUE(std::isnan(seen[0]) && std::isnan(seen[1]));
 }
 
 TEST(Emulation, ABarrierWaitsForThreadsThatHaveNotEnded) {
   std::vector<int> seen(64);
-  run(64, sizeof(int) * 64,
+  run(
+      64, sizeof(int) * 64,
       +[](int* out) {
         auto& values = shared_memory<int[64]>();
         const auto i = threadIdx.x;
@@ -55,23 +57,25 @@ TEST(Emulation, ABarrierWaitsForThreadsThatHaveNotEnded) {
 
 TEST(Emulation, ThreadsThatWaitForEverAreReportedWithThePlace) {
   const std::string alone = refusal_of([] {
-    run(64, 0, +[] {
-      if (threadIdx.x < 32)
-        __syncthreads();
-      else
-        lanes_where(threadIdx.x == 40 || exchange(1.0f, 1) > 0);  // lane 8 is at another instruction than its warp
-    });
+    run(
+        64, 0, +[] {
+          if (threadIdx.x < 32)
+            __syncthreads();
+          else
+            lanes_where(threadIdx.x == 40 || exchange(1.0f, 1) > 0);  // lane 8 is at another instruction than its warp
+        });
   });
   EXPECT_NE(alone.find("kernel: block 0, 0, 0: "), std::string::npos) << alone;
   EXPECT_NE(alone.find("wait for ever; thread 0 at __syncthreads, tests/emulation_test.cpp:"), std::string::npos)
       << alone;
   const std::string apart = refusal_of([] {
-    run(64, 0, +[] {
-      if (threadIdx.x < 32)
-        __syncthreads();
-      else
-        __syncthreads();
-    });
+    run(
+        64, 0, +[] {
+          if (threadIdx.x < 32)
+            __syncthreads();
+          else
+            __syncthreads();
+        });
   });
   EXPECT_NE(apart.find("wait at different barriers"), std::string::npos) << apart;
 }
@@ -79,20 +83,26 @@ TEST(Emulation, ThreadsThatWaitForEverAreReportedWithThePlace) {
 TEST(Emulation, MisalignedAndMisplacedAccessesAreReported) {
   std::vector<float> memory(16);
   EXPECT_NE(refusal_of([&] {
-              run(1, 0, +[](float* at) { store_bytes16(at + 1, {}); }, memory.data());
+              run(
+                  1, 0, +[](float* at) { store_bytes16(at + 1, {}); }, memory.data());
             }).find("16 bytes"),
             std::string::npos);
   EXPECT_NE(refusal_of([&] {
-              run(1, 16, +[](float* at) { copy_async(at, at, true); }, memory.data());
+              run(
+                  1, 16, +[](float* at) { copy_async(at, at, true); }, memory.data());
             }).find("outside shared memory"),
             std::string::npos);
-  EXPECT_NE(refusal_of([&] { run(1, 16, +[] { shared_memory<float[8]>()[0] = 0; }); }).find("lays out 32 bytes"),
+  EXPECT_NE(refusal_of([&] {
+              run(
+                  1, 16, +[] { shared_memory<float[8]>()[0] = 0; });
+            }).find("lays out 32 bytes"),
             std::string::npos);
 }
 
 TEST(Emulation, ALaneThatHasEndedGivesNoNumber) {
   std::vector<float> seen(32);
-  run(32, 0,
+  run(
+      32, 0,
       +[](float* out) {
         if (threadIdx.x == 5) return;
         out[threadIdx.x] = exchange(static_cast<float>(threadIdx.x), 1);
@@ -105,7 +115,8 @@ TEST(Emulation, ALaneThatHasEndedGivesNoNumber) {
 TEST(Emulation, AsynchronousCopiesLandAtTheirWaitGroupByGroup) {
   alignas(16) const float from[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   std::vector<float> seen(6);
-  run(1, 48,
+  run(
+      1, 48,
       +[](const float* source, float* out) {
         auto& to = shared_memory<float[12]>();
         copy_async(to, source, true);
@@ -144,7 +155,8 @@ TEST(Emulation, TilesAreMultipliedAsMatrices) {
       right[static_cast<size_t>(i * 32 + k)] = to_bf16(value(k, i));
     }
   const int64_t conflicts = emulation::bank_conflicts();
-  run(32, sizeof(Tiles),
+  run(
+      32, sizeof(Tiles),
       +[](const bf16* a, const bf16* b, bf16* out) {
         auto& tiles = shared_memory<Tiles>();
         load_async(tiles.left, a, 32, 16);
@@ -168,16 +180,18 @@ TEST(Emulation, TilesAreMultipliedAsMatrices) {
 
 TEST(Emulation, RowsOfWholeBanksAreCountedAsConflicts) {
   const int64_t conflicts = emulation::bank_conflicts();
-  run(32, sizeof(bf16[32][64]), +[] {
-    uint32_t a[4];
-    load_matrices(a, shared_memory<bf16[32][64]>()[threadIdx.x]);  // rows of 128 bytes: all in the same banks
-  });
+  run(
+      32, sizeof(bf16[32][64]), +[] {
+        uint32_t a[4];
+        load_matrices(a, shared_memory<bf16[32][64]>()[threadIdx.x]);  // rows of 128 bytes: all in the same banks
+      });
   EXPECT_EQ(emulation::bank_conflicts() - conflicts, 4 * 7);
 }
 
 TEST(Emulation, AReductionIsTheButterflyOfShuffles) {
   std::vector<float> once(32), stepwise(32);
-  run(32, 0,
+  run(
+      32, 0,
       +[](float* a, float* b) {
         const float value = 1.0f / static_cast<float>(3 + threadIdx.x);
         a[threadIdx.x] = warp_sum(value);

@@ -14,7 +14,6 @@
 namespace llama_tp {
 namespace {
 
-
 // A Llama with grouped queries that the ranks divide.
 std::string a_model() {
   const std::vector<std::string> fitting = divided({"gqa", "gqa_3", "gqa_8"});

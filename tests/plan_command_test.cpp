@@ -203,9 +203,10 @@ TEST(Plan, SearchFindsTheMeshesThatFitFastestFirst) {
   for (size_t i = 0; i < fitting.size(); i++) {
     const Json& one = fitting[i];
     EXPECT_LE(one["tokens_per_second"], fitting[i == 0 ? 0 : i - 1]["tokens_per_second"]);
-    const std::string mesh = text("--data-parallel ", one["data_parallel"].dump(), " --fsdp ", one["fsdp"].dump(),
-                                  " --tensor-parallel ", one["tensor_parallel"].dump(), " --per-device-train-batch-size ",
-                                  one["micro_batch"].dump(), one["gradient_checkpointing"] ? " --gradient-checkpointing" : "");
+    const std::string mesh =
+        text("--data-parallel ", one["data_parallel"].dump(), " --fsdp ", one["fsdp"].dump(), " --tensor-parallel ",
+             one["tensor_parallel"].dump(), " --per-device-train-batch-size ", one["micro_batch"].dump(),
+             one["gradient_checkpointing"] ? " --gradient-checkpointing" : "");
     listed.insert(mesh);
     const Json plan = planned(shared + mesh);
     EXPECT_TRUE(plan["fits"]) << mesh;

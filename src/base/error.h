@@ -42,7 +42,8 @@ void require(bool condition, const Parts&... parts) {
   if (!condition) fail(parts...);
 }
 
-// A message as it is printed: names from damaged files may hold anything, but it stays one line without control characters.
+// A message as it is printed: names from damaged files may hold anything, but it stays one line without control
+// characters.
 std::string one_line(std::string message);
 
 }  // namespace llama_tp

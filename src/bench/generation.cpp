@@ -29,13 +29,13 @@ void bench_generation(const Bench& bench, const MachineRates& machine) {
   const double weights =
       static_cast<double>(parameter_count(config) - config.vocabulary * config.hidden * (config.tied ? 1 : 2));
   const auto all = static_cast<double>(prompt * sequences);
-  const double prompt_flops = 2 * weights * all / prompt_seconds,
-               byte_rate = bench.sum_over_ranks(bytes) / seconds;
+  const double prompt_flops = 2 * weights * all / prompt_seconds, byte_rate = bench.sum_over_ranks(bytes) / seconds;
   bench.say(text("prompt      ", fixed(all / prompt_seconds, 1), " tokens/s (", counted(sequences, "sequence"), " of ",
                  prompt, " tokens), ", fixed(prompt_flops / 1e9, 0),
                  " GFLOP/s = ", fixed(100 * prompt_flops / machine.product_flops, 0), "% of the products' rate"));
-  bench.say(text("generation  ", fixed(static_cast<double>(sequences) / seconds, 2), " tokens/s, ", fixed(byte_rate / 1e9, 1),
-                 " GB/s = ", fixed(100 * byte_rate / machine.read_bytes, 0), "% of the read bandwidth"));
+  bench.say(text("generation  ", fixed(static_cast<double>(sequences) / seconds, 2), " tokens/s, ",
+                 fixed(byte_rate / 1e9, 1), " GB/s = ", fixed(100 * byte_rate / machine.read_bytes, 0),
+                 "% of the read bandwidth"));
 }
 
 }  // namespace llama_tp

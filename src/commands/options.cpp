@@ -71,6 +71,7 @@ Options::Options(const std::string& command, const std::string& what_it_does, co
                          {},
                          {},
                          {},
+                         {},
                          {}}) {
   parser_->options.custom_help("[options]");
   parser_->options.set_width(120);
@@ -159,10 +160,10 @@ std::vector<std::string> Options::read_config_file(const std::string& path) cons
     const bool fits = value.is_boolean() || (!known->is_flag && (value.is_string() || value.is_number()));
     require(fits, path, ": ", key, " is ", json_text_in_ascii(value), "; ",
             known->is_flag ? "true or false" : "a text, a number, true (on) or false (off)", " is needed");
-    const std::string written = value.is_string()                      ? value.get<std::string>()
+    const std::string written = value.is_string()                     ? value.get<std::string>()
                                 : known->is_flag || value.is_number() ? json_text(value)
-                                : value.get<bool>()                    ? "on"
-                                                                       : "off";
+                                : value.get<bool>()                   ? "on"
+                                                                      : "off";
     // A default that --print-config wrote out is none that somebody gave.
     if (!given(name) && parser_->result[name].has_default() && word(name) == written) continue;
     if (name.size() > 1)

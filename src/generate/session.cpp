@@ -113,8 +113,7 @@ void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory)
 void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& memory) const {
   if (!model_.placement_said.empty()) say(model_.placement_said);
   say(text("model   ", model_.folder, ": ", with_commas(parameter_count(model_.config)), " parameters in ",
-           torch_name_of(model_.runtime->dtype), ", tensor-parallel ",
-           model_.mesh->shape().tensor));
+           torch_name_of(model_.runtime->dtype), ", tensor-parallel ", model_.mesh->shape().tensor));
   say(text("device  ", model_.backend->description()));
   say(text("memory  ", bytes_text(memory.total()), " a rank: ", bytes_text(memory.state), " weights, ",
            bytes_text(memory.cache), " keys and values of ", sequences > 1 ? text(sequences, " × ") : "", context,

@@ -13,7 +13,7 @@ namespace llama_tp {
 
 struct GenerationSettings {
   std::string model;
-  std::string family;  // a family file, "" for the one that config.json names
+  std::string family;               // a family file, "" for the one that config.json names
   std::string prompt, prompt_file;  // a text to continue, or a file that is one,
   std::string prompts_file;         // or many of them,
   bool chat = false;                // or a conversation

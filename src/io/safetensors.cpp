@@ -6,8 +6,8 @@
 #include <exception>
 #include <memory>
 
-#include "base/error.h"
 #include "base/convert_floats.h"
+#include "base/error.h"
 
 namespace llama_tp {
 

@@ -224,8 +224,7 @@ void wait_for_copies(int open) {
 
 void require_aligned(const void* address, unsigned bytes) {
   const auto at = reinterpret_cast<uintptr_t>(address);
-  require(at % bytes == 0, "an access of ", bytes, " bytes at address ", at,
-          ", which is no multiple of them");
+  require(at % bytes == 0, "an access of ", bytes, " bytes at address ", at, ", which is no multiple of them");
 }
 
 uint32_t pair_of(float first, float second) {

@@ -33,7 +33,8 @@ class OneDnn {
   // Bytes of scratch memory; makes the primitive. Errors: oneDNN has none for this product.
   int64_t workspace(const Product& product);
   // Makes no primitive that workspace() has made. oneDNN itself takes and returns some hundred bytes for its list of
-  // arguments, and on a CPU without AVX512 the buffers of its older code ("gemm:jit"), which knows no user's scratchpad.
+  // arguments, and on a CPU without AVX512 the buffers of its older code ("gemm:jit"), which knows no user's
+  // scratchpad.
   void run(const Product& product, const void* a, const void* b, const void* bias, void* c, void* workspace);
   // The code that oneDNN chose ("brg:avx512_core_bf16"), for benchmarks.
   std::string implementation(const Product& product);
