@@ -42,8 +42,8 @@ TEST_F(ConfigFile, HoldsTheOptionsOfACommand) {
   write_file(printed, config.dump());
   EXPECT_EQ(text_of("generate --config-file " + printed), text_of(by_file));
   for (const std::string& command :
-       {train("--global-batch-size 4"), std::string("plan --config llama-3.1-8b --max-sequence --memory 80GiB"),
-        std::string("plan --config llama-3.1-8b --search --world 8 --memory 80GiB"),
+       {train("--global-batch-size 4"), std::string("plan --config llama-3.2-1b --max-sequence --memory 80GiB"),
+        std::string("plan --config llama-3.2-1b --search --world 8 --memory 80GiB"),
         "inspect --tensor-parallel 2 --config " + path("sound/config.json")}) {
     write_file(printed, text_of(command + " --print-config"));
     const std::string name = command.substr(0, command.find(' '));

@@ -53,7 +53,9 @@ class KilledRun : public testing::TestWithParam<int> {
         run_command(train(GetParam(), output, options) + " > " + (folder_ / "log") + " 2>&1 & job=$!\n" +  //
                     "sleep " + std::to_string(seconds) + "\n" +                                            //
                     (one_rank && GetParam() > 0 ? kill_one : kill_all) + "\n" +                            //
-                    "wait $job 2>/dev/null\n" +
+                    // mpirun may not see the end of a rank that has not yet called it back.
+                    "for wait in $(seq 100); do kill -0 $job 2>/dev/null || break; sleep 0.1; done\n" + "{ " +
+                    kill_all + "; } 2>/dev/null; wait $job 2>/dev/null\n" +
                     // Ranks hold the output folder until they have ended.
                     "[ ! -d " + (folder_ / output) + " ] || flock " + (folder_ / output) + "/llama_tp.json true");
     ASSERT_FALSE(result.timed_out) << read_file(folder_ / "log");

@@ -165,7 +165,7 @@ std::vector<std::string> Options::read_config_file(const std::string& path) cons
                                 : value.get<bool>()                   ? "on"
                                                                       : "off";
     // A default that --print-config wrote out is none that somebody gave.
-    if (!given(name) && parser_->result[name].has_default() && word(name) == written) continue;
+    if (!known->is_flag && !given(name) && parser_->result[name].has_default() && word(name) == written) continue;
     if (name.size() > 1)
       arguments.push_back("--" + name + "=" + written);
     else

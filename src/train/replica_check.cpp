@@ -61,13 +61,13 @@ void SeenBatches::add(const HostBatch& batch) {
 
 namespace {
 
-// The same of a sample of the data, alone; 0 where it has no target.
-uint64_t fingerprint_of(const Dataset& data, int64_t sample) {
+// The same of a sample of the data, alone.
+std::vector<uint64_t> sequences_of(const Dataset& data, int64_t sample) {
   HostBatch batch;
   fill_batch(data, {sample}, {1, 1, 1, static_cast<int64_t>(data.sample(sample).tokens.size())}, batch);
   SeenBatches alone;
   alone.add(batch);
-  return alone.sequences.empty() ? 0 : alone.sequences.front();
+  return alone.sequences;
 }
 
 }  // namespace
@@ -86,14 +86,13 @@ void check_batches(int64_t step, const SeenBatches& seen, const Dataset& data, c
     if (rank == first)
       for (const uint64_t hash : sequences[rank]) where.emplace(hash, rank);
   }
-  for (const int64_t sample : samples) {
-    const uint64_t hash = fingerprint_of(data, sample);
-    if (hash == 0) continue;
-    const auto found = where.find(hash);
-    require(found != where.end(), "step ", step, ": sample ", sample, " of the global batch is in no rank's batch",
-            mend);
-    where.erase(found);
-  }
+  for (const int64_t sample : samples)
+    for (const uint64_t hash : sequences_of(data, sample)) {
+      const auto found = where.find(hash);
+      require(found != where.end(), "step ", step, ": sample ", sample, " of the global batch is in no rank's batch",
+              mend);
+      where.erase(found);
+    }
   require(where.empty(), "step ", step, ": rank ", where.empty() ? 0 : where.begin()->second,
           " has a sample that is not in the global batch, or that another data rank has, too", mend);
 }
