@@ -130,7 +130,7 @@ $(EMULATED): $(addprefix $(BUILD)/emulated/,$(EMULATION))
 	@ar rcs $@ $^
 $(BUILD)/tests/emulated_%_test: $(BUILD)/tests/%_test.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
-$(BUILD)/tests/emulation_test: $(BUILD)/tests/emulation_test.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+$(BUILD)/tests/emulation_test $(BUILD)/tests/device_memory_ranks_test: %: %.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
 define link_emulated
 @mkdir -p $(@D)
@@ -140,7 +140,7 @@ endef
 $(BUILD)/tests/emulation_test.o: CXXFLAGS += -Wno-unknown-pragmas
 
 # The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
-RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o $(patsubst %,tests/emulation/%.o,fiber instructions machine))
+RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o $(patsubst %,tests/emulation/%.o,device_memory fiber instructions machine))
 $(BUILD)/raced/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  $< as C++"

@@ -198,6 +198,7 @@ class Backend {
 
   // ---- memory and the host
   // -----------------------------------------------------------------------------------------------------
+  // Memory of zeros. Errors: there is no such amount.
   virtual void* reserve(int64_t bytes) = 0;
   virtual void release(void* base, int64_t bytes) = 0;
   // Copies between host memory of the tensor's own type and the tensor. download waits for what was asked before.

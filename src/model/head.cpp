@@ -31,7 +31,7 @@ void Head::chunk(const Tensor& x, const Tensor& targets, bool with_gradient, flo
   const Tensor lse = frame.take(Category::logits, {tokens}, DType::f32);
   product(x, logits);
   backend.cross_entropy_statistics(logits, targets, slice_.begin, slice_.count, statistics);
-  if (slice_.split) {
+  if (ranks() > 1) {
     const Tensor gathered = frame.take(Category::communication, {ranks(), tokens, 3}, DType::f32);
     runtime_.tp.all_gather(statistics, gathered).wait();
     backend.cross_entropy_loss(gathered, targets, lse, loss);
@@ -75,7 +75,7 @@ Tensor Head::take_logits(Frame& frame, int64_t rows) const {
 void Head::gathered_logits(const Tensor& x, const Tensor& logits) const {
   Frame frame(runtime_.step);
   const Shape own{x.shape[0], slice_.rows};
-  if (!slice_.split || runtime_.tp.size() == 1) {
+  if (ranks() == 1) {
     product(x, logits.reshaped(own));
     return;
   }

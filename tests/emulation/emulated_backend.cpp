@@ -1,9 +1,7 @@
 #include "emulation/emulated_backend.h"
 
-#include <cstdlib>
-#include <cstring>
-
 #include "backend/cpu/cpu_backend.h"
+#include "emulation/device_memory.h"
 #include "support/backend_under_test.h"
 
 namespace llama_tp {
@@ -20,13 +18,16 @@ EmulatedBackend::EmulatedBackend() : cpu_(make_cpu_backend(1)) {
   cpu_->use_workspace(&scratch_);
 }
 
-void* EmulatedBackend::reserve(int64_t bytes) {
-  const int64_t whole = (bytes + Arena::alignment - 1) / Arena::alignment * Arena::alignment;
-  return std::aligned_alloc(Arena::alignment, static_cast<size_t>(whole));
+void* EmulatedBackend::reserve(int64_t bytes) { return emulation::reserve_device_memory(bytes); }
+void EmulatedBackend::release(void* base, int64_t bytes) { emulation::release_device_memory(base, bytes); }
+void EmulatedBackend::upload(const void* host, const Tensor& tensor) {
+  const emulation::DeviceAccess access;
+  cpu_->upload(host, tensor);
 }
-void EmulatedBackend::release(void* base, int64_t) { std::free(base); }
-void EmulatedBackend::upload(const void* host, const Tensor& tensor) { cpu_->upload(host, tensor); }
-void EmulatedBackend::download(const Tensor& tensor, void* host) { cpu_->download(tensor, host); }
+void EmulatedBackend::download(const Tensor& tensor, void* host) {
+  const emulation::DeviceAccess access;
+  cpu_->download(tensor, host);
+}
 
 // The CPU backend takes scratch memory from its own arena, when its operations are called from outside.
 int64_t EmulatedBackend::linear_forward_workspace(const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
@@ -36,12 +37,15 @@ int64_t EmulatedBackend::linear_backward_input_workspace(const Tensor&, const Te
 int64_t EmulatedBackend::linear_backward_weight_workspace(const Tensor&, const Tensor&, const Tensor&) { return 0; }
 
 void EmulatedBackend::multiply(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void*) {
+  const emulation::DeviceAccess access;
   cpu_->linear_forward(x, w, bias, y);
 }
 void EmulatedBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void*) {
+  const emulation::DeviceAccess access;
   cpu_->linear_backward_input(dy, w, dx);
 }
 void EmulatedBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void*) {
+  const emulation::DeviceAccess access;
   cpu_->linear_backward_weight(dy, x, dw);
 }
 

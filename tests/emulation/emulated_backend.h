@@ -1,5 +1,5 @@
-// The CUDA backend's operations on an emulated GPU. Its memory is the host's, and large matrix products, which are a
-// library's on a GPU, are the CPU backend's.
+// The CUDA backend's operations on an emulated GPU, with memory of its own (device_memory.h). Large matrix products,
+// which are a library's on a GPU, are the CPU backend's.
 #pragma once
 
 #include <memory>

@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "base/error.h"
+#include "emulation/device_memory.h"
 #include "emulation/fiber.h"
 #include "emulation/sanitizers.h"
 
@@ -302,6 +303,7 @@ void warp_barrier(std::source_location where) {
 void run_grid(const Launch& launch, void (*body)(void*), void* of) {
   if (launch.blocks.x == 0 || launch.blocks.y == 0 || launch.blocks.z == 0) return;
   require(launch.threads >= 1 && launch.threads <= 1024, launch.name, ": ", launch.threads, " threads in a block");
+  const DeviceAccess access;
   Grid running(launch, body, of);
   running.block.threads = {launch.threads, 1, 1};
   running.block.grid = launch.blocks;

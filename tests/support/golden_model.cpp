@@ -22,6 +22,7 @@ GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string
   mesh = make_mesh(ranks(), config, plan, mesh_options, said);
   backend = make_backend("cpu", ranks().threads());
   runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
+  replicas = &mesh->replicas();
   data = read_dataset(folder + "/input.jsonl", {1024, config.vocabulary, {}, {}});
   shape = {1, 1, mesh->shape().data_ranks(), data.longest_sample()};
   for (int64_t i = 0; i < data.samples(); i++) targets += count_targets(data.sample(i));
@@ -55,14 +56,14 @@ std::vector<float> GoldenModel::golden(const std::string& tensor) const {
 std::unique_ptr<Trainer> GoldenModel::trainer(bool recompute, int64_t micro_batch, const FsdpOptions& fsdp) {
   shape.micro_batch = micro_batch;
   const TrainerOptions options{shape, recompute, true, fsdp};
-  runtime->reserve(plan_training(config, plan, options, *backend, *runtime, mesh->replicas()));
-  auto made = std::make_unique<Trainer>(config, plan, options, *runtime, mesh->replicas());
+  reserve(plan_training(config, plan, options, *backend, *runtime, *replicas));
+  auto made = std::make_unique<Trainer>(config, plan, options, *runtime, *replicas);
   load_weights(ModelFiles(folder), config, made->parameters(), *backend);
   return made;
 }
 
 std::unique_ptr<Evaluator> GoldenModel::evaluator() {
-  runtime->reserve(plan_evaluation(config, plan, shape, true, *backend, *runtime));
+  reserve(plan_evaluation(config, plan, shape, true, *backend, *runtime));
   auto made = std::make_unique<Evaluator>(config, plan, shape, *runtime);
   load_weights(ModelFiles(folder), config, made->parameters(), *backend);
   return made;

@@ -20,6 +20,8 @@ struct GoldenModel {
   GoldenModel(const std::string& name, DType dtype, const std::string& config_name = "config.json");
   GoldenModel(const std::string& name, DType dtype, const std::string& config_name, const MeshOptions& mesh_options);
 
+  virtual ~GoldenModel() = default;
+
   // One sample of input.jsonl as a batch of its own.
   HostBatch batch(int64_t sample) const;
   // The samples are dealt out to the data ranks; this one's batch of a round, which is padding where none is left.
@@ -29,6 +31,8 @@ struct GoldenModel {
   // A trainer with the golden's weights, for batches of one sample (whose length is the longest's).
   std::unique_ptr<Trainer> trainer(bool recompute = false, int64_t micro_batch = 1, const FsdpOptions& fsdp = {});
   std::unique_ptr<Evaluator> evaluator();
+  // Takes the memory for one of them, or for a generator.
+  virtual void reserve(const MemoryPlan& memory) { runtime->reserve(memory); }
   // Every gradient whole, by name, on rank 0; collective.
   std::vector<std::pair<std::string, std::vector<float>>> gradients(Trainer& trainer);
 
@@ -38,6 +42,7 @@ struct GoldenModel {
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Runtime> runtime;
+  Communicator* replicas;  // of its trainers
   Dataset data;
   BatchShape shape;
   int64_t targets = 0;  // of all samples

@@ -1,0 +1,212 @@
+// The whole program's path on a device whose memory the host cannot touch: training on every kind of mesh, evaluation
+// and generation with the CUDA backend's kernels, emulated (emulation/device_memory.h). Code between a command and the
+// kernels that reads or writes a tensor from the host ends here in a segmentation fault, and what reads a step's memory
+// before it was written in NaN. The results must be those of transformers, within the same tolerances as on the CPU.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "emulation/device_memory.h"
+#include "emulation/emulated_backend.h"
+#include "generate/generator.h"
+#include "generate/sampler.h"
+#include "io/files.h"
+#include "model/checkpoint.h"
+#include "support/golden_model.h"
+
+namespace llama_tp {
+namespace {
+
+// A group's collectives on the emulated device: they may use its memory, as NCCL may.
+class DeviceCommunicator : public Communicator {
+ public:
+  explicit DeviceCommunicator(Communicator& group) : Communicator(group.rank(), group.size()), group_(group) {}
+
+ protected:
+  Pending run_all_reduce(const Tensor& x) override {
+    const emulation::DeviceAccess access;
+    return group_.all_reduce(x);
+  }
+  Pending run_all_gather(const Tensor& part, const Tensor& whole) override {
+    const emulation::DeviceAccess access;
+    return group_.all_gather(part, whole);
+  }
+  Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override {
+    const emulation::DeviceAccess access;
+    return group_.reduce_scatter(whole, part);
+  }
+  Pending run_broadcast(const Tensor& x, int root) override {
+    const emulation::DeviceAccess access;
+    return group_.broadcast(x, root);
+  }
+
+ private:
+  Communicator& group_;
+};
+
+struct DeviceModel : GoldenModel {
+  DeviceModel(const std::string& name, DType dtype, const MeshOptions& mesh_options)
+      : GoldenModel(name, dtype, "config.json", mesh_options),
+        tensor(mesh->tensor()),
+        kv(mesh->kv_replicas()),
+        shards(mesh->shards()),
+        copies(mesh->replicas()) {
+    runtime.reset();
+    backend = std::make_unique<EmulatedBackend>();
+    runtime = std::make_unique<Runtime>(*backend, tensor, kv, shards, dtype);
+    replicas = &copies;
+  }
+  ~DeviceModel() override { runtime.reset(); }
+
+  // What a step finds in its memory is whatever was there before: here NaN in every type, and −1 in i32.
+  void reserve(const MemoryPlan& memory) override {
+    GoldenModel::reserve(memory);
+    for (Arena* arena : {&runtime->step, &runtime->cache}) {
+      if (arena->reserved() == 0) continue;
+      Frame frame(*arena);
+      const std::vector<uint8_t> bytes(static_cast<size_t>(arena->reserved()), 0xff);
+      backend->upload(bytes.data(), frame.take(Category::data, {arena->reserved()}, DType::u8));
+    }
+  }
+
+  DeviceCommunicator tensor, kv, shards, copies;
+};
+
+// Every mesh of the ranks that the model's sizes allow.
+std::vector<MeshOptions> meshes(const std::string& name) {
+  const ModelConfig config = read_model_config("tests/goldens/models/" + name + "/config.json");
+  std::vector<MeshOptions> all;
+  for (int fsdp = 1; fsdp <= ranks().size(); fsdp++)
+    for (int tensor = 1; tensor <= ranks().size() / fsdp; tensor++)
+      if (ranks().size() % (fsdp * tensor) == 0 &&
+          largest_tensor_parallel(config, resolve_plan(config), tensor) == tensor)
+        all.push_back({ranks().size() / (fsdp * tensor), fsdp, tensor});
+  return all;
+}
+
+// A Llama with grouped queries that the ranks divide.
+std::string a_model() { return divided({"gqa", "gqa_3", "gqa_8"}).front(); }
+
+TEST(DeviceMemory, TheHostCannotUseIt) {
+  const auto touch = [] {
+    EmulatedBackend backend;
+    *static_cast<volatile char*>(backend.reserve(1)) = 1;
+  };
+  if (ranks().size() > 1) return;  // a process of MPI must not be copied
+  EXPECT_DEATH(touch(), "");
+}
+
+class DeviceMemoryGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(DeviceMemoryGolden, LossAndEveryGradientAreThoseOfTransformersOnEveryMesh) {
+  for (const MeshOptions& mesh : meshes(GetParam()))
+    for (const bool recompute : {false, true}) {
+      DeviceModel model(GetParam(), DType::f32, mesh);
+      model.shape.sequence_ranks = recompute ? model.mesh->shape().tensor : 1;
+      expect_golden_gradients(model, recompute, {});
+    }
+}
+
+// In f32 within the tolerance of the CPU; in bf16 no worse than 1.5 times transformers' own bf16 run (tests of the
+// model say why).
+double logits_error(DeviceModel& model) {
+  const auto evaluator = model.evaluator();
+  std::vector<float> logits;
+  evaluator->logits(model.batch(0), static_cast<int64_t>(model.data.sample(0).tokens.size()),
+                    [&](int64_t, std::span<const float> row) { logits.insert(logits.end(), row.begin(), row.end()); });
+  EXPECT_GT(evaluator->loss(model.batch(0)), 0);
+  const Difference off = difference(logits, model.golden("logits.0"));
+  return off.error / off.magnitude;
+}
+
+TEST_P(DeviceMemoryGolden, LogitsAreThoseOfTransformersOnEveryMesh) {
+  for (const MeshOptions& mesh : meshes(GetParam())) {
+    DeviceModel model(GetParam(), DType::f32, mesh);
+    EXPECT_LT(logits_error(model), logits_tolerance);
+  }
+}
+
+TEST(DeviceMemory, LogitsInBf16ErrNoMoreThanTransformersInBf16) {
+  for (const std::string& name : divided({"gqa_bf16", "qwen3_bf16"})) {
+    DeviceModel model(name, DType::bf16, {1, {}, {}});
+    const nlohmann::json about = nlohmann::json::parse(read_text(model.folder + "/about.json"));
+    EXPECT_LT(logits_error(model), 1.5 * about["error_of_transformers"]["bfloat16"]["logits"].get<double>());
+  }
+}
+
+// The first of the fifty steps that the CPU's test follows torch through, with its tolerances.
+TEST(DeviceMemory, StepsFollowTorch) {
+  if (ranks().size() > 1) return;  // the golden's sizes are for few ranks, and one is enough for the optimizer
+  DeviceModel model("training", DType::f32, {});
+  const nlohmann::json golden = nlohmann::json::parse(read_text(model.folder + "/training.json")),
+                       options = golden["options"];
+  const auto trainer = model.trainer(false, options["per_device_train_batch_size"].get<int64_t>());
+  for (int64_t step = 1; step <= 4; step++) {
+    const auto at = static_cast<size_t>(step - 1);
+    int64_t targets = 0;
+    for (const nlohmann::json& micro : golden["micro_batches"][at])
+      targets += count_targets(model.data, micro.get<std::vector<int64_t>>());
+    trainer->begin();
+    HostBatch batch;
+    for (const nlohmann::json& micro : golden["micro_batches"][at]) {
+      fill_batch(model.data, micro.get<std::vector<int64_t>>(), model.shape, batch);
+      trainer->accumulate(batch, targets);
+    }
+    const StepResult result = trainer->finish(targets);
+    const double loss = golden["loss"][at].get<double>(), norm = golden["grad_norm"][at].get<double>();
+    EXPECT_NEAR(result.loss, loss, 1e-4 * loss) << "step " << step;
+    EXPECT_NEAR(result.gradient_norm, norm, 1e-3 * norm) << "step " << step;
+    EXPECT_EQ(trainer->blame(batch), "the loss itself");  // all that it downloads is finite
+    trainer->update({golden["learning_rate"][at].get<double>(), options["adam_beta1"], options["adam_beta2"],
+                     options["adam_epsilon"], options["weight_decay"], step, options["max_grad_norm"]});
+  }
+}
+
+// Both devices round the same values to bf16 in the same places, but sum in other orders, so some roundings fall the
+// other way: a relative error of 2⁻⁸ in single values, and less in sums over many.
+TEST(DeviceMemory, LossAndGradientNormInBf16AreThoseOfTheCpu) {
+  const auto step = [](GoldenModel& model) {
+    const auto trainer = model.trainer();
+    trainer->begin();
+    for (int64_t round = 0; round < model.rounds(); round++)
+      trainer->accumulate(model.batch_of_round(round), model.targets);
+    return trainer->finish(model.targets);
+  };
+  GoldenModel on_cpu(a_model(), DType::bf16);
+  DeviceModel on_device(a_model(), DType::bf16, {1, 1, {}});
+  const StepResult expected = step(on_cpu), got = step(on_device);
+  EXPECT_NEAR(got.loss, expected.loss, 0x1p-8 * expected.loss);
+  EXPECT_NEAR(got.gradient_norm, expected.gradient_norm, 0x1p-8 * expected.gradient_norm);
+}
+
+TEST(DeviceMemory, GreedyTokensAreThoseOfTransformers) {
+  const nlohmann::json golden =
+      nlohmann::json::parse(read_text("tests/goldens/models/" + a_model() + "/generation.json"));
+  const auto prompt = golden[0]["prompt"].get<std::vector<int32_t>>(),
+             expected = golden[0]["continuation"].get<std::vector<int32_t>>();
+  const auto context = static_cast<int64_t>(prompt.size() + expected.size());
+  DeviceModel model(a_model(), DType::f32, {1, 1, {}});
+  model.reserve(plan_generation(model.config, model.plan, context, static_cast<int64_t>(prompt.size()), *model.backend,
+                                *model.runtime));
+  Generator generator(model.config, model.plan, context, *model.runtime);
+  load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
+  Sampler sampler({.temperature = 0});
+  generator.feed(prompt);
+  std::vector<int32_t> tokens;
+  while (tokens.size() < expected.size()) {
+    tokens.push_back(sampler.sample(generator.logits(), {}, 0, 0));
+    if (tokens.size() < expected.size()) generator.feed({&tokens.back(), 1});
+  }
+  EXPECT_EQ(tokens, expected);
+}
+
+// Several ranks add collectives to what one does: one model of few sizes shows them all.
+std::vector<const char*> models() {
+  if (ranks().size() > 1) return {"mqa_tied"};
+  return {"gqa", "mqa_tied", "biases", "qwen3", "nemotron", "granite"};
+}
+INSTANTIATE_TEST_SUITE_P(Models, DeviceMemoryGolden, testing::ValuesIn(models()),
+                         [](const auto& test) { return std::string(test.param); });
+
+}  // namespace
+}  // namespace llama_tp
