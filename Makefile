@@ -16,10 +16,18 @@ ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(JOBS)
 endif
 
-# The CUDA compiler, where there is one; NVCC= leaves the kernels out. CUDA_ARCH: what they are compiled for, several by
-# spaces; the last also as PTX, for later GPUs.
+# The CUDA compiler, where there is one; NVCC= leaves CUDA out. The program needs cuBLASLt and NCCL only when it runs on a
+# GPU (it looks for them then, in CUDA's own folder, too), and their headers to be built. CUDA_ARCH: what the kernels are
+# compiled for, several by spaces, the last also as PTX, for later GPUs; by default this machine's GPUs, else 80.
 NVCC      ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
-CUDA_ARCH ?= 80
+CUDA_HOME := $(if $(NVCC),$(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(NVCC))))))
+CUDA_LIB  := $(patsubst %/,%,$(dir $(firstword $(wildcard $(foreach folder,lib64 lib lib/x86_64-linux-gnu,$(CUDA_HOME)/$(folder)/libcudart_static.a)))))
+CUDA_MISSING := $(if $(NVCC),$(strip $(if $(CUDA_LIB),,libcudart_static.a) $(foreach header,cublasLt.h nccl.h,\
+                  $(if $(wildcard $(CUDA_HOME)/include/$(header) /usr/include/$(header)),,$(header)))),nvcc)
+CUDA      := $(if $(CUDA_MISSING),,yes)
+ifndef CUDA_ARCH
+CUDA_ARCH := $(or $(if $(CUDA),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | sort -u)),80)
+endif
 
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 MPI_CFLAGS  := $(or $(call pkg,--cflags,ompi-c),$(shell mpicc --showme:compile 2>/dev/null))
@@ -35,7 +43,10 @@ ifneq ($(SANITIZE),)
 CXXFLAGS += -g -Wno-maybe-uninitialized -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
 
-SOURCES  := $(filter-out src/main.cpp,$(sort $(shell find src -name '*.cpp')))
+# What only a build with CUDA has, and the files that know whether it is one.
+OF_CUDA  := src/backend/cuda/cuda_backend.cpp src/backend/cuda/cublas_lt.cpp src/parallel/nccl_communicator.cpp
+KNOW_CUDA := src/backend/device.cpp src/parallel/mesh.cpp src/backend/cuda/cuda_backend.cpp
+SOURCES  := $(filter-out src/main.cpp $(if $(CUDA),,$(OF_CUDA)),$(sort $(shell find src -name '*.cpp')))
 OBJECTS  := $(SOURCES:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
@@ -43,9 +54,16 @@ TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(sort $(wildcard tests/*_te
 SUPPORT  := $(BUILD)/tests/libsupport.a
 
 KERNELS     := $(sort $(wildcard kernels/*.cu))
-CUDA_LIBRARY := $(if $(NVCC),$(BUILD)/cuda/libkernels.a)
+CUDA_LIBRARY := $(if $(CUDA),$(BUILD)/cuda/libkernels.a)
 NVCCFLAGS   += -std=c++20 -O3 -I. -Isrc $(foreach arch,$(CUDA_ARCH),-gencode arch=compute_$(arch),code=sm_$(arch)) \
                -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+SPACE       := $(subst ,, )
+CUDA_NAMES  := sm_$(subst $(SPACE),$(SPACE)sm_,$(strip $(CUDA_ARCH)))
+ifneq ($(CUDA),)
+$(KNOW_CUDA:%.cpp=$(BUILD)/%.o): CPPFLAGS += -DLLAMA_TP_CUDA_ARCH='"$(CUDA_NAMES)"'
+CPPFLAGS    += $(if $(filter-out /usr,$(CUDA_HOME)),-isystem $(CUDA_HOME)/include)
+LDLIBS      += -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudart_static -ldl -lrt
+endif
 
 # The tests of operations once more, with the CUDA kernels compiled as C++ and run on the CPU; the kernels always under
 # AddressSanitizer, so that an access out of bounds is seen. The emulation itself is told of it (EMULATION_ASAN).
@@ -59,9 +77,9 @@ $(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CX
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests test test-all demo bench sanitize racecheck format clean found
+.PHONY: all tests test test-all demo bench sanitize racecheck format clean found force
 
-all: found $(BINARY) $(CUDA_LIBRARY)
+all: found $(BINARY)
 
 # One line each on what this build uses.
 found:
@@ -70,9 +88,9 @@ found:
 	@echo "compiler  $$($(CXX) --version | head -n 1), -march=$(ARCH)"
 	@echo "MPI       $$(mpirun --version 2>/dev/null | head -n 1)"
 	@echo "oneDNN    $$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd. -)"
-	@echo "CUDA      $(if $(NVCC),kernels compiled by $$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\),.*/nvcc \1/p') for sm_$(subst $() $(), sm_,$(strip $(CUDA_ARCH))); not in the binary: its backend is the CPU,left out: no nvcc)"
+	@echo "CUDA      $(if $(CUDA),$$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\),.*/nvcc \1/p') for $(CUDA_NAMES),left out: no $(CUDA_MISSING))"
 
-$(BINARY): $(BUILD)/src/main.o $(LIBRARY)
+$(BINARY): $(BUILD)/src/main.o $(LIBRARY) $(CUDA_LIBRARY)
 	@echo "  $@"
 	@$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
@@ -88,6 +106,12 @@ $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+
+# Changes when the choice of CUDA does.
+$(BUILD)/cuda_flags: force
+	@mkdir -p $(@D)
+	@echo '$(if $(CUDA),$(NVCCFLAGS))' | cmp -s - $@ || echo '$(if $(CUDA),$(NVCCFLAGS))' > $@
+$(KNOW_CUDA:%.cpp=$(BUILD)/%.o) $(KERNELS:%.cu=$(BUILD)/cuda/%.o): $(BUILD)/cuda_flags
 
 $(BUILD)/cuda/%.o: %.cu
 	@mkdir -p $(@D)
@@ -111,7 +135,7 @@ $(BUILD)/generated/%.inc:
 	@mkdir -p $(@D)
 	@for file in $^; do printf "{\"%s\", R\"json(" "$$(basename $$file .json)"; cat $$file; printf ")json\"},\n"; done > $@
 
-$(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY)
+$(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY) $(CUDA_LIBRARY)
 	@mkdir -p $(@D)
 	@echo "  $@"
 	@$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -lgtest $(LDLIBS) -o $@

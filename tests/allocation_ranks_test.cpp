@@ -244,8 +244,8 @@ void expect_none_in_a_larger_model(DType dtype, const Placement& on) {
   const ModelConfig config = read_model_config(scratch / "config.json");
   const TensorParallelPlan plan = resolve_plan(config);
   std::string said;
-  const auto mesh = make_mesh(ranks(), config, plan, on.mesh, said);
-  const auto backend = make_backend("cpu", ranks().threads());
+  const auto backend = make_backend("cpu", ranks().place());
+  const auto mesh = make_mesh(ranks(), config, plan, on.mesh, *backend, said);
   Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
   const TrainerOptions options{{1, 1, mesh->shape().data_ranks(), 799, on.sequence_ranks()}, false, false, {}};
   runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->replicas()));

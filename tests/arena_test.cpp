@@ -94,7 +94,7 @@ class Script {
 };
 
 TEST(Arena, ARehearsalFindsWhatTheRunNeedsAndTensorsNeverMeet) {
-  const auto backend = make_backend("cpu", 1);
+  const auto backend = make_backend("cpu", {});
   for (unsigned seed = 0; seed < 20; seed++) {
     Ledger planned, held;
     Arena rehearsal("step", planned), arena("step", held);
@@ -127,7 +127,7 @@ TEST(Arena, PopsBackToAMarkWhileTheOtherEndStays) {
 }
 
 TEST(Arena, TooMuchIsAnErrorThatNamesTheTensorAndTakesNothing) {
-  const auto backend = make_backend("cpu", 1);
+  const auto backend = make_backend("cpu", {});
   Ledger ledger;
   Arena arena("step", ledger);
   arena.reserve(*backend, 1024);

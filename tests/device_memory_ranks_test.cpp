@@ -200,6 +200,35 @@ TEST(DeviceMemory, GreedyTokensAreThoseOfTransformers) {
   EXPECT_EQ(tokens, expected);
 }
 
+// A device of this name among those of its host, of which it has two.
+struct NamedBackend : EmulatedBackend {
+  explicit NamedBackend(const std::string& identity) { streams.identity = identity, streams.devices = 2; }
+  DeviceStreams* device() override { return streams.identity.empty() ? nullptr : &streams; }
+  DeviceStreams streams;
+};
+
+std::string refusal_of_mesh(const std::string& identity) {
+  NamedBackend backend(identity);
+  try {
+    const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, backend);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Devices, EachRankOfAMeshHasOneOfItsOwnAndAllOfOneKind) {
+  if (ranks().size() == 1) return;
+  const std::string both_on_one = refusal_of_mesh("the only one");
+  EXPECT_NE(both_on_one.find(ranks().host() + " has 2 CUDA devices for its " + std::to_string(ranks().size()) +
+                             " ranks: ranks 0 and 1 meet on one"),
+            std::string::npos)
+      << both_on_one;
+  const std::string mixed = refusal_of_mesh(ranks().rank() == 1 ? "one" : "");
+  EXPECT_NE(mixed.find("rank 1 on " + ranks().host() + " computes on a CUDA device, but rank 0"), std::string::npos)
+      << mixed;
+}
+
 // Several ranks add collectives to what one does: one model of few sizes shows them all.
 std::vector<const char*> models() {
   if (ranks().size() > 1) return {"mqa_tied"};

@@ -10,10 +10,12 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
 #include "backend/arena.h"
+#include "backend/device_streams.h"
 #include "backend/tensor.h"
 #include "base/operation_options.h"
 
@@ -201,10 +203,18 @@ class Backend {
   // Memory of zeros. Errors: there is no such amount.
   virtual void* reserve(int64_t bytes) = 0;
   virtual void release(void* base, int64_t bytes) = 0;
-  // Copies between host memory of the tensor's own type and the tensor. download waits for what was asked before.
+  // Bytes that reserve can still give; the most there is where nobody knows.
+  virtual int64_t free_memory() const { return std::numeric_limits<int64_t>::max(); }
+  // Copies between host memory of the tensor's own type and the tensor, which nothing else on the host may touch.
+  // download waits for what was asked before; after upload host may change.
   virtual void upload(const void* host, const Tensor& tensor) = 0;
   virtual void download(const Tensor& tensor, void* host) = 0;
+  // Waits for all that was asked.
   virtual void synchronize() = 0;
+  // Where operations run behind the host's back; null: they have ended when they return.
+  virtual DeviceStreams* device() { return nullptr; }
+  // Bytes a second that this rank reads from its memory, measured in a fraction of a second; 0 where it has no room.
+  virtual double read_bandwidth() = 0;
   // "cpu: 2 threads, AVX512-BF16 …": one line for the user.
   virtual std::string description() const = 0;
 

@@ -1,12 +1,33 @@
 #include "backend/device.h"
 
 #include "backend/cpu/cpu_backend.h"
+#ifdef LLAMA_TP_CUDA_ARCH
+#include "backend/cuda/cuda_backend.h"
+#endif
 
 namespace llama_tp {
 
-std::unique_ptr<Backend> make_backend(const std::string& name, int threads) {
-  require(name == "auto" || name == "cpu", "--backend ", name, " is not in this build; it can be auto or cpu");
-  return make_cpu_backend(threads);
+namespace {
+
+#ifdef LLAMA_TP_CUDA_ARCH
+std::string why_no_cuda() { return why_no_cuda_device(); }
+std::unique_ptr<Backend> make_cuda_backend(const DevicePlace& place) { return std::make_unique<CudaBackend>(place); }
+#else
+std::string why_no_cuda() { return "this build has no CUDA"; }
+std::unique_ptr<Backend> make_cuda_backend(const DevicePlace&) {
+  fail("--backend cuda: ", why_no_cuda(),
+       "; build where there is nvcc (make prints what it found), or take --backend cpu");
+}
+#endif
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend(const std::string& name, const DevicePlace& place) {
+  require(name == "auto" || name == "cpu" || name == "cuda", "--backend ", name, ": it can be auto, cpu or cuda");
+  if (name == "cpu") return make_cpu_backend(place.threads);
+  const std::string why_not = why_no_cuda();
+  if (name == "auto" && !why_not.empty()) return make_cpu_backend(place.threads, why_not);
+  return make_cuda_backend(place);
 }
 
 }  // namespace llama_tp

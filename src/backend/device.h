@@ -8,7 +8,15 @@
 
 namespace llama_tp {
 
-// name: "auto" or "cpu". threads: of the CPU backend. Errors: another name, with those of this build.
-std::unique_ptr<Backend> make_backend(const std::string& name, int threads);
+// Where a rank is on its host.
+struct DevicePlace {
+  int threads = 1;     // of the CPU backend
+  int local_rank = 0;  // among the ranks of the host: its CUDA device
+  std::string host = "this host";
+};
+
+// name: "auto", "cpu" or "cuda". auto is cuda where this build has it and there is a device, else cpu; the backend's
+// description says why. Errors: another name; cuda in a build without it; CudaBackend's.
+std::unique_ptr<Backend> make_backend(const std::string& name, const DevicePlace& place);
 
 }  // namespace llama_tp

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "backend/cpu/bandwidth.h"
 #include "backend/device.h"
 #include "bench/stopwatch.h"
 #include "model/rehearsal.h"
@@ -17,7 +16,7 @@ Bench::Bench(const BenchSettings& settings_, const Launch& launch_)
       launch(launch_),
       config(read_model_config(settings.config, read_family_file(settings.family))),
       plan(resolve_plan(config)),
-      backend(make_backend("auto", launch.threads())),
+      backend(make_backend(settings.backend, launch.place())),
       world(make_host_group(launch)) {}
 
 void Bench::say(const std::string& line) const {
@@ -38,7 +37,7 @@ double Bench::most_of_ranks(double value) const {
 }
 
 MachineRates Bench::measure_machine() const {
-  return {sum_over_ranks(measure_read_bandwidth(launch.threads())), sum_over_ranks(product_rate())};
+  return {sum_over_ranks(backend->read_bandwidth()), sum_over_ranks(product_rate())};
 }
 
 double Bench::product_rate() const {
@@ -51,7 +50,11 @@ double Bench::product_rate() const {
                  y = on.state.push(Category::transient, {rows, width}, on.dtype);
     for (const Tensor* tensor : {&x, &w, &y}) on.backend.zero(*tensor);
     world->barrier();
-    return sorted_seconds(times, [&] { on.backend.linear_forward(x, w, {}, y); }).front();
+    const auto product = [&] {
+      on.backend.linear_forward(x, w, {}, y);
+      on.backend.synchronize();
+    };
+    return sorted_seconds(times, product).front();
   };
   own.reserve(rehearse(*backend, own, work));
   return 2.0 * rows * width * width / work(own);
@@ -59,7 +62,7 @@ double Bench::product_rate() const {
 
 std::unique_ptr<Mesh> Bench::mesh() const {
   std::string said;
-  std::unique_ptr<Mesh> made = make_mesh(launch, config, plan, settings.mesh, said);
+  std::unique_ptr<Mesh> made = make_mesh(launch, config, plan, settings.mesh, *backend, said);
   if (!said.empty()) say(said);
   return made;
 }

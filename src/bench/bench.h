@@ -12,7 +12,7 @@
 namespace llama_tp {
 
 struct BenchSettings {
-  std::string config;
+  std::string config, backend = "auto";
   std::string family;  // a family file, "" for the family that config.json names
   DType dtype = DType::bf16;
   MeshOptions mesh;

@@ -68,7 +68,10 @@ class Kernels {
   void time(const char* name, const std::function<void()>& work) {
     const Work before = all_work(runtime_->backend);
     bench_.world->barrier();
-    const double seconds = median_seconds(times, work);
+    const double seconds = median_seconds(times, [&] {
+      work();
+      runtime_->backend.synchronize();
+    });
     const Work after = all_work(runtime_->backend);
     const auto calls = static_cast<double>(times + 1);
     timings_.push_back({name, seconds, (after.flops - before.flops) / calls, (after.bytes - before.bytes) / calls});

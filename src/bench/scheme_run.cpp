@@ -37,7 +37,8 @@ class SchemeRun {
       : bench_(bench),
         scheme_(scheme),
         batch_(batch),
-        mesh_(bench.launch, scheme.mesh, static_cast<int>(kv_replicas(bench.config, bench.plan, scheme.mesh.tensor))),
+        mesh_(bench.launch, scheme.mesh, static_cast<int>(kv_replicas(bench.config, bench.plan, scheme.mesh.tensor)),
+              *bench.backend),
         runtime_(*bench.backend, mesh_.tensor(), mesh_.kv_replicas(), mesh_.shards(), bench.settings.dtype) {}
 
   SchemeResult run() {

@@ -46,11 +46,13 @@ void StepRecorder::begin() {
   ledger_.clear();
   for (std::vector<Exchange>& log : exchanges_) log.clear();
   held_ = runtime_.ledger.held();
+  runtime_.backend.synchronize();
   mesh_.world().barrier();
   begin_ = std::chrono::steady_clock::now();
 }
 
 StepRecord StepRecorder::end() {
+  runtime_.backend.synchronize();
   Exchange last{Collective::all_reduce, 0, std::chrono::steady_clock::now(), {}};
   mesh_.world().barrier();
   last.end = std::chrono::steady_clock::now();

@@ -36,6 +36,7 @@ void declare(Options& options) {
   declare_timeout(options);
   options.value("sequence-parallel", "between the products tensor ranks divide the tokens, too", "on|off", "on");
   options.value("dtype", "float32 or bfloat16", "WORD", "bfloat16");
+  options.value("backend", "auto, cpu or cuda", "WORD", "auto");
   options.value("block-size", "tokens of a training sample", "N", "512");
   options.value("per-device-train-batch-size", "samples of a training step", "N", "2");
   options.flag("gradient-checkpointing", "compute each block's forward again in backward");
@@ -50,6 +51,7 @@ BenchSettings settings_from(const Options& options) {
   BenchSettings settings;
   settings.config = options.word("config");
   settings.family = options.word("family");
+  settings.backend = options.word("backend");
   settings.dtype = options.dtype("dtype", DType::bf16);
   settings.mesh = mesh_from(options);
   settings.sequence_parallel = options.is_on("sequence-parallel");

@@ -159,7 +159,7 @@ int evaluate_command(const Arguments& arguments) {
     options.flag("json", "one JSON object on stdout: loss, perplexity, tokens");
     options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
                   "FILE");
-    options.value("backend", "auto or cpu", "WORD", "auto");
+    options.value("backend", "auto, cpu or cuda", "WORD", "auto");
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     require(options.given("model"), "-m is missing; give a model folder");
     require(options.given("file"), "--file is missing; give a .txt or .jsonl file");

@@ -40,7 +40,7 @@ void declare(Options& options) {
   options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
   options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
   declare_timeout(options);
-  options.value("backend", "auto or cpu", "WORD", "auto");
+  options.value("backend", "auto, cpu or cuda", "WORD", "auto");
 }
 
 GenerationSettings settings_from(const Options& options) {

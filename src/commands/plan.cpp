@@ -38,16 +38,15 @@ void declare(Options& options) {
   options.flag("search", "all meshes, micro-batches and recompute settings of --world ranks that fit, fastest first");
   options.value("world", "ranks of --search", "N");
   options.value("global-batch-size", "samples of a step (default: one micro-batch a rank with data of its own)", "N");
-  options.value("backend", "whose scratch memory is counted: auto or cpu", "WORD", "auto");
+  options.value("backend", "whose scratch memory is counted: auto, cpu or cuda", "WORD", "auto");
   options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
   options.flag("json", "as JSON, in bytes");
 }
 
 // Asked for the scratch memory of operations.
 std::unique_ptr<Backend> backend_from(const Options& options, int threads) {
-  const bool given = options.given("threads");
-  return make_backend(options.word("backend"),
-                      given ? static_cast<int>(options.integer("threads", 1, most_threads)) : threads);
+  if (options.given("threads")) threads = static_cast<int>(options.integer("threads", 1, most_threads));
+  return make_backend(options.word("backend"), {.threads = threads});
 }
 
 class PlanRun {

@@ -62,7 +62,7 @@ void declare(Options& options) {
                 "0: only the batches of the first two steps",
                 "N", "0");
   declare_timeout(options);
-  options.value("backend", "auto or cpu", "WORD", "auto");
+  options.value("backend", "auto, cpu or cuda", "WORD", "auto");
 }
 
 TrainingSettings settings_from(const Options& options) {

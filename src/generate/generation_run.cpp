@@ -2,7 +2,6 @@
 
 #include <chrono>
 
-#include "backend/cpu/bandwidth.h"
 #include "generate/session.h"
 #include "io/files.h"
 #include "report/format.h"
@@ -94,7 +93,7 @@ class GenerationRun {
     HostGroup& world = session_.model().mesh->world();
     world.barrier();
     double machine = 0;
-    for (const double rate : world.all_gather(measure_read_bandwidth(launch_.threads()))) machine += rate;
+    for (const double rate : world.all_gather(session_.model().backend->read_bandwidth())) machine += rate;
     const double token_rate = static_cast<double>(fed) / decode_seconds, byte_rate = token_rate * bytes_of_token();
     session_.say(text("\nprompt  ", counted(prompt, "token"), ", ",
                       fixed(static_cast<double>(prompt) / prompt_seconds, 1), " tokens/s"));

@@ -44,8 +44,8 @@ ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, 
     : folder(resolve_model_folder(path)),
       config(read_model_config(folder + "/config.json", read_family_file(family_file))),
       plan(resolve_plan(config)),
-      mesh(make_mesh(launch, config, plan, mesh_options, placement_said)),
-      backend(make_backend(backend_name, launch.threads())),
+      backend(make_backend(backend_name, launch.place())),
+      mesh(make_mesh(launch, config, plan, mesh_options, *backend, placement_said)),
       runtime(std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(),
                                         running_dtype(dtype, config.dtype))) {}
 

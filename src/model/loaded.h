@@ -27,8 +27,8 @@ struct ModelOnRanks {
   ModelConfig config;
   TensorParallelPlan plan;
   std::string placement_said;
-  std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Backend> backend;
+  std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Runtime> runtime;
 };
 

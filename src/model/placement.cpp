@@ -63,13 +63,13 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
 }
 
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                const MeshOptions& options, std::string& said) {
+                                const MeshOptions& options, Backend& backend, std::string& said) {
   const MeshShape shape = resolve_mesh(config, plan, options, launch.size(), launch.local_size());
   const bool chosen = options.tensor.value_or(auto_size) == auto_size && options.data.value_or(auto_size) == auto_size;
   if (chosen && options.fsdp != auto_size && shape.data > 1)
     said = text("tensor-parallel auto: ", shape.tensor, " of ", shape.data * shape.tensor,
                 " ranks, the most of a node that the model's sizes allow; the rest is data-parallel");
-  return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)));
+  return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
 }
 
 }  // namespace llama_tp

@@ -26,7 +26,7 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
 
 // `said` gets a line where the default could not take all ranks for tensor parallelism.
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                const MeshOptions& options, std::string& said);
+                                const MeshOptions& options, Backend& backend, std::string& said);
 
 // How many consecutive tensor-parallel ranks hold the same key/value heads and are a group of their own.
 int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel);

@@ -23,12 +23,8 @@ struct Runtime {
     backend.use_workspace(&step);
   }
 
-  // Takes the memory that a rehearsal found to be needed.
-  void reserve(const MemoryPlan& plan) {
-    state.reserve(backend, plan.state);
-    if (plan.cache > 0) cache.reserve(backend, plan.cache);
-    step.reserve(backend, plan.step);
-  }
+  // Takes the memory that a rehearsal found to be needed. Errors: the device has less; nothing was taken then.
+  void reserve(const MemoryPlan& plan);
   MemoryPlan high_water() const { return {state.high_water(), cache.high_water(), step.high_water()}; }
 
   Backend& backend;

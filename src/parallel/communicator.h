@@ -1,6 +1,7 @@
-// Collectives of one group of ranks, on tensors. MPI with shared memory inside a node (mpi_communicator.h), a lone
-// rank, or a rehearsal that only counts (both in local_communicator.h). Sums run in f32 in the order of the ranks and
-// every rank gets the same bits, so replicas stay equal by construction and two runs of one mesh agree bitwise.
+// Collectives of one group of ranks, on tensors. MPI with shared memory inside a node (mpi_communicator.h), NCCL
+// (nccl_communicator.h), a lone rank, or a rehearsal that only counts (both in local_communicator.h). Every rank gets
+// the same bits, so replicas stay equal by construction, and two runs of one mesh agree bitwise. With MPI sums run in
+// f32 in the order of the ranks; NCCL has an order of its own.
 #pragma once
 
 #include <array>
@@ -18,7 +19,23 @@ namespace llama_tp {
 // stream's event.
 class [[nodiscard]] Pending {
  public:
-  void wait() {}
+  // What goes on behind the host's back; belongs to the communicator.
+  class Work {
+   public:
+    virtual void wait() = 0;
+
+   protected:
+    ~Work() = default;
+  };
+
+  Pending() = default;
+  explicit Pending(Work& work) : work_(&work) {}
+  void wait() {
+    if (work_ != nullptr) work_->wait();
+  }
+
+ private:
+  Work* work_ = nullptr;
 };
 
 enum class Collective : uint8_t { all_reduce, all_gather, reduce_scatter, broadcast, count_ };
@@ -31,7 +48,7 @@ struct Traffic {
 };
 
 // One collective from its call to its return. With MPI that is the time for which the rank does nothing else: its own
-// part of the work, and the wait for the ranks that came later.
+// part of the work, and the wait for the ranks that came later. With NCCL it is the time of the call alone.
 struct Exchange {
   Collective collective;
   int64_t bytes;  // payload
@@ -45,7 +62,7 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  // x = Σ over ranks of x, in place; f32, f64 or bf16 (summed in f32 and rounded once).
+  // x = Σ over ranks of x, in place; f32, f64 or bf16 (MPI: summed in f32 and rounded once).
   Pending all_reduce(const Tensor& x);
   // whole = the ranks' parts, one after another: bytes of whole = size · bytes of part.
   Pending all_gather(const Tensor& part, const Tensor& whole);

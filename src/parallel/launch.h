@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/device.h"
 #include "parallel/failure_board.h"
 #include "parallel/patience.h"
 #include "parallel/whereabouts.h"
@@ -34,6 +35,8 @@ class Launch {
   // A number that the ranks of one node share: the lowest of their ranks.
   int node_of(int world_rank) const { return node_of_[static_cast<size_t>(world_rank)]; }
   const std::string& host() const { return host_; }
+  // For make_backend.
+  DevicePlace place() const { return {threads_, local_rank_, host_}; }
 
   // OpenMP threads of this rank, already set.
   int threads() const { return threads_; }

@@ -1,7 +1,13 @@
 #include "parallel/mesh.h"
 
+#include <algorithm>
+#include <cstdlib>
+
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
+#ifdef LLAMA_TP_CUDA_ARCH
+#include "parallel/nccl_communicator.h"
+#endif
 
 namespace llama_tp {
 
@@ -13,21 +19,57 @@ std::vector<int> ranks(int first, int count, int distance) {
   return list;
 }
 
+std::unique_ptr<Communicator> communicator(const Launch& launch, const std::vector<int>& world_ranks,
+                                           [[maybe_unused]] Backend& backend) {
+#ifdef LLAMA_TP_CUDA_ARCH
+  if (DeviceStreams* const device = backend.device()) return make_nccl_communicator(launch, world_ranks, *device);
+#endif
+  return make_communicator(launch, world_ranks);
+}
+
+bool may_share() {
+  const char* const share = std::getenv("LLAMA_TP_SHARE_DEVICE");
+  return share != nullptr && std::string(share) == "1";
+}
+
+// All ranks see all devices, and so the same error.
+void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device) {
+  const std::vector<std::string> hosts = world.all_gather(launch.host()),
+                                 devices = world.all_gather(device == nullptr ? "" : device->identity);
+  const std::vector<double> counts = world.all_gather(device == nullptr ? 0 : device->devices);
+  for (size_t rank = 1; rank < devices.size(); rank++) {
+    require(devices[rank].empty() == devices[0].empty(), "rank ", rank, " on ", hosts[rank], " computes on ",
+            devices[rank].empty() ? "the CPU" : "a CUDA device", ", but rank 0 on ", hosts[0], " does not",
+            "; give --backend cpu or cuda");
+    for (size_t other = 0; other < rank && !devices[rank].empty(); other++) {
+      if (hosts[rank] != hosts[other] || devices[rank] != devices[other]) continue;
+      require(may_share(), hosts[rank], " has ", static_cast<int>(counts[rank]), " CUDA devices for its ",
+              std::count(hosts.begin(), hosts.end(), hosts[rank]), " ranks: ranks ", other, " and ", rank,
+              " meet on one; start a rank a device, or let them share it with LLAMA_TP_SHARE_DEVICE=1, which is slow");
+      const auto own = static_cast<size_t>(launch.rank());
+      if (own == rank || own == other) device->shared = true;
+    }
+  }
+}
+
 }  // namespace
 
-Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas) : shape_(shape), rank_(launch.rank()) {
+Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& backend)
+    : shape_(shape), rank_(launch.rank()) {
   require(shape.ranks() == launch.size(), "a mesh of ", shape.data, " × ", shape.fsdp, " × ", shape.tensor, " needs ",
           shape.ranks(), " ranks, but mpirun started ", launch.size());
   launch.meet();  // making a group waits inside of MPI, where nobody sees a rank that does not come
   const int copy = shape.fsdp * shape.tensor;  // ranks that hold the weights once
-  tensor_ = make_communicator(launch, ranks(rank_ - tensor_rank(), shape.tensor, 1), GroupName::tensor);
-  shards_ =
-      make_communicator(launch, ranks(replica() * copy + tensor_rank(), shape.fsdp, shape.tensor), GroupName::fsdp);
-  replicas_ = make_communicator(launch, ranks(rank_ % copy, shape.data, copy), GroupName::data);
-  kv_replicas_ =
-      make_communicator(launch, ranks(rank_ - tensor_rank() % kv_replicas, kv_replicas, 1), GroupName::kv_replicas);
   world_host_ = make_host_group(launch);
   replica_host_ = make_host_group(launch, ranks(replica() * copy, copy, 1), GroupName::copy);
+  check_devices(launch, *world_host_, backend.device());
+  const auto group = [&](const std::vector<int>& members, GroupName name) {
+    return communicator(launch, members, name, backend);
+  };
+  tensor_ = group(ranks(rank_ - tensor_rank(), shape.tensor, 1), GroupName::tensor);
+  shards_ = group(ranks(replica() * copy + tensor_rank(), shape.fsdp, shape.tensor), GroupName::fsdp);
+  replicas_ = group(ranks(rank_ % copy, shape.data, copy), GroupName::data);
+  kv_replicas_ = group(ranks(rank_ - tensor_rank() % kv_replicas, kv_replicas, 1), GroupName::kv_replicas);
 }
 
 }  // namespace llama_tp

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "backend/backend.h"
 #include "parallel/communicator.h"
 #include "parallel/host_group.h"
 #include "parallel/launch.h"
@@ -20,9 +21,10 @@ struct MeshShape {
 
 class Mesh {
  public:
-  // kv_replicas: so many consecutive tensor ranks hold the same key/value heads. Collective over all ranks.
-  // Errors: the shape is not that of the world.
-  Mesh(const Launch& launch, MeshShape shape, int kv_replicas);
+  // kv_replicas: so many consecutive tensor ranks hold the same key/value heads. backend: in whose memory the tensors
+  // are. Collective over all ranks. Errors: the shape is not that of the world; some ranks compute on another kind of
+  // device than others; two compute on one (LLAMA_TP_SHARE_DEVICE=1 allows it).
+  Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& backend);
 
   const MeshShape& shape() const { return shape_; }
   // Among those that see data of their own.

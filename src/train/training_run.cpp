@@ -50,7 +50,8 @@ class TrainingRun {
 
   int run() {
     check_settings(settings_);
-    mesh_ = make_mesh(launch_, config_, plan_, settings_.mesh, placement_said_);
+    backend_ = make_backend(settings_.backend, launch_.place());
+    mesh_ = make_mesh(launch_, config_, plan_, settings_.mesh, *backend_, placement_said_);
     find_checkpoint();
     launch_.begin(Activity::reading_data);
     read_data();
@@ -131,7 +132,6 @@ class TrainingRun {
   }
 
   void make_trainer() {
-    backend_ = make_backend(settings_.backend, launch_.threads());
     runtime_ =
         std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), mesh_->shards(), settings_.dtype);
     const TrainerOptions options{shape_, settings_.recompute, validation_.samples() > 0, settings_.fsdp};
@@ -317,6 +317,7 @@ class TrainingRun {
   TensorParallelPlan plan_;
   std::string placement_said_;
   Progress progress_;
+  std::unique_ptr<Backend> backend_;
   std::unique_ptr<Mesh> mesh_;
   std::unique_ptr<OutputFolder> output_;
   Dataset data_, validation_;
@@ -324,7 +325,6 @@ class TrainingRun {
   DatasetCache validation_cache_{settings_.output_dir + "/tokenized"};
   BatchShape shape_;
   std::unique_ptr<EpochBatches> batches_;
-  std::unique_ptr<Backend> backend_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Trainer> trainer_;
   MemoryPlan memory_;

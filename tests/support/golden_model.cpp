@@ -19,8 +19,8 @@ GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string
       config(read_model_config(folder + "/" + config_name)),
       plan(resolve_plan(config)) {
   std::string said;
-  mesh = make_mesh(ranks(), config, plan, mesh_options, said);
-  backend = make_backend("cpu", ranks().threads());
+  backend = make_backend("cpu", ranks().place());
+  mesh = make_mesh(ranks(), config, plan, mesh_options, *backend, said);
   runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
   replicas = &mesh->replicas();
   data = read_dataset(folder + "/input.jsonl", {1024, config.vocabulary, {}, {}});

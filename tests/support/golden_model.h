@@ -39,8 +39,8 @@ struct GoldenModel {
   std::string folder;
   ModelConfig config;
   TensorParallelPlan plan;
-  std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Backend> backend;
+  std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Runtime> runtime;
   Communicator* replicas;  // of its trainers
   Dataset data;

@@ -1,15 +1,20 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <cstring>
+#include <utility>
 
+#include "backend/cpu/bandwidth.h"
 #include "backend/cpu/huge_pages.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/parallel.h"
 
 namespace llama_tp {
 
-CpuBackend::CpuBackend(int threads, bool bf16_products)
-    : threads_(threads), bf16_products_(bf16_products), onednn_(std::make_unique<OneDnn>(threads)) {
+CpuBackend::CpuBackend(int threads, bool bf16_products, std::string why)
+    : threads_(threads),
+      bf16_products_(bf16_products),
+      why_(std::move(why)),
+      onednn_(std::make_unique<OneDnn>(threads)) {
   require(threads >= 1, "cpu: ", threads, " threads; a rank needs at least one");
 }
 
@@ -47,11 +52,13 @@ void CpuBackend::download(const Tensor& tensor, void* host) {
 std::string CpuBackend::description() const {
   const std::string products = bf16_products_ ? text("by ", OneDnn::bf16_instructions()) : "in f32, this CPU has none";
   return text("cpu: ", threads_, threads_ == 1 ? " thread" : " threads", ", oneDNN ", OneDnn::version(),
-              ", bf16 products: ", products, ", huge pages: ", huge_page_policy());
+              ", bf16 products: ", products, ", huge pages: ", huge_page_policy(), why_.empty() ? "" : "; ", why_);
 }
 
-std::unique_ptr<Backend> make_cpu_backend(int threads) {
-  return std::make_unique<CpuBackend>(threads, !OneDnn::bf16_instructions().empty());
+double CpuBackend::read_bandwidth() { return measure_read_bandwidth(threads_); }
+
+std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& why) {
+  return std::make_unique<CpuBackend>(threads, !OneDnn::bf16_instructions().empty(), why);
 }
 
 }  // namespace llama_tp

@@ -14,8 +14,9 @@ class OneDnn;
 
 class CpuBackend : public Backend {
  public:
-  // bf16_products: whether oneDNN multiplies bf16 itself; else products of bf16 are done in f32. Errors: threads < 1.
-  CpuBackend(int threads, bool bf16_products);
+  // bf16_products: whether oneDNN multiplies bf16 itself; else products of bf16 are done in f32. why: what
+  // description() ends with. Errors: threads < 1.
+  CpuBackend(int threads, bool bf16_products, std::string why = "");
   ~CpuBackend() override;
 
   // Anonymous pages, huge where the system allows; each belongs to the memory of the core that first writes it.
@@ -24,6 +25,7 @@ class CpuBackend : public Backend {
   void upload(const void* host, const Tensor& tensor) override;
   void download(const Tensor& tensor, void* host) override;
   void synchronize() override {}
+  double read_bandwidth() override;
   std::string description() const override;
 
   int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override;
@@ -109,10 +111,11 @@ class CpuBackend : public Backend {
 
   const int threads_;
   const bool bf16_products_;
+  const std::string why_;
   std::unique_ptr<OneDnn> onednn_;
 };
 
-// threads: how many cores this rank may use.
-std::unique_ptr<Backend> make_cpu_backend(int threads);
+// threads: how many cores this rank may use. why: no other device was taken, if there is something to say.
+std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& why = "");
 
 }  // namespace llama_tp

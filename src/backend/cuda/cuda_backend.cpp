@@ -1,0 +1,256 @@
+#include "backend/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <exception>
+#include <thread>
+
+#include "backend/cuda/calls.h"
+#include "kernels/kernels.h"
+
+namespace llama_tp {
+
+namespace {
+
+std::string gibibytes(size_t bytes) {
+  const size_t tenths = ((bytes >> 20) * 10 + 512) / 1024;
+  return text(tenths / 10, ".", tenths % 10, " GiB");
+}
+
+std::string version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }  // 13000: 13.0
+
+// 0 where there is no driver.
+int driver_version() {
+  int version = 0;
+  return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
+}
+
+// Frees what is only needed inside a function.
+struct Temporary {
+  explicit Temporary(size_t bytes) : status(cudaMalloc(&memory, bytes)) {}
+  ~Temporary() { cudaFree(memory); }
+  Temporary(const Temporary&) = delete;
+  Temporary& operator=(const Temporary&) = delete;
+
+  void* memory = nullptr;
+  cudaError_t status;
+};
+
+}  // namespace
+
+std::string why_no_cuda_device() {
+  if (driver_version() == 0) return "no NVIDIA driver is loaded";
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
+    return "the NVIDIA driver shows no device (is CUDA_VISIBLE_DEVICES set?)";
+  return "";
+}
+
+CudaBackend::CudaBackend(const DevicePlace& place) {
+  choose_device(place);
+  make_streams();
+  try_a_kernel();
+  products_ = std::make_unique<CublasLt>();
+  description_ += text(", driver ", version_text(driver_version()), ", cuBLASLt ", products_->version());
+}
+
+// A driver runs programs of its own major version of CUDA and of older ones.
+void CudaBackend::choose_device(const DevicePlace& place) {
+  const std::string why_none = why_no_cuda_device();
+  require(why_none.empty(), "--backend cuda: ", why_none, "; --backend cpu needs none");
+  const int driver = driver_version();
+  require(driver / 1000 >= CUDART_VERSION / 1000, "--backend cuda: the NVIDIA driver of ", place.host, " knows CUDA ",
+          version_text(driver), ", but this program is made with ", version_text(CUDART_VERSION),
+          "; update the driver, or build with an older toolkit");
+  check_cuda(cudaGetDeviceCount(&streams_.devices), "cudaGetDeviceCount");
+  device_ = place.local_rank % streams_.devices;
+  check_cuda(cudaSetDevice(device_), text("cudaSetDevice(", device_, ")"));
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, device_), "cudaGetDeviceProperties");
+  streams_.name = text("cuda device ", device_, " (", properties.name, ")");
+  streams_.identity = std::string(properties.uuid.bytes, sizeof properties.uuid.bytes);
+  architecture_ = text(properties.major, properties.minor);
+  description_ = text("cuda: ", properties.name, ", ", gibibytes(properties.totalGlobalMem), ", sm_", architecture_,
+                      ", device ", device_, " of ", streams_.devices);
+}
+
+// Streams of their own: those that are not "non-blocking" wait for the default stream, which libraries may use.
+void CudaBackend::make_streams() {
+  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  check_cuda(cudaStreamCreateWithFlags(&streams_.communication, cudaStreamNonBlocking), "cudaStreamCreate");
+  streams_.compute = stream_;
+}
+
+void CudaBackend::try_a_kernel() const {
+  constexpr size_t bytes = 256;
+  const Temporary place(bytes);
+  check_cuda(place.status, text("the first ", bytes, " bytes of ", streams_.name));
+  try {
+    kernels::zero(stream_, place.memory, bytes);
+    check_cuda(cudaStreamSynchronize(stream_), "zero");
+  } catch (const Error& error) {
+    fail("--backend cuda: ", streams_.name, ", an sm_", architecture_,
+         ", does not run this program's kernels, which are made for ", LLAMA_TP_CUDA_ARCH, " (", error.what(),
+         "); build with make CUDA_ARCH=", architecture_);
+  }
+}
+
+CudaBackend::~CudaBackend() {
+  cudaStreamDestroy(streams_.communication);
+  cudaStreamDestroy(stream_);
+}
+
+// ---- memory and the host
+
+void* CudaBackend::reserve(int64_t bytes) {
+  void* memory = nullptr;
+  check_cuda(
+      cudaMalloc(&memory, static_cast<size_t>(bytes)),
+      text(bytes, " bytes of ", streams_.name, " (a smaller batch, --gradient-checkpointing or more ranks need less)"));
+  check_cuda(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream_), "cudaMemset");
+  return memory;
+}
+
+// While an error unwinds, the device may wait for ever in a collective that another rank never joins, and cudaFree
+// would wait with it: the memory is left to the end of the process.
+void CudaBackend::release(void* base, int64_t) {
+  if (std::uncaught_exceptions() == 0) cudaFree(base);
+}
+
+// From memory that is not page-locked, which no caller's is, CUDA copies into a buffer of its own before it returns
+// ("API synchronization behavior" in the runtime's manual): host may then change.
+void CudaBackend::upload(const void* host, const Tensor& tensor) {
+  if (tensor.bytes() > 0)
+    check_cuda(cudaMemcpyAsync(tensor.data, host, static_cast<size_t>(tensor.bytes()), cudaMemcpyHostToDevice, stream_),
+               "upload");
+}
+
+void CudaBackend::download(const Tensor& tensor, void* host) {
+  synchronize();  // the copy itself would wait without looking
+  if (tensor.bytes() == 0) return;
+  check_cuda(cudaMemcpyAsync(host, tensor.data, static_cast<size_t>(tensor.bytes()), cudaMemcpyDeviceToHost, stream_),
+             "download");
+  check_cuda(cudaStreamSynchronize(stream_), "download");
+}
+
+// Asks again and again, so that a collective that can never end (its other ranks have failed) does not hold this rank.
+void CudaBackend::synchronize() {
+  constexpr int64_t turns_between_looks = 256;  // about a millisecond
+  for (int64_t turn = 1;; turn++) {
+    const cudaError_t status = cudaStreamQuery(stream_);
+    if (status != cudaErrorNotReady) return check_cuda(status, streams_.name);
+    if (turn % turns_between_looks == 0)
+      for (Watcher* watcher : streams_.watchers) watcher->look();
+    std::this_thread::yield();
+  }
+}
+
+int64_t CudaBackend::free_memory() const {
+  size_t free = 0, all = 0;
+  check_cuda(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
+  return static_cast<int64_t>(free);
+}
+
+// By copies, which read as much as they write. The best of a few.
+double CudaBackend::read_bandwidth() {
+  constexpr size_t bytes = size_t{256} << 20;
+  constexpr int passes = 5;
+  const Temporary from(bytes), to(bytes);
+  if (from.status != cudaSuccess || to.status != cudaSuccess) {
+    cudaGetLastError();  // it would be seen again at the next call
+    return 0;
+  }
+  cudaEvent_t begin = nullptr, end = nullptr;
+  check_cuda(cudaEventCreate(&begin), "cudaEventCreate");
+  check_cuda(cudaEventCreate(&end), "cudaEventCreate");
+  double best = 0;
+  for (int pass = 0; pass < passes; pass++) {
+    check_cuda(cudaEventRecord(begin, stream_), "cudaEventRecord");
+    check_cuda(cudaMemcpyAsync(to.memory, from.memory, bytes, cudaMemcpyDeviceToDevice, stream_), "copy");
+    check_cuda(cudaEventRecord(end, stream_), "cudaEventRecord");
+    check_cuda(cudaStreamSynchronize(stream_), "copy");
+    float milliseconds = 0;
+    check_cuda(cudaEventElapsedTime(&milliseconds, begin, end), "cudaEventElapsedTime");
+    best = std::max(best, 2.0 * static_cast<double>(bytes) / (1e-3 * static_cast<double>(milliseconds)));
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  return best;
+}
+
+// ---- matrix products
+//
+// A dense row-major [R, C] is, read by columns, the dense column-major [C, R] of its transpose. So cuBLASLt is asked
+// for the transposes, and factors change places (m, n, k in brackets):
+//
+//   yᵀ[N, T]  = w · xᵀ          w row-major [N, K] is stored as [k, m]: A = w transposed; xᵀ: B = x     [N, T, K]
+//   dxᵀ[K, T] = wᵀ · dyᵀ        A = w, B = dy                                                           [K, T, N]
+//   dwᵀ[K, N] += xᵀ · dy        A = x; dy is stored as [n, k]: B = dy transposed                        [K, N, T]
+//
+// A bias of y[N] is then one value a row of yᵀ, which is what cuBLASLt adds.
+
+namespace {
+
+Product forward_product(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {
+  return {.in = x.dtype,
+          .out = y.dtype,
+          .transpose_a = true,
+          .transpose_b = false,
+          .m = w.shape[0],
+          .n = x.shape[0],
+          .k = w.shape[1],
+          .bias = bias.exists()};
+}
+
+Product input_product(const Tensor& dy, const Tensor& w) {
+  return {.in = dy.dtype,
+          .out = dy.dtype,
+          .transpose_a = false,
+          .transpose_b = false,
+          .m = w.shape[1],
+          .n = dy.shape[0],
+          .k = w.shape[0]};
+}
+
+Product weight_product(const Tensor& dy, const Tensor& x) {
+  return {.in = x.dtype,
+          .out = DType::f32,
+          .transpose_a = false,
+          .transpose_b = true,
+          .m = x.shape[1],
+          .n = dy.shape[1],
+          .k = x.shape[0],
+          .accumulate = true};
+}
+
+}  // namespace
+
+int64_t CudaBackend::linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {
+  if (y.elements() == 0 || x.shape[0] <= kernels::few_tokens) return 0;
+  return products_->workspace(forward_product(x, w, bias, y));
+}
+
+int64_t CudaBackend::linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) {
+  return dx.elements() == 0 || dy.elements() == 0 ? 0 : products_->workspace(input_product(dy, w));
+}
+
+int64_t CudaBackend::linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) {
+  return dw.elements() == 0 || dy.elements() == 0 ? 0 : products_->workspace(weight_product(dy, x));
+}
+
+void CudaBackend::multiply(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void* workspace) {
+  products_->multiply(stream_, forward_product(x, w, bias, y), w.data, x.data, bias.data, y.data, workspace);
+}
+
+void CudaBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) {
+  if (dx.elements() == 0) return;
+  if (dy.elements() == 0) return run_zero(dx);
+  products_->multiply(stream_, input_product(dy, w), w.data, dy.data, nullptr, dx.data, workspace);
+}
+
+void CudaBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) {
+  if (dw.elements() == 0 || dy.elements() == 0) return;
+  products_->multiply(stream_, weight_product(dy, x), x.data, dy.data, nullptr, dw.data, workspace);
+}
+
+}  // namespace llama_tp

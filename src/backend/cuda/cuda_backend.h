@@ -1,0 +1,57 @@
+// The operations on one NVIDIA GPU: memory and streams here, products in cublas_lt.h, all else in cuda_operations.h.
+// The device runs behind the host: an operation returns when it was asked for, and download and synchronize wait. Every
+// call comes from the thread that made the backend.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backend/cuda/cublas_lt.h"
+#include "backend/cuda/cuda_operations.h"
+#include "backend/device.h"
+#include "backend/device_streams.h"
+
+namespace llama_tp {
+
+// Why this process cannot have a CUDA device, where there is no driver or it sees none; else "".
+std::string why_no_cuda_device();
+
+class CudaBackend : public CudaOperations {
+ public:
+  // The device of the rank's place among those of its host, round and round where they are fewer (the mesh looks for
+  // ranks that meet). Errors: why_no_cuda_device; a driver older than this program's CUDA; a device for which the
+  // program has no kernels; no libcublasLt.
+  explicit CudaBackend(const DevicePlace& place);
+  ~CudaBackend() override;
+
+  void* reserve(int64_t bytes) override;
+  void release(void* base, int64_t bytes) override;
+  void upload(const void* host, const Tensor& tensor) override;
+  void download(const Tensor& tensor, void* host) override;
+  void synchronize() override;
+  int64_t free_memory() const override;
+  double read_bandwidth() override;
+  std::string description() const override { return description_; }
+  DeviceStreams* device() override { return &streams_; }
+
+  int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override;
+  int64_t linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) override;
+  int64_t linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) override;
+
+ protected:
+  void multiply(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void* workspace) override;
+  void run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) override;
+  void run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) override;
+
+ private:
+  void choose_device(const DevicePlace& place);
+  void make_streams();
+  void try_a_kernel() const;
+
+  int device_ = 0;
+  std::string description_, architecture_;  // the latter as nvcc counts: "90"
+  DeviceStreams streams_;
+  std::unique_ptr<CublasLt> products_;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,29 @@
+// A backend's device as those see it who communicate in the device's memory: operations run behind the host's back, in
+// the order in which they were asked for.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/stream.h"
+
+namespace llama_tp {
+
+// Looked at again and again while the host waits for the device.
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  // What it throws ends the wait.
+  virtual void look() = 0;
+};
+
+struct DeviceStreams {
+  std::string name;      // "cuda device 1 (NVIDIA H100 80GB HBM3)"
+  std::string identity;  // of the hardware, among the devices of its host
+  int devices = 0;       // that this process sees
+  bool shared = false;   // with another rank
+  kernels::Stream compute = nullptr, communication = nullptr;
+  std::vector<Watcher*> watchers;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,188 @@
+#include "parallel/nccl_communicator.h"
+
+#include <nccl.h>
+
+#include <array>
+#include <cstdlib>
+#include <exception>
+
+#include "backend/cuda/calls.h"
+#include "base/shared_library.h"
+#include "parallel/mpi_group.h"
+
+namespace llama_tp {
+
+namespace {
+
+struct NcclLibrary {
+  SharedLibrary file{text("libnccl.so.", NCCL_MAJOR)};
+  decltype(&ncclGetUniqueId) get_unique_id = file.symbol("ncclGetUniqueId");
+  decltype(&ncclCommInitRankConfig) init_rank = file.symbol("ncclCommInitRankConfig");
+  decltype(&ncclCommFinalize) finalize = file.symbol("ncclCommFinalize");
+  decltype(&ncclCommDestroy) destroy = file.symbol("ncclCommDestroy");
+  decltype(&ncclCommAbort) abort = file.symbol("ncclCommAbort");
+  decltype(&ncclCommGetAsyncError) get_async_error = file.symbol("ncclCommGetAsyncError");
+  decltype(&ncclGetErrorString) error_string = file.symbol("ncclGetErrorString");
+  decltype(&ncclGetLastError) last_error = file.symbol("ncclGetLastError");
+  decltype(&ncclAllReduce) all_reduce = file.symbol("ncclAllReduce");
+  decltype(&ncclAllGather) all_gather = file.symbol("ncclAllGather");
+  decltype(&ncclReduceScatter) reduce_scatter = file.symbol("ncclReduceScatter");
+  decltype(&ncclBroadcast) broadcast = file.symbol("ncclBroadcast");
+};
+
+const NcclLibrary& nccl() {
+  static const NcclLibrary library;
+  return library;
+}
+
+// The front of Communicator has refused other sums.
+ncclDataType_t type_of(DType dtype) {
+  if (dtype == DType::f64) return ncclFloat64;
+  return dtype == DType::bf16 ? ncclBfloat16 : ncclFloat32;
+}
+
+class NcclCommunicator : public Communicator, private Watcher {
+ public:
+  NcclCommunicator(MpiGroup group, const WaitPolicy& policy, DeviceStreams& device)
+      : Communicator(group.rank(), group.size()), policy_(policy), device_(device) {
+    for (Done& done : done_) done.compute = device.compute;
+    ncclUniqueId id{};
+    if (rank() == 0) expect(nccl().get_unique_id(&id), "ncclGetUniqueId");
+    group.broadcast(&id, sizeof id, 0);
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;  // calls return at once and settle() waits, so that nothing waits for a rank that has failed
+    settle(nccl().init_rank(&comm_, size(), id, rank(), &config), "ncclCommInitRank");
+    device_.watchers.push_back(this);
+  }
+
+  ~NcclCommunicator() override {
+    std::erase(device_.watchers, static_cast<Watcher*>(this));
+    if (std::uncaught_exceptions() > 0 || !finalized())
+      nccl().abort(comm_);  // ends what waits on the device for other ranks
+    else
+      nccl().destroy(comm_);
+  }
+
+  // While the host waits for the device: another rank may have failed, or NCCL.
+  void look() override {
+    look_at_board();
+    ncclResult_t state = ncclSuccess;
+    expect(nccl().get_async_error(comm_, &state), "ncclCommGetAsyncError");
+    if (state != ncclInProgress) expect(state, "a collective");
+  }
+
+ protected:
+  Pending run_all_reduce(const Tensor& x) override {
+    return start("ncclAllReduce", [&](cudaStream_t stream) {
+      return nccl().all_reduce(x.data, x.data, static_cast<size_t>(x.elements()), type_of(x.dtype), ncclSum, comm_,
+                               stream);
+    });
+  }
+  Pending run_all_gather(const Tensor& part, const Tensor& whole) override {
+    return start("ncclAllGather", [&](cudaStream_t stream) {
+      return nccl().all_gather(part.data, whole.data, static_cast<size_t>(part.bytes()), ncclInt8, comm_, stream);
+    });
+  }
+  Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override {
+    return start("ncclReduceScatter", [&](cudaStream_t stream) {
+      return nccl().reduce_scatter(whole.data, part.data, static_cast<size_t>(part.elements()), type_of(part.dtype),
+                                   ncclSum, comm_, stream);
+    });
+  }
+  Pending run_broadcast(const Tensor& x, int root) override {
+    return start("ncclBroadcast", [&](cudaStream_t stream) {
+      return nccl().broadcast(x.data, x.data, static_cast<size_t>(x.bytes()), ncclInt8, root, comm_, stream);
+    });
+  }
+
+ private:
+  // The end of a collective. They are used in turn: of one that is used again before it was waited for, the later
+  // moment of the same stream is waited for, which is too long but not wrong.
+  struct Done : Pending::Work {
+    CudaEvent event;
+    cudaStream_t compute = nullptr;
+    void wait() override { event.hold(compute); }
+  };
+
+  template <class Call>
+  Pending start(const char* name, const Call& call) {
+    called_.record(device_.compute);
+    called_.hold(device_.communication);
+    settle(call(device_.communication), name);
+    Done& done = done_[next_++ % done_.size()];
+    done.event.record(device_.communication);
+    return Pending(done);
+  }
+
+  // Waits until NCCL has taken a call (its first ones connect the ranks).
+  void settle(ncclResult_t result, const char* call) {
+    Patience patience(policy_);
+    while (result == ncclInProgress) {
+      patience.pause();
+      expect(nccl().get_async_error(comm_, &result), call);
+    }
+    expect(result, call);
+  }
+
+  void expect(ncclResult_t result, const char* what) const {
+    if (result != ncclSuccess && result != ncclInProgress)
+      fail("nccl: ", what, " of ", size(), " ranks on ", device_.name, ": ", nccl().error_string(result), " (",
+           nccl().last_error(comm_), "); NCCL_DEBUG=INFO tells more");
+  }
+
+  void look_at_board() const {
+    if (policy_.board != nullptr && policy_.board->someone_failed()) throw Stopped();
+  }
+
+  // Whether all collectives have ended, here and on the others.
+  bool finalized() {
+    try {
+      settle(nccl().finalize(comm_), "ncclCommFinalize");
+      return true;
+    } catch (const std::exception&) {
+      return false;
+    }
+  }
+
+  const WaitPolicy& policy_;
+  DeviceStreams& device_;
+  ncclComm_t comm_ = nullptr;
+  CudaEvent called_;
+  std::array<Done, 8> done_;
+  size_t next_ = 0;
+};
+
+// A group of one: copies on the compute stream.
+class LoneDeviceCommunicator : public Communicator {
+ public:
+  explicit LoneDeviceCommunicator(const DeviceStreams& device) : Communicator(0, 1), compute_(device.compute) {}
+
+ protected:
+  Pending run_all_reduce(const Tensor&) override { return {}; }
+  Pending run_all_gather(const Tensor& part, const Tensor& whole) override { return copy(part, whole); }
+  Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override { return copy(whole, part); }
+  Pending run_broadcast(const Tensor&, int) override { return {}; }
+
+ private:
+  Pending copy(const Tensor& from, const Tensor& to) const {
+    if (from.data != to.data)
+      check_cuda(
+          cudaMemcpyAsync(to.data, from.data, static_cast<size_t>(from.bytes()), cudaMemcpyDeviceToDevice, compute_),
+          "copy");
+    return {};
+  }
+
+  cudaStream_t compute_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
+                                                     DeviceStreams& device) {
+  if (world_ranks.size() == 1) return std::make_unique<LoneDeviceCommunicator>(device);
+  // NCCL refuses two ranks on one device unless it takes them for ranks of different hosts; it then uses sockets.
+  if (device.shared) setenv("NCCL_HOSTID", text(launch.host(), ".", launch.rank()).c_str(), 0);
+  return std::make_unique<NcclCommunicator>(MpiGroup(world_ranks, launch.wait_policy()), launch.wait_policy(), device);
+}
+
+}  // namespace llama_tp
