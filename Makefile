@@ -164,7 +164,7 @@ endef
 $(BUILD)/tests/emulation_test.o: CXXFLAGS += -Wno-unknown-pragmas
 
 # The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
-RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o $(patsubst %,tests/emulation/%.o,device_memory fiber instructions machine))
+RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o src/base/error.o $(patsubst %,tests/emulation/%.o,device_memory fiber instructions machine))
 $(BUILD)/raced/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  $< as C++"

@@ -52,6 +52,18 @@ void run_norms() {
                        tokens, hidden, workspace.data());
 }
 
+// More tokens than a block takes, and more heads than it has warps.
+void run_head_norms() {
+  constexpr int64_t tokens = 40, dim = 48;
+  const HeadNormShape shape{.heads = 9, .kv_heads = 2, .head_dim = dim, .epsilon = 1e-6f};
+  const auto qkv = values<float>(tokens * 13 * dim), w = values<float>(dim);
+  auto y = qkv, dq = w, dk = w;
+  std::vector<char> workspace(static_cast<size_t>(head_norm_backward_workspace(shape, tokens)));
+  const HeadNormWeights<float> weights{w.data(), w.data()};
+  head_norm_forward(nullptr, qkv.data(), weights, shape, y.data(), tokens);
+  head_norm_backward(nullptr, qkv.data(), weights, shape, y.data(), dq.data(), dk.data(), tokens, workspace.data());
+}
+
 void run_cross_entropy() {
   constexpr int64_t tokens = 40, vocabulary = 700;
   const auto logits = values<float>(tokens * vocabulary);
@@ -173,6 +185,7 @@ struct Subject {
 };
 
 const std::vector<Subject> subjects{{"norms", run_norms},
+                                    {"head_norms", run_head_norms},
                                     {"cross_entropy", run_cross_entropy},
                                     {"sums", run_sums},
                                     {"adamw", run_adamw},
