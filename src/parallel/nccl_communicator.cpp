@@ -8,6 +8,7 @@
 
 #include "backend/cuda/calls.h"
 #include "base/shared_library.h"
+#include "parallel/failure_board.h"
 #include "parallel/mpi_group.h"
 
 namespace llama_tp {
@@ -17,8 +18,7 @@ namespace {
 struct NcclLibrary {
   SharedLibrary file{text("libnccl.so.", NCCL_MAJOR)};
   decltype(&ncclGetUniqueId) get_unique_id = file.symbol("ncclGetUniqueId");
-  decltype(&ncclCommInitRankConfig) init_rank = file.symbol("ncclCommInitRankConfig");
-  decltype(&ncclCommFinalize) finalize = file.symbol("ncclCommFinalize");
+  decltype(&ncclCommInitRank) init_rank = file.symbol("ncclCommInitRank");
   decltype(&ncclCommDestroy) destroy = file.symbol("ncclCommDestroy");
   decltype(&ncclCommAbort) abort = file.symbol("ncclCommAbort");
   decltype(&ncclCommGetAsyncError) get_async_error = file.symbol("ncclCommGetAsyncError");
@@ -49,15 +49,13 @@ class NcclCommunicator : public Communicator, private Watcher {
     ncclUniqueId id{};
     if (rank() == 0) expect(nccl().get_unique_id(&id), "ncclGetUniqueId");
     group.broadcast(&id, sizeof id, 0);
-    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;  // calls return at once and settle() waits, so that nothing waits for a rank that has failed
-    settle(nccl().init_rank(&comm_, size(), id, rank(), &config), "ncclCommInitRank");
+    expect(nccl().init_rank(&comm_, size(), id, rank()), "ncclCommInitRank");
     device_.watchers.push_back(this);
   }
 
   ~NcclCommunicator() override {
     std::erase(device_.watchers, static_cast<Watcher*>(this));
-    if (std::uncaught_exceptions() > 0 || !finalized())
+    if (std::uncaught_exceptions() > 0 || someone_failed())
       nccl().abort(comm_);  // ends what waits on the device for other ranks
     else
       nccl().destroy(comm_);
@@ -65,10 +63,10 @@ class NcclCommunicator : public Communicator, private Watcher {
 
   // While the host waits for the device: another rank may have failed, or NCCL.
   void look() override {
-    look_at_board();
+    if (someone_failed()) throw Stopped();
     ncclResult_t state = ncclSuccess;
     expect(nccl().get_async_error(comm_, &state), "ncclCommGetAsyncError");
-    if (state != ncclInProgress) expect(state, "a collective");
+    expect(state, "a collective");
   }
 
  protected:
@@ -108,41 +106,19 @@ class NcclCommunicator : public Communicator, private Watcher {
   Pending start(const char* name, const Call& call) {
     called_.record(device_.compute);
     called_.hold(device_.communication);
-    settle(call(device_.communication), name);
+    expect(call(device_.communication), name);
     Done& done = done_[next_++ % done_.size()];
     done.event.record(device_.communication);
     return Pending(done);
   }
 
-  // Waits until NCCL has taken a call (its first ones connect the ranks).
-  void settle(ncclResult_t result, const char* call) {
-    Patience patience(policy_);
-    while (result == ncclInProgress) {
-      patience.pause();
-      expect(nccl().get_async_error(comm_, &result), call);
-    }
-    expect(result, call);
-  }
-
   void expect(ncclResult_t result, const char* what) const {
-    if (result != ncclSuccess && result != ncclInProgress)
+    if (result != ncclSuccess)
       fail("nccl: ", what, " of ", size(), " ranks on ", device_.name, ": ", nccl().error_string(result), " (",
            nccl().last_error(comm_), "); NCCL_DEBUG=INFO tells more");
   }
 
-  void look_at_board() const {
-    if (policy_.board != nullptr && policy_.board->someone_failed()) throw Stopped();
-  }
-
-  // Whether all collectives have ended, here and on the others.
-  bool finalized() {
-    try {
-      settle(nccl().finalize(comm_), "ncclCommFinalize");
-      return true;
-    } catch (const std::exception&) {
-      return false;
-    }
-  }
+  bool someone_failed() const { return policy_.board != nullptr && policy_.board->someone_failed(); }
 
   const WaitPolicy& policy_;
   DeviceStreams& device_;

@@ -61,7 +61,7 @@ void CudaBackend::choose_device(const DevicePlace& place) {
   const int driver = driver_version();
   require(driver / 1000 >= CUDART_VERSION / 1000, "--backend cuda: the NVIDIA driver of ", place.host, " knows CUDA ",
           version_text(driver), ", but this program is made with ", version_text(CUDART_VERSION),
-          "; update the driver, or build with an older toolkit");
+          "; update the driver, build with an older toolkit, or take --backend cpu");
   check_cuda(cudaGetDeviceCount(&streams_.devices), "cudaGetDeviceCount");
   device_ = place.local_rank % streams_.devices;
   check_cuda(cudaSetDevice(device_), text("cudaSetDevice(", device_, ")"));
