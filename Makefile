@@ -5,7 +5,7 @@
 # make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make format     clang-format and clang-tidy; make clean
 #
-# ARCH=x86-64-v3  another instruction set than this machine's;  CXX=clang++;  BUILD=dir;  CUDA_ARCH="80 90a";  NVCC= (no kernels)
+# ARCH=x86-64-v3  another instruction set than this machine's;  CXX=clang++;  BUILD=dir;  CUDA_ARCH="80 90a";  NVCC= (no CUDA)
 
 CXX      ?= g++
 ARCH     ?= native

@@ -59,10 +59,8 @@ struct CublasLt::Prepared {
       // The heuristic asks whether there is a bias, not where.
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(widest_access));
     }
-    make_layout(a, product.in, product.transpose_a ? product.k : product.m,
-                product.transpose_a ? product.m : product.k);
-    make_layout(b, product.in, product.transpose_b ? product.n : product.k,
-                product.transpose_b ? product.k : product.n);
+    make_layout(a, product.in, product.rows_of_a(), product.columns_of_a());
+    make_layout(b, product.in, product.rows_of_b(), product.columns_of_b());
     make_layout(c, product.out, product.m, product.n);
     choose(handle, product);
   }
@@ -95,10 +93,8 @@ struct CublasLt::Prepared {
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, most_workspace);
     // Where k is divided, the parts' sums stay in f32.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-           alignment_of(product.transpose_a ? product.k : product.m, product.in));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-           alignment_of(product.transpose_b ? product.n : product.k, product.in));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(product.rows_of_a(), product.in));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(product.rows_of_b(), product.in));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(product.m, product.out));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(product.m, product.out));
     cublasLtMatmulHeuristicResult_t best{};

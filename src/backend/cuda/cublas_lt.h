@@ -1,26 +1,16 @@
-// Matrix products by cuBLASLt, in its own, column-major words. Which algorithm computes a product is what its heuristic
-// names first for the shape, asked once: the same in every run on one kind of device with one version of the library.
+// Matrix products by cuBLASLt, in its own, column-major words (product.h). Which algorithm computes a product is what
+// its heuristic names first for the shape, asked once: the same in every run on one kind of device with one version of
+// the library.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <string>
 
-#include "base/dtype.h"
+#include "backend/cuda/product.h"
 #include "kernels/stream.h"
 
 namespace llama_tp {
-
-// C[m, n] = op(A)[m, k] · op(B)[k, n] + beta · C + bias[m], all dense and column-major. A and B: `in`, f32 or bf16; C:
-// `out`, that or f32. Sums run in f32 (of f32: without TF32). bias: of type `in`, needs out = in.
-struct Product {
-  DType in, out;
-  bool transpose_a, transpose_b;  // A is stored as [k, m], B as [n, k]
-  int64_t m, n, k;
-  bool accumulate = false;  // beta = 1, else 0
-  bool bias = false;
-  auto operator<=>(const Product&) const = default;
-};
 
 class CublasLt {
  public:

@@ -179,51 +179,6 @@ double CudaBackend::read_bandwidth() {
 }
 
 // ---- matrix products
-//
-// A dense row-major [R, C] is, read by columns, the dense column-major [C, R] of its transpose. So cuBLASLt is asked
-// for the transposes, and factors change places (m, n, k in brackets):
-//
-//   yᵀ[N, T]  = w · xᵀ          w row-major [N, K] is stored as [k, m]: A = w transposed; xᵀ: B = x     [N, T, K]
-//   dxᵀ[K, T] = wᵀ · dyᵀ        A = w, B = dy                                                           [K, T, N]
-//   dwᵀ[K, N] += xᵀ · dy        A = x; dy is stored as [n, k]: B = dy transposed                        [K, N, T]
-//
-// A bias of y[N] is then one value a row of yᵀ, which is what cuBLASLt adds.
-
-namespace {
-
-Product forward_product(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {
-  return {.in = x.dtype,
-          .out = y.dtype,
-          .transpose_a = true,
-          .transpose_b = false,
-          .m = w.shape[0],
-          .n = x.shape[0],
-          .k = w.shape[1],
-          .bias = bias.exists()};
-}
-
-Product input_product(const Tensor& dy, const Tensor& w) {
-  return {.in = dy.dtype,
-          .out = dy.dtype,
-          .transpose_a = false,
-          .transpose_b = false,
-          .m = w.shape[1],
-          .n = dy.shape[0],
-          .k = w.shape[0]};
-}
-
-Product weight_product(const Tensor& dy, const Tensor& x) {
-  return {.in = x.dtype,
-          .out = DType::f32,
-          .transpose_a = false,
-          .transpose_b = true,
-          .m = x.shape[1],
-          .n = dy.shape[1],
-          .k = x.shape[0],
-          .accumulate = true};
-}
-
-}  // namespace
 
 int64_t CudaBackend::linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {
   if (y.elements() == 0 || x.shape[0] <= kernels::few_tokens) return 0;
@@ -231,11 +186,11 @@ int64_t CudaBackend::linear_forward_workspace(const Tensor& x, const Tensor& w, 
 }
 
 int64_t CudaBackend::linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) {
-  return dx.elements() == 0 || dy.elements() == 0 ? 0 : products_->workspace(input_product(dy, w));
+  return dx.elements() == 0 || dy.elements() == 0 ? 0 : products_->workspace(backward_input_product(dy, w));
 }
 
 int64_t CudaBackend::linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) {
-  return dw.elements() == 0 || dy.elements() == 0 ? 0 : products_->workspace(weight_product(dy, x));
+  return dw.elements() == 0 || dy.elements() == 0 ? 0 : products_->workspace(backward_weight_product(dy, x));
 }
 
 void CudaBackend::multiply(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void* workspace) {
@@ -245,12 +200,12 @@ void CudaBackend::multiply(const Tensor& x, const Tensor& w, const Tensor& bias,
 void CudaBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) {
   if (dx.elements() == 0) return;
   if (dy.elements() == 0) return run_zero(dx);
-  products_->multiply(stream_, input_product(dy, w), w.data, dy.data, nullptr, dx.data, workspace);
+  products_->multiply(stream_, backward_input_product(dy, w), w.data, dy.data, nullptr, dx.data, workspace);
 }
 
 void CudaBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) {
   if (dw.elements() == 0 || dy.elements() == 0) return;
-  products_->multiply(stream_, weight_product(dy, x), x.data, dy.data, nullptr, dw.data, workspace);
+  products_->multiply(stream_, backward_weight_product(dy, x), x.data, dy.data, nullptr, dw.data, workspace);
 }
 
 }  // namespace llama_tp
