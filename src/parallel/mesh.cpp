@@ -19,12 +19,12 @@ std::vector<int> ranks(int first, int count, int distance) {
   return list;
 }
 
-std::unique_ptr<Communicator> communicator(const Launch& launch, const std::vector<int>& world_ranks,
+std::unique_ptr<Communicator> communicator(const Launch& launch, const std::vector<int>& world_ranks, GroupName name,
                                            [[maybe_unused]] Backend& backend) {
 #ifdef LLAMA_TP_CUDA_ARCH
   if (DeviceStreams* const device = backend.device()) return make_nccl_communicator(launch, world_ranks, *device);
 #endif
-  return make_communicator(launch, world_ranks);
+  return make_communicator(launch, world_ranks, name);
 }
 
 bool may_share() {
