@@ -50,7 +50,7 @@ SOURCES  := $(filter-out src/main.cpp $(if $(CUDA),,$(OF_CUDA)),$(sort $(shell f
 OBJECTS  := $(SOURCES:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
-TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(sort $(wildcard tests/*_test.cpp)))
+TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_backend_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
 SUPPORT  := $(BUILD)/tests/libsupport.a
 
 KERNELS     := $(sort $(wildcard kernels/*.cu))
@@ -155,6 +155,8 @@ $(EMULATED): $(addprefix $(BUILD)/emulated/,$(EMULATION))
 $(BUILD)/tests/emulated_%_test: $(BUILD)/tests/%_test.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
 $(BUILD)/tests/emulation_test $(BUILD)/tests/device_memory_ranks_test: %: %.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+	$(link_emulated)
+$(BUILD)/tests/cuda_backend_test: %: %.o $(BUILD)/tests/cuda/double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
 define link_emulated
 @mkdir -p $(@D)

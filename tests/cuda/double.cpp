@@ -1,0 +1,141 @@
+#include "cuda/double.h"
+
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <cstring>
+#include <map>
+
+#include "backend/cuda/cublas_lt.h"
+#include "emulation/device_memory.h"
+
+namespace llama_tp {
+
+CudaDouble& cuda_double() {
+  static CudaDouble one;
+  return one;
+}
+
+namespace {
+
+std::map<void*, size_t>& taken() {
+  static std::map<void*, size_t> sizes;
+  return sizes;
+}
+
+cudaError_t state_of_streams() {
+  if (!cuda_double().runs_kernels) return cudaErrorNoKernelImageForDevice;
+  return cuda_double().never_ends ? cudaErrorNotReady : cudaSuccess;
+}
+
+}  // namespace
+
+// ---- products, by their definition
+
+struct CublasLt::Library {};
+struct CublasLt::Prepared {};
+
+CublasLt::CublasLt() = default;
+CublasLt::~CublasLt() = default;
+std::string CublasLt::version() const { return "double"; }
+int64_t CublasLt::workspace(const Product&) { return 256; }
+
+void CublasLt::multiply(kernels::Stream, const Product& product, const void* a, const void* b, const void* bias,
+                        void* c, void*) {
+  const emulation::DeviceAccess access;
+  const auto value = [](const void* from, DType dtype, int64_t i) {
+    return dtype == DType::bf16 ? to_float(static_cast<const bf16*>(from)[i]) : static_cast<const float*>(from)[i];
+  };
+  const auto [m, n, k] = std::array{product.m, product.n, product.k};
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      float sum = product.bias ? value(bias, product.in, i) : 0;
+      for (int64_t l = 0; l < k; l++)
+        sum += value(a, product.in, product.transpose_a ? i * k + l : l * m + i) *
+               value(b, product.in, product.transpose_b ? l * n + j : j * k + l);
+      const int64_t at = j * m + i;
+      if (product.accumulate) sum += value(c, product.out, at);
+      if (product.out == DType::bf16)
+        static_cast<bf16*>(c)[at] = to_bf16(sum);
+      else
+        static_cast<float*>(c)[at] = sum;
+    }
+}
+
+}  // namespace llama_tp
+
+// ---- the runtime
+
+using llama_tp::cuda_double;
+namespace emulation = llama_tp::emulation;
+
+extern "C" {
+
+const char* cudaGetErrorString(cudaError_t) { return "what CUDA says"; }
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = cuda_double().driver;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = cuda_double().devices;
+  return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) { return device < cuda_double().devices ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  *properties = {};
+  std::strcpy(properties->name, "Double");
+  properties->totalGlobalMem = (size_t{79} << 30) + (size_t{102} << 20);
+  properties->major = 7;
+  properties->minor = 5;
+  properties->uuid.bytes[0] = static_cast<char>('a' + device);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamQuery(cudaStream_t) { return llama_tp::state_of_streams(); }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return llama_tp::state_of_streams(); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventCreate(cudaEvent_t*) { return cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
+  *milliseconds = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t* free, size_t* all) {
+  *free = *all = cuda_double().free_bytes;
+  return cudaSuccess;
+}
+// Not zeros: 0xff in every byte.
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  *memory = nullptr;
+  if (bytes > cuda_double().free_bytes) return cudaErrorMemoryAllocation;
+  *memory = emulation::reserve_device_memory(static_cast<int64_t>(bytes));
+  llama_tp::taken()[*memory] = bytes;
+  const emulation::DeviceAccess access;
+  std::memset(*memory, 0xff, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* memory) {
+  if (memory == nullptr) return cudaSuccess;
+  emulation::release_device_memory(memory, static_cast<int64_t>(llama_tp::taken().at(memory)));
+  llama_tp::taken().erase(memory);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
+  const emulation::DeviceAccess access;
+  std::memset(memory, value, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  const emulation::DeviceAccess access;
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+
+}  // extern "C"

@@ -1,0 +1,19 @@
+// CUDA's runtime and cuBLASLt's products for tests of the CUDA backend where there is no GPU: the functions that it
+// calls, by their own names and linked in their place, on the emulated device's memory. All is done when a call
+// returns.
+#pragma once
+
+#include <cstddef>
+
+namespace llama_tp {
+
+struct CudaDouble {
+  int driver = 13000;  // the version that it knows; 0: there is none
+  int devices = 2;
+  bool runs_kernels = true;
+  size_t free_bytes = size_t{1} << 30;
+  bool never_ends = false;  // what was asked of a stream
+};
+CudaDouble& cuda_double();
+
+}  // namespace llama_tp

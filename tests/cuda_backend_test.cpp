@@ -1,0 +1,109 @@
+// The CUDA backend itself, with the kernels emulated and CUDA's runtime and products doubled (cuda/double.h): which
+// device a rank takes, what is refused, that a wait can be left, and a training step from end to end. What the double
+// cannot show is CUDA's own behaviour.
+#include <gtest/gtest.h>
+
+#include "cuda/double.h"
+#include "support/golden_model.h"
+
+namespace llama_tp {
+namespace {
+
+class Cuda : public testing::Test {
+ protected:
+  void TearDown() override { cuda_double() = {}; }
+};
+
+std::string refusal_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_F(Cuda, ARankTakesTheDeviceOfItsPlaceOnTheHost) {
+  EXPECT_EQ(make_backend("auto", {.local_rank = 1})->description(),
+            "cuda: Double, 79.1 GiB, sm_75, device 1 of 2, driver 13.0, cuBLASLt double");
+  const auto first = make_backend("cuda", {.local_rank = 0}), second = make_backend("cuda", {.local_rank = 1}),
+             third = make_backend("cuda", {.local_rank = 2});
+  EXPECT_NE(first->device()->identity, second->device()->identity);
+  EXPECT_EQ(first->device()->identity, third->device()->identity);
+}
+
+TEST_F(Cuda, WhatCannotRunIsRefusedInOneLineWithTheMend) {
+  struct Case {
+    CudaDouble machine;
+    std::vector<const char*> words;
+  };
+  for (const auto& [machine, words] :
+       {Case{{.driver = 0}, {"--backend cuda: no NVIDIA driver is loaded", "--backend cpu"}},
+        Case{{.devices = 0}, {"--backend cuda: the NVIDIA driver shows no device", "--backend cpu"}},
+        Case{{.driver = 12040},
+             {"--backend cuda: the NVIDIA driver of node1 knows CUDA 12.4", "made with 13.", "update the driver"}},
+        Case{{.runs_kernels = false},
+             {"--backend cuda: cuda device 0 (Double), an sm_75, does not run", "make CUDA_ARCH=75"}}}) {
+    cuda_double() = machine;
+    const std::string said = refusal_of([] { make_backend("cuda", {.host = "node1"}); });
+    for (const char* word : words) EXPECT_NE(said.find(word), std::string::npos) << said;
+    EXPECT_EQ(said.find('\n'), std::string::npos) << said;
+  }
+}
+
+TEST_F(Cuda, AutoIsTheCpuWithoutADeviceButNoWayAroundABrokenOne) {
+  cuda_double().driver = 0;
+  EXPECT_NE(make_backend("auto", {})->description().find("; no NVIDIA driver is loaded"), std::string::npos);
+  cuda_double() = {.driver = 12040};
+  EXPECT_THROW(make_backend("auto", {}), Error);
+}
+
+TEST_F(Cuda, APlanBeyondTheFreeMemoryIsRefusedWithItsFigure) {
+  GoldenModel model("gqa", DType::f32);
+  model.runtime.reset();
+  model.backend = make_backend("cuda", {});
+  model.runtime = std::make_unique<Runtime>(*model.backend, model.mesh->tensor(), model.mesh->kv_replicas(),
+                                            model.mesh->shards(), DType::f32);
+  cuda_double().free_bytes = 1000;
+  const std::string said = refusal_of([&] { model.trainer(); });
+  EXPECT_NE(said.find("but 1000 B are free (cuda: Double"), std::string::npos) << said;
+  model.runtime.reset();
+}
+
+// The device never ends; one who looks says that there is no point in waiting.
+TEST_F(Cuda, AWaitEndsWhenAWatcherSaysSo) {
+  struct Leaves : Watcher {
+    void look() override {
+      if (++looks == 3) throw Stopped();
+    }
+    int looks = 0;
+  } watcher;
+  const auto backend = make_backend("cuda", {});
+  Ledger ledger;
+  Arena arena("memory", ledger);
+  arena.reserve(*backend, Arena::alignment);
+  const Tensor value = arena.push(Category::data, {1}, DType::f32);
+  backend->device()->watchers.push_back(&watcher);
+  cuda_double().never_ends = true;
+  float host = 1;
+  EXPECT_THROW(backend->download(value, &host), Stopped);
+  EXPECT_EQ(host, 1);
+  cuda_double().never_ends = false;
+  backend->download(value, &host);
+  EXPECT_EQ(host, 0);  // reserved memory is zeros
+}
+
+TEST_F(Cuda, LossAndEveryGradientAreThoseOfTransformers) {
+  for (const char* name : {"gqa", "biases"}) {
+    GoldenModel model(name, DType::f32);
+    model.runtime.reset();
+    model.backend = make_backend("cuda", {});
+    model.runtime = std::make_unique<Runtime>(*model.backend, model.mesh->tensor(), model.mesh->kv_replicas(),
+                                              model.mesh->shards(), DType::f32);
+    expect_golden_gradients(model, false);
+    model.runtime.reset();
+  }
+}
+
+}  // namespace
+}  // namespace llama_tp
