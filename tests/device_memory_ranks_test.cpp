@@ -190,8 +190,8 @@ TEST(DeviceMemory, GreedyTokensAreThoseOfTransformers) {
              expected = golden[0]["continuation"].get<std::vector<int32_t>>();
   const auto context = static_cast<int64_t>(prompt.size() + expected.size());
   DeviceModel model(a_model(), DType::f32, {1, 1, {}});
-  model.reserve(plan_generation(model.config, model.plan, context, static_cast<int64_t>(prompt.size()), *model.backend,
-                                *model.runtime));
+  model.reserve(plan_generation(model.config, model.plan, context, {static_cast<int64_t>(prompt.size())},
+                                *model.backend, *model.runtime));
   Generator generator(model.config, model.plan, context, *model.runtime);
   load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
   Sampler sampler({.temperature = 0});

@@ -39,8 +39,8 @@ void expect_growth_is_the_ledgers(DType dtype) {
   const ModelConfig config = read_model_config(scratch / "config.json");
   const TensorParallelPlan plan = resolve_plan(config);
   std::string said;
-  const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, said);
-  const auto backend = make_backend("cpu", ranks().threads());
+  const auto backend = make_backend("cpu", ranks().place());
+  const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend, said);
   Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
   const TrainerOptions options{{1, 1, 1, 64, ranks().size()}, false, false, {}};
   const MemoryPlan memory = plan_training(config, plan, options, *backend, runtime, mesh->replicas());
