@@ -135,7 +135,6 @@ TEST(Config, AWrittenFileHasTheNewDtypeAndAllElse) {
 }
 
 // ---- rope: both spellings, each kind's formula
-// -----------------------------------------------------------------------
 
 constexpr double pi = std::numbers::pi, theta = 500;
 constexpr int64_t half = 8;  // head_dim / 2
@@ -262,7 +261,6 @@ TEST(Rope, NoScalingAndDefaultsAreSpelledInManyWays) {
 }
 
 // ---- what is refused
-// -------------------------------------------------------------------------------------------------
 
 struct Refusal {
   Json changes;

@@ -194,7 +194,6 @@ TEST(Norm, BackwardDoesNotDependOnTheNumberOfThreads) {
 }
 
 // ---- norms of heads
-// ------------------------------------------------------------------------------------------------------------
 
 // Packed rows of 3 heads of q, 2 of k and 2 of v.
 constexpr int64_t queries = 3, groups = 2, packed_heads = queries + 2 * groups;

@@ -71,7 +71,6 @@ Tensor Backend::scratch(Frame& frame, int64_t bytes) const {
 }
 
 // ---- matrix products
-// ---------------------------------------------------------------------------------------------------------
 
 void Backend::linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {
   constexpr auto op = Operation::linear_forward;
@@ -114,7 +113,6 @@ void Backend::bias_backward(const Tensor& dy, const Tensor& db) {
 }
 
 // ---- normalization
-// -----------------------------------------------------------------------------------------------------------
 
 void Backend::norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
                            const Tensor& y, const Tensor& statistics) {
@@ -194,7 +192,6 @@ void Backend::head_norm_backward(const Tensor& qkv, const HeadNorms& norms, cons
 }
 
 // ---- rotary positions
-// --------------------------------------------------------------------------------------------------------
 
 void Backend::rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table) {
   constexpr auto op = Operation::rope_table;
@@ -232,7 +229,6 @@ void Backend::rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv
 }
 
 // ---- attention
-// ---------------------------------------------------------------------------------------------------------------
 
 namespace {
 void expect_attention(Operation op, const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences) {
@@ -277,7 +273,6 @@ void Backend::attention_backward(const Tensor& dout, const Tensor& q, const Tens
 }
 
 // ---- feed-forward
-// ------------------------------------------------------------------------------------------------------------
 
 void Backend::activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) {
   constexpr auto op = Operation::activation_forward;
@@ -299,7 +294,6 @@ void Backend::activation_backward(const Tensor& dy, const Tensor& input, const A
 }
 
 // ---- embedding
-// ---------------------------------------------------------------------------------------------------------------
 
 void Backend::embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y) {
   constexpr auto op = Operation::embedding_forward;
@@ -323,7 +317,6 @@ void Backend::embedding_backward(const Tensor& ids, const Tensor& dy, int64_t fi
 }
 
 // ---- loss
-// --------------------------------------------------------------------------------------------------------------------
 
 void Backend::cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
                                        int64_t columns, const Tensor& statistics) {
@@ -358,7 +351,6 @@ void Backend::cross_entropy_backward(const Tensor& logits, const Tensor& targets
 }
 
 // ---- small ones
-// --------------------------------------------------------------------------------------------------------------
 
 void Backend::add(const Tensor& x, const Tensor& y) {
   expect(x.shape == y.shape && x.dtype == y.dtype && is_activation(x.dtype), Operation::add, "x and y are alike");
@@ -387,7 +379,6 @@ void Backend::gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) 
 }
 
 // ---- optimizer
-// ---------------------------------------------------------------------------------------------------------------
 
 void Backend::add_sum_of_squares(const Tensor& x, const Tensor& result) {
   constexpr auto op = Operation::add_sum_of_squares;

@@ -82,22 +82,22 @@ class Backend {
   virtual ~Backend() = default;
 
   // ---- matrix products
-  // ------------------------------------------------------------------------------------------------------- y[T, N] =
-  // x[T, K] · w[N, K]ᵀ + bias[N]              y: type x, or f32 (logits). bias: type x, may be absent.        2·T·N·K
-  // FLOP
+
+  // y[T, N] = x[T, K] · w[N, K]ᵀ + bias[N]; 2·T·N·K FLOP. y: type x, or f32 (logits). bias: type x, may be absent.
   void linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y);
   // dx[T, K] = dy[T, N] · w[N, K]
   void linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx);
-  // dw[N, K] += dy[T, N]ᵀ · x[T, K]                      dw: f32
+  // dw[N, K] += dy[T, N]ᵀ · x[T, K], f32.
   void linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw);
-  // db[N] += Σ_t dy[t]                                   db: f32
+  // db[N] += Σ_t dy[t], f32.
   void bias_backward(const Tensor& dy, const Tensor& db);
 
   // ---- normalization
-  // --------------------------------------------------------------------------------------------------------- rms: y =
-  // x / sqrt(mean(x²) + ε) · w                                   (Zhang & Sennrich 2019) layer_norm_1p:  y = (x − mean)
-  // / sqrt(var + ε) · (1 + w) + b                      (Nemotron-4) x, y: [T, H]; w, b: [H] of type x, b may be absent.
-  // statistics: [T] f32 1/rms, or [T, 2] f32 mean and 1/deviation; kept for backward.
+
+  // rms:            y = x / sqrt(mean(x²) + ε) · w                     (Zhang & Sennrich 2019)
+  // layer_norm_1p:  y = (x − mean) / sqrt(var + ε) · (1 + w) + b       (Nemotron-4)
+  // x, y: [T, H]; w, b: [H] of type x, b may be absent. statistics, kept for backward: [T] f32 of 1/rms, or [T, 2] f32
+  // of mean and 1/deviation.
   void norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options, const Tensor& y,
                     const Tensor& statistics);
   // sum = residual + part; y = norm(sum). sum may be residual itself.
@@ -106,12 +106,13 @@ class Backend {
   // y again from x and the saved statistics, bitwise what norm_forward gave.
   void norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
                   const Tensor& statistics, const Tensor& y);
-  // dx += dnorm/dx · dy; dw += …; db += …                dx: [T, H] type x, accumulated (it already holds the
-  // residual's gradient); dw, db: f32
+  // dx += dnorm/dx · dy; dw += …; db += …. dx: [T, H] of type x, which holds the residual's gradient already; dw, db:
+  // [H] f32.
   void norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
                      const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db);
 
   // ---- a norm on each head of q and k before they turn (Henry et al. 2020)
+
   // y = packed qkv [T, (A + 2G)·D] in which each head x of q or k is x / sqrt(mean(x²) + ε) · w, w: norms.q or norms.k;
   // v is copied. y may be qkv itself.
   void head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y);
@@ -121,9 +122,10 @@ class Backend {
                           const Tensor& dk);
 
   // ---- rotary positions (Su et al. 2021, in Hugging Face's half-split layout)
-  // --------------------------------------------------- table[t] = scale · {cos(p_t f_0) … cos(p_t f_{R/2−1}), sin(p_t
-  // f_0) … sin(p_t f_{R/2−1})} positions: [T] i32; frequencies f: [R/2] f32 radians a position; table: [T, R] f32. R ≤
-  // D: only the first R of each head turn.
+
+  // table[t] = scale · {cos(p_t f_0) … cos(p_t f_{R/2−1}), sin(p_t f_0) … sin(p_t f_{R/2−1})}
+  // positions p: [T] i32; frequencies f: [R/2] f32, radians a position; table: [T, R] f32. R ≤ D: only the first R
+  // elements of each head turn.
   void rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table);
   // Takes packed qkv [T, (A + 2G)·D] apart, turns q and k, and lays them out head by head:
   // q: [A, T, D]; k, v: [G, C, D], token t written to row slots[t] (i32 [T]).
@@ -132,11 +134,10 @@ class Backend {
   // The conjugate: dq [A, T, D], dk, dv [G, T, D] turned back and packed into dqkv [T, (A + 2G)·D].
   void rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& table, const Tensor& dqkv);
 
-  // ---- attention
-  // -------------------------------------------------------------------------------------------------------------
-  // out[t, a·D …] = Σ_j softmax_j(scale · q[a, t] · k[a·G/A, j]) v[a·G/A, j]          (grouped queries: Ainslie et al.
-  // 2023) q: [A, T, D]; k, v: [G, C, D]; out: [T, A·D]; lse: [A, T] f32, log Σ exp, kept for backward; absent in
-  // generation.
+  // ---- attention (grouped queries: Ainslie et al. 2023)
+
+  // out[t, a·D …] = Σ_j softmax_j(scale · q[a, t] · k[a·G/A, j]) v[a·G/A, j]
+  // q: [A, T, D]; k, v: [G, C, D]; out: [T, A·D]; lse: [A, T] f32, log Σ exp, kept for backward, absent in generation.
   void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences,
                          const AttentionOptions& options, const Tensor& out, const Tensor& lse);
   // dq [A, T, D], dk, dv [G, T, D] (written). Probabilities are computed again from lse (Dao 2023). C = T here.
@@ -144,32 +145,32 @@ class Backend {
                           const Tensor& lse, const Sequences& sequences, const AttentionOptions& options,
                           const Tensor& dq, const Tensor& dk, const Tensor& dv);
 
-  // ---- feed-forward
-  // ---------------------------------------------------------------------------------------------------------- gated:
-  // input = [T, 2F] (gate, then up), y[T, F] = act(gate) · up; else input = [T, F], y = act(input).      (Shazeer 2020)
+  // ---- feed-forward (gated: Shazeer 2020)
+
+  // gated: input [T, 2F] (gate, then up), y[T, F] = act(gate) · up; else input [T, F], y = act(input).
   void activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y);
   // dinput may be input itself.
   void activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
                            const Tensor& dinput);
 
   // ---- embedding (vocabulary split over ranks: this one holds rows first_row … first_row + V − 1)
-  // ---------------------------------- y[t] = table[ids[t] − first_row], or 0 where another rank holds the row. ids:
-  // [T] i32; table: [V, H]; y: [T, H]
+
+  // y[t] = table[ids[t] − first_row], or 0 where another rank holds the row. ids: [T] i32; table: [V, H]; y: [T, H].
   void embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y);
-  // dtable[ids[t] − first_row] += dy[t], in the order of t.     dtable: [V, H] f32. The row of skip_id gets nothing
-  // (torch's padding_idx; −1: none).
+  // dtable[ids[t] − first_row] += dy[t], in the order of t. dtable: [V, H] f32. The row of skip_id gets nothing (torch's
+  // padding_idx; −1: none).
   void embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
                           const Tensor& dtable);
 
-  // ---- loss (vocabulary split over ranks; Shoeybi et al. 2019)
-  // -------------------------------------------------------------------- logits: [T, V] f32, of which the first
-  // `columns` exist (the rest pads the vocabulary); targets: [T] i32 global ids, −100 ignored. statistics[t] = {max, Σ
-  // exp(logit − max), the target's logit or −inf where another rank holds it}, [T, 3] f32; {−inf, 0, −inf} if columns =
-  // 0.
+  // ---- loss (vocabulary split over ranks: Shoeybi et al. 2019)
+
+  // statistics[t] = {max, Σ exp(logit − max), the target's logit or −inf where another rank holds it}: [T, 3] f32;
+  // {−inf, 0, −inf} if columns = 0. logits: [T, V] f32, of which the first `columns` exist (the rest pads the
+  // vocabulary); targets: [T] i32 global ids, −100 ignored.
   void cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column, int64_t columns,
                                 const Tensor& statistics);
-  // gathered: [ranks, T, 3] f32, in rank order. lse[t] = log Σ exp over the whole vocabulary ([T] f32); loss[0] += Σ_t
-  // (lse − target logit) over targets that are not ignored ([1] f64).
+  // lse[t] = log Σ exp over the whole vocabulary; loss[0] += Σ_t (lse[t] − the target's logit) over targets that are not
+  // ignored. gathered: [ranks, T, 3] f32, in rank order; lse: [T] f32; loss: [1] f64.
   void cross_entropy_loss(const Tensor& gathered, const Tensor& targets, const Tensor& lse, const Tensor& loss);
   // dlogits = (softmax(logits) − onehot(target)) · scale; 0 in ignored rows and padded columns. dlogits: [T, V] type x;
   // may be logits itself (f32).
@@ -177,29 +178,28 @@ class Backend {
                               int64_t columns, float scale, const Tensor& dlogits);
 
   // ---- small ones
-  // ------------------------------------------------------------------------------------------------------------ y += x
+
+  // y += x
   void add(const Tensor& x, const Tensor& y);
-  // y = factor · x, rounded once                        x, y: of one type, f32 or bf16; y may be x
+  // y = factor · x, rounded once. x, y: of one type, f32 or bf16; y may be x.
   void scale(const Tensor& x, float factor, const Tensor& y);
   void zero(const Tensor& x);
-  // y[i] = x[rows[i]]                                   rows: [n] i32; y: [n, H]
+  // y[i] = x[rows[i]]. rows: [n] i32; y: [n, H].
   void gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y);
 
   // ---- optimizer
-  // -------------------------------------------------------------------------------------------------------------
-  // result[0] += Σ x²                                   x: f32; result: [1] f64; in an order that depends on x's size
-  // alone
+
+  // result[0] += Σ x², in an order that depends on x's size alone. x: f32; result: [1] f64.
   void add_sum_of_squares(const Tensor& x, const Tensor& result);
-  // One AdamW step (Loshchilov & Hutter 2019) in torch's order of operations, then grad = 0.
-  // The gradient is first scaled by min(1, max_grad_norm / (sqrt(squared_norm[0]) + 1e-6)), squared_norm: [1] f64,
-  // absent: no clipping. f32: w is the weight, rest absent. bf16: w (bf16) and rest (i16) together are the f32 master
-  // weight, exactly:
-  //   bits(master) = (bits(w) << 16) + rest, w = master rounded half up, so that rest fits 16 signed bits.
+  // One AdamW step (Loshchilov & Hutter 2019) in torch's order of operations, then grad = 0. The gradient is first scaled
+  // by min(1, max_grad_norm / (sqrt(squared_norm[0]) + 1e-6)). squared_norm: [1] f64; absent: no clipping.
+  // f32: w is the weight, rest is absent. bf16: w (bf16) and rest (i16) together are the f32 master weight, exactly:
+  // bits(master) = (bits(w) << 16) + rest, w = master rounded half up, so that rest fits 16 signed bits.
   void adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad, const Tensor& m,
              const Tensor& v, const Tensor& squared_norm);
 
   // ---- memory and the host
-  // -----------------------------------------------------------------------------------------------------
+
   // Memory of zeros. Errors: there is no such amount.
   virtual void* reserve(int64_t bytes) = 0;
   virtual void release(void* base, int64_t bytes) = 0;

@@ -31,7 +31,6 @@ const Norm& Transformer::norm_after(size_t layer) const {
 }
 
 // ---- training
-// ------------------------------------------------------------------------------------------------------------------
 
 void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
   runtime_.ledger.enter(Phase::forward);
@@ -157,7 +156,6 @@ void Transformer::sum_gradients() {
 }
 
 // ---- generation and evaluation
-// ----------------------------------------------------------------------------------------------------
 
 KeyValueCache Transformer::push_cache(int64_t rows) {
   KeyValueCache cache;
@@ -202,7 +200,6 @@ void Transformer::add_loss(const Batch& batch, const Tensor& loss) {
 }
 
 // ---- finding where values stopped being finite
-// -------------------------------------------------------------------------------------
 
 // On every tensor-parallel rank: each may hold tokens of its own.
 bool Transformer::is_finite(const Tensor& tensor) const {
