@@ -282,6 +282,12 @@ DType Options::dtype(const std::string& name, DType otherwise) const {
   return *dtype;
 }
 
+DType Options::stored_dtype(const std::string& name) const {
+  const std::optional<DType> dtype = dtype_with_torch_name(word(name));
+  require(dtype.has_value(), "--", name, " ", word(name), " is not known; it can be float32, bfloat16 or float16");
+  return *dtype;
+}
+
 int64_t Options::integer_or_auto(const std::string& name) const { return word(name) == "auto" ? 0 : integer(name, 1); }
 
 }  // namespace llama_tp

@@ -45,6 +45,7 @@ void declare(Options& options) {
   options.value("adam-epsilon", "", "X", "1e-8");
   options.value("max-grad-norm", "clip gradients to this global norm; 0: never", "X", "1");
   options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
+  options.value("save-dtype", "of the saved weights: float32, bfloat16 or float16 (default: the run's)", "WORD");
   options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
   options.value("seed", "of random weights and of the data's order", "N", "42");
   options.value("logging-steps", "a line that stays, so often", "N", "500");
@@ -100,6 +101,7 @@ TrainingSettings settings_from(const Options& options) {
   settings.adam_epsilon = options.number("adam-epsilon", 0, 1);
   settings.max_grad_norm = options.number("max-grad-norm", 0, 1e9);
   settings.dtype = options.dtype("dtype", DType::bf16);
+  if (options.given("save-dtype")) settings.save_dtype = options.stored_dtype("save-dtype");
   settings.recompute = options.is_set("gradient-checkpointing");
   settings.seed = static_cast<uint64_t>(options.integer("seed", 0));
   settings.logging_steps = options.integer("logging-steps", 1);

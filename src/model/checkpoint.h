@@ -1,17 +1,12 @@
-// Weights between the parameter table and files. Files are global (Hugging Face's names and shapes); each rank reads
-// only the slices that the table names, and writing gathers piece by piece, so that no rank ever holds a second copy of
-// anything large.
+// Weights from files into the parameter table, or from a random generator. Files are global (Hugging Face's names and
+// shapes); each rank reads only the slices that the table names.
 #pragma once
 
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <vector>
 
 #include "io/model_files.h"
-#include "io/safetensors_writer.h"
 #include "model/parameters.h"
-#include "parallel/host_group.h"
 
 namespace llama_tp {
 
@@ -33,14 +28,5 @@ void load_tensors(const ModelFiles& files, Tensor Unit::*which, Parameters& para
 // Random weights: matrices normal with config's initializer_range, biases 0, norms 1. Each element is a function of
 // (seed, tensor name, global index), so every mesh starts from the same weights.
 void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& parameters, Backend& backend);
-
-// The tensors of a file of all parameters in the given type.
-std::vector<PlannedTensor> planned_tensors(const Parameters& parameters, DType dtype);
-
-// Writes one tensor of every weight (&Unit::value, gradient, m, …), whole, into the planned files of a folder.
-// Collective over the ranks that together hold the model once (shards × tensor-parallel ranks); file i is written by
-// rank i modulo their number. Errors: a full disk.
-void write_parameters(const Parameters& parameters, Tensor Unit::*which, DType dtype, const SavePlan& plan,
-                      const std::string& folder, Backend& backend, HostGroup& ranks);
 
 }  // namespace llama_tp

@@ -267,6 +267,12 @@ Parameters::Parameters(const ModelConfig& config, const TensorParallelPlan& plan
   ParametersBuilder(config, plan, tp_rank, tp_size, sequence_parallel, *this).build();
 }
 
+std::vector<int64_t> Parameter::file_extents() const {
+  std::vector<int64_t> extents;
+  for (int i = 0; i < file_shape.rank(); i++) extents.push_back(file_shape[i]);
+  return extents;
+}
+
 Piece Unit::piece(int64_t first, int64_t count, int rank) const {
   const int64_t shard_begin = rank * shard_elements(), shard_end = shard_begin + shard_elements();
   const int64_t begin = std::max(first, shard_begin), end = std::min(first + count, shard_end);

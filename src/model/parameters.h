@@ -98,6 +98,8 @@ struct Parameter {
   GradientSum sum = GradientSum::none;
   Initial initial = Initial::normal;
 
+  int64_t columns() const { return file_shape.rank() > 1 ? file_shape[1] : 1; }  // of the file's tensor and the part
+  std::vector<int64_t> file_extents() const;
   // This rank's slice: rows of its weight, one after another.
   int64_t slice_rows() const { return axis == 0 ? count : shape[0]; }
   int64_t slice_columns() const { return weight->shape.elements() / weight->shape[0]; }

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "io/checkpoint_files.h"
-#include "model/checkpoint.h"
+#include "model/write_parameters.h"
 
 namespace llama_tp {
 
@@ -24,7 +24,7 @@ void write_part(const CheckpointPart& part, const std::string& checkpoint, const
 void save_checkpoint(const std::string& output_folder, const TrainingState& state, const std::string& config_text,
                      const TrainingSource& source, const Parameters& parameters, Backend& backend, const Mesh& mesh) {
   const bool leads = mesh.world().rank() == 0;
-  const std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype);
+  const std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype, state.save_dtype);
   const std::string folder = partial_checkpoint_path(output_folder, state.step);
   std::unique_ptr<PartialCheckpoint> partial;
   if (leads) {

@@ -9,7 +9,8 @@
 namespace llama_tp {
 
 // Collective over all ranks. Tensors are gathered a few MiB at a time; the folder appears when it is whole.
-// config_text: of config.json. Errors: a full disk; nothing that was saved before is touched.
+// config_text: of config.json. Errors: a full disk, a weight too large for an f16; nothing that was saved before is
+// touched.
 void save_checkpoint(const std::string& output_folder, const TrainingState& state, const std::string& config_text,
                      const TrainingSource& source, const Parameters& parameters, Backend& backend, const Mesh& mesh);
 

@@ -83,7 +83,7 @@ SavedTraining::SavedTraining(const std::string& checkpoint, const ModelConfig& c
 }
 
 void SavedTraining::open_parts(const Parameters& table) {
-  for (const CheckpointPart& part : checkpoint_parts(saved_.dtype)) {
+  for (const CheckpointPart& part : checkpoint_parts(saved_.dtype, saved_.save_dtype)) {
     const std::string folder = part.folder.empty() ? checkpoint_ : checkpoint_ + "/" + part.folder;
     require(file_exists(folder + "/model.safetensors") || file_exists(folder + "/" + index_file_name), folder,
             ": has no model.safetensors; the checkpoint is incomplete: copy it whole again, or remove it and resume "
@@ -102,7 +102,7 @@ std::vector<std::string> SavedTraining::changes() const {
 }
 
 void SavedTraining::load(Parameters& parameters, Backend& backend) const {
-  const ModelFiles& weights = parts_.at(weights_part);
+  const ModelFiles& weights = parts_.at(own_weights(saved_.dtype, saved_.save_dtype));
   if (saved_.dtype == DType::bf16)
     load_masters(weights, parts_.at(rest_part), parameters, backend);
   else

@@ -44,7 +44,7 @@ class TrainingRun {
         launch_(launch),
         source_(find_source(settings_)),
         config_(read_model_config(source_.config_file, read_family_file(settings_.family))),
-        config_text_(config_text_with_dtype(source_.config_file, settings_.dtype)),
+        config_text_(config_text_with_dtype(source_.config_file, settings_.save_dtype.value_or(settings_.dtype))),
         plan_(resolve_plan(config_)),
         progress_(launch.rank() == 0 ? launch.stdout_columns() : 0, 1, 1) {}
 

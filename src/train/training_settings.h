@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/dtype.h"
@@ -29,6 +30,7 @@ struct TrainingSettings {
   Schedule schedule;
   double weight_decay = 0, adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8, max_grad_norm = 1;
   DType dtype = DType::bf16;
+  std::optional<DType> save_dtype;  // of the weights in a checkpoint; none: dtype
   std::string backend = "auto";
   bool recompute = false, sequence_parallel = true;
   FsdpOptions fsdp;

@@ -41,9 +41,10 @@ std::string describe_data(const Dataset& data) {
 
 }  // namespace
 
-std::vector<CheckpointPart> checkpoint_parts(DType dtype) {
+std::vector<CheckpointPart> checkpoint_parts(DType dtype, DType save_dtype) {
   std::vector<CheckpointPart> parts{
-      {weights_part, &Unit::value, dtype}, {m_part, &Unit::m, DType::f32}, {v_part, &Unit::v, DType::f32}};
+      {published_part, &Unit::value, save_dtype}, {m_part, &Unit::m, DType::f32}, {v_part, &Unit::v, DType::f32}};
+  if (dtype != save_dtype) parts.push_back({weights_part, &Unit::value, dtype});
   if (dtype == DType::bf16) parts.push_back({rest_part, &Unit::rest, DType::i16});
   return parts;
 }
@@ -51,6 +52,7 @@ std::vector<CheckpointPart> checkpoint_parts(DType dtype) {
 TrainingState describe_run(const TrainingSettings& settings, const Dataset& data, const BatchShape& shape) {
   TrainingState state;
   state.dtype = settings.dtype;
+  state.save_dtype = settings.save_dtype.value_or(settings.dtype);
   // A batch larger than the data takes all of it, however large it is.
   const int64_t batch = std::min(shape.global_batch(), data.samples());
   // What changes those behind it comes first: it is named.
@@ -72,9 +74,13 @@ TrainingState describe_run(const TrainingSettings& settings, const Dataset& data
 }
 
 std::string state_text(const TrainingState& state) {
-  const OrderedJson json{{"version", state_version},      {"step", state.step},
-                         {"tokens", state.tokens},        {"fixed", object_of(state.fixed)},
-                         {"free", object_of(state.free)}, {"dtype", name_of(state.dtype)}};
+  const OrderedJson json{{"version", state_version},
+                         {"step", state.step},
+                         {"tokens", state.tokens},
+                         {"fixed", object_of(state.fixed)},
+                         {"free", object_of(state.free)},
+                         {"dtype", name_of(state.dtype)},
+                         {"save_dtype", name_of(state.save_dtype)}};
   return json_text(json, 2) + "\n";
 }
 
@@ -94,6 +100,7 @@ TrainingState read_training_state(const std::string& checkpoint) {
     state.step = json.at("step").get<int64_t>();
     state.tokens = json.at("tokens").get<int64_t>();
     state.dtype = dtype_named(json.at("dtype").get<std::string>());
+    state.save_dtype = dtype_named(json.value("save_dtype", std::string(name_of(state.dtype))));
     state.fixed = options_of(json.at("fixed"));
     state.free = options_of(json.at("free"));
   } catch (const nlohmann::json::exception&) {

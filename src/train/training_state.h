@@ -16,8 +16,8 @@
 namespace llama_tp {
 
 inline const std::string state_folder = "training_state";
-inline const std::string weights_part, rest_part = state_folder + "/rest", m_part = state_folder + "/m",
-                                       v_part = state_folder + "/v";
+inline const std::string published_part, weights_part = state_folder + "/weights", rest_part = state_folder + "/rest",
+                                         m_part = state_folder + "/m", v_part = state_folder + "/v";
 
 // One tensor of every weight, and where in the checkpoint's folder its files are.
 struct CheckpointPart {
@@ -25,14 +25,20 @@ struct CheckpointPart {
   Tensor Unit::*tensor;
   DType dtype;
 };
-// All that a run of this type saves.
-std::vector<CheckpointPart> checkpoint_parts(DType dtype);
+// All that a run of this type saves whose published weights are of the other one. Where these are the run's own, it
+// goes on from them; else its own lie in weights_part.
+std::vector<CheckpointPart> checkpoint_parts(DType dtype, DType save_dtype);
+// The part that a run goes on from.
+inline const std::string& own_weights(DType dtype, DType save_dtype) {
+  return dtype == save_dtype ? published_part : weights_part;
+}
 
 using NamedOptions = std::vector<std::pair<std::string, std::string>>;
 
 struct TrainingState {
-  int64_t step = 0, tokens = 0;  // that are done
-  DType dtype = DType::f32;      // of the weights
+  int64_t step = 0, tokens = 0;   // that are done
+  DType dtype = DType::f32;       // of the weights
+  DType save_dtype = DType::f32;  // of the weights in model.safetensors
   // The fixed ones say which samples step k takes: with others a resumed run would be another one. The free ones may
   // change on the way.
   NamedOptions fixed, free;

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "model/checkpoint.h"
+#include "model/write_parameters.h"
 
 namespace llama_tp {
 
