@@ -191,4 +191,29 @@ std::string config_text_with_dtype(const std::filesystem::path& file, DType dtyp
   return json_text(json, 2) + "\n";
 }
 
+int64_t rows_of_part(const ModelConfig& config, Part part) {
+  switch (part) {
+    case Part::embedding:
+    case Part::head:
+      return config.vocabulary;
+    case Part::q:
+      return config.q_width();
+    case Part::k:
+    case Part::v:
+      return config.kv_width();
+    case Part::gate:
+    case Part::up:
+      return config.ffn;
+    case Part::q_norm:
+    case Part::k_norm:
+      return config.head_dim;
+    default:
+      return config.hidden;
+  }
+}
+
+int64_t columns_of_part(const ModelConfig& config, Part part) {
+  return part == Part::o ? config.q_width() : part == Part::down ? config.ffn : config.hidden;
+}
+
 }  // namespace llama_tp

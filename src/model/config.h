@@ -76,4 +76,8 @@ void rope_frequencies(const ModelConfig& config, int64_t length, std::span<float
 // The number of the model's parameters, tied ones once.
 int64_t parameter_count(const ModelConfig& config);
 
+// The shape of a part's weight, [rows, columns]; of a norm, [rows].
+int64_t rows_of_part(const ModelConfig& config, Part part);
+int64_t columns_of_part(const ModelConfig& config, Part part);
+
 }  // namespace llama_tp

@@ -7,71 +7,11 @@
 #include "base/json.h"
 #include "model/checkpoint.h"
 #include "model/shipped_configs.h"
+#include "model/tensor_kinds.h"
 
 namespace llama_tp {
 
 namespace {
-
-using Parts = std::vector<Part>;
-
-// What a tensor can be: one part or several packed along `out`, the words that its name may have for it, its TP style.
-struct Kind {
-  Parts parts;
-  std::vector<std::string> words;
-  const char* style;
-};
-
-const std::vector<Kind>& kinds() {
-  static const std::vector<Kind> all{
-      {{Part::embedding}, {"embed", "embedding", "embeddings", "tok", "wte", "emb"}, "embedding_rowwise"},
-      {{Part::attention_norm}, {"input", "attn", "attention", "pre", "1"}, "replicated"},
-      {{Part::q}, {"q", "wq", "query", "queries"}, "colwise"},
-      {{Part::k}, {"k", "wk", "key", "keys"}, "colwise"},
-      {{Part::v}, {"v", "wv", "value", "values"}, "colwise"},
-      {{Part::k, Part::v}, {"kv", "wkv"}, "packed_colwise"},
-      {{Part::q, Part::k, Part::v}, {"qkv", "wqkv", "query"}, "packed_colwise"},
-      {{Part::q_norm}, {"q", "query"}, "replicated_with_grad_allreduce"},
-      {{Part::k_norm}, {"k", "key"}, "replicated_with_grad_allreduce"},
-      {{Part::o}, {"o", "wo", "out", "output", "dense"}, "rowwise"},
-      {{Part::mlp_norm}, {"post", "mlp", "ffn", "ff", "feed", "2"}, "replicated"},
-      {{Part::gate}, {"gate", "w1"}, "colwise"},
-      {{Part::up}, {"up", "w3", "fc", "fc1"}, "colwise"},
-      {{Part::gate, Part::up}, {"gate", "w13"}, "packed_colwise"},
-      {{Part::down}, {"down", "w2", "fc2", "proj"}, "rowwise"},
-      {{Part::final_norm}, {"norm", "ln", "final"}, "replicated"},
-      {{Part::head}, {"head", "output", "unembed", "logits"}, "colwise"}};
-  return all;
-}
-
-bool outside_blocks(Part part) { return part == Part::embedding || part == Part::final_norm || part == Part::head; }
-
-std::vector<int64_t> shape_of(const Kind& kind, const ModelConfig& config) {
-  const auto rows = [&](Part part) {
-    switch (part) {
-      case Part::embedding:
-      case Part::head:
-        return config.vocabulary;
-      case Part::q:
-        return config.q_width();
-      case Part::k:
-      case Part::v:
-        return config.kv_width();
-      case Part::gate:
-      case Part::up:
-        return config.ffn;
-      case Part::q_norm:
-      case Part::k_norm:
-        return config.head_dim;
-      default:
-        return config.hidden;
-    }
-  };
-  const Part first = kind.parts.front();
-  if (is_norm(first)) return {rows(first)};
-  int64_t out = 0;
-  for (const Part part : kind.parts) out += rows(part);
-  return {out, first == Part::o ? config.q_width() : first == Part::down ? config.ffn : config.hidden};
-}
 
 // The tensors of one module in all layers.
 struct Candidate {
@@ -80,63 +20,6 @@ struct Candidate {
   bool bias = false;
   std::vector<const Kind*> possible;
 };
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string out = "[";
-  for (size_t i = 0; i < shape.size(); i++) out += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-  return out + "]";
-}
-
-std::string joined(const std::vector<std::string>& words, const char* between) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : between) + word;
-  return out;
-}
-
-std::string name_of_kind(const Kind& kind) {
-  std::vector<std::string> names;
-  for (const Part part : kind.parts) names.emplace_back(name_of(part));
-  return joined(names, "+");
-}
-
-bool is_number(const std::string& piece) {
-  return !piece.empty() && std::all_of(piece.begin(), piece.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-std::vector<std::string> split_at(const std::string& name, const char* marks) {
-  std::vector<std::string> pieces{""};
-  for (const char c : name) {
-    if (std::string_view(marks).find(c) != std::string_view::npos)
-      pieces.emplace_back();
-    else
-      pieces.back() += c;
-  }
-  return pieces;
-}
-
-// "h.3.ln_1" → "h.*.ln_1" for each number in it.
-std::vector<std::string> templates_of(const std::string& name) {
-  const std::vector<std::string> pieces = split_at(name, ".");
-  std::vector<std::string> all;
-  for (size_t i = 0; i < pieces.size(); i++) {
-    if (!is_number(pieces[i])) continue;
-    std::vector<std::string> changed = pieces;
-    changed[i] = "*";
-    all.push_back(joined(changed, "."));
-  }
-  return all;
-}
-
-// The words of a name: its pieces, and their letters and digits apart.
-std::set<std::string> words_of(const std::string& name) {
-  std::set<std::string> words;
-  for (std::string piece : split_at(name, "._*")) {
-    for (char& c : piece) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    const size_t digits = std::min(piece.find_first_of("0123456789"), piece.size());
-    words.insert({piece, piece.substr(0, digits), piece.substr(digits)});
-  }
-  return words;
-}
 
 class Inference {
  public:

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backend/arena.h"
+#include "base/round_up.h"
 #include "model/plan.h"
 
 namespace llama_tp {
@@ -27,6 +28,9 @@ struct Weight {
   Tensor value;        // of the run's type
   Tensor gradient;     // f32
 };
+
+// Elements after which a weight may begin: aligned in every type that is stored.
+constexpr int64_t alignment_elements = Arena::alignment / size_of(DType::bf16);
 
 // A rank's place among those that share every unit.
 struct Sharding {

@@ -43,4 +43,10 @@ std::string resident_entry(const ResidentMemory& resident, int64_t arenas) {
       {"resident_bytes", resident.total}, {"remainder_bytes", resident.total - arenas}, {"remainder", remainder}});
 }
 
+std::string memory_text(const std::vector<std::string>& entries, const std::vector<std::string>& residents) {
+  std::string list;
+  for (const std::string& entry : residents) list += (list.empty() ? "" : ", ") + entry;
+  return "{\"ranks\": " + memory_report(entries) + ", \"resident\": [" + list + "]}\n";
+}
+
 }  // namespace llama_tp

@@ -24,4 +24,7 @@ std::string memory_report(const std::vector<std::string>& entries);
 // used.
 std::string resident_entry(const ResidentMemory& resident, int64_t arenas);
 
+// A run's memory.json, of the entries of all ranks: {"ranks": […], "resident": […]}.
+std::string memory_text(const std::vector<std::string>& entries, const std::vector<std::string>& residents);
+
 }  // namespace llama_tp

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <memory>
 
 #include "backend/device.h"
@@ -15,13 +14,14 @@
 #include "report/format.h"
 #include "report/progress.h"
 #include "train/dataset_exchange.h"
-#include "train/describe_samples.h"
+#include "train/introduction.h"
 #include "train/memory_report.h"
 #include "train/metrics.h"
 #include "train/replica_check.h"
 #include "train/save_checkpoint.h"
 #include "train/saved_training.h"
 #include "train/trainer.h"
+#include "train/validation.h"
 
 namespace llama_tp {
 
@@ -32,9 +32,6 @@ using Clock = std::chrono::steady_clock;
 // Steps of a run whose batches are always compared over the ranks.
 constexpr int64_t checked_steps = 2;
 
-// So many of a size hold all.
-int64_t parts(int64_t all, int64_t size) { return (all + size - 1) / size; }
-
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 class TrainingRun {
@@ -44,7 +41,7 @@ class TrainingRun {
         launch_(launch),
         source_(find_source(settings_)),
         config_(read_model_config(source_.config_file, read_family_file(settings_.family))),
-        config_text_(config_text_with_dtype(source_.config_file, settings_.save_dtype.value_or(settings_.dtype))),
+        config_text_(config_text_with_dtype(source_.config_file, settings_.stored_dtype())),
         plan_(resolve_plan(config_)),
         progress_(launch.rank() == 0 ? launch.stdout_columns() : 0, 1, 1) {}
 
@@ -95,19 +92,7 @@ class TrainingRun {
   }
 
   void settle_sizes() {
-    const int64_t data_ranks = mesh_->shape().data_ranks();
-    // No sample is longer than the longest: a forward need not be either.
-    const int64_t longest =
-        std::max(data_.longest_sample(), validation_.samples() > 0 ? validation_.longest_sample() : 0);
-    shape_ = {settings_.micro_batch,
-              accumulation_steps(settings_, data_ranks),
-              data_ranks,
-              std::min(settings_.block_size, longest),
-              settings_.sequence_parallel ? mesh_->shape().tensor : 1,
-              std::max(data_.most_sequences(), validation_.most_sequences())};
-    // A step that takes all samples takes no more of them in a larger batch.
-    shape_.micro_batch = std::min(shape_.micro_batch, parts(data_.samples(), data_ranks));
-    shape_.accumulation = std::min(shape_.accumulation, parts(data_.samples(), shape_.micro_batch * data_ranks));
+    shape_ = batch_shape(settings_, mesh_->shape(), data_, validation_);
     batches_ = std::make_unique<EpochBatches>(data_, shape_, settings_.seed);
     const int64_t per_epoch = batches_->steps_per_epoch();
     steps_ = settings_.max_steps > 0
@@ -149,38 +134,28 @@ class TrainingRun {
 
   void introduce() {
     if (!placement_said_.empty()) say(placement_said_);
-    say(text("model       ", with_commas(parameter_count(config_)), " parameters (", config_.family->name, ", ",
-             config_.layers, " layers × ", config_.hidden, "), ",
-             origin().empty() ? "random weights" : "from " + origin()));
-    introduce_resumption();
-    say(text("mesh        ", counted(launch_.size(), "rank"), ": data-parallel ", mesh_->shape().data,
-             mesh_->shape().fsdp > 1 ? text(" × fsdp ", mesh_->shape().fsdp) : "", " × tensor-parallel ",
-             mesh_->shape().tensor, shape_.sequence_ranks > 1 ? ", sequence-parallel" : ""));
-    say(text("device      ", backend_->description()));
-    say(text("data        ", counted(data_.samples(), "sample"), ", ",
-             counted(static_cast<int64_t>(data_.tokens.size()), "token"), "; a step takes ", shape_.global_batch(),
-             " × up to ", shape_.block_size, " tokens, an epoch ", counted(batches_->steps_per_epoch(), "step")));
-    if (!data_cache_.hit().empty()) say("            tokenized by an earlier run: " + data_cache_.hit());
-    introduce_samples(settings_.train_file, data_);
-    introduce_samples(settings_.validation_file, validation_);
-    if (shape_.block_size > config_.max_positions && config_.rope.kind != RopeKind::dynamic)
-      say(text("            samples of ", shape_.block_size, " tokens are longer than the model's ",
-               config_.max_positions, " positions (max_position_embeddings)"));
-    say(text("memory      ", bytes_text(memory_.total()), " a rank: ", bytes_text(memory_.state),
-             " weights, gradients and optimizer, ", bytes_text(memory_.step), " for a step"));
+    const Introduction introduction{settings_,
+                                    config_,
+                                    *mesh_,
+                                    shape_,
+                                    data_,
+                                    validation_,
+                                    origin(),
+                                    resumption(),
+                                    backend_->description(),
+                                    data_cache_.hit(),
+                                    batches_->steps_per_epoch(),
+                                    memory_};
+    for (const std::string& line : lines_of(introduction)) say(line);
   }
 
-  void introduce_samples(const std::string& file, const Dataset& data) {
-    for (const std::string& line : describe_samples(file, data, settings_.block_size)) say("            " + line);
-  }
-
-  void introduce_resumption() {
-    if (saved_) {
-      say(text("resumed     after step ", state_.step, " of ", steps_));
-      for (const std::string& change : saved_->changes()) say("            " + change);
-    } else if (!settings_.resume.empty()) {
-      say(text("            ", settings_.output_dir, " holds no checkpoint yet: begins at the start"));
-    }
+  // Lines on where the run goes on, if it was to.
+  std::vector<std::string> resumption() const {
+    if (!saved_ && settings_.resume.empty()) return {};
+    if (!saved_) return {text("            ", settings_.output_dir, " holds no checkpoint yet: begins at the start")};
+    std::vector<std::string> lines{text("resumed     after step ", state_.step, " of ", steps_)};
+    for (const std::string& change : saved_->changes()) lines.push_back("            " + change);
+    return lines;
   }
 
   void train() {
@@ -261,29 +236,12 @@ class TrainingRun {
     return in_forward == places.end() ? places.front() : *in_forward;
   }
 
-  // Mean loss over the validation file, its samples divided among the data ranks. All take as many forwards: fsdp ranks
-  // gather their weights together.
   double evaluate(int64_t step) {
     launch_.begin(Activity::evaluating, step);
-    double sum = 0;
-    int64_t targets = 0;
-    const int64_t round = shape_.micro_batch * shape_.data_ranks;
-    for (int64_t begin = 0; begin < validation_.samples(); begin += round) {
-      const int64_t first = begin + mesh_->data_rank() * shape_.micro_batch;
-      std::vector<int64_t> samples;
-      for (int64_t i = first; i < std::min(first + shape_.micro_batch, validation_.samples()); i++)
-        samples.push_back(i);
-      fill_batch(validation_, samples, shape_, batch_);
-      sum += trainer_->evaluate(batch_);
-      targets += count_targets(validation_, samples);
-    }
-    double all = 0, count = 0;
-    // Tensor ranks of one data rank have the same sums: each data rank is counted as often as it has tensor ranks.
-    for (const double value : mesh_->world().all_gather(sum)) all += value;
-    for (const double value : mesh_->world().all_gather(static_cast<double>(targets))) count += value;
-    require(std::isfinite(all), settings_.validation_file, ": the loss of this data is not finite; it begins in ",
+    const double loss = mean_loss(*trainer_, validation_, shape_, *mesh_, batch_);
+    require(std::isfinite(loss), settings_.validation_file, ": the loss of this data is not finite; it begins in ",
             where_not_finite(), "; lower --learning-rate, or look at the data");
-    return all / std::max(1.0, count);
+    return loss;
   }
 
   void save(int64_t step) {
@@ -301,10 +259,7 @@ class TrainingRun {
     const std::vector<std::string> entries = mesh_->world().all_gather(memory_entry(memory_, runtime_->ledger)),
                                    residents = mesh_->world().all_gather(resident_entry(resident, memory_.total()));
     if (!leads()) return;
-    std::string list;
-    for (const std::string& entry : residents) list += (list.empty() ? "" : ", ") + entry;
-    write_text(settings_.output_dir + "/memory.json",
-               "{\"ranks\": " + memory_report(entries) + ", \"resident\": [" + list + "]}\n");
+    write_text(settings_.output_dir + "/memory.json", memory_text(entries, residents));
     say(text("resident    ", bytes_text(resident.total), " on rank 0: ", bytes_text(memory_.total()), " as planned, ",
              bytes_text(resident.total - memory_.total()), " libraries, MPI, data and code"));
   }

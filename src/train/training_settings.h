@@ -9,6 +9,7 @@
 #include "io/data_tokenizer.h"
 #include "model/fsdp.h"
 #include "model/placement.h"
+#include "train/batches.h"
 #include "train/schedule.h"
 
 namespace llama_tp {
@@ -31,6 +32,7 @@ struct TrainingSettings {
   double weight_decay = 0, adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8, max_grad_norm = 1;
   DType dtype = DType::bf16;
   std::optional<DType> save_dtype;  // of the weights in a checkpoint; none: dtype
+  DType stored_dtype() const { return save_dtype.value_or(dtype); }
   std::string backend = "auto";
   bool recompute = false, sequence_parallel = true;
   FsdpOptions fsdp;
@@ -56,5 +58,9 @@ void check_settings(const TrainingSettings& settings);
 
 // Forwards of a step. Errors: --global-batch-size that the batches of `data_ranks` do not make up.
 int64_t accumulation_steps(const TrainingSettings& settings, int64_t data_ranks);
+
+// The forwards of a run: none longer or larger than the data needs. Errors: accumulation_steps'.
+BatchShape batch_shape(const TrainingSettings& settings, const MeshShape& mesh, const Dataset& data,
+                       const Dataset& validation);
 
 }  // namespace llama_tp

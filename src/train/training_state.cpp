@@ -52,7 +52,7 @@ std::vector<CheckpointPart> checkpoint_parts(DType dtype, DType save_dtype) {
 TrainingState describe_run(const TrainingSettings& settings, const Dataset& data, const BatchShape& shape) {
   TrainingState state;
   state.dtype = settings.dtype;
-  state.save_dtype = settings.save_dtype.value_or(settings.dtype);
+  state.save_dtype = settings.stored_dtype();
   // A batch larger than the data takes all of it, however large it is.
   const int64_t batch = std::min(shape.global_batch(), data.samples());
   // What changes those behind it comes first: it is named.

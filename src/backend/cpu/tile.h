@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "backend/cpu/lanes.h"
+#include "base/round_up.h"
 
 namespace llama_tp {
 
@@ -27,8 +28,6 @@ using WordOf = float;
 template <class Word>
 inline constexpr int64_t per_word =
     static_cast<int64_t>(sizeof(Word) / sizeof(std::conditional_t<std::is_same_v<Word, Pair>, bf16, float>));
-
-constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 inline Floats add_product(Floats sum, float a, Words b) { return sum + a * floats_of(b); }
 #if defined(__AVX512BF16__)
