@@ -88,7 +88,7 @@ int64_t Session::settle_context(int64_t longest_prompt) const {
   const bool stretches = model_.config.rope.kind == RopeKind::dynamic;
   const int64_t wanted = settings_.tokens >= 0 && !settings_.chat ? longest_prompt + settings_.tokens
                                                                   : std::max(longest_prompt + 1, default_context);
-  const int64_t context = settings_.context > 0 ? settings_.context : stretches ? wanted : std::min(positions, wanted);
+  int64_t context = settings_.context > 0 ? settings_.context : stretches ? wanted : std::min(positions, wanted);
   require(longest_prompt <= context, "the prompt has ", counted(longest_prompt, "token"), ", but the context only ",
           context,
           settings_.context > 0 ? "; give a larger one with -c"
@@ -96,6 +96,14 @@ int64_t Session::settle_context(int64_t longest_prompt) const {
   if (context > positions && !stretches)
     say(text("context ", context, " is longer than the model's ", positions,
              " positions; expect worse text beyond them"));
+  // Past the original context longrope has other frequencies, by which the keys in the cache were not turned.
+  const RopeConfig& rope = model_.config.rope;
+  if (rope.kind == RopeKind::longrope && longest_prompt <= rope.original_max_positions &&
+      context > rope.original_max_positions) {
+    context = rope.original_max_positions;
+    say(text("the context ends after ", context,
+             " tokens, where longrope changes the frequencies of all keys; only a longer prompt goes past them"));
+  }
   return context;
 }
 
