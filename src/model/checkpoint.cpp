@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/convert_floats.h"
 #include "base/random.h"
 #include "base/split_float.h"
 
@@ -45,11 +46,11 @@ void store_rows(const Piece& piece, const Region& slice, const Tensor& stored, c
       backend.upload(values, stored.rows(at, count));
       continue;
     }
-    for (int64_t i = 0; i < count; i++) {
-      const auto to = static_cast<size_t>(i);
+    if (!stored_rest.exists()) convert_floats(values, DType::f32, high.data(), DType::bf16, count);
+    for (int64_t i = 0; stored_rest.exists() && i < count; i++) {
       const SplitFloat parts = split(values[i]);
-      high[to] = stored_rest.exists() ? parts.high : to_bf16(values[i]);
-      if (stored_rest.exists()) low[to] = parts.rest;
+      high[static_cast<size_t>(i)] = parts.high;
+      low[static_cast<size_t>(i)] = parts.rest;
     }
     backend.upload(high.data(), stored.rows(at, count));
     if (stored_rest.exists()) backend.upload(low.data(), stored_rest.rows(at, count));
