@@ -225,6 +225,29 @@ TEST(Plan, SearchFindsTheMeshesThatFitFastestFirst) {
 }
 
 // In a step of several forwards all is done as often but the optimizer's work and the sums over copies.
+// Each column of --compare is what a plan of that mesh says; the sentences below are the table's differences.
+TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
+  const std::string shared = "--config llama-3.2-1b --threads 2 --memory 20GB ";
+  const std::string schemes = shared + "--block-size 2048 --compare fsdp=4 tp=4,sp=off tp=2,fsdp=2 --device h100 ";
+  const std::vector<std::string> alone{"--fsdp 4", "--tensor-parallel 4 --sequence-parallel off",
+                                       "--tensor-parallel 2 --fsdp 2"};
+  const Json compared = planned(schemes);
+  ASSERT_EQ(compared["schemes"].size(), alone.size());
+  EXPECT_EQ(compared["global_batch"], 4);
+  for (size_t i = 0; i < alone.size(); i++) {
+    const Json& scheme = compared["schemes"][i];
+    const std::string one = shared + alone[i] + " --per-device-train-batch-size 1 ";
+    const Json plan = planned(one + "--block-size 2048")["ranks"][0];
+    EXPECT_EQ(scheme["peak_bytes"], plan["peak_bytes"]);
+    for (const auto& [name, bytes] : plan["categories"].items()) EXPECT_EQ(scheme["categories"][name], bytes) << name;
+    EXPECT_EQ(scheme["fits"], plan["peak_bytes"] <= 20'000'000'000);
+    EXPECT_EQ(scheme["longest_block_size"], planned(one + "--max-sequence")["block_size"]);
+    EXPECT_GE(scheme["equal"]["step_seconds"], scheme["smallest"]["step_seconds"]);
+  }
+  const CommandResult table = run_command(llama_tp_with(0) + " plan " + schemes);
+  EXPECT_NE(table.out.find("fsdp=4 needs "), std::string::npos) << table.out;
+}
+
 TEST(Plan, AGlobalBatchRepeatsForwardAndBackward) {
   const std::string mesh =
       "--config llama-3.2-1b --fsdp 2 --data-parallel 2 --per-device-train-batch-size 1 --block-size 512 ";
@@ -299,6 +322,11 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--block-size 4194304", "tokens of a forward");
   refused(config + "--device h100 --dtype float32", "--device");
   refused(config + "--search", "--world 8");
+  refused(config + "--compare tp=2 --search --world 2", "leave one of them out");
+  refused(config + "--compare tp=2 fsdp=4", "a mesh of 4 ranks, but tp=2 has 2");
+  refused(config + "--compare tp=2 fsdp=2 --world 4", "a mesh of 2 ranks, but --world is 4");
+  refused(config + "--compare tp=2 fsdp=2 --fsdp 2", "--fsdp does not go with --compare");
+  refused(config + "--compare tp=2 fsdp=2 --global-batch-size 3", "give a multiple");
   refused(config + "--world 8", "--search");
   refused(config + "--search --world 8 --tensor-parallel 2", "--tensor-parallel; leave it out");
   refused(config + "--search --world 3 --global-batch-size 7", "multiple of the ranks");

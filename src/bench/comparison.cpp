@@ -72,7 +72,12 @@ std::vector<int64_t> parse_sweep(const std::string& written) {
 }
 
 ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings) {
-  ComparisonRun run{parse_schemes(settings.schemes, bench), {}, {}, {}};
+  const BenchSettings& usual = bench.settings;
+  ComparisonRun run{parse_schemes(settings.schemes, {bench.config, bench.plan, bench.launch.size(), "mpirun started",
+                                                     usual.sequence_parallel, usual.recompute, usual.fsdp}),
+                    {},
+                    {},
+                    {}};
   int64_t global_batch = settings.global_batch;
   if (global_batch == 0) {
     global_batch = 1;

@@ -46,8 +46,9 @@ void apply(const std::string& key, const std::string& value, Scheme& scheme) {
   *known = value == "on";
 }
 
-Scheme parse_scheme(const std::string& word, const Bench& bench) {
-  Scheme scheme{word, {}, bench.settings.sequence_parallel, bench.settings.recompute, bench.settings.fsdp};
+int64_t ranks_of(const MeshShape& mesh) { return int64_t{mesh.tensor} * mesh.fsdp * mesh.data; }
+
+void read_word(const std::string& word, Scheme& scheme) {
   std::vector<std::string> seen;
   std::istringstream parts(word);
   for (std::string part; std::getline(parts, part, ',');) {
@@ -59,22 +60,33 @@ Scheme parse_scheme(const std::string& word, const Bench& bench) {
     seen.push_back(key);
     apply(key, part.substr(sign + 1), scheme);
   }
-  const MeshShape& mesh = scheme.mesh;
-  const int64_t ranks = int64_t{mesh.tensor} * mesh.fsdp * mesh.data;
-  require(ranks == bench.launch.size(), "--compare ", word, ": a mesh of ", ranks, " ranks, but mpirun started ",
-          bench.launch.size(), "; tp × fsdp × dp must be ", bench.launch.size());
-  check_tensor_parallel(bench.config, bench.plan, mesh.tensor);
+}
+
+Scheme parse_scheme(const std::string& word, const SchemeSetting& setting) {
+  Scheme scheme{word, {}, setting.sequence_parallel, setting.recompute, setting.fsdp};
+  read_word(word, scheme);
+  const int64_t ranks = ranks_of(scheme.mesh);
+  require(ranks == setting.ranks, "--compare ", word, ": a mesh of ", ranks, " ranks, but ", setting.ranks_by, " ",
+          setting.ranks, "; tp × fsdp × dp must be ", setting.ranks);
+  check_tensor_parallel(setting.config, setting.plan, scheme.mesh.tensor);
   return scheme;
 }
 
 }  // namespace
 
-std::vector<Scheme> parse_schemes(const std::vector<std::string>& words, const Bench& bench) {
+int64_t ranks_of_scheme(const std::string& word) {
+  Scheme scheme;
+  scheme.name = word;
+  read_word(word, scheme);
+  return ranks_of(scheme.mesh);
+}
+
+std::vector<Scheme> parse_schemes(const std::vector<std::string>& words, const SchemeSetting& setting) {
   std::vector<Scheme> schemes;
   for (const std::string& word : words) {
     require(std::find(words.begin(), words.end(), word) - words.begin() == static_cast<int64_t>(schemes.size()),
             "--compare ", word, ": is given twice; leave one of them out");
-    schemes.push_back(parse_scheme(word, bench));
+    schemes.push_back(parse_scheme(word, setting));
   }
   return schemes;
 }

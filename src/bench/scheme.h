@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "bench/bench.h"
+#include "model/fsdp.h"
+#include "model/plan.h"
+#include "parallel/mesh.h"
 
 namespace llama_tp {
 
@@ -18,8 +20,20 @@ struct Scheme {
   int sequence_ranks() const { return sequence_parallel ? mesh.tensor : 1; }
 };
 
-// What a word leaves out is 1 rank, or as the settings have it. Errors: an unknown key or value, a key twice, a product
-// that is not the number of ranks, a size that the model does not allow, by name; a scheme twice.
-std::vector<Scheme> parse_schemes(const std::vector<std::string>& words, const Bench& bench);
+// What schemes are for, and what a word leaves out; of the sizes it is 1.
+struct SchemeSetting {
+  const ModelConfig& config;
+  const TensorParallelPlan& plan;
+  int64_t ranks = 1;
+  std::string ranks_by;  // who says so: "mpirun started"
+  bool sequence_parallel = true, recompute = false;
+  FsdpOptions fsdp;
+};
+
+// tp × fsdp × dp of a word; its errors are parse_schemes'.
+int64_t ranks_of_scheme(const std::string& word);
+// Errors: an unknown key or value, a key twice, a product that is not the number of ranks, a size that the model does
+// not allow, by name; a scheme twice.
+std::vector<Scheme> parse_schemes(const std::vector<std::string>& words, const SchemeSetting& setting);
 
 }  // namespace llama_tp

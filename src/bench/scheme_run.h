@@ -1,6 +1,7 @@
 // A few training steps of one scheme, measured: memory beside its plan, time by phase, what is sent.
 #pragma once
 
+#include "bench/bench.h"
 #include "bench/scheme.h"
 #include "bench/step_record.h"
 #include "train/training_plan.h"

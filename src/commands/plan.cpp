@@ -3,6 +3,7 @@
 #include "backend/device.h"
 #include "commands/commands.h"
 #include "commands/mesh_options.h"
+#include "commands/plan_comparison.h"
 #include "commands/plan_output.h"
 #include "commands/plan_search.h"
 #include "parallel/launch.h"
@@ -14,9 +15,8 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t most_ranks = int64_t{1} << 20, most_samples = int64_t{1} << 10, most_threads = 1024;
-constexpr int64_t most_accumulation = 4096;          // forwards of a step that are rehearsed
-constexpr int64_t longest_block = int64_t{1} << 22;  // tokens of a forward
-constexpr int64_t block_step = 128;                  // --max-sequence looks at multiples of it
+constexpr int64_t most_accumulation = 4096;       // forwards of a step that are rehearsed
+constexpr int64_t most_block = int64_t{1} << 22;  // tokens of a forward
 
 void declare(Options& options) {
   options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");
@@ -36,7 +36,8 @@ void declare(Options& options) {
   options.value("memory", "of a rank, 80GiB for instance (default: the device's)", "BYTES");
   options.flag("max-sequence", "the longest --block-size that fits the memory");
   options.flag("search", "all meshes, micro-batches and recompute settings of --world ranks that fit, fastest first");
-  options.value("world", "ranks of --search", "N");
+  options.list("compare", "schemes side by side, for instance: fsdp=8 tp=8,sp=off tp=8 tp=4,fsdp=2", "KEY=VALUE,… …");
+  options.value("world", "ranks of --search and --compare (default of the latter: the first scheme's)", "N");
   options.value("global-batch-size", "samples of a step (default: one micro-batch a rank with data of its own)", "N");
   options.value("backend", "whose scratch memory is counted: auto, cpu or cuda", "WORD", "auto");
   options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
@@ -63,7 +64,7 @@ class PlanRun {
     step_.mesh = {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
     step_.options.fsdp = fsdp_from(options);
     step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples), 1, step_.mesh.data_ranks(),
-                           options.integer("block-size", 2, longest_block),
+                           options.integer("block-size", 2, most_block),
                            options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");
     if (options.given("global-batch-size")) settle_accumulation();
@@ -104,8 +105,8 @@ class PlanRun {
   }
 
   void check_tokens(int64_t block) const {
-    require(block <= longest_block / step_.options.batch.micro_batch, "--per-device-train-batch-size ",
-            step_.options.batch.micro_batch, " × --block-size ", block, " is more than ", longest_block,
+    require(block <= most_block / step_.options.batch.micro_batch, "--per-device-train-batch-size ",
+            step_.options.batch.micro_batch, " × --block-size ", block, " is more than ", most_block,
             " tokens of a forward");
   }
 
@@ -119,16 +120,12 @@ class PlanRun {
     return step_.peak_bytes() <= *step_.memory_limit;
   }
 
-  // Memory grows with the length: halving finds the last multiple of block_step that fits.
   void find_longest() {
-    int64_t fitting = 0, limit = longest_block / step_.options.batch.micro_batch / block_step + 1;
-    while (limit - fitting > 1) {
-      const int64_t middle = fitting + (limit - fitting) / 2;
-      (fits(middle * block_step) ? fitting : limit) = middle;
-    }
-    require(fitting > 0, "not even ", block_step, " tokens fit ", bytes_text(*step_.memory_limit), ": they need ",
-            bytes_text(step_.peak_bytes()), "; take more --tensor-parallel ranks or more memory");
-    rehearse(fitting * block_step);
+    const int64_t most = most_block / step_.options.batch.micro_batch,
+                  longest = longest_block(most, [&](int64_t block) { return fits(block); });
+    require(longest > 0, "not even ", step_.options.batch.block_size, " tokens fit ", bytes_text(*step_.memory_limit),
+            ": they need ", bytes_text(step_.peak_bytes()), "; take more --tensor-parallel ranks or more memory");
+    rehearse(longest);
   }
 
   const Options& options_;
@@ -149,7 +146,7 @@ void run_search(const Options& options, int threads) {
                     plan,
                     options.dtype("dtype", DType::bf16),
                     options.integer("world", 1, most_ranks),
-                    options.integer("block-size", 2, longest_block),
+                    options.integer("block-size", 2, most_block),
                     1,
                     fsdp_from(options),
                     0,
@@ -166,6 +163,46 @@ void run_search(const Options& options, int threads) {
   options.is_set("json") ? print_search_json(space, result) : print_search(space, result);
 }
 
+void run_comparison(const Options& options, int threads) {
+  for (const char* fixed : {"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size", "max-sequence"})
+    require(!options.given(fixed), "--", fixed, " does not go with --compare, whose words are the meshes",
+            "; leave one of them out");
+  const std::vector<std::string> words = options.words("compare");
+  require(!words.empty(), "--compare is empty; give schemes like tp=8 fsdp=8");
+  const ModelConfig config = read_model_config(options.word("config"), read_family_file(options.word("family")));
+  const TensorParallelPlan plan = resolve_plan(config);
+  SchemeSetting setting{config,
+                        plan,
+                        ranks_of_scheme(words.front()),
+                        words.front() + " has",
+                        options.is_on("sequence-parallel"),
+                        options.is_set("gradient-checkpointing"),
+                        fsdp_from(options)};
+  if (options.given("world")) {
+    setting.ranks = options.integer("world", 1, most_ranks);
+    setting.ranks_by = "--world is";
+  }
+  SchemesToPlan asked{config,
+                      plan,
+                      options.dtype("dtype", DType::bf16),
+                      parse_schemes(words, setting),
+                      options.integer("block-size", 2, most_block),
+                      0,
+                      {},
+                      {}};
+  if (options.given("global-batch-size"))
+    asked.global_batch = options.integer("global-batch-size", 1, setting.ranks * most_accumulation);
+  if (options.given("device")) {
+    asked.device = read_device_sheet(options.word("device"));
+    asked.memory = asked.device->memory_bytes;
+    require(asked.dtype == DType::bf16, "--device: datasheets give bfloat16's speed; leave --dtype float32 out");
+  }
+  if (options.given("memory")) asked.memory = options.bytes("memory");
+  const auto backend = backend_from(options, threads);
+  const PlannedComparison planned = compare_plans(asked, *backend);
+  options.is_set("json") ? print_comparison_json(asked, planned) : print_comparison(asked, planned);
+}
+
 // speaks: of ranks that mpirun started, one plans.
 int plan(const Arguments& arguments, bool speaks, int threads) {
   Options options("plan", "Memory, communication and FLOPs of a training step on any mesh, found without running it.",
@@ -174,12 +211,15 @@ int plan(const Arguments& arguments, bool speaks, int threads) {
   declare(options);
   if (!options.parse(arguments, speaks) || !speaks) return 0;
   require(options.given("config"), "--config is missing; give a config.json or a name such as llama-3.1-8b");
-  if (options.is_set("search")) {
-    run_search(options, threads);
+  require(!options.is_set("search") || !options.given("compare"),
+          "--search tries every mesh, --compare those that it names; leave one of them out");
+  if (options.is_set("search") || options.given("compare")) {
+    options.is_set("search") ? run_search(options, threads) : run_comparison(options, threads);
     flush_stdout();
     return 0;
   }
-  require(!options.given("world"), "--world belongs to --search; a mesh is --tensor-parallel, --fsdp, --data-parallel");
+  require(!options.given("world"),
+          "--world belongs to --search and --compare; a mesh is --tensor-parallel, --fsdp, --data-parallel");
   PlanRun run(options, threads);
   if (options.is_set("json"))
     print_plan_json(run.run());

@@ -74,7 +74,7 @@ std::vector<std::string> templates_of(const std::string& name) {
   for (size_t i = 0; i < pieces.size(); i++) {
     if (!is_number(pieces[i])) continue;
     std::vector<std::string> changed = pieces;
-    changed[i] = "*";
+    changed[i].assign(1, '*');
     all.push_back(joined(changed, "."));
   }
   return all;

@@ -1,0 +1,214 @@
+#include "commands/plan_comparison.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <numeric>
+
+#include "base/json.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t most_tokens = int64_t{1} << 22;  // of a sample
+constexpr double gib = 1024.0 * 1024 * 1024;
+constexpr int label_width = 46, least_column = 14;
+
+// What a rank holds at its peak, by its reason.
+struct Group {
+  const char* name;
+  std::vector<Category> categories;
+};
+const std::array<Group, 5>& groups() {
+  static const std::array<Group, 5> all{{
+      {"weights, gradients and optimizer",
+       {Category::parameters, Category::gradients, Category::master_weights, Category::moments}},
+      {"gathered weights, unsharded gradients", {Category::gathered_parameters, Category::unsharded_gradients}},
+      {"activations", {Category::saved_split, Category::saved_whole, Category::transient}},
+      {"logits and loss", {Category::logits}},
+      {"communication, workspace, data, alignment",
+       {Category::communication, Category::workspace, Category::data, Category::alignment}},
+  }};
+  return all;
+}
+
+int64_t bytes_of(const Group& group, const RankPlan& rank) {
+  int64_t sum = 0;
+  for (const Category category : group.categories) sum += rank.ledger.at_peak()[static_cast<size_t>(category)];
+  return sum;
+}
+
+// Of the rank that sends the most, in a ring.
+double sent(const std::vector<RankPlan>& ranks, const std::string& name) {
+  double most = 0;
+  for (const RankPlan& rank : ranks) {
+    double sum = 0;
+    for (const GroupTraffic& group : rank.traffic)
+      for (size_t i = 0; i < group.of.size() && group.group == name; i++)
+        sum += sent_bytes(static_cast<Collective>(i), group.of[i], group.size);
+    most = std::max(most, sum);
+  }
+  return most;
+}
+constexpr std::array<const char*, 4> group_names{"tensor", "kv_replicas", "fsdp", "data"};
+
+TrainerOptions step_of(const Scheme& scheme, int64_t accumulation, int64_t block) {
+  TrainerOptions options;
+  options.batch = {1, accumulation, scheme.mesh.data_ranks(), block, scheme.sequence_ranks()};
+  options.recompute = scheme.recompute;
+  options.fsdp = scheme.fsdp;
+  return options;
+}
+
+std::string gigabytes(double bytes) { return fixed(bytes / gib, 2); }
+
+class Table {
+ public:
+  explicit Table(const PlannedComparison& planned) : planned_(planned) {
+    for (const PlannedScheme& one : planned.schemes)
+      width_ = std::max(width_, static_cast<int>(one.scheme.name.size()) + 2);
+  }
+  template <class Value>
+  void line(const std::string& label, const Value& value) const {
+    std::string line = label;
+    line.resize(static_cast<size_t>(label_width), ' ');
+    for (const PlannedScheme& one : planned_.schemes) line += padded(value(one), width_);
+    std::printf("%s\n", line.c_str());
+  }
+  // Left out where all are 0.
+  template <class Value>
+  void amounts(const std::string& label, const Value& value) const {
+    const auto& all = planned_.schemes;
+    if (std::any_of(all.begin(), all.end(), [&](const PlannedScheme& one) { return value(one) > 0; }))
+      line(label, [&](const PlannedScheme& one) { return gigabytes(value(one)); });
+  }
+
+ private:
+  const PlannedComparison& planned_;
+  int width_ = least_column;
+};
+
+void print_step(const SchemesToPlan& asked, const Table& table, const std::string& name,
+                std::vector<RankPlan> PlannedScheme::*step, int64_t global_batch) {
+  const auto samples = [&](const PlannedScheme& one) {
+    return global_batch > 0 ? global_batch : int64_t{one.scheme.mesh.data_ranks()};
+  };
+  table.line(name, [&](const PlannedScheme& one) { return counted(samples(one), "sample"); });
+  for (const char* group : group_names)
+    table.amounts(text("  sent by a rank in a ring, GiB: ", group),
+                  [&](const PlannedScheme& one) { return sent(one.*step, group); });
+  if (!asked.device) return;
+  const auto estimate = [&](const PlannedScheme& one) { return estimate_step(one.*step, *asked.device); };
+  table.line(text("  seconds at least (", asked.device->name, ")"),
+             [&](const PlannedScheme& one) { return fixed(estimate(one).seconds(), 3); });
+  table.line("  tokens/s at most", [&](const PlannedScheme& one) {
+    return with_commas(
+        static_cast<int64_t>(static_cast<double>(samples(one) * asked.block_size) / estimate(one).seconds()));
+  });
+  table.line("  bound by", [&](const PlannedScheme& one) { return estimate(one).bound(); });
+}
+
+// What the scheme holds more than the other one, the largest difference first.
+std::string why(const PlannedScheme& more, const PlannedScheme& less) {
+  struct Difference {
+    const char* name;
+    int64_t more, less;
+    int64_t bytes() const { return more - less; }
+  };
+  std::vector<Difference> all;
+  for (const Group& group : groups())
+    all.push_back({group.name, bytes_of(group, more.fullest()), bytes_of(group, less.fullest())});
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.bytes() > b.bytes(); });
+  const int64_t together = more.fullest().ledger.peak() - less.fullest().ledger.peak();
+  std::string said;
+  for (const Difference& one : all)
+    if (one.bytes() * 20 > together)  // the rest explains less than 5% each
+      said += text(said.empty() ? "" : ", ", one.name, " (", gigabytes(static_cast<double>(one.more)), " against ",
+                   gigabytes(static_cast<double>(one.less)), ")");
+  return text(more.scheme.name, " needs ", gigabytes(static_cast<double>(together)), " GiB more than ",
+              less.scheme.name, ": ", said, ".");
+}
+
+}  // namespace
+
+const RankPlan& PlannedScheme::fullest() const {
+  return *std::max_element(smallest.begin(), smallest.end(),
+                           [](const RankPlan& a, const RankPlan& b) { return a.ledger.peak() < b.ledger.peak(); });
+}
+
+PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
+  PlannedComparison planned;
+  for (const Scheme& scheme : asked.schemes)
+    planned.global_batch = std::lcm(planned.global_batch, int64_t{scheme.mesh.data_ranks()});
+  if (asked.global_batch > 0) planned.global_batch = asked.global_batch;
+  for (const Scheme& scheme : asked.schemes) {
+    const int64_t data = scheme.mesh.data_ranks();
+    require(planned.global_batch % data == 0, "--compare ", scheme.name, ": --global-batch-size ", planned.global_batch,
+            " cannot be divided among the ", data, " ranks that see data of their own; give a multiple");
+    const auto ranks = [&](int64_t accumulation, int64_t block) {
+      return plan_ranks(asked.config, asked.plan, step_of(scheme, accumulation, block), scheme.mesh, asked.dtype,
+                        backend);
+    };
+    PlannedScheme one{scheme, ranks(1, asked.block_size), ranks(planned.global_batch / data, asked.block_size)};
+    if (asked.memory)
+      one.longest = longest_block(most_tokens, [&](int64_t block) {
+        return PlannedScheme{scheme, ranks(1, block), {}}.fullest().ledger.peak() <= *asked.memory;
+      });
+    planned.schemes.push_back(std::move(one));
+  }
+  return planned;
+}
+
+void print_comparison(const SchemesToPlan& asked, const PlannedComparison& planned) {
+  const auto peak = [](const PlannedScheme& one) { return one.fullest().ledger.peak(); };
+  std::printf("%s: schemes on %s, in forwards of one sample of %s tokens\n", asked.config.source.c_str(),
+              counted(asked.schemes.front().mesh.ranks(), "rank").c_str(), with_commas(asked.block_size).c_str());
+  const Table table(planned);
+  table.line("memory of a rank at its peak, GiB", [](const PlannedScheme& one) { return one.scheme.name; });
+  for (const Group& group : groups())
+    table.amounts(text("  ", group.name),
+                  [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one.fullest())); });
+  table.line("  together", [&](const PlannedScheme& one) { return gigabytes(static_cast<double>(peak(one))); });
+  if (asked.memory) {
+    table.line(text("  fits ", bytes_text(*asked.memory)),
+               [&](const PlannedScheme& one) { return std::string(peak(one) <= *asked.memory ? "yes" : "NO"); });
+    table.line("longest sample that fits, tokens",
+               [](const PlannedScheme& one) { return one.longest > 0 ? with_commas(one.longest) : "none"; });
+  }
+  print_step(asked, table, "a step of the smallest batch", &PlannedScheme::smallest, 0);
+  print_step(asked, table, "a step of one global batch", &PlannedScheme::equal, planned.global_batch);
+  const auto& all = planned.schemes;
+  const PlannedScheme& least = *std::min_element(
+      all.begin(), all.end(), [&](const PlannedScheme& a, const PlannedScheme& b) { return peak(a) < peak(b); });
+  for (const PlannedScheme& one : all)
+    if (peak(one) > peak(least)) std::printf("%s\n", why(one, least).c_str());
+}
+
+void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& planned) {
+  OrderedJson schemes = OrderedJson::array();
+  for (const PlannedScheme& one : planned.schemes) {
+    OrderedJson json{{"scheme", one.scheme.name}, {"peak_bytes", one.fullest().ledger.peak()}};
+    for (size_t i = 0; i < category_count; i++)
+      json["categories"][std::string(name_of(static_cast<Category>(i)))] = one.fullest().ledger.at_peak()[i];
+    if (asked.memory) {
+      json["fits"] = one.fullest().ledger.peak() <= *asked.memory;
+      json["longest_block_size"] = one.longest;
+    }
+    for (const auto& [name, ranks] : {std::pair{"smallest", &one.smallest}, std::pair{"equal", &one.equal}}) {
+      for (const char* group : group_names) json[name]["sent_bytes"][group] = sent(*ranks, group);
+      if (asked.device) json[name]["step_seconds"] = estimate_step(*ranks, *asked.device).seconds();
+    }
+    schemes.push_back(json);
+  }
+  OrderedJson json{{"config", asked.config.source},
+                   {"block_size", asked.block_size},
+                   {"global_batch", planned.global_batch},
+                   {"schemes", schemes}};
+  if (asked.memory) json["memory_limit"] = *asked.memory;
+  if (asked.device) json["device"] = asked.device->name;
+  std::printf("%s\n", json_text(json, 1).c_str());
+}
+
+}  // namespace llama_tp

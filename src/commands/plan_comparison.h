@@ -1,0 +1,56 @@
+// `plan --compare`: training schemes side by side, rehearsed in one process: what each needs, sends and takes, whether
+// it fits, and why.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "bench/scheme.h"
+#include "train/step_estimate.h"
+
+namespace llama_tp {
+
+struct SchemesToPlan {
+  const ModelConfig& config;
+  const TensorParallelPlan& plan;
+  DType dtype = DType::bf16;
+  std::vector<Scheme> schemes;
+  int64_t block_size = 1024;
+  int64_t global_batch = 0;       // samples of a step; 0: the fewest that all schemes can divide
+  std::optional<int64_t> memory;  // bytes of a rank that may be taken
+  std::optional<DeviceSheet> device;
+};
+
+// Forwards of one sample: a step of one of them on each rank with data of its own, and one of the global batch.
+struct PlannedScheme {
+  Scheme scheme;
+  std::vector<RankPlan> smallest, equal;
+  int64_t longest = 0;  // tokens of the longest sample that fits, where there is a limit
+
+  const RankPlan& fullest() const;
+};
+
+struct PlannedComparison {
+  int64_t global_batch = 1;
+  std::vector<PlannedScheme> schemes;
+};
+
+// The last multiple of 128 tokens up to `most` that fits; 0: none does. Memory grows with the length.
+template <class Fits>
+int64_t longest_block(int64_t most, Fits fits) {
+  constexpr int64_t step = 128;
+  int64_t fitting = 0, limit = most / step + 1;
+  while (limit - fitting > 1) {
+    const int64_t middle = fitting + (limit - fitting) / 2;
+    (fits(middle * step) ? fitting : limit) = middle;
+  }
+  return fitting * step;
+}
+
+// Errors: a global batch that a scheme cannot divide.
+PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend);
+
+void print_comparison(const SchemesToPlan& asked, const PlannedComparison& planned);
+void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& planned);
+
+}  // namespace llama_tp
