@@ -9,6 +9,7 @@
 
 #include "backend/device.h"
 #include "scratch_folder.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "support/error_of.h"
 #include "support/refusal.h"
 #include "support/sound_model.h"
 

@@ -7,6 +7,7 @@
 
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/refusal.h"
 #include "support/small_model.h"
 #include "support/xml.h"

@@ -11,6 +11,7 @@
 
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/refusal.h"
 #include "support/small_model.h"
 
@@ -59,7 +60,8 @@ std::unique_ptr<ScratchFolder> Talking::shared_;
 std::string prompt_lines(int count) {
   std::string lines;
   for (int i = 0; i < count; i++)
-    lines += Json{{"prompt", "The " + std::string(static_cast<size_t>(i * 5 % 13), 'a') + " cow" + std::to_string(i)}}
+    lines += Json{{"id", i},
+                  {"prompt", "The " + std::string(static_cast<size_t>(i * 5 % 13), 'a') + " cow" + std::to_string(i)}}
                  .dump() +
              "\n";
   return lines;
@@ -73,6 +75,7 @@ TEST_F(Talking, ManyPromptsAtOnceAreContinuedAsOneByOne) {
       EXPECT_EQ(line["text"].get<std::string>() + "\n",
                 run(command(0, "-p " + quoted(line["prompt"]) + " " + options)).out);
       EXPECT_EQ(line["tokens"] == 24, line["finish_reason"] == "length");
+      EXPECT_EQ(line["id"], &line - together.data());  // what else a line has comes out, too
     }
     EXPECT_EQ(continued(2, prompt_lines(12), options), together);
   }

@@ -8,6 +8,7 @@
 #include "io/model_files.h"
 #include "io/safetensors_writer.h"
 #include "scratch_folder.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/small_model.h"
 
 namespace llama_tp {

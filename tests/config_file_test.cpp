@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/refusal.h"
 #include "support/sound_model.h"
 

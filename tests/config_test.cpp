@@ -11,6 +11,7 @@
 
 #include "io/files.h"
 #include "scratch_folder.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {

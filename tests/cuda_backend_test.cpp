@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "cuda/double.h"
+#include "support/error_of.h"
 #include "support/golden_model.h"
 
 namespace llama_tp {
@@ -13,15 +14,6 @@ class Cuda : public testing::Test {
  protected:
   void TearDown() override { cuda_double() = {}; }
 };
-
-std::string refusal_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 TEST_F(Cuda, ARankTakesTheDeviceOfItsPlaceOnTheHost) {
   EXPECT_EQ(make_backend("auto", {.local_rank = 1})->description(),
@@ -45,7 +37,7 @@ TEST_F(Cuda, WhatCannotRunIsRefusedInOneLineWithTheMend) {
         Case{{.runs_kernels = false},
              {"--backend cuda: cuda device 0 (Double), an sm_75, does not run", "make CUDA_ARCH=75"}}}) {
     cuda_double() = machine;
-    const std::string said = refusal_of([] { make_backend("cuda", {.host = "node1"}); });
+    const std::string said = error_of([] { make_backend("cuda", {.host = "node1"}); });
     for (const char* word : words) EXPECT_NE(said.find(word), std::string::npos) << said;
     EXPECT_EQ(said.find('\n'), std::string::npos) << said;
   }
@@ -65,7 +57,7 @@ TEST_F(Cuda, APlanBeyondTheFreeMemoryIsRefusedWithItsFigure) {
   model.runtime = std::make_unique<Runtime>(*model.backend, model.mesh->tensor(), model.mesh->kv_replicas(),
                                             model.mesh->shards(), DType::f32);
   cuda_double().free_bytes = 1000;
-  const std::string said = refusal_of([&] { model.trainer(); });
+  const std::string said = error_of([&] { model.trainer(); });
   EXPECT_NE(said.find("but 1000 B are free (cuda: Double"), std::string::npos) << said;
   model.runtime.reset();
 }

@@ -13,6 +13,7 @@
 #include "io/sample_order.h"
 #include "io/utf8.h"
 #include "scratch_folder.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {
@@ -286,7 +287,7 @@ TEST(DatasetCache, GivesWhatReadingGivesAndIsKeyedByContent) {
     Dataset first = cache.read(file, options, tokenizer);
     EXPECT_EQ(cache.hit(), "");
     EXPECT_EQ(DatasetCache(cache).read(file, options, tokenizer).tokens, first.tokens);  // not kept yet
-    cache.keep(first);
+    EXPECT_EQ(cache.keep(first), "");
     const Dataset again = cache.read(file, options, tokenizer);
     EXPECT_TRUE(holds(cache.hit(), scratch / "cache/tokenized-", ".safetensors"));
     expect_equal(first, read_dataset(file, options));
@@ -310,11 +311,13 @@ TEST(DatasetCache, GivesWhatReadingGivesAndIsKeyedByContent) {
   cache.read(file, options, "a");
   EXPECT_EQ(cache.hit(), kept);
   write_text(kept, read_text(kept).substr(0, 300));  // cut
-  expect_equal(cache.read(file, options, "a"), read_dataset(file, options));
+  Dataset data = cache.read(file, options, "a");
+  expect_equal(data, read_dataset(file, options));
   EXPECT_EQ(cache.hit(), "");
+  EXPECT_TRUE(holds(cache.keep(data), kept + ": ", "; tokenized again"));
   DatasetCache nowhere(file + "/cache");
-  Dataset data = nowhere.read(file, options, "a");
-  nowhere.keep(data);
+  data = nowhere.read(file, options, "a");
+  EXPECT_TRUE(holds(nowhere.keep(data), "tokenized data is not kept: "));
   expect_equal(data, read_dataset(file, options));
   EXPECT_TRUE(holds(error_of([&] { cache.read(scratch / "x.jsonl", options, "a"); }), "x.jsonl", "no such file"));
 }

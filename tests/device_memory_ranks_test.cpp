@@ -12,6 +12,7 @@
 #include "generate/sampler.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
+#include "support/error_of.h"
 #include "support/golden_model.h"
 
 namespace llama_tp {
@@ -188,20 +189,8 @@ TEST(DeviceMemory, GreedyTokensAreThoseOfTransformers) {
       nlohmann::json::parse(read_text("tests/goldens/models/" + a_model() + "/generation.json"));
   const auto prompt = golden[0]["prompt"].get<std::vector<int32_t>>(),
              expected = golden[0]["continuation"].get<std::vector<int32_t>>();
-  const auto context = static_cast<int64_t>(prompt.size() + expected.size());
   DeviceModel model(a_model(), DType::f32, {1, 1, {}});
-  model.reserve(plan_generation(model.config, model.plan, context, {static_cast<int64_t>(prompt.size())},
-                                *model.backend, *model.runtime));
-  Generator generator(model.config, model.plan, context, *model.runtime);
-  load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
-  Sampler sampler({.temperature = 0});
-  generator.feed(prompt);
-  std::vector<int32_t> tokens;
-  while (tokens.size() < expected.size()) {
-    tokens.push_back(sampler.sample(generator.logits(), {}, 0, 0));
-    if (tokens.size() < expected.size()) generator.feed({&tokens.back(), 1});
-  }
-  EXPECT_EQ(tokens, expected);
+  EXPECT_EQ(model.greedy_tokens(prompt, expected.size()), expected);
 }
 
 // A device of this name among those of its host, of which it has two.
@@ -213,16 +202,15 @@ struct NamedBackend : EmulatedBackend {
 
 std::string refusal_of_mesh(const std::string& identity) {
   NamedBackend backend(identity);
-  try {
-    const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, backend);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return error_of([&] { const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, backend); });
 }
 
 TEST(Devices, EachRankOfAMeshHasOneOfItsOwnAndAllOfOneKind) {
-  if (ranks().size() == 1) return;
+  if (ranks().size() == 1) {
+    NamedBackend backend("the only one");
+    EXPECT_NO_THROW(const Mesh mesh(ranks(), {1, 1, 1}, 1, backend));
+    return;
+  }
   const std::string both_on_one = refusal_of_mesh("the only one");
   EXPECT_NE(both_on_one.find(ranks().host() + " has 2 CUDA devices for its " + std::to_string(ranks().size()) +
                              " ranks: ranks 0 and 1 meet on one"),

@@ -6,20 +6,12 @@
 #include "backend/meta.h"
 #include "model/runtime.h"
 #include "parallel/local_communicator.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {
 
 bool has_cuda_device() { return make_backend("auto", {})->device() != nullptr; }
-
-std::string refusal_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 TEST(Device, TheCpuIsTakenWhenAskedFor) {
   const auto backend = make_backend("cpu", {.threads = 1});
@@ -39,14 +31,14 @@ TEST(Device, AutoTakesTheCpuWhereThereIsNoGpuAndSaysWhy) {
 
 TEST(Device, CudaWithoutADeviceIsRefusedWithTheReasonAndTheMend) {
   if (has_cuda_device()) GTEST_SKIP() << "this machine has one";
-  const std::string said = refusal_of([] { make_backend("cuda", {}); });
+  const std::string said = error_of([] { make_backend("cuda", {}); });
   EXPECT_TRUE(said.starts_with("--backend cuda: ")) << said;
   EXPECT_NE(said.find("--backend cpu"), std::string::npos) << said;
   EXPECT_EQ(said.find('\n'), std::string::npos) << said;
 }
 
 TEST(Device, AnUnknownBackendIsRefusedWithThoseThatThereAre) {
-  EXPECT_NE(refusal_of([] { make_backend("tpu", {}); }).find("--backend tpu: it can be auto, cpu or cuda"),
+  EXPECT_NE(error_of([] { make_backend("tpu", {}); }).find("--backend tpu: it can be auto, cpu or cuda"),
             std::string::npos);
 }
 
@@ -66,7 +58,7 @@ TEST(Device, APlanThatDoesNotFitIsRefusedBeforeAnythingIsTaken) {
   SmallDevice small(*cpu);
   LoneCommunicator lone;
   Runtime runtime(small, lone, lone, lone, DType::f32);
-  const std::string said = refusal_of([&] { runtime.reserve({.state = 1 << 20, .cache = 0, .step = 1 << 19}); });
+  const std::string said = error_of([&] { runtime.reserve({.state = 1 << 20, .cache = 0, .step = 1 << 19}); });
   EXPECT_NE(said.find("needs 1.50 MiB"), std::string::npos) << said;
   EXPECT_NE(said.find("but 1.00 MiB are free"), std::string::npos) << said;
   EXPECT_NE(said.find("--gradient-checkpointing"), std::string::npos) << said;

@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
 #include "kernels/tiles.h"
+#include "support/error_of.h"
 
 namespace llama_tp::kernels {
 namespace {
@@ -16,15 +17,6 @@ namespace {
 template <class... Parameters, class... Arguments>
 void run(int threads, size_t shared_bytes, void (*kernel)(Parameters...), const Arguments&... arguments) {
   launch(nullptr, "kernel", {1}, threads, shared_bytes, kernel, arguments...);
-}
-
-std::string refusal_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(Emulation, SharedMemoryStartsAsNotANumberInEveryBlock) {
@@ -56,7 +48,7 @@ TEST(Emulation, ABarrierWaitsForThreadsThatHaveNotEnded) {
 }
 
 TEST(Emulation, ThreadsThatWaitForEverAreReportedWithThePlace) {
-  const std::string alone = refusal_of([] {
+  const std::string alone = error_of([] {
     run(
         64, 0, +[] {
           if (threadIdx.x < 32)
@@ -68,7 +60,7 @@ TEST(Emulation, ThreadsThatWaitForEverAreReportedWithThePlace) {
   EXPECT_NE(alone.find("kernel: block 0, 0, 0: "), std::string::npos) << alone;
   EXPECT_NE(alone.find("wait for ever; thread 0 at __syncthreads, tests/emulation_test.cpp:"), std::string::npos)
       << alone;
-  const std::string apart = refusal_of([] {
+  const std::string apart = error_of([] {
     run(
         64, 0, +[] {
           if (threadIdx.x < 32)
@@ -82,17 +74,17 @@ TEST(Emulation, ThreadsThatWaitForEverAreReportedWithThePlace) {
 
 TEST(Emulation, MisalignedAndMisplacedAccessesAreReported) {
   std::vector<float> memory(16);
-  EXPECT_NE(refusal_of([&] {
+  EXPECT_NE(error_of([&] {
               run(
                   1, 0, +[](float* at) { store_bytes16(at + 1, {}); }, memory.data());
             }).find("16 bytes"),
             std::string::npos);
-  EXPECT_NE(refusal_of([&] {
+  EXPECT_NE(error_of([&] {
               run(
                   1, 16, +[](float* at) { copy_async(at, at, true); }, memory.data());
             }).find("outside shared memory"),
             std::string::npos);
-  EXPECT_NE(refusal_of([&] {
+  EXPECT_NE(error_of([&] {
               run(
                   1, 16, +[] { shared_memory<float[8]>()[0] = 0; });
             }).find("lays out 32 bytes"),

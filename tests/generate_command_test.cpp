@@ -7,6 +7,7 @@
 #include "io/utf8.h"
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/small_model.h"
 
 namespace llama_tp {

@@ -14,6 +14,7 @@
 #include "model/parameters.h"
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/refusal.h"
 
 namespace llama_tp {
@@ -195,6 +196,7 @@ TEST(Infer, NamesTheKeysThatItDidNotRead) {
 TEST(Family, AFileThatIsNoneIsRefused) {
   const auto refused = [](const std::string& text) { return error_of([&] { parse_family(text, "mine.json"); }); };
   EXPECT_TRUE(holds(refused("[]"), "mine.json: not a JSON object"));
+  EXPECT_TRUE(holds(refused("{\"model_type\": \"llama\"}"), "mine.json: has no \"family\""));
   EXPECT_TRUE(holds(refused("{}"), "mine.json: ", "family"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "y"})"), "mine.json: like \"y\"", "phi3"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "modules": [{"part": "wheel", "name": "a", "style": "colwise"}]})"),

@@ -8,6 +8,7 @@
 
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
@@ -139,8 +140,9 @@ TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
 }
 
 // A rank that is stopped, as by a debugger or a dead disk: the others wait for the time given and end the run.
-TEST_P(KilledRun, NamesARankThatIsStopped) {
-  if (GetParam() == 0) return;  // nobody waits
+class StoppedRank : public KilledRun {};
+
+TEST_P(StoppedRank, IsNamed) {
   const CommandResult result =
       run_command(train(GetParam(), "out", "--max-steps 1000000 --timeout 2") + " & job=$!\n" +  //
                   "while [ ! -e " + (folder_ / "out") + "/checkpoint-2 ]; do sleep 0.01; done\n" +
@@ -159,6 +161,7 @@ TEST_P(KilledRun, NamesARankThatIsStopped) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, KilledRun, testing::Values(0, 2, 4));
+INSTANTIATE_TEST_SUITE_P(Ranks, StoppedRank, testing::Values(2, 4));
 
 }  // namespace
 }  // namespace llama_tp

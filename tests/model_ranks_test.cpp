@@ -136,19 +136,7 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
     GoldenModel model(GetParam(), DType::f32);
     const auto prompt = entry["prompt"].get<std::vector<int32_t>>(),
                expected = entry["continuation"].get<std::vector<int32_t>>();
-    const auto context = static_cast<int64_t>(prompt.size() + expected.size());
-    model.runtime->reserve(plan_generation(model.config, model.plan, context, {static_cast<int64_t>(prompt.size())},
-                                           *model.backend, *model.runtime));
-    Generator generator(model.config, model.plan, context, *model.runtime);
-    load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
-    Sampler sampler({.temperature = 0});
-    generator.feed(prompt);
-    std::vector<int32_t> tokens;
-    while (tokens.size() < expected.size()) {
-      tokens.push_back(sampler.sample(generator.logits(), {}, 0, 0));
-      generator.feed({&tokens.back(), 1});
-    }
-    EXPECT_EQ(tokens, expected);
+    EXPECT_EQ(model.greedy_tokens(prompt, expected.size()), expected);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
@@ -20,7 +21,7 @@ Json planned(const std::string& options) {
   return Json::parse(result.out, nullptr, false);
 }
 
-struct MeshOfRanks {
+struct MeshSizes {
   int data, fsdp, tensor;
   int ranks() const { return data * fsdp * tensor; }
 };
@@ -33,7 +34,7 @@ class PlanCommand : public testing::Test {
   }
 
   // Both commands on the same mesh; options are those that they share.
-  void expect_measured_as_planned(const MeshOfRanks& mesh, const std::string& options) const {
+  void expect_measured_as_planned(const MeshSizes& mesh, const std::string& options) const {
     const std::string shared =
         text(" --data-parallel ", mesh.data, " --fsdp ", mesh.fsdp, " --tensor-parallel ", mesh.tensor, " --config ",
              folder_ / "config.json", " --block-size 64 --per-device-train-batch-size 2 ", options);
@@ -74,9 +75,8 @@ class PlanCommand : public testing::Test {
 };
 
 TEST_F(PlanCommand, ForeseesWhatEveryMeshMeasuresToTheByte) {
-  for (const MeshOfRanks& mesh :
-       {MeshOfRanks{1, 1, 1}, MeshOfRanks{1, 1, 2}, MeshOfRanks{1, 1, 4}, MeshOfRanks{2, 1, 2}, MeshOfRanks{1, 2, 1},
-        MeshOfRanks{2, 2, 1}, MeshOfRanks{1, 2, 2}})
+  for (const MeshSizes& mesh : {MeshSizes{1, 1, 1}, MeshSizes{1, 1, 2}, MeshSizes{1, 1, 4}, MeshSizes{2, 1, 2},
+                                MeshSizes{1, 2, 1}, MeshSizes{2, 2, 1}, MeshSizes{1, 2, 2}})
     for (const char* options : {"--dtype float32", "--dtype bfloat16", "--dtype bfloat16 --gradient-checkpointing",
                                 "--dtype bfloat16 --sequence-parallel off --fsdp-prefetch off",
                                 "--dtype bfloat16 --fsdp-reshard-after-forward off"}) {

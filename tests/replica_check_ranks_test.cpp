@@ -3,6 +3,7 @@
 
 #include "model/checkpoint.h"
 #include "scratch_folder.h"
+#include "support/error_of.h"
 #include "support/golden_model.h"
 #include "train/replica_check.h"
 

@@ -6,6 +6,7 @@
 
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/refusal.h"
 #include "support/small_model.h"
 
@@ -15,10 +16,6 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
-struct MeshOfRanks {
-  int ranks;  // 0: without mpirun
-  const char* options;
-};
 constexpr MeshOfRanks alone{0, ""}, tensor2{2, ""};
 constexpr MeshOfRanks meshes[] = {{1, ""},
                                   tensor2,

@@ -19,10 +19,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-struct MeshOfRanks {
-  int ranks;  // 0: without mpirun
-  const char* options;
-};
 constexpr MeshOfRanks alone{0, ""};
 
 struct Stored {

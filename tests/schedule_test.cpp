@@ -8,6 +8,7 @@
 #include <numbers>
 
 #include "scratch_folder.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {

@@ -10,6 +10,7 @@
 #include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/utf8.h"
 #include "scratch_folder.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {

@@ -12,6 +12,7 @@
 
 #include "io/tokenizer/utf8.h"
 #include "scratch_folder.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {

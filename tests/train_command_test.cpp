@@ -8,6 +8,7 @@
 
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/error_of.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
@@ -15,10 +16,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-struct MeshOfRanks {
-  int ranks;  // 0: without mpirun
-  const char* options;
-};
 constexpr MeshOfRanks alone{0, ""};
 constexpr MeshOfRanks meshes[] = {{2, ""},
                                   {4, ""},

@@ -16,6 +16,12 @@ std::string_view name_of(Category category) {
   return names[static_cast<size_t>(category)];
 }
 
+int64_t sum_of(const CategoryBytes& bytes, const std::vector<Category>& categories) {
+  int64_t sum = 0;
+  for (const Category category : categories) sum += bytes[static_cast<size_t>(category)];
+  return sum;
+}
+
 std::string_view name_of(Phase phase) {
   static constexpr std::array<std::string_view, phase_count> names{"load",          "forward",   "loss", "backward",
                                                                    "gradient_sync", "optimizer", "save", "generate"};

@@ -35,6 +35,7 @@ inline constexpr int phase_count = 8;
 std::string_view name_of(Phase phase);
 
 using CategoryBytes = std::array<int64_t, category_count>;
+int64_t sum_of(const CategoryBytes& bytes, const std::vector<Category>& categories);
 
 // A phase that was entered (bytes 0), or bytes that were taken in it, or given back (below 0).
 struct LedgerEntry {

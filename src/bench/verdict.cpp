@@ -30,10 +30,8 @@ struct Fact {
   }
 };
 
-double mib(const SchemeResult& result, std::initializer_list<Category> categories) {
-  int64_t sum = 0;
-  for (const Category category : categories) sum += result.fullest().measured[static_cast<size_t>(category)];
-  return static_cast<double>(sum) / (1024 * 1024);
+double mib(const SchemeResult& result, const std::vector<Category>& categories) {
+  return static_cast<double>(sum_of(result.fullest().measured, categories)) / (1024 * 1024);
 }
 double state(const SchemeResult& result) {
   return mib(result, {Category::parameters, Category::gradients, Category::master_weights, Category::moments});

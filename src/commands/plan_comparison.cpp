@@ -34,25 +34,27 @@ const std::array<Group, 5>& groups() {
   return all;
 }
 
-int64_t bytes_of(const Group& group, const RankPlan& rank) {
-  int64_t sum = 0;
-  for (const Category category : group.categories) sum += rank.ledger.at_peak()[static_cast<size_t>(category)];
-  return sum;
+int64_t bytes_of(const Group& group, const PlannedScheme& scheme) {
+  return sum_of(fullest(scheme.smallest).ledger.at_peak(), group.categories);
 }
+int64_t peak(const PlannedScheme& scheme) { return fullest(scheme.smallest).ledger.peak(); }
 
-// Of the rank that sends the most, in a ring.
-double sent(const std::vector<RankPlan>& ranks, const std::string& name) {
-  double most = 0;
-  for (const RankPlan& rank : ranks) {
-    double sum = 0;
-    for (const GroupTraffic& group : rank.traffic)
-      for (size_t i = 0; i < group.of.size() && group.group == name; i++)
-        sum += sent_bytes(static_cast<Collective>(i), group.of[i], group.size);
-    most = std::max(most, sum);
+// What the rank that sends the most sends in a ring, by group; the groups are the same for all meshes.
+std::vector<std::pair<std::string, double>> sent(const std::vector<RankPlan>& ranks) {
+  std::vector<std::pair<std::string, double>> all;
+  for (size_t group = 0; group < ranks.front().traffic.size(); group++) {
+    double most = 0;
+    for (const RankPlan& rank : ranks) {
+      const GroupTraffic& traffic = rank.traffic[group];
+      double sum = 0;
+      for (size_t i = 0; i < traffic.of.size(); i++)
+        sum += sent_bytes(static_cast<Collective>(i), traffic.of[i], traffic.size);
+      most = std::max(most, sum);
+    }
+    all.emplace_back(ranks.front().traffic[group].group, most);
   }
-  return most;
+  return all;
 }
-constexpr std::array<const char*, 4> group_names{"tensor", "kv_replicas", "fsdp", "data"};
 
 TrainerOptions step_of(const Scheme& scheme, int64_t accumulation, int64_t block) {
   TrainerOptions options;
@@ -90,15 +92,16 @@ class Table {
   int width_ = least_column;
 };
 
-void print_step(const SchemesToPlan& asked, const Table& table, const std::string& name,
-                std::vector<RankPlan> PlannedScheme::*step, int64_t global_batch) {
+void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, const Table& table,
+                const std::string& name, std::vector<RankPlan> PlannedScheme::*step, int64_t global_batch) {
   const auto samples = [&](const PlannedScheme& one) {
     return global_batch > 0 ? global_batch : int64_t{one.scheme.mesh.data_ranks()};
   };
   table.line(name, [&](const PlannedScheme& one) { return counted(samples(one), "sample"); });
-  for (const char* group : group_names)
-    table.amounts(text("  sent by a rank in a ring, GiB: ", group),
-                  [&](const PlannedScheme& one) { return sent(one.*step, group); });
+  const auto& first = planned.schemes.front().*step;
+  for (size_t group = 0; group < first.front().traffic.size(); group++)
+    table.amounts(text("  sent by a rank in a ring, GiB: ", first.front().traffic[group].group),
+                  [&](const PlannedScheme& one) { return sent(one.*step)[group].second; });
   if (!asked.device) return;
   const auto estimate = [&](const PlannedScheme& one) { return estimate_step(one.*step, *asked.device); };
   table.line(text("  seconds at least (", asked.device->name, ")"),
@@ -118,10 +121,9 @@ std::string why(const PlannedScheme& more, const PlannedScheme& less) {
     int64_t bytes() const { return more - less; }
   };
   std::vector<Difference> all;
-  for (const Group& group : groups())
-    all.push_back({group.name, bytes_of(group, more.fullest()), bytes_of(group, less.fullest())});
+  for (const Group& group : groups()) all.push_back({group.name, bytes_of(group, more), bytes_of(group, less)});
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.bytes() > b.bytes(); });
-  const int64_t together = more.fullest().ledger.peak() - less.fullest().ledger.peak();
+  const int64_t together = peak(more) - peak(less);
   std::string said;
   for (const Difference& one : all)
     if (one.bytes() * 20 > together)  // the rest explains less than 5% each
@@ -132,11 +134,6 @@ std::string why(const PlannedScheme& more, const PlannedScheme& less) {
 }
 
 }  // namespace
-
-const RankPlan& PlannedScheme::fullest() const {
-  return *std::max_element(smallest.begin(), smallest.end(),
-                           [](const RankPlan& a, const RankPlan& b) { return a.ledger.peak() < b.ledger.peak(); });
-}
 
 PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
   PlannedComparison planned;
@@ -153,23 +150,21 @@ PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
     };
     PlannedScheme one{scheme, ranks(1, asked.block_size), ranks(planned.global_batch / data, asked.block_size)};
     if (asked.memory)
-      one.longest = longest_block(most_tokens, [&](int64_t block) {
-        return PlannedScheme{scheme, ranks(1, block), {}}.fullest().ledger.peak() <= *asked.memory;
-      });
+      one.longest = longest_block(
+          most_tokens, [&](int64_t block) { return fullest(ranks(1, block)).ledger.peak() <= *asked.memory; });
     planned.schemes.push_back(std::move(one));
   }
   return planned;
 }
 
 void print_comparison(const SchemesToPlan& asked, const PlannedComparison& planned) {
-  const auto peak = [](const PlannedScheme& one) { return one.fullest().ledger.peak(); };
   std::printf("%s: schemes on %s, in forwards of one sample of %s tokens\n", asked.config.source.c_str(),
               counted(asked.schemes.front().mesh.ranks(), "rank").c_str(), with_commas(asked.block_size).c_str());
   const Table table(planned);
   table.line("memory of a rank at its peak, GiB", [](const PlannedScheme& one) { return one.scheme.name; });
   for (const Group& group : groups())
     table.amounts(text("  ", group.name),
-                  [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one.fullest())); });
+                  [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one)); });
   table.line("  together", [&](const PlannedScheme& one) { return gigabytes(static_cast<double>(peak(one))); });
   if (asked.memory) {
     table.line(text("  fits ", bytes_text(*asked.memory)),
@@ -177,8 +172,8 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
     table.line("longest sample that fits, tokens",
                [](const PlannedScheme& one) { return one.longest > 0 ? with_commas(one.longest) : "none"; });
   }
-  print_step(asked, table, "a step of the smallest batch", &PlannedScheme::smallest, 0);
-  print_step(asked, table, "a step of one global batch", &PlannedScheme::equal, planned.global_batch);
+  print_step(asked, planned, table, "a step of the smallest batch", &PlannedScheme::smallest, 0);
+  print_step(asked, planned, table, "a step of one global batch", &PlannedScheme::equal, planned.global_batch);
   const auto& all = planned.schemes;
   const PlannedScheme& least = *std::min_element(
       all.begin(), all.end(), [&](const PlannedScheme& a, const PlannedScheme& b) { return peak(a) < peak(b); });
@@ -189,15 +184,15 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
 void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& planned) {
   OrderedJson schemes = OrderedJson::array();
   for (const PlannedScheme& one : planned.schemes) {
-    OrderedJson json{{"scheme", one.scheme.name}, {"peak_bytes", one.fullest().ledger.peak()}};
+    OrderedJson json{{"scheme", one.scheme.name}, {"peak_bytes", peak(one)}};
     for (size_t i = 0; i < category_count; i++)
-      json["categories"][std::string(name_of(static_cast<Category>(i)))] = one.fullest().ledger.at_peak()[i];
+      json["categories"][std::string(name_of(static_cast<Category>(i)))] = fullest(one.smallest).ledger.at_peak()[i];
     if (asked.memory) {
-      json["fits"] = one.fullest().ledger.peak() <= *asked.memory;
+      json["fits"] = peak(one) <= *asked.memory;
       json["longest_block_size"] = one.longest;
     }
     for (const auto& [name, ranks] : {std::pair{"smallest", &one.smallest}, std::pair{"equal", &one.equal}}) {
-      for (const char* group : group_names) json[name]["sent_bytes"][group] = sent(*ranks, group);
+      for (const auto& [group, bytes] : sent(*ranks)) json[name]["sent_bytes"][group] = bytes;
       if (asked.device) json[name]["step_seconds"] = estimate_step(*ranks, *asked.device).seconds();
     }
     schemes.push_back(json);

@@ -26,8 +26,6 @@ struct PlannedScheme {
   Scheme scheme;
   std::vector<RankPlan> smallest, equal;
   int64_t longest = 0;  // tokens of the longest sample that fits, where there is a limit
-
-  const RankPlan& fullest() const;
 };
 
 struct PlannedComparison {

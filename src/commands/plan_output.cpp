@@ -150,11 +150,7 @@ OrderedJson estimate_json(const PlannedStep& step) {
 
 }  // namespace
 
-int64_t PlannedStep::peak_bytes() const {
-  int64_t most = 0;
-  for (const RankPlan& rank : ranks) most = std::max(most, rank.ledger.peak());
-  return most;
-}
+int64_t PlannedStep::peak_bytes() const { return fullest(ranks).ledger.peak(); }
 
 void print_plan(const PlannedStep& step) {
   std::printf(

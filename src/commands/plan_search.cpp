@@ -13,17 +13,6 @@ namespace {
 constexpr size_t most_lines = 20;
 constexpr double gib = 1024.0 * 1024 * 1024;
 
-int64_t sum_of(const CategoryBytes& bytes, std::initializer_list<Category> categories) {
-  int64_t sum = 0;
-  for (const Category category : categories) sum += bytes[static_cast<size_t>(category)];
-  return sum;
-}
-
-const RankPlan& largest(const std::vector<RankPlan>& ranks) {
-  return *std::max_element(ranks.begin(), ranks.end(),
-                           [](const RankPlan& a, const RankPlan& b) { return a.ledger.peak() < b.ledger.peak(); });
-}
-
 class Search {
  public:
   Search(const SearchSpace& space, Backend& backend) : space_(space), backend_(backend) {}
@@ -57,7 +46,7 @@ class Search {
     setting.options.fsdp = space_.fsdp;
     const std::vector<RankPlan> ranks =
         plan_ranks(space_.config, space_.plan, setting.options, mesh, space_.dtype, backend_);
-    const RankPlan& most = largest(ranks);
+    const RankPlan& most = fullest(ranks);
     const CategoryBytes& held = most.ledger.at_peak();
     setting.peak = most.ledger.peak();
     setting.state =

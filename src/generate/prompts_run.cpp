@@ -69,18 +69,18 @@ class PromptsRun {
   }
 
   void take_line(const Line& line, const std::string& where) {
-    const Json json = parse_json_or_discard(line.text);
+    const OrderedJson json = parse_ordered_json_or_discard(line.text);
     require(json.is_object(), where, ": is not a JSON object; a line is {\"prompt\": …} or {\"messages\": …}");
     require(json.contains("prompt") != json.contains("messages"), where, ": needs either prompt or messages");
     if (json.contains("prompt")) {
       require(json["prompt"].is_string(), where, ": prompt is no text; give a string");
-      take({{"prompt", json["prompt"]}}, session_.encode(json["prompt"], where));
+      take(json, session_.encode(json["prompt"], where));
       return;
     }
     if (!chat_) chat_.emplace(session_.find_chat());
     try {
-      const RenderedChat rendered = chat_->render(read_messages(json["messages"]), true);
-      take({{"messages", json["messages"]}}, tokenize_chat(session_.tokenizer(), rendered).ids);
+      const RenderedChat rendered = chat_->render(read_messages(Json(json["messages"])), true);
+      take(json, tokenize_chat(session_.tokenizer(), rendered).ids);
     } catch (const Error& error) {
       fail(where, ": ", error.what());
     }

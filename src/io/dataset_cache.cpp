@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <optional>
 
 #include "base/random.h"
 #include "io/safetensors.h"
@@ -82,35 +81,36 @@ Dataset read_arrays(const std::string& path) {
   return data;
 }
 
-// None where there is none, or it is damaged.
-std::optional<Dataset> find(const std::string& path) {
-  if (!file_exists(path)) return {};
-  try {
-    return read_arrays(path);
-  } catch (const Error&) {
-    return {};
-  }
-}
-
 }  // namespace
 
 Dataset DatasetCache::read(const std::string& path, const DatasetOptions& options, const std::string& tokenizer) {
   name_.clear();
   is_hit_ = false;
+  trouble_.clear();
   if (!file_exists(path)) return read_dataset(path, options);  // a pipe, or nothing at all
   name_ = "tokenized-" + key_of(path, options, tokenizer) + ".safetensors";
-  std::optional<Dataset> kept = find(folder_ + "/" + name_);
-  is_hit_ = kept.has_value();
-  return is_hit_ ? std::move(*kept) : read_dataset(path, options);
+  const std::string kept = folder_ + "/" + name_;
+  try {
+    if (file_exists(kept)) {
+      Dataset data = read_arrays(kept);
+      is_hit_ = true;
+      return data;
+    }
+  } catch (const Error& error) {
+    trouble_ = text(error.what(), "; tokenized again");
+  }
+  return read_dataset(path, options);
 }
 
-void DatasetCache::keep(Dataset& data) const {
-  if (name_.empty() || is_hit_) return;
+std::string DatasetCache::keep(Dataset& data) const {
+  if (name_.empty() || is_hit_) return "";
   try {
     write(data, folder_, name_);
-  } catch (const std::exception&) {
+    return trouble_;
+  } catch (const std::exception& error) {
     std::error_code ignored;
     std::filesystem::remove(folder_ + "/" + name_ + ".partial", ignored);
+    return text("tokenized data is not kept: ", error.what());
   }
 }
 

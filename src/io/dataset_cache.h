@@ -16,14 +16,15 @@ class DatasetCache {
   // read_dataset, or what it gave for the same contents and options. tokenizer: a text that is another one wherever the
   // tokens would be (DataTokenizer::fingerprint). Changes nothing on the disk.
   Dataset read(const std::string& path, const DatasetOptions& options, const std::string& tokenizer);
-  // Keeps what was read, unless it comes from here; where it cannot be written, it is done without.
-  void keep(Dataset& data) const;
+  // Keeps what was read, unless it comes from here. Where that fails, or what was kept was damaged, the run does without:
+  // returns what to say of it, else "".
+  std::string keep(Dataset& data) const;
 
   // The file that spared the work, or "".
   std::string hit() const { return is_hit_ ? folder_ + "/" + name_ : ""; }
 
  private:
-  std::string folder_, name_;
+  std::string folder_, name_, trouble_;
   bool is_hit_ = false;
 };
 

@@ -68,6 +68,7 @@ void place_options(const Json& json, const std::string& source, Family& family) 
 Family read_family(const std::string& source, const std::string& content) {
   const Json json = parse_json_or_discard(content);
   require(json.is_object(), source, ": not a JSON object; a family is one");
+  require(json.contains("family"), source, ": has no \"family\", its name; docs/families.md shows what a family has");
   try {
     Family family = json.contains("like") ? shipped_family(json.at("like"), source) : Family{};
     family.name = json.at("family");

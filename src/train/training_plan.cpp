@@ -1,5 +1,6 @@
 #include "train/training_plan.h"
 
+#include <algorithm>
 #include <map>
 
 #include "backend/meta.h"
@@ -75,6 +76,11 @@ RankPlan plan_rank(const ModelConfig& config, const TensorParallelPlan& plan, co
       rehearse_rank(config, plan, options, mesh, rank / mesh.tensor % mesh.fsdp, rank % mesh.tensor, dtype, backend);
   own.ranks = {rank};
   return own;
+}
+
+const RankPlan& fullest(const std::vector<RankPlan>& ranks) {
+  return *std::max_element(ranks.begin(), ranks.end(),
+                           [](const RankPlan& a, const RankPlan& b) { return a.ledger.peak() < b.ledger.peak(); });
 }
 
 double model_flops(const ModelConfig& config, const BatchShape& batch) {

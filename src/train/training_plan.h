@@ -37,6 +37,9 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallel
 RankPlan plan_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
                    MeshShape mesh, int rank, DType dtype, Backend& backend);
 
+// The one that needs the most memory.
+const RankPlan& fullest(const std::vector<RankPlan>& ranks);
+
 // FLOPs of the model in a step of the whole mesh, as model FLOPs utilization counts them (Chowdhery et al. 2022), here
 // with attention's causal half: a token takes 6 for each parameter but the input embedding's, and
 // 6 · layers · heads · head_dim · sequence for attention. What --gradient-checkpointing computes again is not counted.

@@ -161,8 +161,8 @@ class TrainingRun {
   void train() {
     std::unique_ptr<MetricsFile> metrics;
     if (leads()) {
-      data_cache_.keep(data_);
-      validation_cache_.keep(validation_);
+      for (const std::string& trouble : {data_cache_.keep(data_), validation_cache_.keep(validation_)})
+        if (!trouble.empty()) say("            " + trouble);
       metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl", state_.step);
     }
     first_step_ = state_.step + 1;

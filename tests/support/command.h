@@ -27,6 +27,12 @@ CommandResult run_command(const std::string& line, double limit_seconds = 100, O
 // The beginning of a command line: the program, under mpirun or, with 0 ranks, without.
 std::string llama_tp_with(int ranks);
 
+// How a command is started: on so many ranks, with options that place them.
+struct MeshOfRanks {
+  int ranks;  // 0: without mpirun
+  const char* options;
+};
+
 // A word that the shell hands on as it is.
 std::string quoted(const std::string& word);
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "generate/generator.h"
+#include "generate/sampler.h"
 #include "model/checkpoint.h"
 #include "model/write_parameters.h"
 
@@ -68,6 +70,21 @@ std::unique_ptr<Evaluator> GoldenModel::evaluator() {
   auto made = std::make_unique<Evaluator>(config, plan, shape, *runtime);
   load_weights(ModelFiles(folder), config, made->parameters(), *backend);
   return made;
+}
+
+std::vector<int32_t> GoldenModel::greedy_tokens(const std::vector<int32_t>& prompt, size_t count) {
+  const auto context = static_cast<int64_t>(prompt.size() + count);
+  reserve(plan_generation(config, plan, context, {static_cast<int64_t>(prompt.size())}, *backend, *runtime));
+  Generator generator(config, plan, context, *runtime);
+  load_weights(ModelFiles(folder), config, generator.parameters(), *backend);
+  Sampler sampler({.temperature = 0});
+  generator.feed(prompt);
+  std::vector<int32_t> tokens;
+  while (tokens.size() < count) {
+    tokens.push_back(sampler.sample(generator.logits(), {}, 0, 0));
+    generator.feed({&tokens.back(), 1});
+  }
+  return tokens;
 }
 
 std::vector<std::pair<std::string, std::vector<float>>> GoldenModel::gradients(Trainer& trainer) {

@@ -33,6 +33,8 @@ struct GoldenModel {
   std::unique_ptr<Evaluator> evaluator();
   // Takes the memory for one of them, or for a generator.
   virtual void reserve(const MemoryPlan& memory) { runtime->reserve(memory); }
+  // The most likely tokens behind a prompt, so many.
+  std::vector<int32_t> greedy_tokens(const std::vector<int32_t>& prompt, size_t count);
   // Every gradient whole, by name, on rank 0; collective.
   std::vector<std::pair<std::string, std::vector<float>>> gradients(Trainer& trainer);
 
