@@ -80,7 +80,9 @@ TEST(Loading, ARankReadsItsSliceAndHoldsNoMore) {
   EXPECT_GE(read, slice);
   EXPECT_LE(read, slice + beside_the_weights);
   EXPECT_GT(grown, slice / 2);  // the slice did come into memory meanwhile: the comparison says something
+#ifndef __SANITIZE_ADDRESS__    // its shadow memory grows with ours
   EXPECT_LE(grown, slice + beside_the_slice);
+#endif
 }
 
 }  // namespace

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <random>
 
+#include "parallel/host_values.h"
 #include "report/format.h"
 #include "report/output.h"
 
@@ -53,11 +53,7 @@ void Session::write(const std::string& piece) {
 }
 
 std::vector<int32_t> Session::exchange(const std::vector<int32_t>& ids) const {
-  const std::string bytes =
-      model_.mesh->world().broadcast({reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(int32_t)}, 0);
-  std::vector<int32_t> all(bytes.size() / sizeof(int32_t));
-  std::memcpy(all.data(), bytes.data(), bytes.size());
-  return all;
+  return broadcast_values(model_.mesh->world(), ids);
 }
 
 // BOS is what the tokenizer's post-processor adds; an empty prompt is BOS alone.

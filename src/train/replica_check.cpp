@@ -4,6 +4,8 @@
 #include <cstring>
 #include <map>
 
+#include "parallel/host_values.h"
+
 namespace llama_tp {
 
 namespace {
@@ -26,19 +28,6 @@ uint64_t fingerprint(const void* data, size_t bytes, uint64_t hash) {
 template <class Value>
 uint64_t fingerprint(std::span<const Value> values, uint64_t hash) {
   return fingerprint(values.data(), values.size_bytes(), hash);
-}
-
-// Every rank's list, in rank order.
-template <class Value>
-std::vector<std::vector<Value>> gathered(HostGroup& world, std::span<const Value> own) {
-  std::vector<std::vector<Value>> all;
-  for (const std::string& bytes :
-       world.all_gather(std::string(reinterpret_cast<const char*>(own.data()), own.size_bytes()))) {
-    std::vector<Value> values(bytes.size() / sizeof(Value));
-    std::memcpy(values.data(), bytes.data(), bytes.size());
-    all.push_back(std::move(values));
-  }
-  return all;
 }
 
 }  // namespace
@@ -74,8 +63,8 @@ std::vector<uint64_t> sequences_of(const Dataset& data, int64_t sample) {
 
 void check_batches(int64_t step, const SeenBatches& seen, const Dataset& data, const std::vector<int64_t>& samples,
                    const Mesh& mesh) {
-  const auto tensors = gathered(mesh.world(), std::span<const uint64_t>(seen.tensors));
-  const auto sequences = gathered(mesh.world(), std::span<const uint64_t>(seen.sequences));
+  const auto tensors = gather_values(mesh.world(), std::span<const uint64_t>(seen.tensors));
+  const auto sequences = gather_values(mesh.world(), std::span<const uint64_t>(seen.sequences));
   const auto tensor_ranks = static_cast<size_t>(mesh.shape().tensor);
   std::multimap<uint64_t, size_t> where;  // a sequence, and the rank that has it
   for (size_t rank = 0; rank < tensors.size(); rank++) {
@@ -133,7 +122,7 @@ void check_replicas(int64_t step, const Parameters& parameters, Backend& backend
   std::vector<Held> own;
   std::vector<char> host;
   for (const Parameter& row : parameters.rows()) own.push_back(held(parameters, row, backend, host));
-  const auto all = gathered(mesh.world(), std::span<const Held>(own));
+  const auto all = gather_values(mesh.world(), std::span<const Held>(own));
   for (size_t row = 0; row < own.size(); row++) {
     std::map<std::array<int64_t, 3>, size_t> first;  // rank that holds a place
     for (size_t rank = 0; rank < all.size(); rank++) {
