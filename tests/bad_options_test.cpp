@@ -180,7 +180,7 @@ TEST_F(BadOptions, ClosedStreamsDoNoHarm) {
   for (const char* closed : {"<&-", ">&-", "2>&-", "<&- >&- 2>&-"}) {
     fs::remove_all(path("new"));
     EXPECT_EQ(run_command(llama_tp_with(0) + " " + train(closed)).status, 0) << closed;
-    EXPECT_EQ(json_lines(read_file(path("new/metrics.jsonl"))).size(), 2u) << closed;
+    EXPECT_EQ(json_lines(whole_file(path("new/metrics.jsonl"))).size(), 2u) << closed;
     EXPECT_EQ(read_tensors(path("new/checkpoint-2/model.safetensors")).size(), 21u) << closed;
   }
   EXPECT_EQ(run_command(llama_tp_with(0) + " tokenize -m " + small_tokenizer() + " <&-").out, "");
@@ -217,7 +217,7 @@ TEST_F(BadOptions, OddSizesThatCanWorkDo) {
   fs::remove_all(path("new"));
   EXPECT_EQ(run_command(llama_tp_with(4) + " " + train("--tensor-parallel 1 --train-file " + path("two.jsonl"))).status,
             0);
-  EXPECT_EQ(json_lines(read_file(path("new/metrics.jsonl"))).back()["tokens"], 4);
+  EXPECT_EQ(json_lines(whole_file(path("new/metrics.jsonl"))).back()["tokens"], 4);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ struct Container {
 };
 
 Container read_container(const std::string& file) {
-  const std::string bytes = read_file(file);
+  const std::string bytes = whole_file(file);
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), sizeof length);
   return {Json::parse(bytes.substr(8, length)), bytes.substr(8 + length)};

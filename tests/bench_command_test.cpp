@@ -129,13 +129,13 @@ TEST_F(BenchCommand, LeavesAPageItsPicturesAndATrace) {
   const Json all = Json::parse(
       run(2, "--json --compare tp=2 fsdp=2 --block-size 32 --sweep block-size=16,32 --report " + (folder_ / "a.html") +
                  " --report-svg " + (folder_ / "") + " --trace " + (folder_ / "a.json")));
-  const std::string page = read_file(folder_ / "a.html");
+  const std::string page = whole_file(folder_ / "a.html");
   std::vector<XmlElement> elements;
   ASSERT_NO_THROW(elements = parse_xml(page));
   size_t figures = 0;
   for (const XmlElement& element : elements) {
     if (element.name != "figure") continue;
-    const std::string svg = read_file(folder_ / (element.attributes.at("id") + ".svg"));
+    const std::string svg = whole_file(folder_ / (element.attributes.at("id") + ".svg"));
     ASSERT_NO_THROW(parse_xml(svg));
     EXPECT_NE(page.find(svg), std::string::npos);
     figures++;
@@ -143,7 +143,7 @@ TEST_F(BenchCommand, LeavesAPageItsPicturesAndATrace) {
   EXPECT_EQ(figures, 9u);  // peaks, memory, two steps, four of growth, loss
 
   // Every collective that was counted has its event, inside of its rank's phases, which follow each other to the end.
-  const Json trace = Json::parse(read_file(folder_ / "a.json"))["traceEvents"];
+  const Json trace = Json::parse(whole_file(folder_ / "a.json"))["traceEvents"];
   std::map<int, std::map<std::string, int64_t>> calls, bytes;  // process → collective
   std::map<int, double> end;
   std::map<std::pair<int, int>, std::string> tracks;

@@ -55,7 +55,7 @@ double loss_of(const CommandResult& result) { return Json::parse(result.out).at(
 TEST(EvalCommand, GivesTransformersLossOnAnyNumberOfRanks) {
   for (const std::string name : {"gqa", "mqa_tied", "kv_replicated", "biases", "rope_dynamic", "rope_llama3"}) {
     const std::string folder = "tests/goldens/models/" + name;
-    const Json about = Json::parse(read_file(folder + "/about.json"));
+    const Json about = Json::parse(whole_file(folder + "/about.json"));
     for (const int ranks : {0, 2, 4}) {
       const CommandResult result = run(ranks, "eval -m " + folder + " --file " + folder + "/input.jsonl --json");
       const Json said = Json::parse(result.out);
@@ -204,7 +204,7 @@ TEST(InspectCommand, NamesWhatACheckpointHoldsWithTheStylesOfThePlan) {
 TEST(TokenizeCommand, GivesHuggingFacesIdsAndTheTextBack) {
   const std::string folder = "tests/goldens/tokenizers/llama3";
   const ScratchFolder scratch;
-  std::vector<Json> cases = json_lines(read_file(folder + "/cases.jsonl"));
+  std::vector<Json> cases = json_lines(whole_file(folder + "/cases.jsonl"));
   std::erase_if(cases, [](const Json& one) { return !one.contains("text"); });  // some are ids alone
   ASSERT_GT(cases.size(), 30u);
   std::string texts, ids;

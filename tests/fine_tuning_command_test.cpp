@@ -29,7 +29,7 @@ Outcome train(int ranks, const std::string& options, const std::string& file = m
                                            "--max-steps 4 --output-dir " + (folder / "out") + " " + options);
   EXPECT_EQ(result.status, 0) << result.err;
   Outcome run{{}, 0, result.out};
-  for (const Json& line : json_lines(read_file(folder / "out/metrics.jsonl"))) {
+  for (const Json& line : json_lines(whole_file(folder / "out/metrics.jsonl"))) {
     run.losses.push_back(line["loss"]);
     run.evaluation = line.value("eval_loss", run.evaluation);
   }
@@ -68,7 +68,7 @@ TEST(FineTuning, EvalHasTheLossOfTrainsEvaluation) {
     const Json evaluation = Json::parse(result.out);
     EXPECT_NEAR(evaluation["loss"].get<double>(), run.evaluation, 1e-5 * run.evaluation);
     int64_t learned = 0;  // by the golden's masks
-    for (const Json& line : json_lines(read_file(model + "/input.jsonl")))
+    for (const Json& line : json_lines(whole_file(model + "/input.jsonl")))
       for (size_t i = 1; i < line["labels"].size(); i++) learned += line["labels"][i] != -100;
     EXPECT_EQ(evaluation["tokens"], learned);
   }

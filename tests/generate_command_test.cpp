@@ -107,7 +107,7 @@ TEST_F(GenerateCommand, FollowsTheLogitsOfEvalAndStopsAtEos) {
   if (end == added.size()) end = 0;
   const std::string other = folder / "ends";
   std::filesystem::copy(model() + "/checkpoint-30", other);
-  Json config = Json::parse(read_file(other + "/config.json"));
+  Json config = Json::parse(whole_file(other + "/config.json"));
   config["eos_token_id"] = {1, added[end]};
   write_file(other + "/config.json", config.dump());
   EXPECT_EQ(text_of(2, "-p 'Good morning' -n 5 --temp 0", other), decoded(end));

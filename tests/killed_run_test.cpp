@@ -38,7 +38,7 @@ class KilledRun : public testing::TestWithParam<int> {
                     "wait $job 2>/dev/null; echo ended $?\n" +
                     // Ranks hold the output folder until they have ended.
                     "flock " + (folder_ / output) + "/llama_tp.json true");
-    ASSERT_FALSE(result.timed_out) << read_file(folder_ / "log");
+    ASSERT_FALSE(result.timed_out) << whole_file(folder_ / "log");
     ASSERT_EQ(result.out, "ended 137\n") << result.err;
   }
 
@@ -59,7 +59,7 @@ class KilledRun : public testing::TestWithParam<int> {
                     kill_all + "; } 2>/dev/null; wait $job 2>/dev/null\n" +
                     // Ranks hold the output folder until they have ended.
                     "[ ! -d " + (folder_ / output) + " ] || flock " + (folder_ / output) + "/llama_tp.json true");
-    ASSERT_FALSE(result.timed_out) << read_file(folder_ / "log");
+    ASSERT_FALSE(result.timed_out) << whole_file(folder_ / "log");
   }
 
   // From the start of mpirun over reading to some dozens of saves.
@@ -82,14 +82,14 @@ TEST_P(KilledRun, LeavesWholeCheckpointsOnly) {
       EXPECT_TRUE(std::filesystem::exists(checkpoint + "/config.json"));
     }
     if (GetParam() == 0) {
-      EXPECT_EQ(read_file(output + "/checkpoint-2/model.safetensors"),
-                read_file(folder_ / "undisturbed/checkpoint-2/model.safetensors"));
+      EXPECT_EQ(whole_file(output + "/checkpoint-2/model.safetensors"),
+                whole_file(folder_ / "undisturbed/checkpoint-2/model.safetensors"));
     }
 
     const CommandResult eval =
         run_command(llama_tp_with(0) + " eval --json -m " + output + " --file " + (folder_ / "ids.jsonl"));
     EXPECT_EQ(eval.status, 0) << eval.err;
-    EXPECT_GE(json_lines(read_file(output + "/metrics.jsonl")).size(), static_cast<size_t>(steps.back()));
+    EXPECT_GE(json_lines(whole_file(output + "/metrics.jsonl")).size(), static_cast<size_t>(steps.back()));
 
     // The next run into it is refused, names the last step, and clears away only what was half-written.
     const CommandResult again = run_command(train(0, name, "--max-steps 2"));
@@ -112,7 +112,7 @@ TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
   for (int moment = 0; moment < moments; moment++) {
     kill_at(std::uniform_real_distribution<>(0.1, longest_life)(random), moment % 2 == 0, "out",
             resume + "1000000 --logging-steps 1000000");
-    const std::string said = read_file(log);
+    const std::string said = whole_file(log);
     if (said.find("resumed     after step ") != std::string::npos) {
       resumed++;
       EXPECT_TRUE(holds(said, text("resumed     after step ", last, " of ")));
@@ -132,8 +132,8 @@ TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
   ASSERT_EQ(end.status, 0) << end.err;
   const std::string undisturbed = train(GetParam(), "whole", "--save-steps 0 --max-steps " + std::to_string(last + 2));
   ASSERT_EQ(run_command(undisturbed, 300).status, 0);
-  const auto all = json_lines(read_file(output + "/metrics.jsonl")),
-             whole = json_lines(read_file(folder_ / "whole/metrics.jsonl"));
+  const auto all = json_lines(whole_file(output + "/metrics.jsonl")),
+             whole = json_lines(whole_file(folder_ / "whole/metrics.jsonl"));
   ASSERT_EQ(all.size(), whole.size());
   for (size_t i = 0; i < all.size(); i++)
     for (const char* key : {"step", "loss", "grad_norm", "tokens"}) EXPECT_EQ(all[i][key], whole[i][key]) << i;

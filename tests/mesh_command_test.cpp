@@ -94,7 +94,7 @@ class MeshCommand : public testing::Test {
         "--learning-rate 3e-3 --check-every 5 --seed 1 " + options_of(setting));
     EXPECT_EQ(result.status, 0) << result.err;
     if (result.status != 0) return {};
-    return {json_lines(read_file(output + "/metrics.jsonl")), read_file(output + "/checkpoint-20/model.safetensors")};
+    return {json_lines(whole_file(output + "/metrics.jsonl")), whole_file(output + "/checkpoint-20/model.safetensors")};
   }
 
   ScratchFolder folder_;

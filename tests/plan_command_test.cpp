@@ -44,10 +44,10 @@ class PlanCommand : public testing::Test {
         run_command(llama_tp_with(mesh.ranks() > 1 ? mesh.ranks() : 0) + " train --train-file " +
                     (folder_ / "ids.jsonl") + " --output-dir " + output + " --max-steps 2 --save-steps 1" + shared);
     ASSERT_EQ(run.status, 0) << run.err;
-    const Json measured = Json::parse(read_file(output + "/memory.json"))["ranks"];
+    const Json measured = Json::parse(whole_file(output + "/memory.json"))["ranks"];
     const Json plan = planned(shared)["ranks"];
     EXPECT_EQ(measured, plan);
-    expect_resident(Json::parse(read_file(output + "/memory.json"))["resident"], measured);
+    expect_resident(Json::parse(whole_file(output + "/memory.json"))["resident"], measured);
     for (const Json& rank : measured) {
       EXPECT_EQ(rank["planned_bytes"], rank["peak_bytes"]);
       int64_t sum = 0;

@@ -50,7 +50,7 @@ class ResumeCommand : public testing::Test {
     return result.out;
   }
   std::vector<Json> metrics(const std::string& output) const {
-    return json_lines(read_file(path(output + "/metrics.jsonl")));
+    return json_lines(whole_file(path(output + "/metrics.jsonl")));
   }
   // What is left of `output` where its run is killed after the save of `step`; metrics.jsonl knows more.
   void copy_until(const std::string& output, int step, const std::string& to) const {
@@ -99,7 +99,7 @@ TEST_F(ResumeCommand, TheNextTenLossesAreThoseOfTheRunThatNeverStoppedOnAnyMesh)
       if (&first != &second) continue;
       expect_equal_bits(resumed, whole);
       for (const std::string file : saved_files)
-        EXPECT_EQ(read_file(path("out/checkpoint-14/" + file)), read_file(path("whole/checkpoint-14/" + file))) << file;
+        EXPECT_EQ(whole_file(path("out/checkpoint-14/" + file)), whole_file(path("whole/checkpoint-14/" + file))) << file;
     }
   }
 }
@@ -120,7 +120,7 @@ TEST_F(ResumeCommand, ABf16RunOfAModelThatDividesBadlyGoesOnToTheBit) {
     train(mesh, "out", whole_run + " --dtype bfloat16 --resume-from-checkpoint");
     expect_equal_bits(metrics("out"), metrics("whole"));
     for (const std::string file : {"model.safetensors", "training_state/rest/model.safetensors"})
-      EXPECT_EQ(read_file(path("out/checkpoint-14/" + file)), read_file(path("whole/checkpoint-14/" + file))) << file;
+      EXPECT_EQ(whole_file(path("out/checkpoint-14/" + file)), whole_file(path("whole/checkpoint-14/" + file))) << file;
   }
 }
 
@@ -131,10 +131,10 @@ TEST_F(ResumeCommand, MasterWeightsGoThroughARunOfTheOtherTypeUnchanged) {
   EXPECT_TRUE(holds(train(tensor2, "out", "--max-steps 3" + still + "bfloat16"), "--dtype was float32 and is bfloat16",
                     "--learning-rate was 0.002 and is 0.0"));
   train({2, "--tensor-parallel 1"}, "out", "--max-steps 4" + still + "float32");
-  EXPECT_NE(read_file(path("out/checkpoint-3/model.safetensors")),
-            read_file(path("out/checkpoint-2/model.safetensors")));
-  EXPECT_EQ(read_file(path("out/checkpoint-4/model.safetensors")),
-            read_file(path("out/checkpoint-2/model.safetensors")));
+  EXPECT_NE(whole_file(path("out/checkpoint-3/model.safetensors")),
+            whole_file(path("out/checkpoint-2/model.safetensors")));
+  EXPECT_EQ(whole_file(path("out/checkpoint-4/model.safetensors")),
+            whole_file(path("out/checkpoint-2/model.safetensors")));
 }
 
 TEST_F(ResumeCommand, WithoutACheckpointTheRunBeginsAtTheStartAndSaysSo) {
@@ -163,13 +163,13 @@ TEST_F(ResumeCommand, ACheckpointIsNamedByItsFolderAndMayLieElsewhere) {
 TEST_F(ResumeCommand, MetricsGoOnAfterTheStepThatWasSaved) {
   train(alone, "whole", whole_run);
   copy_until("whole", 8, "out");
-  const std::string lines = read_file(path("whole/metrics.jsonl"));
+  const std::string lines = whole_file(path("whole/metrics.jsonl"));
   write_file(path("out/metrics.jsonl"), lines.substr(0, lines.size() - 20));
   train(alone, "out", whole_run + " --resume-from-checkpoint");
   expect_equal_bits(metrics("out"), metrics("whole"));
   size_t before = 0;
   for (int step = 1; step <= 8; step++) before = lines.find('\n', before) + 1;
-  EXPECT_EQ(read_file(path("out/metrics.jsonl")).substr(0, before), lines.substr(0, before));
+  EXPECT_EQ(whole_file(path("out/metrics.jsonl")).substr(0, before), lines.substr(0, before));
 }
 
 TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {

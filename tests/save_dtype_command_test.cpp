@@ -59,7 +59,7 @@ class SaveDtypeCommand : public testing::Test {
     const CommandResult result = run_command(llama_tp_with(mesh.ranks) + " " + arguments(mesh, output, options));
     ASSERT_EQ(result.status, 0) << result.err << result.out;
   }
-  std::string bytes(const std::string& file) const { return read_file(path(file)); }
+  std::string bytes(const std::string& file) const { return whole_file(path(file)); }
 
   ScratchFolder folder_;
 };

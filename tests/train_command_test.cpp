@@ -52,7 +52,7 @@ class TrainCommand : public testing::Test {
   std::vector<Json> train(const MeshOfRanks& mesh, const std::string& output, const std::string& options) const {
     const CommandResult result = run_command(line(mesh, output, options));
     EXPECT_EQ(result.status, 0) << result.err << result.out;
-    return result.status == 0 ? json_lines(read_file(path(output + "/metrics.jsonl"))) : std::vector<Json>{};
+    return result.status == 0 ? json_lines(whole_file(path(output + "/metrics.jsonl"))) : std::vector<Json>{};
   }
 
   ScratchFolder folder_;
@@ -129,7 +129,7 @@ TEST_F(TrainCommand, UnderscoresInOptionsAreHyphensAndThreadsChangeNoLoss) {
   const CommandResult threads = run_command(
       "OMP_NUM_THREADS=2 " + line(alone, "threads", from_config("--max-steps 2 --warmup-steps 1 --seed 7")));
   ASSERT_EQ(threads.status, 0) << threads.err;
-  expect_same_steps(json_lines(read_file(path("threads/metrics.jsonl"))), hyphens);
+  expect_same_steps(json_lines(whole_file(path("threads/metrics.jsonl"))), hyphens);
 }
 
 TEST_F(TrainCommand, AccumulatedForwardsAreOneLargerBatch) {
@@ -139,7 +139,7 @@ TEST_F(TrainCommand, AccumulatedForwardsAreOneLargerBatch) {
   expect_same_steps(train(alone, "recomputed", steps + "--gradient-checkpointing"), large);
   const CommandResult derived = run_command(line({2, "--tensor-parallel 1"}, "derived", steps));
   EXPECT_TRUE(holds(derived.out, "data-parallel 2 × tensor-parallel 1", "a step takes 8 × up to 64 tokens"));
-  expect_same_steps(json_lines(read_file(path("derived/metrics.jsonl"))), large);
+  expect_same_steps(json_lines(whole_file(path("derived/metrics.jsonl"))), large);
 }
 
 // A batch larger than the data, ranks without a sample, accumulation past the end: an epoch is one step.
@@ -192,7 +192,7 @@ TEST_F(TrainCommand, GradientsOfTheFirstStepDoNotDependOnTheMesh) {
   double squares = 0;
   for (const auto& [name, tensor] : whole)
     for (const float value : tensor.values) squares += double(value) * value;
-  const Json metrics = json_lines(read_file(path("alone/metrics.jsonl")))[0];
+  const Json metrics = json_lines(whole_file(path("alone/metrics.jsonl")))[0];
   EXPECT_NEAR(std::sqrt(squares), metrics["grad_norm"], 1e-5 * double(metrics["grad_norm"]));  // not clipped, each once
   for (const MeshOfRanks& mesh : meshes) {
     std::filesystem::remove_all(path("out"));
@@ -223,12 +223,12 @@ TEST_F(TrainCommand, ACheckpointHasTheSameBytesWhateverMeshWroteIt) {
       std::filesystem::remove_all(path("out"));
       train(mesh, "out", options);
       for (const char* file : {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"})
-        EXPECT_EQ(read_file(path("alone." + dtype + "/checkpoint-1/" + file)),
-                  read_file(path("out/checkpoint-1/") + file))
+        EXPECT_EQ(whole_file(path("alone." + dtype + "/checkpoint-1/" + file)),
+                  whole_file(path("out/checkpoint-1/") + file))
             << file << " of " << mesh.ranks << " ranks " << mesh.options;
     }
   }
-  EXPECT_EQ(Json::parse(read_file(path("out/checkpoint-1/config.json")))["torch_dtype"], "bfloat16");
+  EXPECT_EQ(Json::parse(whole_file(path("out/checkpoint-1/config.json")))["torch_dtype"], "bfloat16");
 }
 
 TEST_F(TrainCommand, GoesOnFromACheckpointOfAnotherMesh) {
@@ -237,10 +237,10 @@ TEST_F(TrainCommand, GoesOnFromACheckpointOfAnotherMesh) {
   const std::string options = "--model " + path("first") + " --max-steps 3 --learning-rate 1e-3";
   const std::vector<Json> whole = train(alone, "alone", options);
   ASSERT_EQ(whole.size(), 3u);
-  EXPECT_LT(double(whole[0]["loss"]), double(json_lines(read_file(path("first/metrics.jsonl")))[0]["loss"]));
+  EXPECT_LT(double(whole[0]["loss"]), double(json_lines(whole_file(path("first/metrics.jsonl")))[0]["loss"]));
   expect_same_steps(train({4, ""}, "four", options), whole);
   expect_same_steps(train({4, "--tensor-parallel 2"}, "both", options), whole);
-  EXPECT_EQ(read_file(path("alone/checkpoint-3/tokenizer.json")), read_file(small_tokenizer() + "/tokenizer.json"));
+  EXPECT_EQ(whole_file(path("alone/checkpoint-3/tokenizer.json")), whole_file(small_tokenizer() + "/tokenizer.json"));
 }
 
 TEST_F(TrainCommand, ValidationIsWhatEvalSaysOfTheSameWeights) {

@@ -20,7 +20,7 @@ void add_step(const StepRecord& record, int process, Trace& trace) {
   }
 }
 
-void add_memory(const StepRecord& record, int process, Trace& trace) {
+void trace_memory(const StepRecord& record, int process, Trace& trace) {
   int64_t held = std::accumulate(record.held.begin(), record.held.end(), int64_t{0});
   trace.counters.push_back({process, "memory", 0, held});
   for (const MemoryChange& change : record.memory) {
@@ -49,7 +49,7 @@ std::string comparison_trace(const ComparisonRun& run) {
       const auto process = static_cast<int>(trace.processes.size());
       trace.processes.push_back(text(result.scheme.name, ", rank ", rank));
       add_step(result.records[rank], process, trace);
-      if (rank == 0) add_memory(result.records[rank], process, trace);
+      if (rank == 0) trace_memory(result.records[rank], process, trace);
     }
   return chrome_trace(trace);
 }

@@ -30,15 +30,15 @@ struct Fact {
   }
 };
 
-double mib(const SchemeResult& result, const std::vector<Category>& categories) {
+double mib_of(const SchemeResult& result, const std::vector<Category>& categories) {
   return static_cast<double>(sum_of(result.fullest().measured, categories)) / (1024 * 1024);
 }
 double state(const SchemeResult& result) {
-  return mib(result, {Category::parameters, Category::gradients, Category::master_weights, Category::moments});
+  return mib_of(result, {Category::parameters, Category::gradients, Category::master_weights, Category::moments});
 }
-double kept(const SchemeResult& result) { return mib(result, {Category::saved_split, Category::saved_whole}); }
+double kept(const SchemeResult& result) { return mib_of(result, {Category::saved_split, Category::saved_whole}); }
 double whole_units(const SchemeResult& result) {
-  return mib(result, {Category::gathered_parameters, Category::unsharded_gradients});
+  return mib_of(result, {Category::gathered_parameters, Category::unsharded_gradients});
 }
 double exposed(const SchemeResult& result) { return 100 * result.communication() / result.seconds(); }
 

@@ -16,7 +16,7 @@ namespace llama_tp {
 
 namespace {
 
-void declare(Options& options) {
+void declare_bench_options(Options& options) {
   options.value("config", "config.json of the model, or the name of a well-known one", "FILE|NAME");
   declare_family(options);
   options.flag("train", "training steps (default: this and --generate)");
@@ -46,7 +46,7 @@ void declare(Options& options) {
   options.value("sequences", "prompts that are read and continued at once", "N", "1");
 }
 
-BenchSettings settings_from(const Options& options) {
+BenchSettings bench_settings(const Options& options) {
   require(options.given("config"), "--config is missing; data/configs has some");
   BenchSettings settings;
   settings.config = options.word("config");
@@ -141,12 +141,12 @@ int bench_command(const Arguments& arguments) {
   return launch.guard([&] {
     Options options("bench", "Speed and memory on random weights, each beside the limit that binds it.",
                     "mpirun -np 2 ./llama_tp bench --config data/configs/bench-134m.json --block-size 512");
-    declare(options);
+    declare_bench_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     check_comparison(options);
     set_timeout(options, launch);
     launch.begin(Activity::measuring);
-    const Bench bench(settings_from(options), launch);
+    const Bench bench(bench_settings(options), launch);
     if (options.given("compare"))
       run_comparison(bench, options);
     else

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t largest_context = int64_t{1} << 30;  // positions are 32-bit numbers
 
-void declare(Options& options) {
+void declare_generation_options(Options& options) {
   options.value("m,model", "model folder, or an output folder of train (its newest checkpoint)", "DIR");
   declare_family(options);
   options.value("p,prompt", "the text to continue; \"\" starts from BOS alone", "TEXT");
@@ -43,7 +43,7 @@ void declare(Options& options) {
   options.value("backend", "auto, cpu or cuda", "WORD", "auto");
 }
 
-GenerationSettings settings_from(const Options& options) {
+GenerationSettings generation_settings(const Options& options) {
   GenerationSettings settings;
   settings.model = options.path("model");
   require(!settings.model.empty(), "-m is missing; give a model folder");
@@ -89,9 +89,9 @@ int generate_command(const Arguments& arguments) {
     Options options("generate",
                     "Continues a text, or many, or talks. What is generated goes to stdout, all else to stderr.",
                     "mpirun -np 2 ./llama_tp generate -m Llama-3.2-1B -p \"Once upon a time\" -n 100 --temp 0.7");
-    declare(options);
+    declare_generation_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
-    const GenerationSettings settings = settings_from(options);
+    const GenerationSettings settings = generation_settings(options);
     if (!settings.chat) set_timeout(options, launch);  // people may think for as long as they like
     launch.begin(Activity::generating);
     if (settings.chat) return run_chat(settings, launch);

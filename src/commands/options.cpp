@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#define CXXOPTS_NO_REGEX  // it can do without, and std::regex takes long to compile
 #include <cxxopts.hpp>
 #include <set>
 #include <sstream>

@@ -14,11 +14,11 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t most_ranks = int64_t{1} << 20, most_samples = int64_t{1} << 10, most_threads = 1024;
+constexpr int64_t most_ranks = int64_t{1} << 20, most_samples_a_rank = int64_t{1} << 10, most_threads = 1024;
 constexpr int64_t most_accumulation = 4096;       // forwards of a step that are rehearsed
 constexpr int64_t most_block = int64_t{1} << 22;  // tokens of a forward
 
-void declare(Options& options) {
+void declare_plan_options(Options& options) {
   options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");
   declare_family(options);
   options.value("tensor-parallel", "ranks that share each layer", "N", "1");
@@ -63,8 +63,8 @@ class PlanRun {
             fsdp, " × --tensor-parallel ", tensor, " is more than ", most_ranks, " ranks");
     step_.mesh = {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
     step_.options.fsdp = fsdp_from(options);
-    step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples), 1, step_.mesh.data_ranks(),
-                           options.integer("block-size", 2, most_block),
+    step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples_a_rank), 1,
+                           step_.mesh.data_ranks(), options.integer("block-size", 2, most_block),
                            options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");
     if (options.given("global-batch-size")) settle_accumulation();
@@ -97,7 +97,7 @@ class PlanRun {
 
   void settle_accumulation() {
     BatchShape& batch = step_.options.batch;
-    const int64_t wanted = options_.integer("global-batch-size", 1, most_samples * most_ranks);
+    const int64_t wanted = options_.integer("global-batch-size", 1, most_samples_a_rank * most_ranks);
     require(wanted % batch.global_batch() == 0 && wanted / batch.global_batch() <= most_accumulation,
             "--global-batch-size ", wanted, " is not --per-device-train-batch-size ", batch.micro_batch, " × ",
             batch.data_ranks, " ranks with data of their own × at most ", most_accumulation);
@@ -163,7 +163,7 @@ void run_search(const Options& options, int threads) {
   options.is_set("json") ? print_search_json(space, result) : print_search(space, result);
 }
 
-void run_comparison(const Options& options, int threads) {
+void run_plan_comparison(const Options& options, int threads) {
   for (const char* fixed : {"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size", "max-sequence"})
     require(!options.given(fixed), "--", fixed, " does not go with --compare, whose words are the meshes",
             "; leave one of them out");
@@ -208,13 +208,13 @@ int plan(const Arguments& arguments, bool speaks, int threads) {
   Options options("plan", "Memory, communication and FLOPs of a training step on any mesh, found without running it.",
                   "./llama_tp plan --config llama-3.1-8b --tensor-parallel 8 --block-size 16384 "
                   "--per-device-train-batch-size 1 --device h100");
-  declare(options);
+  declare_plan_options(options);
   if (!options.parse(arguments, speaks) || !speaks) return 0;
   require(options.given("config"), "--config is missing; give a config.json or a name such as llama-3.1-8b");
   require(!options.is_set("search") || !options.given("compare"),
           "--search tries every mesh, --compare those that it names; leave one of them out");
   if (options.is_set("search") || options.given("compare")) {
-    options.is_set("search") ? run_search(options, threads) : run_comparison(options, threads);
+    options.is_set("search") ? run_search(options, threads) : run_plan_comparison(options, threads);
     flush_stdout();
     return 0;
   }

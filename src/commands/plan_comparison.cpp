@@ -13,8 +13,7 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t most_tokens = int64_t{1} << 22;  // of a sample
-constexpr double gib = 1024.0 * 1024 * 1024;
-constexpr int label_width = 46, least_column = 14;
+constexpr int row_label_width = 46, least_column = 14;
 
 // What a rank holds at its peak, by its reason.
 struct Group {
@@ -64,8 +63,6 @@ TrainerOptions step_of(const Scheme& scheme, int64_t accumulation, int64_t block
   return options;
 }
 
-std::string gigabytes(double bytes) { return fixed(bytes / gib, 2); }
-
 class Table {
  public:
   explicit Table(const PlannedComparison& planned) : planned_(planned) {
@@ -75,7 +72,7 @@ class Table {
   template <class Value>
   void line(const std::string& label, const Value& value) const {
     std::string line = label;
-    line.resize(static_cast<size_t>(label_width), ' ');
+    line.resize(static_cast<size_t>(row_label_width), ' ');
     for (const PlannedScheme& one : planned_.schemes) line += padded(value(one), width_);
     std::printf("%s\n", line.c_str());
   }
@@ -84,7 +81,7 @@ class Table {
   void amounts(const std::string& label, const Value& value) const {
     const auto& all = planned_.schemes;
     if (std::any_of(all.begin(), all.end(), [&](const PlannedScheme& one) { return value(one) > 0; }))
-      line(label, [&](const PlannedScheme& one) { return gigabytes(value(one)); });
+      line(label, [&](const PlannedScheme& one) { return gibibytes(value(one), 2); });
   }
 
  private:
@@ -127,9 +124,9 @@ std::string why(const PlannedScheme& more, const PlannedScheme& less) {
   std::string said;
   for (const Difference& one : all)
     if (one.bytes() * 20 > together)  // the rest explains less than 5% each
-      said += text(said.empty() ? "" : ", ", one.name, " (", gigabytes(static_cast<double>(one.more)), " against ",
-                   gigabytes(static_cast<double>(one.less)), ")");
-  return text(more.scheme.name, " needs ", gigabytes(static_cast<double>(together)), " GiB more than ",
+      said += text(said.empty() ? "" : ", ", one.name, " (", gibibytes(static_cast<double>(one.more), 2), " against ",
+                   gibibytes(static_cast<double>(one.less), 2), ")");
+  return text(more.scheme.name, " needs ", gibibytes(static_cast<double>(together), 2), " GiB more than ",
               less.scheme.name, ": ", said, ".");
 }
 
@@ -165,7 +162,7 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
   for (const Group& group : groups())
     table.amounts(text("  ", group.name),
                   [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one)); });
-  table.line("  together", [&](const PlannedScheme& one) { return gigabytes(static_cast<double>(peak(one))); });
+  table.line("  together", [&](const PlannedScheme& one) { return gibibytes(static_cast<double>(peak(one)), 2); });
   if (asked.memory) {
     table.line(text("  fits ", bytes_text(*asked.memory)),
                [&](const PlannedScheme& one) { return std::string(peak(one) <= *asked.memory ? "yes" : "NO"); });

@@ -12,7 +12,6 @@ namespace llama_tp {
 namespace {
 
 constexpr int label_width = 34, column_width = 18;
-constexpr double gib = 1024.0 * 1024 * 1024;
 
 // "0", "1-7", "0, 8": runs of successive numbers.
 std::string ranges_text(std::vector<int64_t> ranks) {
@@ -49,7 +48,7 @@ void print_bytes(const std::string& label, const std::vector<RankPlan>& ranks, c
   bool any = false;
   for (const RankPlan& rank : ranks) {
     any = any || value(rank) > 0;
-    texts.push_back(fixed(static_cast<double>(value(rank)) / gib, 3));
+    texts.push_back(gibibytes(static_cast<double>(value(rank)), 3));
   }
   if (any) print_line(label, texts);
 }
@@ -82,7 +81,7 @@ void print_communication(const std::vector<RankPlan>& ranks) {
         std::vector<std::string> values;
         for (const RankPlan& rank : ranks) {
           const Traffic& traffic = rank.traffic[group].of[i];
-          values.push_back(bytes ? fixed(static_cast<double>(traffic.bytes) / gib, 3) : with_commas(traffic.calls));
+          values.push_back(bytes ? gibibytes(static_cast<double>(traffic.bytes), 3) : with_commas(traffic.calls));
         }
         print_line(label, values);
       }

@@ -11,7 +11,6 @@ namespace llama_tp {
 namespace {
 
 constexpr size_t most_lines = 20;
-constexpr double gib = 1024.0 * 1024 * 1024;
 
 class Search {
  public:
@@ -100,7 +99,7 @@ void print_search(const SearchSpace& space, const SearchResult& result) {
       "data  fsdp  tensor  micro  times  recompute   state  gathered  activations    peak GiB    step s  "
       "  tokens/s  MFU %%  bound by\n");
   const auto gigabytes = [](int64_t bytes, int width) {
-    return padded(fixed(static_cast<double>(bytes) / gib, 2), width);
+    return padded(gibibytes(static_cast<double>(bytes), 2), width);
   };
   for (size_t i = 0; i < std::min(most_lines, result.fitting.size()); i++) {
     const PlannedSetting& setting = result.fitting[i];

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t most_samples = int64_t{1} << 20;  // of a forward, and forwards of a step
 
-void declare(Options& options) {
+void declare_training_options(Options& options) {
   options.value("model", "folder to start from: config.json, *.safetensors, tokenizer; or an output folder of train",
                 "DIR");
   options.value("config", "config.json, or a well-known model's name, to start from random weights instead",
@@ -66,7 +66,7 @@ void declare(Options& options) {
   options.value("backend", "auto, cpu or cuda", "WORD", "auto");
 }
 
-TrainingSettings settings_from(const Options& options) {
+TrainingSettings training_settings(const Options& options) {
   TrainingSettings settings;
   settings.model = options.path("model");
   settings.config = options.word("config");
@@ -122,10 +122,10 @@ int train_command(const Arguments& arguments) {
     Options options(
         "train", "Trains a Llama, or goes on training one, with tensor parallelism.",
         "mpirun -np 2 ./llama_tp train --model Llama-3.2-1B --train-file notes.txt --output-dir out --max-steps 100");
-    declare(options);
+    declare_training_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     set_timeout(options, launch);
-    return run_training(settings_from(options), launch);
+    return run_training(training_settings(options), launch);
   });
 }
 

@@ -1,18 +1,13 @@
 #include "generate/generation_run.h"
 
-#include <chrono>
-
 #include "generate/session.h"
 #include "io/files.h"
 #include "report/format.h"
+#include "report/stopwatch.h"
 
 namespace llama_tp {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 class GenerationRun {
  public:
@@ -53,12 +48,12 @@ class GenerationRun {
         if (settings_.echo) Session::write(piece);
       }
     }
-    const auto prompt_begin = Clock::now();
+    const Stopwatch prompt_time;
     generator.feed(tokens_);
-    const double prompt_seconds = seconds_since(prompt_begin);
+    const double prompt_seconds = prompt_time.seconds();
     const int64_t prompt = prompt_length();
     const int64_t most = settings_.tokens >= 0 ? settings_.tokens : context_;
-    const auto decode_begin = Clock::now();
+    const Stopwatch decode_time;
     int64_t made = 0, fed = 0;
     bool ended = false;
     while (made < most && prompt_length() <= context_) {
@@ -72,7 +67,7 @@ class GenerationRun {
       generator.feed({&id, 1});
       fed++;
     }
-    const double decode_seconds = seconds_since(decode_begin);
+    const double decode_seconds = decode_time.seconds();
     if (session_.leads()) Session::write(decoder->finish() + "\n");
     if (!ended && made < most) session_.say_context_is_full();
     close(prompt, prompt_seconds, fed, decode_seconds);

@@ -1,6 +1,5 @@
 // Many prompts at once: the weights are read once for a token of each.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "base/json.h"
@@ -11,12 +10,11 @@
 #include "io/lines.h"
 #include "io/read_messages.h"
 #include "report/format.h"
+#include "report/stopwatch.h"
 
 namespace llama_tp {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // ln of the softmax at one place.
 double log_probability(std::span<const float> logits, int32_t id) {
@@ -109,7 +107,7 @@ class PromptsRun {
   }
 
   void generate() {
-    const auto begin = Clock::now();
+    const Stopwatch time;
     int64_t made = 0;
     std::vector<Feed> feeds;
     for (size_t s = 0; s < texts_.size(); s++) feeds.push_back({static_cast<int64_t>(s), texts_[s].tokens});
@@ -124,7 +122,7 @@ class PromptsRun {
       feeds = std::move(next);
       if (session_.leads()) print_finished();
     }
-    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    const double seconds = time.seconds();
     session_.say(text("\n", counted(static_cast<int64_t>(texts_.size()), "prompt"), ", ", counted(made, "token"), ", ",
                       fixed(static_cast<double>(made) / seconds, 1), " tokens/s with reading the prompts"));
   }

@@ -18,7 +18,7 @@ LabeledTokens learned_from(std::vector<int32_t> ids, size_t first) {
   return labeled;
 }
 
-std::string folder_of(const std::string& place) {
+std::string folder_beside(const std::string& place) {
   if (folder_exists(place)) return place;
   const size_t slash = place.find_last_of('/');
   return slash == std::string::npos ? "." : place.substr(0, slash);
@@ -31,7 +31,7 @@ std::vector<std::string> tokenizer_files_of(const std::string& place) {
   if (!place.empty())
     for (const char* name :
          {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
-      if (const std::string file = folder_of(place) + "/" + name; file_exists(file)) files.push_back(file);
+      if (const std::string file = folder_beside(place) + "/" + name; file_exists(file)) files.push_back(file);
   return files;
 }
 
@@ -42,7 +42,7 @@ DataTokenizer::DataTokenizer(const std::string& place, const DataTokenizerOption
   if (place.empty()) return;
   tokenizer_ = load_tokenizer(place);
   try {
-    chat_ = find_chat_template(folder_of(place), *tokenizer_, options.chat_template);
+    chat_ = find_chat_template(folder_beside(place), *tokenizer_, options.chat_template);
   } catch (const Error& error) {
     if (!options.chat_template.empty()) throw;
     no_chat_ = error.what();

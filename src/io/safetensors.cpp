@@ -101,9 +101,9 @@ SafetensorsHeader read_header(const File& file) {
           safetensors_largest_header, " are allowed: not a safetensors file, or damaged");
   require(static_cast<int64_t>(length) <= size - safetensors_length_bytes, file.path(), ": claims a header of ", length,
           " bytes and has ", size, "; the file is cut: copy it again");
-  std::string json(static_cast<size_t>(length), '\0');
-  file.read(json.data(), static_cast<int64_t>(length), safetensors_length_bytes);
-  return parse_safetensors_header(file.path(), json, size);
+  std::string text(static_cast<size_t>(length), '\0');
+  file.read(text.data(), static_cast<int64_t>(length), safetensors_length_bytes);
+  return parse_safetensors_header(file.path(), text, size);
 }
 
 }  // namespace

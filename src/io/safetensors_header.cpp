@@ -178,12 +178,12 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return out + "]";
 }
 
-SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view json, int64_t file_bytes) {
-  require(!json.empty() && json.front() == '{', path, ": its header does not begin with {; not a safetensors file");
+SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view text, int64_t file_bytes) {
+  require(!text.empty() && text.front() == '{', path, ": its header does not begin with {; not a safetensors file");
   HeaderReader reader(path);
-  nlohmann::json::sax_parse(json, &reader);
+  nlohmann::json::sax_parse(text, &reader);
 
-  const int64_t data_begin = safetensors_length_bytes + static_cast<int64_t>(json.size());
+  const int64_t data_begin = safetensors_length_bytes + static_cast<int64_t>(text.size());
   const int64_t data_bytes = file_bytes - data_begin;
   std::vector<StoredTensor>& tensors = reader.header.tensors;
   const std::vector<Range>& ranges = reader.ranges;
@@ -216,9 +216,9 @@ SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_
 
 std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
                                     const std::map<std::string, std::string>& metadata) {
-  OrderedJson json = OrderedJson::object();
+  OrderedJson header = OrderedJson::object();
   std::set<std::string_view> names;
-  if (!metadata.empty()) json[std::string(metadata_key)] = metadata;
+  if (!metadata.empty()) header[std::string(metadata_key)] = metadata;
   int64_t covered = 0;
   for (StoredTensor& tensor : tensors) {
     require(names.insert(tensor.name).second, "tensor ", tensor.name, " would be written twice");
@@ -226,11 +226,11 @@ std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
     tensor.bytes = bytes_needed(tensor, element_bytes(tensor.dtype_name));
     covered += tensor.bytes;
     // Appended without ordered_json's search, which would be quadratic in the number of tensors.
-    json.get_ref<OrderedJson::object_t&>().push_back(
+    header.get_ref<OrderedJson::object_t&>().push_back(
         {tensor.name,
          {{"dtype", tensor.dtype_name}, {"shape", tensor.shape}, {"data_offsets", {tensor.offset, covered}}}});
   }
-  std::string text = json_text(json);
+  std::string text = json_text(header);
   text.append((8 - text.size() % 8) % 8, ' ');
   for (StoredTensor& tensor : tensors) tensor.offset += safetensors_length_bytes + static_cast<int64_t>(text.size());
 

@@ -43,9 +43,9 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;  // what __metadata__ holds
 };
 
-// Reads `json`, the header's text without its length, of a file of `file_bytes` bytes; `path` is for messages.
+// Reads `text`, the header's text without its length, of a file of `file_bytes` bytes; `path` is for messages.
 // Errors: everything that does not fit, with the tensor's name and the numbers.
-SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view json, int64_t file_bytes);
+SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view text, int64_t file_bytes);
 
 // The first bytes of a file that holds the tensors in this order, one after the other: length, JSON, spaces up to 8
 // bytes. Fills in offset and bytes of each. Errors: a name twice.

@@ -84,7 +84,7 @@ Family read_family(const std::string& source, const std::string& content) {
 
 }  // namespace
 
-std::string_view name_of(Part part) { return part_names[static_cast<size_t>(part)]; }
+std::string_view name_of(Part part) { return part_names.at(static_cast<size_t>(part)); }
 
 bool is_norm(Part part) {
   return part == Part::attention_norm || part == Part::mlp_norm || part == Part::final_norm || part == Part::q_norm ||

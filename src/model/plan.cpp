@@ -33,7 +33,7 @@ std::vector<std::string> styles_of(const Module& module) {
   return {"colwise", "replicated"};
 }
 
-std::string joined(const std::vector<std::string>& words, const char* last) {
+std::string listed(const std::vector<std::string>& words, const char* last) {
   std::string out;
   for (size_t i = 0; i < words.size(); i++) out += (i == 0 ? "" : i + 1 == words.size() ? last : ", ") + words[i];
   return out;
@@ -69,7 +69,7 @@ void apply_override(const ModelConfig& config, const std::string& pattern, const
       if (!matches(pattern, name_in_layer(module, static_cast<int64_t>(layer)))) continue;
       const std::vector<std::string> possible = styles_of(module);
       require(std::find(possible.begin(), possible.end(), style) != possible.end(), config.source, ": tp_plan[\"",
-              pattern, "\"] is \"", word, "\"; ", module.name, " can be ", joined(possible, " or "));
+              pattern, "\"] is \"", word, "\"; ", module.name, " can be ", listed(possible, " or "));
       plan.styles[m][layer] = style;
       placed = true;
     }
@@ -77,7 +77,7 @@ void apply_override(const ModelConfig& config, const std::string& pattern, const
   if (placed) return;
   std::vector<std::string> names;
   for (const Module& module : config.family->modules) names.push_back(module.name);
-  fail(config.source, ": tp_plan[\"", pattern, "\"] matches no module of the model; it has ", joined(names, " and "));
+  fail(config.source, ": tp_plan[\"", pattern, "\"] matches no module of the model; it has ", listed(names, " and "));
 }
 
 // Are the modules of these parts split in this layer? Errors: some are and some are not.
@@ -125,7 +125,7 @@ std::string sizes_that_work(const ModelConfig& config, const TensorParallelPlan&
   std::vector<std::string> sizes;
   for (int64_t tp = 1; tp <= (attention ? config.heads : config.ffn); tp++)
     if (objection(config, plan, tp).empty()) sizes.push_back(std::to_string(tp));
-  return joined(sizes, " or ");
+  return listed(sizes, " or ");
 }
 
 }  // namespace
@@ -146,7 +146,7 @@ TensorParallelPlan resolve_plan(const ModelConfig& config) {
     const Module& module = config.family->modules[m];
     const std::vector<std::string> possible = styles_of(module);
     require(std::find(possible.begin(), possible.end(), plan.styles[m].front()) != possible.end(), "family ",
-            config.family->name, ": ", module.name, " is \"", module.style, "\"; it can be ", joined(possible, " or "));
+            config.family->name, ": ", module.name, " is \"", module.style, "\"; it can be ", listed(possible, " or "));
   }
   for (const auto& [pattern, style] : config.plan_overrides) apply_override(config, pattern, style, plan);
   for (size_t layer = 0; layer < static_cast<size_t>(config.layers); layer++)

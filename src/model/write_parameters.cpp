@@ -19,7 +19,7 @@ std::vector<PlannedTensor> planned_tensors(const Parameters& parameters, DType d
 
 namespace {
 
-constexpr int64_t staging_bytes = int64_t{8} << 20;
+constexpr int64_t gathering_bytes = int64_t{8} << 20;
 constexpr float largest_f16 = 65504;
 
 // What the file gets of one tensor: the bytes that are stored, or the values (bf16 weights of a training run: their f32
@@ -91,7 +91,7 @@ class Gathering {
 
   void run() {
     const int64_t rows = row_.axis == 0 ? row_.stride : row_.shape[0];
-    const int64_t step = std::max<int64_t>(1, staging_bytes / (tp_ * row_bytes()));
+    const int64_t step = std::max<int64_t>(1, gathering_bytes / (tp_ * row_bytes()));
     for (int64_t begin = 0; begin < rows; begin += step) gather(begin, std::min(step, rows - begin));
   }
 

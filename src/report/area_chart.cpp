@@ -7,7 +7,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr double panel_height = 130, panel_gap = 66, strip_height = 8, left = 70;
+constexpr double panel_height = 130, panel_gap = 66, strip_height = 8;
 
 double sum(const AreaPoint& point) { return std::accumulate(point.values.begin(), point.values.end(), 0.0); }
 
@@ -17,7 +17,7 @@ std::vector<const AreaPoint*> columns(const AreaPanel& panel, const Axis& x, dou
   std::vector<const AreaPoint*> shown;
   size_t next = 0;
   const AreaPoint* holding = &panel.points.front();
-  for (double pixel = left; pixel < std::min(right, x.at(panel.end)); pixel++) {
+  for (double pixel = axis_left; pixel < std::min(right, x.at(panel.end)); pixel++) {
     const AreaPoint* highest = holding;
     for (; next < panel.points.size() && x.at(panel.points[next].time) < pixel + 1; next++) {
       holding = &panel.points[next];
@@ -36,13 +36,13 @@ void draw_series(Svg& svg, const std::vector<const AreaPoint*>& shown, size_t se
     for (size_t column = 0; column < shown.size(); column++) {
       const auto& values = shown[column]->values;
       const double height = y.at(std::accumulate(values.begin(), values.begin() + static_cast<int64_t>(count), 0.0));
-      const double pixel = left + static_cast<double>(column);
+      const double pixel = axis_left + static_cast<double>(column);
       if (points.empty() || points.back().second != height) {
         if (!points.empty()) points.emplace_back(pixel, points.back().second);
         points.emplace_back(pixel, height);
       }
     }
-    points.emplace_back(left + static_cast<double>(shown.size()), points.back().second);
+    points.emplace_back(axis_left + static_cast<double>(shown.size()), points.back().second);
     return points;
   };
   Points outline = edge(series + 1);
@@ -61,13 +61,13 @@ std::string draw(const AreaChart& chart) {
   }
   const double right = chart_width - 24;
   Svg svg(chart_width, chart.title);
-  double top = draw_legend(svg, chart.series, left, 4, chart_width - 4);
-  top = draw_legend(svg, chart.kinds, left, top, chart_width - 4) + 34;
-  const Axis x(longest, left, right, 10, Limit::exact);
+  double top = draw_legend(svg, chart.series, axis_left, 4, chart_width - 4);
+  top = draw_legend(svg, chart.kinds, axis_left, top, chart_width - 4) + 34;
+  const Axis x(longest, axis_left, right, 10, Limit::exact);
   for (const AreaPanel& panel : chart.panels) {
     const Axis y(most, top + panel_height, top, 4);
-    svg.label(left, top - strip_height - 8, panel.name, Anchor::start, ink, true);
-    draw_y_axis(svg, y, left, right, chart.unit);
+    svg.label(axis_left, top - strip_height - 8, panel.name, Anchor::start, ink, true);
+    draw_y_axis(svg, y, axis_left, right, chart.unit);
     draw_x_axis(svg, x, top, top + panel_height, chart.time_unit);
     const std::vector<const AreaPoint*> shown = columns(panel, x, right);
     for (size_t series = 0; series < chart.series.size(); series++)

@@ -8,7 +8,7 @@
 
 namespace llama_tp {
 
-constexpr double chart_width = 900;
+constexpr double chart_width = 900, axis_left = 70;
 constexpr double line_height = 18;
 
 struct Series {

@@ -8,7 +8,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr double height = 300, top = 34, left = 70;
+constexpr double plot_height = 300, plot_top = 34;
 
 // Told apart by dashes on paper without colors. (Okabe & Ito 2008)
 constexpr std::array<const char*, 6> colors{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#333333"};
@@ -23,9 +23,9 @@ std::string draw(const LineChart& chart) {
   for (const std::string& name : chart.names) name_width = std::max(name_width, label_width(name));
   const double right = chart_width - name_width - 34;
   Svg svg(chart_width, chart.title);
-  const Axis y(most, top + height, top, 6), x(chart.x.back(), left, right, 8, Limit::exact);
-  draw_y_axis(svg, y, left, right, chart.unit);
-  draw_x_axis(svg, x, top, top + height, chart.x_name);
+  const Axis y(most, plot_top + plot_height, plot_top, 6), x(chart.x.back(), axis_left, right, 8, Limit::exact);
+  draw_y_axis(svg, y, axis_left, right, chart.unit);
+  draw_x_axis(svg, x, plot_top, plot_top + plot_height, chart.x_name);
   std::vector<double> ends;
   for (size_t i = 0; i < chart.lines.size(); i++) {
     Points points;
@@ -36,13 +36,13 @@ std::string draw(const LineChart& chart) {
     svg.line(points, colors[i % colors.size()], 2, dashes[i % dashes.size()]);
     ends.push_back(points.back().second);
   }
-  const std::vector<double> places = apart(ends, letter_height + 3, top, top + height);
+  const std::vector<double> places = apart(ends, letter_height + 3, plot_top, plot_top + plot_height);
   for (size_t i = 0; i < ends.size(); i++) {
     const double end = x.at(chart.x.back());
     svg.line({{end + 4, ends[i]}, {end + 18, places[i]}}, colors[i % colors.size()]);
     svg.label(end + 22, places[i] + 4, chart.names[i], Anchor::start, colors[i % colors.size()], true);
   }
-  return svg.text(top + height + 38);
+  return svg.text(plot_top + plot_height + 38);
 }
 
 }  // namespace llama_tp

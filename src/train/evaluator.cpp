@@ -8,7 +8,7 @@ namespace llama_tp {
 
 namespace {
 
-Parameters& allocated(Parameters& parameters, Runtime& runtime) {
+Parameters& with_weights(Parameters& parameters, Runtime& runtime) {
   parameters.allocate(runtime.state, runtime.dtype, false, {runtime.shards.rank(), runtime.shards.size()});
   return parameters;
 }
@@ -21,7 +21,7 @@ Evaluator::Evaluator(const ModelConfig& config, const TensorParallelPlan& plan, 
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
       batch_(push_batch(runtime.state, shape.tokens(), shape.sequences())),
       loss_(runtime.state.push(Category::data, {1}, DType::f64)),
-      model_(config, allocated(parameters_, runtime), runtime) {}
+      model_(config, with_weights(parameters_, runtime), runtime) {}
 
 double Evaluator::loss(const HostBatch& batch) {
   upload(runtime_.backend, batch, batch_);

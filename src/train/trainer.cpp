@@ -10,7 +10,7 @@ namespace llama_tp {
 
 namespace {
 
-Parameters& allocated(Parameters& parameters, Runtime& runtime) {
+Parameters& with_training_state(Parameters& parameters, Runtime& runtime) {
   parameters.allocate(runtime.state, runtime.dtype, true, {runtime.shards.rank(), runtime.shards.size()});
   return parameters;
 }
@@ -23,7 +23,7 @@ Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, cons
       replicas_(replicas),
       options_(options),
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size(), options.batch.sequence_ranks > 1),
-      model_(config, allocated(parameters_, runtime), runtime, {options.recompute, options.fsdp}) {
+      model_(config, with_training_state(parameters_, runtime), runtime, {options.recompute, options.fsdp}) {
   batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences());
   loss_ = runtime.state.push(Category::data, {1}, DType::f64);
   squared_norm_ = runtime.state.push(Category::data, {1}, DType::f64);

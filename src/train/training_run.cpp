@@ -1,7 +1,6 @@
 #include "train/training_run.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 
@@ -13,6 +12,7 @@
 #include "model/placement.h"
 #include "report/format.h"
 #include "report/progress.h"
+#include "report/stopwatch.h"
 #include "train/dataset_exchange.h"
 #include "train/introduction.h"
 #include "train/memory_report.h"
@@ -27,12 +27,8 @@ namespace llama_tp {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Steps of a run whose batches are always compared over the ranks.
 constexpr int64_t checked_steps = 2;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 class TrainingRun {
  public:
@@ -168,10 +164,10 @@ class TrainingRun {
     first_step_ = state_.step + 1;
     for (int64_t step = first_step_; step <= steps_; step++) {
       launch_.begin(Activity::training, step);
-      const auto begin = Clock::now();
+      const Stopwatch time;
       const std::vector<int64_t> samples = batches_->global(step);
       StepMetrics now = one_step(step, samples);
-      now.seconds = seconds_since(begin);
+      now.seconds = time.seconds();
       for (const int64_t sample : samples) state_.tokens += static_cast<int64_t>(data_.sample(sample).tokens.size());
       now.tokens_per_second = static_cast<double>(state_.tokens - now.tokens) / now.seconds;
       now.tokens = state_.tokens;

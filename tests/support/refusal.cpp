@@ -39,7 +39,7 @@ void expect_refusal(const CommandResult& result, const Words& words, bool alone)
 std::string snapshot(const std::string& folder) {
   std::vector<std::string> entries;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
-    entries.push_back(entry.path().string() + (entry.is_regular_file() ? ": " + read_file(entry.path()) : "/") + "\n");
+    entries.push_back(entry.path().string() + (entry.is_regular_file() ? ": " + whole_file(entry.path()) : "/") + "\n");
   std::sort(entries.begin(), entries.end());
   std::string all;
   for (const std::string& entry : entries) all += entry;

@@ -78,7 +78,7 @@ void write_file(const std::string& path, const std::string& text) {
   require(file.flush().good(), path, ": cannot be written");
 }
 
-std::string read_file(const std::string& path) {
+std::string whole_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   require(file.good(), path, ": cannot be read");
   std::ostringstream text;

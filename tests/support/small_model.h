@@ -25,7 +25,7 @@ std::string demo_texts(int count);
 std::string random_id_lines(int samples, int length, int vocabulary);
 
 void write_file(const std::string& path, const std::string& text);
-std::string read_file(const std::string& path);
+std::string whole_file(const std::string& path);
 std::vector<nlohmann::json> json_lines(const std::string& text);
 
 // Steps of the checkpoints in an output folder, ascending.
