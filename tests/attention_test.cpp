@@ -40,6 +40,7 @@ const std::vector<Case> training_cases{
     training("small odd head", 3, 1, 5, {67, 2}),
     training("even head narrower than a vector", 2, 1, 6, {40}),
     training("window of one", 2, 1, 16, {70}, 1),
+    training("window of two over tiles", 2, 1, 16, {200}, 2),
     training("window within a tile", 4, 2, 64, {200, 10}, 5),
     training("window over tiles", 2, 2, 32, {300}, 100),
     training("window longer than the sequences", 2, 2, 32, {30, 90}, 1000),

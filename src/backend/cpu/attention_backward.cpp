@@ -41,9 +41,9 @@ inline void put(const Buffers<Pair>& to, int64_t row, int64_t key, const Floats 
 template <class Word>
 void differentiate_block(const Call& call, const Task& task, const QueryTile& tile, Broadcast<Word> q,
                          Broadcast<Word> dout, const Buffers<Word>& to, int64_t row) {
-  const int64_t rows = std::min<int64_t>(block_rows, tile.count - row), window = call.options.window;
-  Range visible[block_rows] = {}, seen{key_tile, 0};
-  float lse[block_rows] = {}, delta[block_rows] = {};
+  const int64_t rows = std::min<int64_t>(block_rows<Word>, tile.count - row), window = call.options.window;
+  Range visible[block_rows<Word>] = {}, seen{key_tile, 0};
+  float lse[block_rows<Word>] = {}, delta[block_rows<Word>] = {};
   for (int64_t r = 0; r < rows; r++) {
     visible[r] = task.sequence.visible(tile.first + row + r, window);
     visible[r] = {visible[r].begin - task.first_key, std::min(visible[r].end - task.first_key, task.keys)};
@@ -53,7 +53,7 @@ void differentiate_block(const Call& call, const Task& task, const QueryTile& ti
     delta[r] = call.delta[at];
   }
   seen = {std::max<int64_t>(seen.begin, 0) / word_lanes<Word> * word_lanes<Word>, round_up(seen.end, word_lanes<Word>)};
-  to.seen[row / block_rows] = seen;
+  to.seen[row / block_rows<Word>] = seen;
   if (seen.begin >= seen.end) return;
   const auto product = [&](Broadcast<Word> a, const Word* b, float* c) {
     multiply_rows(rows, seen.end - seen.begin, to.depth, Broadcast<Word>{a.words + row * a.row, a.row, a.depth},
@@ -63,7 +63,7 @@ void differentiate_block(const Call& call, const Task& task, const QueryTile& ti
   product(dout, to.v_transposed, to.dscores);
 
   const float scale = call.options.scale * log2_of_e;
-  for (int64_t r = 0; r < block_rows; r += per_word<Word>)
+  for (int64_t r = 0; r < block_rows<Word>; r += per_word<Word>)
     for (int64_t key = seen.begin; key < seen.end; key += word_lanes<Word>) {
       Floats p[per_word<Word>][per_word<Word>] = {}, ds[per_word<Word>][per_word<Word>] = {};  // 0 past the last query
       for (int64_t i = 0; i < per_word<Word> && r + i < rows; i++)
@@ -109,8 +109,8 @@ template <class Word>
 void add_to_dk_and_dv(const Call& call, const Task& task, const QueryTile& tile, Rows<Word> q, Rows<Word> dout,
                       const Buffers<Word>& to) {
   const int64_t columns = call.sizes.columns;
-  for (int64_t key = 0; key < task.keys; key += block_rows) {
-    const int64_t rows = std::min<int64_t>(block_rows, task.keys - key);
+  for (int64_t key = 0; key < task.keys; key += block_rows<Word>) {
+    const int64_t rows = std::min<int64_t>(block_rows<Word>, task.keys - key);
     const Range viewers =
         task.sequence.viewers({task.first_key + key, task.first_key + key + rows}, call.options.window);
     const int64_t begin = std::max(viewers.begin - tile.first, int64_t{0}) / per_word<Word>;
@@ -139,14 +139,14 @@ void take_query_tile(const Call& call, const Task& task, const QueryTile& tile, 
   const Rows<Word> q_columns = columns_operand(q, width, tile.count, width, to.q, columns, padded);
   const Rows<Word> dout_columns = columns_operand(dout, dout_stride, tile.count, width, to.dout, columns, padded);
 
-  for (int64_t row = 0; row < tile.count; row += block_rows)
+  for (int64_t row = 0; row < tile.count; row += block_rows<Word>)
     differentiate_block(call, task, tile, q_rows, dout_rows, to, row);
   add_to_dk_and_dv(call, task, tile, q_columns, dout_columns, to);
-  for (int64_t row = 0; row < tile.count; row += block_rows) {
-    const Range seen = to.seen[row / block_rows];
+  for (int64_t row = 0; row < tile.count; row += block_rows<Word>) {
+    const Range seen = to.seen[row / block_rows<Word>];
     const int64_t first = seen.begin / per_word<Word>;
     const int64_t end = std::max(parts_of(std::min(seen.end, task.keys), per_word<Word>), first);
-    multiply_rows(std::min<int64_t>(block_rows, tile.count - row), columns, end - first,
+    multiply_rows(std::min<int64_t>(block_rows<Word>, tile.count - row), columns, end - first,
                   Broadcast<Word>{to.ds_along_keys + row * to.keys + first, to.keys, 1},
                   Rows<Word>{k.words + first * k.stride, k.stride}, FromZero{}, to.dq + row * columns, columns);
   }
@@ -229,6 +229,7 @@ int64_t backward(int threads, Call call, const Sequences& sequences, void* works
       ranges, [&](const Sequence& s) { return parts_of(s.queries, query_tile); }, first_tile);
   prepare<Element>(threads, call, ranges, first_tile);
   parallel_tasks(threads, first_task[n], [&](int64_t index, int thread) {
+    const MatrixTiles tiles;
     Scratch mine(static_cast<char*>(workspace) + before + each * thread);
     const Buffers<WordOf<Element>> buffers(mine, sizes);
     const int64_t s = sequence_of_task(first_task, n, index);

@@ -41,15 +41,15 @@ struct Buffers {
         dout_rows(scratch.take<Word>(query_tile * depth_stride)),
         q(scratch.take<Word>(queries * sizes.columns)),
         dout(scratch.take<Word>(queries * sizes.columns)),
-        scores(scratch.take<float>(block_rows * key_tile)),
-        dscores(scratch.take<float>(block_rows * key_tile)),
+        scores(scratch.take<float>(block_rows<Word> * key_tile)),
+        dscores(scratch.take<float>(block_rows<Word> * key_tile)),
         p_along_queries(scratch.take<Word>(queries * key_tile)),
         ds_along_queries(scratch.take<Word>(queries * key_tile)),
         ds_along_keys(std::is_same_v<Word, float> ? ds_along_queries : scratch.take<Word>(query_tile * keys)),
         dq(scratch.take<float>(query_tile * sizes.columns)),
         dk(scratch.take<float>(key_tile * sizes.columns)),
         dv(scratch.take<float>(key_tile * sizes.columns)),
-        seen(scratch.take<Range>(query_tile / block_rows)) {}
+        seen(scratch.take<Range>(query_tile / block_rows<Word>)) {}
 
   int64_t depth, depth_stride;               // words in a head
   Word *k_transposed, *v_transposed;         // [depth, keys]

@@ -28,7 +28,7 @@ void softmax(const Buffers<Word>& to, int64_t row, int64_t rows, Range seen, con
     Floats most = all(to.largest[row + r]);
     for (int64_t key = seen.begin; key < seen.end; key += lanes) most = largest(most, load(scores, Whole{key}));
     const float now = largest_lane(most);
-    shift[r] = to.largest[row + r] * scale - now * scale;
+    shift[r] = (to.largest[row + r] - now) * scale;  // exactly 0 when it stays: the start is huge
     to.largest[row + r] = now;
   }
   const Floats factors = power_of_two(load(shift, Whole{0}));
@@ -80,9 +80,9 @@ void take_key_tile(const Call& call, const Task& task, const Buffers<Word>& to, 
   const Sizes& sizes = call.sizes;
   const Rows<Word> v = pack_keys_and_values<Word, Element>(call, task, to, first_key, keys);
   const float scale = call.options.scale * log2_of_e;
-  for (int64_t row = 0; row < task.rows(); row += block_rows) {
-    const int64_t rows = std::min<int64_t>(block_rows, task.rows() - row);
-    Range visible[block_rows], seen{key_tile, 0};
+  for (int64_t row = 0; row < task.rows(); row += block_rows<Word>) {
+    const int64_t rows = std::min<int64_t>(block_rows<Word>, task.rows() - row);
+    Range visible[block_rows<Word>], seen{key_tile, 0};
     for (int64_t r = 0; r < rows; r++) {
       visible[r] = task.sequence.visible(task.query(row + r), call.options.window);
       visible[r] = {visible[r].begin - first_key, std::min(visible[r].end - first_key, keys)};
@@ -90,19 +90,19 @@ void take_key_tile(const Call& call, const Task& task, const Buffers<Word>& to, 
     }
     seen = {std::max<int64_t>(seen.begin, 0) / word_lanes<Word> * word_lanes<Word>,
             round_up(seen.end, word_lanes<Word>)};
-    to.seen[row / block_rows] = seen;
+    to.seen[row / block_rows<Word>] = seen;
     if (seen.begin >= seen.end) continue;
     multiply_rows(
         rows, seen.end - seen.begin, to.depth, Broadcast<Word>{to.q + row * to.depth_stride, to.depth_stride, 1},
         Rows<Word>{to.k + seen.begin, key_tile}, FromZero{}, to.scores + row * key_tile + seen.begin, key_tile);
     softmax(to, row, rows, seen, visible, scale);
   }
-  for (int64_t row = 0; row < task.rows(); row += block_rows) {
-    const Range seen = to.seen[row / block_rows];
+  for (int64_t row = 0; row < task.rows(); row += block_rows<Word>) {
+    const Range seen = to.seen[row / block_rows<Word>];
     const int64_t first = seen.begin / per_word<Word>, end = parts_of(std::min(seen.end, keys), per_word<Word>);
     if (first >= end) continue;
     constexpr int64_t stride = key_tile / per_word<Word>;
-    multiply_rows(std::min<int64_t>(block_rows, task.rows() - row), sizes.columns, end - first,
+    multiply_rows(std::min<int64_t>(block_rows<Word>, task.rows() - row), sizes.columns, end - first,
                   Broadcast<Word>{to.probabilities + row * stride + first, stride, 1},
                   Rows<Word>{v.words + first * v.stride, v.stride}, Scaling{to.factor + row},
                   to.out + row * sizes.columns, sizes.columns);
@@ -187,6 +187,7 @@ int64_t forward(int threads, const Tensor& q, const Tensor& k, const Tensor& v, 
   number_tasks(
       sequences.ranges, [&](const Sequence& s) { return sizes.tasks_of(s); }, first);
   parallel_tasks(threads, first[n], [&](int64_t index, int thread) {
+    const MatrixTiles tiles;
     Scratch mine(static_cast<char*>(workspace) + before + each * thread);
     const Buffers<WordOf<Element>> buffers(mine, sizes);
     const int64_t s = sequence_of_task(first, n, index);

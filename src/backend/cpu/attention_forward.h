@@ -25,7 +25,7 @@ struct Sizes {
         group(heads / kv_heads),
         head_blocks(parts_of(group, most_heads)),
         heads_together(parts_of(group, head_blocks)),
-        query_tile(std::max<int64_t>(rows_wanted / heads_together / block_rows * block_rows, 4 * block_rows)),
+        query_tile(std::max<int64_t>(rows_wanted / heads_together / tile_rows * tile_rows, tile_rows)),
         chunks(tokens <= splitting_tokens ? std::max<int64_t>(parts_of(cache, key_chunk), 1) : 1) {}
 
   int64_t rows() const { return heads_together * query_tile; }
@@ -64,7 +64,7 @@ struct Buffers {
         largest(scratch.take<float>(sizes.rows())),
         factor(scratch.take<float>(sizes.rows())),
         total(scratch.take<float>(sizes.rows() * lanes)),
-        seen(scratch.take<Range>(sizes.rows() / block_rows + 1)) {}
+        seen(scratch.take<Range>(sizes.rows() / block_rows<Word> + 1)) {}
 
   // Where a word is one float, probabilities take the place of scores.
   Word* take_words(Scratch& scratch, int64_t n) const {

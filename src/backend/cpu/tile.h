@@ -1,13 +1,13 @@
 // Products of matrices so small that they stay in the cache, for attention. Their element is a word of 32 bits: a
 // float, or a pair of bf16 that lie next to each other along the sum, which the CPU multiplies and adds to an f32 in
-// one instruction. So one kernel serves both; only the packing of operands differs. bf16 on a CPU without that
-// instruction is packed as floats.
+// one instruction, or in matrix tiles where it has them. So one kernel serves both; only the packing of operands
+// differs. bf16 on a CPU without that instruction is packed as floats.
 //   c[m, :] = start + Σ_d a(m, d) · b[d, :]         a: one word at a time, any strides; b, c: rows of whole vectors
 #pragma once
 
 #include <type_traits>
 
-#include "backend/cpu/lanes.h"
+#include "backend/cpu/matrix_tiles.h"
 #include "base/round_up.h"
 
 namespace llama_tp {
@@ -51,16 +51,28 @@ struct Rows {  // the operand b
 // What c holds before: nothing, an addend, or an addend that is first multiplied by a factor for each row.
 struct FromZero {
   Floats operator()(const float*, int64_t) const { return Floats{}; }
+  FromZero from(int64_t) const { return {}; }
 };
 struct Adding {
   Floats operator()(const float* c, int64_t) const { return load(c, Whole{0}); }
+  Adding from(int64_t) const { return {}; }
 };
 struct Scaling {
-  const float* factors;
+  const float* factors;  // of each row
   Floats operator()(const float* c, int64_t row) const { return load(c, Whole{0}) * factors[row]; }
+  Scaling from(int64_t row) const { return {factors + row}; }
 };
 
-inline constexpr int block_rows = 4, block_vectors = lanes == 16 ? 4 : 2;  // sums that fit the registers
+inline constexpr int register_rows = 4, register_vectors = lanes == 16 ? 4 : 2;  // sums that fit the registers
+
+// Rows that are best multiplied at once.
+#if defined(LLAMA_TP_MATRIX_TILES)
+template <class Word>
+inline constexpr int block_rows = std::is_same_v<Word, Pair> ? tile_rows : register_rows;
+#else
+template <class Word>
+inline constexpr int block_rows = register_rows;
+#endif
 
 template <int rows, int vectors, class Word, class Start>
 inline void multiply_block(Broadcast<Word> a, Rows<Word> b, int64_t depth, const Start& start, float* c,
@@ -95,28 +107,80 @@ void multiply_columns(Broadcast<Word> a, Rows<Word> b, int64_t depth, const Star
     multiply_block<rows, vectors>(a, Rows<Word>{b.words + n, b.stride}, depth, start, c + n, c_stride);
     n += vectors * lanes;
   };
-  while (n + block_vectors * lanes <= columns) some.template operator()<block_vectors>();
-  if constexpr (block_vectors == 4) {
+  while (n + register_vectors * lanes <= columns) some.template operator()<register_vectors>();
+  if constexpr (register_vectors == 4) {
     if (n + 3 * lanes <= columns) return some.template operator()<3>();
     if (n + 2 * lanes <= columns) return some.template operator()<2>();
   }
   if (n < columns) some.template operator()<1>();
 }
 
-// Up to block_rows rows of c; columns: a multiple of lanes.
+template <class Word, class Start>
+void multiply_in_registers(int64_t rows, int64_t columns, int64_t depth, Broadcast<Word> a, Rows<Word> b,
+                           const Start& start, float* c, int64_t c_stride) {
+  for (int64_t row = 0; row < rows; row += register_rows) {
+    const Broadcast<Word> here{a.words + row * a.row, a.row, a.depth};
+    float* const to = c + row * c_stride;
+    switch (rows - row) {
+      case 1:
+        return multiply_columns<1>(here, b, depth, start.from(row), to, c_stride, columns);
+      case 2:
+        return multiply_columns<2>(here, b, depth, start.from(row), to, c_stride, columns);
+      case 3:
+        return multiply_columns<3>(here, b, depth, start.from(row), to, c_stride, columns);
+      default:
+        multiply_columns<4>(here, b, depth, start.from(row), to, c_stride, columns);
+    }
+  }
+}
+
+#if defined(LLAMA_TP_MATRIX_TILES)
+// tile_rows rows of c; depth: a multiple of lanes. Words of a that lie along rows are transposed on their way.
+template <class Start>
+void multiply_in_tiles(int64_t columns, int64_t depth, Broadcast<Pair> a, Rows<Pair> b, const Start& start, float* c,
+                       int64_t c_stride) {
+  constexpr bool from_zero = std::is_same_v<Start, FromZero>;
+  if constexpr (std::is_same_v<Start, Scaling>)
+    for (int64_t row = 0; row < tile_rows; row++)
+      for (int64_t n = 0; n < columns; n += lanes)
+        store(c + row * c_stride + n, Whole{0}, start(c + row * c_stride + n, row));
+  Words square[lanes];
+  const auto tile_of_a = [&](int64_t d) -> std::pair<const void*, int64_t> {
+    const Pair* const corner = a.words + d * a.depth;
+    if (a.depth == 1) return {corner, a.row * int64_t{sizeof(Pair)}};
+    for (int r = 0; r < lanes; r++) square[r] = load_bits<Words>(corner + r * a.depth, Whole{0});
+    transpose(square);
+    return {square, int64_t{sizeof(Words)}};
+  };
+  int64_t n = 0;
+  const auto some = [&]<int tiles>() {
+    MatrixTiles::multiply<tiles>(depth, tile_of_a, b.words + n, b.stride * int64_t{sizeof(Pair)}, from_zero, c + n,
+                                 c_stride);
+    n += tiles * lanes;
+  };
+  while (n + 4 * lanes <= columns) some.template operator()<4>();
+  if (n + 2 * lanes <= columns) some.template operator()<2>();
+  if (n < columns) some.template operator()<1>();
+}
+#endif
+
+// Up to block_rows rows of c; columns: a multiple of lanes; a's words lie along the sum or along rows, one of its strides
+// being 1. What does not fill matrix tiles, rows or the rest of the sum, is multiplied in registers.
 template <class Word, class Start>
 void multiply_rows(int64_t rows, int64_t columns, int64_t depth, Broadcast<Word> a, Rows<Word> b, const Start& start,
                    float* c, int64_t c_stride) {
-  switch (rows) {
-    case 1:
-      return multiply_columns<1>(a, b, depth, start, c, c_stride, columns);
-    case 2:
-      return multiply_columns<2>(a, b, depth, start, c, c_stride, columns);
-    case 3:
-      return multiply_columns<3>(a, b, depth, start, c, c_stride, columns);
-    default:
-      return multiply_columns<4>(a, b, depth, start, c, c_stride, columns);
-  }
+#if defined(LLAMA_TP_MATRIX_TILES)
+  const int64_t whole = depth / lanes * lanes;
+  if constexpr (std::is_same_v<Word, Pair>)
+    if (rows == tile_rows && whole > 0 && MatrixTiles::allowed()) {
+      multiply_in_tiles(columns, whole, a, b, start, c, c_stride);
+      if (whole < depth)
+        multiply_in_registers(rows, columns, depth - whole, Broadcast<Word>{a.words + whole * a.depth, a.row, a.depth},
+                              Rows<Word>{b.words + whole * b.stride, b.stride}, Adding{}, c, c_stride);
+      return;
+    }
+#endif
+  multiply_in_registers(rows, columns, depth, a, b, start, c, c_stride);
 }
 
 // ---- packing: `rows` rows of `columns` elements at from + row · stride
