@@ -43,13 +43,14 @@ ifneq ($(SANITIZE),)
 CXXFLAGS += -g -Wno-maybe-uninitialized -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
 
-# What only a build with CUDA has, and the folders that know whether it is one.
+# What only a build with CUDA has, and the objects that know whether it is one.
 OF_CUDA  := src/backend/cuda/cuda_backend.cpp src/backend/cuda/cublas_lt.cpp src/parallel/nccl_communicator.cpp
-KNOW_CUDA := src/backend src/parallel src/backend/cuda
+KNOW_CUDA := $(addprefix $(BUILD)/src/,backend/folder.o parallel/folder.o backend/cuda/cuda_backend.o)
 SOURCES  := $(filter-out src/main.cpp $(if $(CUDA),,$(OF_CUDA)),$(sort $(shell find src -name '*.cpp')))
 # A folder is compiled as one: headers are read once, which takes half the time. Not that of the arithmetic, where the
-# time is the optimizer's. clang-tidy (make format) takes file by file and sees what one forgot to include.
-ALONE    := $(filter src/backend/cpu/%,$(SOURCES))
+# time is the optimizer's, and not that of CUDA, of which a test replaces a file. clang-tidy (make format) takes file by
+# file and sees what one forgot to include.
+ALONE    := $(filter src/backend/cpu/% src/backend/cuda/%,$(SOURCES))
 FOLDERS  := $(patsubst %/,%,$(sort $(dir $(filter-out $(ALONE),$(SOURCES)))))
 OBJECTS  := $(ALONE:%.cpp=$(BUILD)/%.o) $(FOLDERS:%=$(BUILD)/%/folder.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
@@ -64,7 +65,7 @@ NVCCFLAGS   += -std=c++20 -O3 -I. -Isrc $(foreach arch,$(CUDA_ARCH),-gencode arc
 SPACE       := $(subst ,, )
 CUDA_NAMES  := sm_$(subst $(SPACE),$(SPACE)sm_,$(strip $(CUDA_ARCH)))
 ifneq ($(CUDA),)
-$(KNOW_CUDA:%=$(BUILD)/%/folder.o): CPPFLAGS += -DLLAMA_TP_CUDA_ARCH='"$(CUDA_NAMES)"'
+$(KNOW_CUDA): CPPFLAGS += -DLLAMA_TP_CUDA_ARCH='"$(CUDA_NAMES)"'
 CPPFLAGS    += $(if $(filter-out /usr,$(CUDA_HOME)),-isystem $(CUDA_HOME)/include)
 LDLIBS      += -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudart_static -ldl -lrt
 endif
@@ -127,7 +128,7 @@ $(BUILD)/%/folder.o: $(BUILD)/%/folder.cpp
 $(BUILD)/cuda_flags: force
 	@mkdir -p $(@D)
 	@echo '$(if $(CUDA),$(NVCCFLAGS))' | cmp -s - $@ || echo '$(if $(CUDA),$(NVCCFLAGS))' > $@
-$(KNOW_CUDA:%=$(BUILD)/%/folder.o) $(KERNELS:%.cu=$(BUILD)/cuda/%.o): $(BUILD)/cuda_flags
+$(KNOW_CUDA) $(KERNELS:%.cu=$(BUILD)/cuda/%.o): $(BUILD)/cuda_flags
 
 $(BUILD)/cuda/%.o: %.cu
 	@mkdir -p $(@D)

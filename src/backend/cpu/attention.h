@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "backend/backend.h"
+#include "backend/cpu/math.h"
 #include "backend/cpu/parallel.h"
 
 namespace llama_tp {
@@ -43,8 +44,6 @@ inline int64_t sequence_of_task(const int64_t* first, int64_t n, int64_t task) {
 
 inline int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-// The natural exponential is computed as a power of two.
-inline constexpr float log2_of_e = 1.44269504f;
 // Softmax's running maximum starts here rather than at −∞, whose difference from itself is not a number.
 inline constexpr float lowest_score = -1e30f;
 

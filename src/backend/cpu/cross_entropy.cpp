@@ -24,12 +24,12 @@ void CpuBackend::run_cross_entropy_statistics(const Tensor& logits, const Tensor
   const int64_t stride = logits.shape[1];
   each_row(threads_, logits.shape[0], 4 * columns, [&](int64_t t) {
     const float* row = logits.as<float>() + t * stride;
-    const float maximum = largest_of(columns, [&](auto i) { return load(row, i); });
+    const float maximum = largest_of(columns, [=](auto i) { return load(row, i); });
     const float shift = shift_of(maximum);
     const int64_t target = targets.as<int32_t>()[t] - first_column;
     float* out = statistics.as<float>() + 3 * t;
     out[0] = maximum;
-    out[1] = sum_of(columns, [&](auto i) { return exponential(load(row, i) - shift); });
+    out[1] = sum_of(columns, [=](auto i) { return exponential(load(row, i) - shift); });
     out[2] = target >= 0 && target < columns ? row[target] : minus_infinity;
   });
 }
@@ -70,7 +70,7 @@ void CpuBackend::run_cross_entropy_backward(const Tensor& logits, const Tensor& 
       const int64_t target = id - first_column;
       const bool here = target >= 0 && target < columns;
       const float logit = here ? row[target] : 0;  // before the row is written over
-      each_lanes(columns, [&](auto i) { store(out, i, exponential(load(row, i) - log_sum) * scale); });
+      each_lanes(columns, [=](auto i) { store(out, i, exponential(load(row, i) - log_sum) * scale); });
       std::fill_n(out + columns, stride - columns, X{});
       if (here) store(out + target, Part{0, 1}, all((fast_exp(logit - log_sum) - 1.0f) * scale));
     });

@@ -121,6 +121,24 @@ void store(bf16* row, Where i, Floats value) {
 inline Floats all(float value) { return value - Floats{}; }
 inline Floats largest(Floats a, Floats b) { return a > b ? a : b; }
 
+// eˣ, as fast_exp has it; NaN gives NaN. Without AVX512 compilers turn the loop into vector instructions that never
+// leave the registers.
+inline Floats exponential(Floats x) {
+#if defined(__AVX512F__)
+  const __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.3f), _CMP_NLT_UQ);
+  x = x > 89.0f ? all(89.0f) : x;  // whose power overflows to infinity; infinity itself would leave no remainder
+  const Floats n = _mm512_maskz_roundscale_ps(0xffff, x * log2_of_e, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return _mm512_maskz_scalef_ps(normal, exponential_near_0((x - n * ln2_high) - n * ln2_low), n);
+#else
+  float values[lanes];
+  std::memcpy(values, &x, sizeof x);
+#pragma omp simd
+  for (int lane = 0; lane < lanes; lane++) values[lane] = fast_exp(values[lane]);
+  std::memcpy(&x, values, sizeof x);
+  return x;
+#endif
+}
+
 // g++ and clang++ have no square root of a vector type; a loop over lanes is vectorized only if math need not set
 // errno.
 inline Floats square_root(Floats value) {
@@ -134,16 +152,6 @@ inline Floats square_root(Floats value) {
   for (int lane = 0; lane < lanes; lane++) value[lane] = std::sqrt(value[lane]);
   return value;
 #endif
-}
-
-// eˣ; NaN gives NaN. Compilers turn the loop into vector instructions that never leave the registers.
-inline Floats exponential(Floats x) {
-  float values[lanes];
-  std::memcpy(values, &x, sizeof x);
-#pragma omp simd
-  for (int lane = 0; lane < lanes; lane++) values[lane] = fast_exp(values[lane]);
-  std::memcpy(&x, values, sizeof x);
-  return x;
 }
 
 // The lanes of one vector joined to a number, in halves.
