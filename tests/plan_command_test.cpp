@@ -264,9 +264,10 @@ TEST(Plan, AGlobalBatchRepeatsForwardAndBackward) {
   EXPECT_EQ(three["data all_reduce"], one["data all_reduce"]);
 }
 
-// ZeRO-3 of docs/memory.md: all state divided by the shards, a unit of 128-element multiples.
+// ZeRO-3 of docs/memory.md: all state divided by the shards, a unit of 128-element multiples. With so many tokens the
+// peak is in backward; with fewer it may be at the head, which is for the workspace of this CPU's products to decide.
 TEST(Plan, FsdpDividesTheStateAndGathersABlock) {
-  const Json plan = planned("--config llama-3.1-8b --fsdp 8 --block-size 16384 --per-device-train-batch-size 1");
+  const Json plan = planned("--config llama-3.1-8b --fsdp 8 --block-size 65536 --per-device-train-batch-size 1");
   ASSERT_EQ(plan["ranks"].size(), 1u);
   const Json& held = plan["ranks"][0]["categories"];
   static_assert(parameters % (8 * 128) == 0 && norms % (8 * 128) == 0);
@@ -274,7 +275,7 @@ TEST(Plan, FsdpDividesTheStateAndGathersABlock) {
   EXPECT_EQ(held["master_weights"], parameters / 8 * 2);
   EXPECT_EQ(held["gradients"], parameters / 8 * 4);
   EXPECT_EQ(held["moments"], parameters / 8 * 8);
-  // The peak is in backward: two blocks gathered, one's gradient whole, and the norms of both kinds.
+  // Two blocks gathered, one's gradient whole, and the norms of both kinds.
   EXPECT_EQ(held["gathered_parameters"], (2 * block_matrices + norms) * 2);
   EXPECT_EQ(held["unsharded_gradients"], (block_matrices + norms) * 4);
 }

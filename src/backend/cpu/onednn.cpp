@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <vector>
 
 #include "base/error.h"
 
@@ -100,7 +101,15 @@ struct OneDnn::Cache {
   std::map<Product, Entry> entries;
 };
 
-OneDnn::OneDnn(int threads) : threads_(threads), cache_(std::make_unique<Cache>()) {}
+// oneDNN makes what configures matrix tiles when it first runs a product, which would be inside a step: run one.
+OneDnn::OneDnn(int threads) : threads_(threads), cache_(std::make_unique<Cache>()) {
+  if (bf16_instructions() != "AMX") return;
+  constexpr int64_t size = 64;
+  const Product product{size, size, size, DType::bf16, DType::bf16};
+  std::vector<bf16> a(size * size), b(size * size), c(size * size);
+  std::vector<char> scratch(static_cast<size_t>(workspace(product)));
+  run(product, a.data(), b.data(), nullptr, c.data(), scratch.data());
+}
 OneDnn::~OneDnn() = default;
 
 int64_t OneDnn::workspace(const Product& product) {

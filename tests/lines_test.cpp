@@ -1,0 +1,73 @@
+// Text files: their lines, and what is UTF-8.
+#include "io/lines.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "io/files.h"
+#include "io/utf8.h"
+#include "scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+// Blocks of every small size cut lines at every place.
+TEST(Lines, AreTheSameWhateverTheBlocks) {
+  const ScratchFolder scratch;
+  const std::string text = "one\n\r\n\nfour is longer than a block\r\nfive\n\nseven";
+  for (const std::string ending : {"", "\n", "\n\n"}) {
+    write_text(scratch / "lines", text + ending);
+    std::vector<std::string> expected{"one", "", "", "four is longer than a block", "five", "", "seven"};
+    if (ending == "\n\n") expected.push_back("");
+    for (int64_t block = 1; block < 60; block++) {
+      LineReader reader(scratch / "lines", block);
+      std::vector<std::string> lines;
+      for (std::vector<Line> batch = reader.next(); !batch.empty(); batch = reader.next())
+        for (const Line& line : batch) {
+          lines.emplace_back(line.text);
+          EXPECT_EQ(line.number, static_cast<int64_t>(lines.size()));
+        }
+      EXPECT_EQ(lines, expected) << block;
+      EXPECT_EQ(reader.bytes_done(), reader.file_bytes());
+    }
+  }
+}
+
+// Every sequence of up to three bytes, and of four around the limits, against the definition: a code point that encodes
+// to it.
+TEST(Utf8, AcceptsWhatTheDefinitionEncodesAndNothingElse) {
+  std::set<std::string> encodings;
+  for (uint32_t point = 0; point < 0x110000; point++) {
+    if (point >= 0xd800 && point < 0xe000) continue;
+    const auto low_bits = [&](int shift) { return static_cast<char>(0x80 | ((point >> shift) & 0x3f)); };
+    std::string bytes;
+    if (point < 0x80)
+      bytes = {static_cast<char>(point)};
+    else if (point < 0x800)
+      bytes = {static_cast<char>(0xc0 | point >> 6), low_bits(0)};
+    else if (point < 0x10000)
+      bytes = {static_cast<char>(0xe0 | point >> 12), low_bits(6), low_bits(0)};
+    else
+      bytes = {static_cast<char>(0xf0 | point >> 18), low_bits(12), low_bits(6), low_bits(0)};
+    ASSERT_EQ(first_bad_utf8(bytes), -1) << point;
+    ASSERT_EQ(first_bad_utf8("twelve bytes" + bytes.substr(0, bytes.size() - 1)), bytes.size() == 1 ? -1 : 12) << point;
+    if (bytes.size() == 2 || bytes.size() == 3) encodings.insert(bytes);
+  }
+  for (int a = 0x80; a < 0x100; a++)
+    for (int b = 0; b < 0x100; b++) {
+      const std::string two{static_cast<char>(a), static_cast<char>(b)};
+      ASSERT_EQ(first_bad_utf8(two) == -1, encodings.contains(two)) << a << " " << b;
+      const std::string three = two + "\x80", four = two + "\x80\x80";
+      ASSERT_EQ(first_bad_utf8(three) == -1, encodings.contains(three)) << a << " " << b;
+      const bool is_character = (a == 0xf0 && b >= 0x90 && b <= 0xbf) ||
+                                (a >= 0xf1 && a <= 0xf3 && b >= 0x80 && b <= 0xbf) ||
+                                (a == 0xf4 && b >= 0x80 && b <= 0x8f);
+      ASSERT_EQ(first_bad_utf8(four) == -1, is_character) << a << " " << b;
+    }
+}
+
+}  // namespace
+}  // namespace llama_tp
