@@ -180,6 +180,15 @@ TEST_F(BadWeights, NumbersThatAreNotFiniteAreTracedToTheirLayer) {
     std::memcpy(container.data.data() + begin + int64_t{token} * 32 * 4, &nan, sizeof nan);
   }));
   expect_refused(4, train(row) + " --tensor-parallel 2", {"step 1: the loss is not finite", "the embedding"});
+  // Validation data alone looks at it, and not in its last batch.
+  const auto ids = [](int id) { return Json{{"input_ids", {id, id, id}}}.dump() + "\n"; };
+  write_file(path("others.jsonl"), ids(token + 1) + ids(token + 1));
+  write_file(path("validation.jsonl"), ids(token) + ids(token + 1) + ids(token + 1));
+  expect_refused(2,
+                 "train --dtype float32 --max-steps 2 --eval-steps 1 --per-device-train-batch-size 1 --model " + row +
+                     " --train-file " + path("others.jsonl") + " --validation-file " + path("validation.jsonl") +
+                     " --output-dir " + path("validated"),
+                 {"validation.jsonl: the loss of this data is not finite; it begins in the embedding"});
   expect_refused(0,
                  "train --dtype float32 --config " + path("config.json") + " --train-file " + path("ids.jsonl") +
                      " --max-steps 60 --learning-rate 10 --weight-decay 10 --lr-scheduler-type constant --output-dir " +
