@@ -54,12 +54,36 @@ TEST_F(BenchCommand, MeasuresWhatWasPlannedToTheByte) {
         EXPECT_EQ(sum, rank["peak_bytes"]);
       }
     }
-  // The same as the command that plans without ranks.
-  const CommandResult plan =
-      run_command(llama_tp_with(0) + " plan --json --fsdp 4 --block-size 32 --threads 1 --config " +
-                  (folder_ / "config.json") + " --per-device-train-batch-size 1");
-  const Json planned = Json::parse(plan.out)["ranks"][0], measured = all["comparisons"][0]["schemes"][1]["ranks"][0];
-  EXPECT_EQ(planned["categories"], measured["categories"]);
+}
+
+// `plan` without ranks says of each rank what that rank measured.
+TEST_F(BenchCommand, MeasuresOnEveryRankWhatPlanSaysOfIt) {
+  const std::vector<std::pair<std::string, std::string>> schemes{
+      {"fsdp=4", "--fsdp 4"}, {"tp=2,fsdp=2", "--tensor-parallel 2 --fsdp 2"}, {"tp=4", "--tensor-parallel 4"}};
+  std::string names;
+  for (const auto& scheme : schemes) names += " " + scheme.first;
+  const Json measured = compared(4, "--block-size 32 --compare" + names)["comparisons"][1]["schemes"];
+  for (size_t i = 0; i < schemes.size(); i++) {
+    const CommandResult plan =
+        run_command(llama_tp_with(0) + " plan --json --block-size 32 --threads 1 --config " +
+                    (folder_ / "config.json") + " --per-device-train-batch-size 1 " + schemes[i].second);
+    const Json planned = Json::parse(plan.out);
+    std::vector<Json> communication(4, Json::array());
+    for (const Json& entry : planned["communication"])
+      for (const Json& rank : entry["ranks"])
+        communication[rank.get<size_t>()].push_back({{"group", entry["group"]},
+                                                     {"collective", entry["collective"]},
+                                                     {"calls", entry["calls"]},
+                                                     {"bytes", entry["bytes"]}});
+    for (const Json& entry : planned["ranks"])
+      for (const Json& rank : entry["ranks"]) {
+        SCOPED_TRACE(schemes[i].first + ", rank " + rank.dump());
+        const Json& own = measured[i]["ranks"][rank.get<size_t>()];
+        EXPECT_EQ(own["peak_bytes"], entry["peak_bytes"]);
+        EXPECT_EQ(own["categories"], entry["categories"]);
+        EXPECT_EQ(own["communication"], communication[rank.get<size_t>()]);
+      }
+  }
 }
 
 TEST_F(BenchCommand, DividesTheWholeStepIntoPhases) {

@@ -76,7 +76,7 @@ class PlanCommand : public testing::Test {
 
 TEST_F(PlanCommand, ForeseesWhatEveryMeshMeasuresToTheByte) {
   for (const MeshSizes& mesh : {MeshSizes{1, 1, 1}, MeshSizes{1, 1, 2}, MeshSizes{1, 1, 4}, MeshSizes{2, 1, 2},
-                                MeshSizes{1, 2, 1}, MeshSizes{2, 2, 1}, MeshSizes{1, 2, 2}})
+                                MeshSizes{1, 2, 1}, MeshSizes{2, 2, 1}, MeshSizes{1, 2, 2}, MeshSizes{1, 4, 1}})
     for (const char* options : {"--dtype float32", "--dtype bfloat16", "--dtype bfloat16 --gradient-checkpointing",
                                 "--dtype bfloat16 --sequence-parallel off --fsdp-prefetch off",
                                 "--dtype bfloat16 --fsdp-reshard-after-forward off"}) {

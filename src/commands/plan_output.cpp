@@ -28,64 +28,96 @@ std::string ranges_text(std::vector<int64_t> ranks) {
 }
 
 // Column heads that fit: of many scattered ranks, the first.
-std::string column_head(const RankPlan& plan) {
-  const std::string all = (plan.ranks.size() == 1 ? "rank " : "ranks ") + ranges_text(plan.ranks);
+std::string column_head(const std::vector<int64_t>& ranks) {
+  const std::string all = (ranks.size() == 1 ? "rank " : "ranks ") + ranges_text(ranks);
   if (static_cast<int>(all.size()) < column_width) return all;
-  return "rank " + std::to_string(plan.ranks.front()) + " +" + std::to_string(plan.ranks.size() - 1) + " more";
+  return text("rank ", *std::min_element(ranks.begin(), ranks.end()), " +", ranks.size() - 1, " more");
 }
 
 void print_line(const std::string& label, const std::vector<std::string>& values) {
   std::string line =
       label + std::string(static_cast<size_t>(std::max<int>(0, label_width - static_cast<int>(label.size()))), ' ');
   for (const std::string& value : values) line += padded(value, column_width);
+  line.resize(line.find_last_not_of(' ') + 1);
   std::printf("%s\n", line.c_str());
 }
 
-// A line of one value a rank; none where all are 0.
-template <class Value>
-void print_bytes(const std::string& label, const std::vector<RankPlan>& ranks, const Value& value) {
-  std::vector<std::string> texts;
-  bool any = false;
-  for (const RankPlan& rank : ranks) {
-    any = any || value(rank) > 0;
-    texts.push_back(gibibytes(static_cast<double>(value(rank)), 3));
+// Lines of one value a rank. Ranks whose values are written alike share a column.
+class RankTable {
+ public:
+  RankTable(const std::vector<RankPlan>& ranks, std::string title) : ranks_(ranks), columns_(ranks.size()) {
+    labels_.push_back(std::move(title));
   }
-  if (any) print_line(label, texts);
-}
+  void heading(const std::string& label) {
+    labels_.push_back(label);
+    for (auto& column : columns_) column.emplace_back();
+  }
+  // None where all are 0.
+  template <class Value, class Written>
+  void line(const std::string& label, const Value& value, const Written& written) {
+    if (std::none_of(ranks_.begin(), ranks_.end(), [&](const RankPlan& rank) { return value(rank) > 0; })) return;
+    labels_.push_back(label);
+    for (size_t i = 0; i < ranks_.size(); i++) columns_[i].push_back(written(value(ranks_[i])));
+  }
+  void print() const {
+    std::vector<size_t> shown;  // the first of each column's ranks
+    std::vector<std::string> heads;
+    for (size_t i = 0; i < columns_.size(); i++) {
+      if (std::find(columns_.begin(), columns_.end(), columns_[i]) != columns_.begin() + static_cast<ptrdiff_t>(i))
+        continue;
+      shown.push_back(i);
+      std::vector<int64_t> together;
+      for (size_t j = i; j < columns_.size(); j++)
+        if (columns_[j] == columns_[i]) together.insert(together.end(), ranks_[j].ranks.begin(), ranks_[j].ranks.end());
+      heads.push_back(column_head(together));
+    }
+    print_line(labels_[0], heads);
+    for (size_t line = 1; line < labels_.size(); line++) {
+      std::vector<std::string> values;
+      for (const size_t i : shown) values.push_back(columns_[i][line - 1]);
+      print_line(labels_[line], values);
+    }
+  }
+
+ private:
+  const std::vector<RankPlan>& ranks_;
+  std::vector<std::string> labels_;                // the title, then of each line
+  std::vector<std::vector<std::string>> columns_;  // of each rank, the lines' values
+};
+
+std::string in_gib(int64_t bytes) { return gibibytes(static_cast<double>(bytes), 3); }
 
 void print_memory(const std::vector<RankPlan>& ranks) {
-  std::vector<std::string> heads;
-  for (const RankPlan& rank : ranks) heads.push_back(column_head(rank));
-  print_line("memory of a rank at its peak, GiB", heads);
+  RankTable table(ranks, "memory of a rank at its peak, GiB");
   for (int i = 0; i < category_count; i++)
-    print_bytes(text("  ", name_of(static_cast<Category>(i))), ranks,
-                [&](const RankPlan& rank) { return rank.ledger.at_peak()[static_cast<size_t>(i)]; });
-  print_bytes("  total", ranks, [](const RankPlan& rank) { return rank.ledger.peak(); });
-  print_line("the most in each phase, GiB", {});
+    table.line(
+        text("  ", name_of(static_cast<Category>(i))),
+        [&](const RankPlan& rank) { return rank.ledger.at_peak()[static_cast<size_t>(i)]; }, in_gib);
+  table.line(
+      "  total", [](const RankPlan& rank) { return rank.ledger.peak(); }, in_gib);
+  table.heading("the most in each phase, GiB");
   for (int i = 0; i < phase_count; i++)
-    print_bytes(text("  ", name_of(static_cast<Phase>(i))), ranks,
-                [&](const RankPlan& rank) { return rank.ledger.peak_of(static_cast<Phase>(i)); });
+    table.line(
+        text("  ", name_of(static_cast<Phase>(i))),
+        [&](const RankPlan& rank) { return rank.ledger.peak_of(static_cast<Phase>(i)); }, in_gib);
+  table.print();
 }
 
 void print_communication(const std::vector<RankPlan>& ranks) {
-  std::vector<std::string> heads;
-  for (const RankPlan& rank : ranks) heads.push_back(column_head(rank));
-  print_line("communication of a step, calls", heads);
-  for (const bool bytes : {false, true}) {
-    if (bytes) print_line("its payload, GiB", {});
+  RankTable table(ranks, "communication of a step, calls");
+  const auto lines = [&](int64_t Traffic::*amount, const auto& written) {
     for (size_t group = 0; group < ranks.front().traffic.size(); group++)
       for (size_t i = 0; i < ranks.front().traffic[group].of.size(); i++) {
         const GroupTraffic& first = ranks.front().traffic[group];
-        if (first.of[i].calls == 0) continue;
-        const std::string label = text("  ", first.group, " (", first.size, "): ", name_of(static_cast<Collective>(i)));
-        std::vector<std::string> values;
-        for (const RankPlan& rank : ranks) {
-          const Traffic& traffic = rank.traffic[group].of[i];
-          values.push_back(bytes ? gibibytes(static_cast<double>(traffic.bytes), 3) : with_commas(traffic.calls));
-        }
-        print_line(label, values);
+        table.line(
+            text("  ", first.group, " (", first.size, "): ", name_of(static_cast<Collective>(i))),
+            [&](const RankPlan& rank) { return rank.traffic[group].of[i].*amount; }, written);
       }
-  }
+  };
+  lines(&Traffic::calls, with_commas);
+  table.heading("its payload, GiB");
+  lines(&Traffic::bytes, in_gib);
+  table.print();
 }
 
 double performed_flops(const PlannedStep& step) {

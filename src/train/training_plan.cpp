@@ -11,6 +11,19 @@ namespace llama_tp {
 
 namespace {
 
+// Ranks 0 … size − 1 in groups of equal likeness, in the order of each group's first.
+template <class LikenessOf>
+std::vector<std::vector<int>> alike(int size, const LikenessOf& likeness_of) {
+  std::map<std::vector<int64_t>, size_t> known;
+  std::vector<std::vector<int>> groups;
+  for (int rank = 0; rank < size; rank++) {
+    const auto [found, added] = known.try_emplace(likeness_of(rank), groups.size());
+    if (added) groups.emplace_back();
+    groups[found->second].push_back(rank);
+  }
+  return groups;
+}
+
 // What of a tensor rank's slices decides its step: their sizes and duties, not where they begin. The first rank also
 // adds the biases that are added once.
 std::vector<int64_t> likeness(const Parameters& parameters, int64_t rank) {
@@ -20,17 +33,27 @@ std::vector<int64_t> likeness(const Parameters& parameters, int64_t rank) {
   return numbers;
 }
 
-// Tensor ranks that are alike, by the first of them.
-std::vector<std::vector<int>> alike(const ModelConfig& config, const TensorParallelPlan& plan, int tensor) {
-  std::map<std::vector<int64_t>, size_t> known;
-  std::vector<std::vector<int>> groups;
-  for (int rank = 0; rank < tensor; rank++) {
-    const auto [found, added] =
-        known.try_emplace(likeness(Parameters(config, plan, rank, tensor), rank), groups.size());
-    if (added) groups.emplace_back();
-    groups[found->second].push_back(rank);
+// What of a shard's pieces decides its step: how often and of how many elements it sums gradients
+// (Transformer::sum_gradients), how many it has in the norm, in how much scratch memory (Trainer::finish), and how many
+// it updates (Trainer::update). All else is of whole units.
+std::vector<int64_t> likeness_of_shard(const Parameters& parameters, int shard, Backend& backend) {
+  std::array<int64_t, 3> sums{}, summed{};  // by GradientSum
+  int64_t counted = 0, workspace = 0, updated = 0;
+  for (const Parameter& row : parameters.rows()) {
+    const Piece piece = parameters.piece(row, shard);
+    if (piece.count == 0) continue;
+    if (row.sum != GradientSum::none) {
+      sums[static_cast<size_t>(row.sum)]++;
+      summed[static_cast<size_t>(row.sum)] += piece.count;
+    }
+    if (!row.counted) continue;
+    counted += piece.count;
+    workspace = std::max(workspace, backend.add_sum_of_squares_workspace(piece.of(parameters.unit_of(row).gradient)));
   }
-  return groups;
+  for (const Unit& unit : parameters.units())
+    for (const Weight* weight : unit.weights)
+      updated += unit.piece(weight->offset, weight->shape.elements(), shard).count;
+  return {sums[1], summed[1], sums[2], summed[2], counted, workspace, updated};
 }
 
 GroupTraffic traffic_of(const char* group, const Communicator& communicator, int64_t stride) {
@@ -39,12 +62,16 @@ GroupTraffic traffic_of(const char* group, const Communicator& communicator, int
   return traffic;
 }
 
+struct Place {
+  int fsdp, tensor;
+};
+
 RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                       MeshShape mesh, int fsdp_rank, int tensor_rank, DType dtype, Backend& backend) {
+                       MeshShape mesh, Place place, DType dtype, Backend& backend) {
   MetaBackend meta(backend);
   const auto replicas = static_cast<int>(kv_replicas(config, plan, mesh.tensor));
-  MetaCommunicator tensor(tensor_rank, mesh.tensor), same_keys(tensor_rank % replicas, replicas),
-      shards(fsdp_rank, mesh.fsdp), copies(0, mesh.data);
+  MetaCommunicator tensor(place.tensor, mesh.tensor), same_keys(place.tensor % replicas, replicas),
+      shards(place.fsdp, mesh.fsdp), copies(0, mesh.data);
   Runtime runtime(meta, tensor, same_keys, shards, dtype);
   rehearse_training(config, plan, options, runtime, copies);
   RankPlan result;
@@ -56,24 +83,65 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
   return result;
 }
 
+// To a step of two forwards, what the second of them added to a step of one, `times` more.
+void repeat_forward(RankPlan& two, const RankPlan& one, int64_t times) {
+  for (size_t group = 0; group < two.traffic.size(); group++)
+    for (size_t i = 0; i < two.traffic[group].of.size(); i++) {
+      Traffic& traffic = two.traffic[group].of[i];
+      traffic.calls += (traffic.calls - one.traffic[group].of[i].calls) * times;
+      traffic.bytes += (traffic.bytes - one.traffic[group].of[i].bytes) * times;
+    }
+  for (size_t i = 0; i < two.work.size(); i++) {
+    Work& work = two.work[i];
+    work.calls += (work.calls - one.work[i].calls) * times;
+    work.flops += (work.flops - one.work[i].flops) * static_cast<double>(times);
+    work.bytes += (work.bytes - one.work[i].bytes) * static_cast<double>(times);
+  }
+}
+
+// A step of any number of forwards by two that are rehearsed: each begins with what the one before it began with.
+RankPlan plan_at(const ModelConfig& config, const TensorParallelPlan& plan, TrainerOptions options, MeshShape mesh,
+                 Place place, DType dtype, Backend& backend) {
+  const auto rehearsed = [&](int64_t forwards) {
+    options.batch.accumulation = forwards;
+    return rehearse_rank(config, plan, options, mesh, place, dtype, backend);
+  };
+  const int64_t forwards = options.batch.accumulation;
+  RankPlan result = rehearsed(std::min<int64_t>(forwards, 2));
+  if (forwards > 2) repeat_forward(result, rehearsed(1), forwards - 2);
+  return result;
+}
+
 }  // namespace
 
 std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallelPlan& plan,
                                  const TrainerOptions& options, MeshShape mesh, DType dtype, Backend& backend) {
   check_tensor_parallel(config, plan, mesh.tensor);
+  const bool sequence_parallel = options.batch.sequence_ranks > 1;
+  const auto parameters_of = [&](int rank) { return Parameters(config, plan, rank, mesh.tensor, sequence_parallel); };
   std::vector<RankPlan> plans;
-  for (const std::vector<int>& group : alike(config, plan, mesh.tensor)) {
-    plans.push_back(rehearse_rank(config, plan, options, mesh, 0, group.front(), dtype, backend));
-    for (int data = 0; data < mesh.data_ranks(); data++)
-      for (const int rank : group) plans.back().ranks.push_back(int64_t{data} * mesh.tensor + rank);
+  for (const auto& same_slices : alike(mesh.tensor, [&](int rank) { return likeness(parameters_of(rank), rank); })) {
+    Ledger ledger;
+    Arena unreserved("state", ledger);
+    Parameters parameters = parameters_of(same_slices.front());
+    parameters.allocate(unreserved, dtype, true, {0, mesh.fsdp});
+    for (const auto& same_pieces :
+         alike(mesh.fsdp, [&](int shard) { return likeness_of_shard(parameters, shard, backend); })) {
+      const Place first{same_pieces.front(), same_slices.front()};
+      plans.push_back(plan_at(config, plan, options, mesh, first, dtype, backend));
+      for (int64_t data = 0; data < mesh.data; data++)
+        for (const int shard : same_pieces)
+          for (const int tensor : same_slices)
+            plans.back().ranks.push_back((data * mesh.fsdp + shard) * mesh.tensor + tensor);
+    }
   }
   return plans;
 }
 
 RankPlan plan_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
                    MeshShape mesh, int rank, DType dtype, Backend& backend) {
-  RankPlan own =
-      rehearse_rank(config, plan, options, mesh, rank / mesh.tensor % mesh.fsdp, rank % mesh.tensor, dtype, backend);
+  const Place place{rank / mesh.tensor % mesh.fsdp, rank % mesh.tensor};
+  RankPlan own = plan_at(config, plan, options, mesh, place, dtype, backend);
   own.ranks = {rank};
   return own;
 }

@@ -27,9 +27,9 @@ struct RankPlan {
   std::array<Work, static_cast<size_t>(Operation::count_)> work{};
 };
 
-// backend: asked for the scratch memory of each operation. Ranks that differ only in their FSDP pieces count as alike:
-// they hold the same memory, but one without a piece of some norm takes no part in that norm's sum. Errors:
-// check_tensor_parallel's.
+// One entry for ranks that are alike, down to the pieces that they hold: one without a piece of some norm takes no part
+// in that norm's sum. Not distinguished: in how many calls the same number of elements is updated. backend: asked for
+// the scratch memory of each operation. Errors: check_tensor_parallel's.
 std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallelPlan& plan,
                                  const TrainerOptions& options, MeshShape mesh, DType dtype, Backend& backend);
 
