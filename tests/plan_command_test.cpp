@@ -162,6 +162,38 @@ TEST(Plan, SequenceParallelismScattersFourTimesABlock) {
   EXPECT_EQ(seen, 2);
 }
 
+// With sequence parallelism two gathers and two scatters a block forward, four and two backward, which gathers the saved
+// inputs again; beside them the embedding's scatter, the head's gather, their conjugates, and the statistics of the loss
+// of one chunk of tokens. FSDP gathers the norms, embedding, blocks and head, and in backward the blocks again. The
+// first of two shards has 33 of the 65 norms, half of the last one, whose gradients its tensor ranks sum.
+TEST(Plan, EveryPhaseHasItsOwnCollectives) {
+  std::map<std::string, int64_t> calls;
+  const Json plan =
+      planned("--config llama-3.1-8b --block-size 128 --fsdp 2 --tensor-parallel 2 --per-device-train-batch-size 1");
+  for (const Json& entry : plan["communication"])
+    if (entry["ranks"][0] == 0)
+      for (const auto& [phase, traffic] : entry["phases"].items())
+        calls[text(entry["group"].get<std::string>(), " ", entry["collective"].get<std::string>(), " ", phase)] =
+            traffic["calls"];
+  const std::map<std::string, int64_t> expected{{"tensor all_gather forward", 2 * layers},
+                                                {"tensor reduce_scatter forward", 2 * layers + 1},
+                                                {"tensor all_gather loss", 2},
+                                                {"tensor reduce_scatter loss", 1},
+                                                {"tensor all_gather backward", 4 * layers + 1},
+                                                {"tensor reduce_scatter backward", 2 * layers},
+                                                {"tensor all_reduce gradient_sync", 33},
+                                                {"tensor all_reduce optimizer", 1},
+                                                {"fsdp all_gather forward", layers + 2},
+                                                {"fsdp all_gather loss", 1},
+                                                {"fsdp reduce_scatter loss", 1},
+                                                {"fsdp all_gather backward", layers},
+                                                {"fsdp reduce_scatter backward", layers + 1},
+                                                {"fsdp reduce_scatter gradient_sync", 1},
+                                                {"fsdp all_reduce gradient_sync", 1},
+                                                {"fsdp all_reduce optimizer", 1}};
+  EXPECT_EQ(calls, expected);
+}
+
 // Megatron's two all-reduces of [T, H] a block in each direction, one for the embedding, one for the head.
 TEST(Plan, TensorParallelSumsFourTimesABlock) {
   int seen = 0;

@@ -32,6 +32,13 @@ void expect_same(const RankPlan& entry, const RankPlan& own) {
       const Traffic &a = entry.traffic[group].of[i], &b = own.traffic[group].of[i];
       EXPECT_EQ(a.calls, b.calls) << own.traffic[group].group << " " << name_of(static_cast<Collective>(i));
       EXPECT_EQ(a.bytes, b.bytes) << own.traffic[group].group << " " << name_of(static_cast<Collective>(i));
+      Traffic sum;
+      for (const Traffics& phase : entry.traffic[group].of_phase) {
+        sum.calls += phase[i].calls;
+        sum.bytes += phase[i].bytes;
+      }
+      EXPECT_EQ(sum.calls, a.calls);
+      EXPECT_EQ(sum.bytes, a.bytes);
     }
   for (size_t i = 0; i < own.work.size(); i++) {
     EXPECT_EQ(entry.work[i].flops, own.work[i].flops) << name_of(static_cast<Operation>(i));

@@ -112,6 +112,10 @@ void print_communication(const std::vector<RankPlan>& ranks) {
         table.line(
             text("  ", first.group, " (", first.size, "): ", name_of(static_cast<Collective>(i))),
             [&](const RankPlan& rank) { return rank.traffic[group].of[i].*amount; }, written);
+        for (size_t phase = 0; phase < phase_count; phase++)
+          table.line(
+              text("    ", name_of(static_cast<Phase>(phase))),
+              [&](const RankPlan& rank) { return rank.traffic[group].of_phase[phase][i].*amount; }, written);
       }
   };
   lines(&Traffic::calls, with_commas);
@@ -144,6 +148,14 @@ void print_estimate(const PlannedStep& step) {
   print_line("  bound by", {estimate.bound()});
 }
 
+OrderedJson phases_json(const GroupTraffic& group, size_t collective) {
+  OrderedJson phases = OrderedJson::object();
+  for (size_t phase = 0; phase < phase_count; phase++)
+    if (const Traffic& traffic = group.of_phase[phase][collective]; traffic.calls > 0)
+      phases[std::string(name_of(static_cast<Phase>(phase)))] = {{"calls", traffic.calls}, {"bytes", traffic.bytes}};
+  return phases;
+}
+
 OrderedJson communication_json(const std::vector<RankPlan>& ranks) {
   OrderedJson all = OrderedJson::array();
   for (const RankPlan& rank : ranks)
@@ -155,7 +167,8 @@ OrderedJson communication_json(const std::vector<RankPlan>& ranks) {
                          {"group_size", group.size},
                          {"collective", name_of(static_cast<Collective>(i))},
                          {"calls", group.of[i].calls},
-                         {"bytes", group.of[i].bytes}});
+                         {"bytes", group.of[i].bytes},
+                         {"phases", phases_json(group, i)}});
   return all;
 }
 

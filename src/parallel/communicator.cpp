@@ -32,7 +32,8 @@ class Communicator::Counted {
   Counted(Communicator& group, Collective collective, int64_t bytes)
       : log_(group.size_ > 1 ? group.log_ : nullptr), exchange_{collective, bytes, {}, {}} {
     if (group.size_ == 1) return;
-    Traffic& traffic = group.traffic_[static_cast<size_t>(collective)];
+    const Phase phase = group.ledger_ != nullptr ? group.ledger_->phase() : Phase::load;
+    Traffic& traffic = group.traffic_[static_cast<size_t>(phase)][static_cast<size_t>(collective)];
     traffic.calls++;
     traffic.bytes += bytes;
     if (log_ != nullptr) exchange_.begin = std::chrono::steady_clock::now();
@@ -49,6 +50,15 @@ class Communicator::Counted {
   std::vector<Exchange>* log_;
   Exchange exchange_;
 };
+
+Traffic Communicator::traffic(Collective collective) const {
+  Traffic all;
+  for (const Traffics& of_phase : traffic_) {
+    all.calls += of_phase[static_cast<size_t>(collective)].calls;
+    all.bytes += of_phase[static_cast<size_t>(collective)].bytes;
+  }
+  return all;
+}
 
 Pending Communicator::all_reduce(const Tensor& x) {
   check_summable("all_reduce", x);

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/ledger.h"
 #include "backend/tensor.h"
 
 namespace llama_tp {
@@ -47,6 +48,9 @@ struct Traffic {
                       // all ranks' parts together)
 };
 
+// One of each collective.
+using Traffics = std::array<Traffic, static_cast<size_t>(Collective::count_)>;
+
 // One collective from its call to its return. With MPI that is the time for which the rank does nothing else: its own
 // part of the work, and the wait for the ranks that came later. With NCCL it is the time of the call alone.
 struct Exchange {
@@ -72,7 +76,12 @@ class Communicator {
   Pending broadcast(const Tensor& x, int root);
 
   // Since the communicator was made. A group of one sends nothing and counts nothing.
-  const Traffic& traffic(Collective collective) const { return traffic_[static_cast<size_t>(collective)]; }
+  Traffic traffic(Collective collective) const;
+  // Of that, in a phase of the work, as the ledger that follow() named had it.
+  const Traffic& traffic(Collective collective, Phase phase) const {
+    return traffic_[static_cast<size_t>(phase)][static_cast<size_t>(collective)];
+  }
+  void follow(const Ledger& ledger) { ledger_ = &ledger; }
   // Writes every collective to `log` from here on; null: to none.
   void log_to(std::vector<Exchange>* log) { log_ = log; }
 
@@ -86,7 +95,8 @@ class Communicator {
   class Counted;
   int rank_, size_;
   std::vector<Exchange>* log_ = nullptr;
-  std::array<Traffic, static_cast<size_t>(Collective::count_)> traffic_{};
+  const Ledger* ledger_ = nullptr;
+  std::array<Traffics, phase_count> traffic_{};
 };
 
 }  // namespace llama_tp

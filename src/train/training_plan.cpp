@@ -57,8 +57,13 @@ std::vector<int64_t> likeness_of_shard(const Parameters& parameters, int shard, 
 }
 
 GroupTraffic traffic_of(const char* group, const Communicator& communicator, int64_t stride) {
-  GroupTraffic traffic{group, communicator.size(), communicator.size() * stride, {}};
-  for (size_t i = 0; i < traffic.of.size(); i++) traffic.of[i] = communicator.traffic(static_cast<Collective>(i));
+  GroupTraffic traffic{group, communicator.size(), communicator.size() * stride, {}, {}};
+  for (size_t i = 0; i < traffic.of.size(); i++) {
+    const auto collective = static_cast<Collective>(i);
+    traffic.of[i] = communicator.traffic(collective);
+    for (size_t phase = 0; phase < traffic.of_phase.size(); phase++)
+      traffic.of_phase[phase][i] = communicator.traffic(collective, static_cast<Phase>(phase));
+  }
   return traffic;
 }
 
@@ -73,6 +78,8 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
   MetaCommunicator tensor(place.tensor, mesh.tensor), same_keys(place.tensor % replicas, replicas),
       shards(place.fsdp, mesh.fsdp), copies(0, mesh.data);
   Runtime runtime(meta, tensor, same_keys, shards, dtype);
+  for (Communicator* group : std::initializer_list<Communicator*>{&tensor, &same_keys, &shards, &copies})
+    group->follow(runtime.ledger);
   rehearse_training(config, plan, options, runtime, copies);
   RankPlan result;
   result.memory = runtime.high_water();
@@ -85,12 +92,18 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
 
 // To a step of two forwards, what the second of them added to a step of one, `times` more.
 void repeat_forward(RankPlan& two, const RankPlan& one, int64_t times) {
-  for (size_t group = 0; group < two.traffic.size(); group++)
-    for (size_t i = 0; i < two.traffic[group].of.size(); i++) {
-      Traffic& traffic = two.traffic[group].of[i];
-      traffic.calls += (traffic.calls - one.traffic[group].of[i].calls) * times;
-      traffic.bytes += (traffic.bytes - one.traffic[group].of[i].bytes) * times;
+  const auto repeat = [&](Traffics& more, const Traffics& less) {
+    for (size_t i = 0; i < more.size(); i++) {
+      more[i].calls += (more[i].calls - less[i].calls) * times;
+      more[i].bytes += (more[i].bytes - less[i].bytes) * times;
     }
+  };
+  for (size_t group = 0; group < two.traffic.size(); group++) {
+    GroupTraffic& traffic = two.traffic[group];
+    repeat(traffic.of, one.traffic[group].of);
+    for (size_t phase = 0; phase < traffic.of_phase.size(); phase++)
+      repeat(traffic.of_phase[phase], one.traffic[group].of_phase[phase]);
+  }
   for (size_t i = 0; i < two.work.size(); i++) {
     Work& work = two.work[i];
     work.calls += (work.calls - one.work[i].calls) * times;

@@ -15,7 +15,8 @@ struct GroupTraffic {
   const char* group;  // "tensor", "kv_replicas", "fsdp", "data"
   int size = 1;
   int64_t reach = 1;  // successive ranks of the world among which the group's are
-  std::array<Traffic, static_cast<size_t>(Collective::count_)> of{};
+  Traffics of{};
+  std::array<Traffics, phase_count> of_phase{};  // which together are `of`
 };
 
 // What one step took of ranks that are alike.
