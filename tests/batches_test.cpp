@@ -118,19 +118,27 @@ void expect_the_samples(const BatchShape& shape) {
     EXPECT_EQ(count_targets(data, samples), targets);
     // What fills up: sequences of their own without targets, which reach no further than the block, together the rest.
     for (size_t i = at; i < batch.targets.size(); i++) EXPECT_EQ(batch.targets[i], ignored_target);
-    int64_t pairs = 0;
     for (size_t r = 0; r < batch.ranges.size(); r += 4) {
       const int64_t first = batch.ranges[r], count = batch.ranges[r + 1];
-      pairs += count * (count + 1) / 2;
       EXPECT_LE(count, shape.block_size);
       if (r < range) continue;
       EXPECT_EQ(first, static_cast<int64_t>(at));
       for (int64_t i = 0; i < count; i++, at++) EXPECT_EQ(batch.positions[at], i);
     }
     EXPECT_EQ(at, batch.ids.size());
-    EXPECT_EQ(batch.pairs, pairs);
     EXPECT_EQ(batch.length, samples.empty() ? 9 : longest);  // rotary frequencies do not see the filling
   }
+}
+
+TEST(Batches, PairsAreTheKeysThatEachQuerySees) {
+  for (const int64_t queries : {1, 2, 7})
+    for (const int64_t past : {0, 1, 5})
+      for (const int64_t window : {0, 1, 2, 5, 6, 7, 100}) {
+        int64_t pairs = 0;
+        for (int64_t query = past; query < past + queries; query++)
+          for (int64_t key = 0; key <= query; key++) pairs += window == 0 || query - key < window;
+        EXPECT_EQ(causal_pairs(queries, past, window), pairs) << queries << " after " << past << ", " << window;
+      }
 }
 
 TEST(Batches, TokensPositionsTargetsAndRangesAreTheSamples) {

@@ -118,5 +118,35 @@ TEST(TrainingPlan, ARankWithoutAPieceOfANormDoesNotSumIt) {
   EXPECT_EQ(seen, 16);
 }
 
+// Qwen2's layers from max_window_layers on have the window. A query counts from the middle of its token, so that the
+// causal half is exactly a half.
+TEST(TrainingPlan, FlopsOfASlidingWindowAreThoseOfTheKeysInIt) {
+  constexpr int64_t block = 32, samples = 3, heads_times_dim = 32;
+  for (const int64_t window : {1, 10, 31, 32, 500}) {
+    const ModelConfig whole = config_of({{"model_type", "qwen2"}}), windowed = config_of({{"model_type", "qwen2"},
+                                                                                          {"use_sliding_window", true},
+                                                                                          {"sliding_window", window},
+                                                                                          {"max_window_layers", 1}});
+    ASSERT_EQ(windowed.windows, (std::vector<int64_t>{0, window}));
+    TrainerOptions options;
+    options.batch = {samples, 1, 1, block, 1};
+    double half = 0, all = 0, seen = 0;
+    for (int64_t query = 0; query < block; query++) {
+      half += std::min(double(query) + 0.5, double(window));
+      for (int64_t key = 0; key <= query; key++) {
+        all += 1;
+        seen += query - key < window ? 1 : 0;
+      }
+    }
+    EXPECT_DOUBLE_EQ(model_flops(whole, options.batch) - model_flops(windowed, options.batch),
+                     12.0 * heads_times_dim * samples * (block * block / 2 - half));
+    const auto backend = make_backend("cpu", {.threads = 1});
+    const RankPlan plan = plan_rank(windowed, resolve_plan(windowed), options, {}, 0, DType::bf16, *backend);
+    const auto flops = [&](Operation operation) { return plan.work[static_cast<size_t>(operation)].flops; };
+    EXPECT_EQ(flops(Operation::attention_forward), 4.0 * heads_times_dim * samples * (all + seen));
+    EXPECT_EQ(flops(Operation::attention_backward), 10.0 * heads_times_dim * samples * (all + seen));
+  }
+}
+
 }  // namespace
 }  // namespace llama_tp

@@ -247,7 +247,7 @@ void Backend::attention_forward(const Tensor& q, const Tensor& k, const Tensor& 
   expect_attention(op, q, k, v, sequences);
   expect(is_matrix(out, q.shape[1], q.shape[0] * q.shape[2]) && out.dtype == q.dtype, op, "out is [T, A D]");
   expect(!lse.exists() || (is_matrix(lse, q.shape[0], q.shape[1]) && lse.dtype == DType::f32), op, "lse is [A, T] f32");
-  const double pairs = static_cast<double>(sequences.pairs) * static_cast<double>(q.shape[0] * q.shape[2]);
+  const double pairs = sequences.pairs_of(options) * static_cast<double>(q.shape[0] * q.shape[2]);
   count(op, 4 * pairs, bytes_of({&q, &k, &v, &out, &lse}));
   Frame frame(*workspace_);
   run_attention_forward(q, k, v, sequences, options, out, lse,
@@ -265,7 +265,7 @@ void Backend::attention_backward(const Tensor& dout, const Tensor& q, const Tens
   expect(is_matrix(lse, q.shape[0], q.shape[1]), op, "lse is [A, T]");
   expect(dq.shape == q.shape && dk.shape == k.shape && dv.shape == v.shape, op, "gradients have their values' shapes");
   expect(dout.dtype == q.dtype && dq.dtype == q.dtype && dk.dtype == q.dtype && dv.dtype == q.dtype, op, "one type");
-  const double pairs = static_cast<double>(sequences.pairs) * static_cast<double>(q.shape[0] * q.shape[2]);
+  const double pairs = sequences.pairs_of(options) * static_cast<double>(q.shape[0] * q.shape[2]);
   count(op, 10 * pairs, bytes_of({&q, &k, &v, &out, &dout, &lse, &dq, &dk, &dv}));
   Frame frame(*workspace_);
   run_attention_backward(dout, q, k, v, out, lse, sequences, options, dq, dk, dv,

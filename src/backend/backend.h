@@ -34,7 +34,11 @@ struct Sequences {
   Tensor ranges;              // [n, 4]
   int64_t longest_query = 0;  // the largest Q
   int64_t longest_key = 0;    // the largest K
-  int64_t pairs = 0;          // of a query and a key that it sees, summed over the sequences (for counting FLOPs)
+  // Of a query and a key that it sees, summed over the sequences (for counting FLOPs): without and with a window.
+  int64_t pairs = 0, windowed_pairs = 0;
+  double pairs_of(const AttentionOptions& options) const {
+    return static_cast<double>(options.window > 0 ? windowed_pairs : pairs);
+  }
 };
 
 enum class Operation : uint8_t {

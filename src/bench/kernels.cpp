@@ -4,6 +4,7 @@
 
 #include "bench/rates.h"
 #include "bench/stopwatch.h"
+#include "model/batch.h"
 #include "model/rehearsal.h"
 #include "parallel/local_communicator.h"
 #include "report/format.h"
@@ -94,7 +95,8 @@ class Kernels {
         ranges.push_back(static_cast<int32_t>(value));
     const Tensor tensor = zeros({count, 4}, DType::i32);
     runtime_->backend.upload(ranges.data(), tensor);
-    return {tensor, length, length, count * (length * (length + 1) / 2)};
+    return {tensor, length, length, count * causal_pairs(length, 0, 0),
+            count * causal_pairs(length, 0, bench_.config.window())};
   }
 
   void attention() {

@@ -61,7 +61,7 @@ void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
     sequences.push_back(feed.sequence);
     rows.push_back(static_cast<int32_t>(host_.ids.size()) - 1);
   }
-  Batch batch = push_batch(runtime_.step, tokens, static_cast<int64_t>(pieces.size()));
+  Batch batch = push_batch(runtime_.step, tokens, static_cast<int64_t>(pieces.size()), model_.config().window());
   upload(runtime_.backend, host_, batch);
   const Tensor x = frame.take(Category::transient, {tokens, hidden}, runtime_.dtype);  // [T, H]
   model_.infer(batch, &cache_, x);

@@ -6,10 +6,14 @@ namespace llama_tp {
 
 void HostBatch::clear() {
   for (auto* values : {&ids, &targets, &positions, &slots, &ranges}) values->clear();
-  longest_query = longest_key = pairs = length = 0;
+  longest_query = longest_key = length = 0;
 }
 
-int64_t causal_pairs(int64_t queries, int64_t past) { return queries * past + queries * (queries + 1) / 2; }
+int64_t causal_pairs(int64_t queries, int64_t past, int64_t window) {
+  // The first ones see all keys up to their own; the window cuts those of the rest.
+  const int64_t whole = window > 0 ? std::clamp<int64_t>(window - past, 0, queries) : queries;
+  return whole * past + whole * (whole + 1) / 2 + (queries - whole) * window;
+}
 
 void HostBatch::append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past,
                        int64_t first_key) {
@@ -25,11 +29,11 @@ void HostBatch::append(std::span<const int32_t> tokens, std::span<const int32_t>
   longest_query = std::max(longest_query, count);
   longest_key = std::max(longest_key, keys);
   length = std::max(length, keys);
-  pairs += causal_pairs(count, past);
 }
 
-Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences) {
+Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window) {
   Batch batch;
+  batch.window = window;
   for (Tensor* tensor : {&batch.ids, &batch.targets, &batch.positions, &batch.slots})
     *tensor = arena.push(Category::data, {tokens}, DType::i32);
   batch.sequences.ranges = arena.push(Category::data, {sequences, 4}, DType::i32);
@@ -48,7 +52,12 @@ void upload(Backend& backend, const HostBatch& host, Batch& batch) {
   backend.upload(host.ranges.data(), batch.sequences.ranges);
   batch.sequences.longest_query = host.longest_query;
   batch.sequences.longest_key = host.longest_key;
-  batch.sequences.pairs = host.pairs;
+  batch.sequences.pairs = batch.sequences.windowed_pairs = 0;
+  for (size_t range = 0; range < host.ranges.size(); range += 4) {
+    const int64_t queries = host.ranges[range + 1], past = host.ranges[range + 3] - queries;
+    batch.sequences.pairs += causal_pairs(queries, past, 0);
+    batch.sequences.windowed_pairs += causal_pairs(queries, past, batch.window);
+  }
   batch.length = host.length;
 }
 

@@ -17,6 +17,7 @@ struct Batch {
   Tensor positions;  // [T] i32, from 0 in each sequence
   Tensor slots;      // [T] i32, the row of keys and values that token t fills
   Sequences sequences;
+  int64_t window = 0;  // of the model's windowed attention, whose pairs `sequences` counts
   int64_t length = 0;  // the longest position + 1
 
   int64_t tokens() const { return ids.shape[0]; }
@@ -25,7 +26,7 @@ struct Batch {
 // The same in host memory, for building.
 struct HostBatch {
   std::vector<int32_t> ids, targets, positions, slots, ranges;
-  int64_t longest_query = 0, longest_key = 0, pairs = 0, length = 0;
+  int64_t longest_query = 0, longest_key = 0, length = 0;
 
   void clear();
   // Appends a sequence whose queries follow `past` tokens that the cache holds; its keys begin at row first_key.
@@ -33,11 +34,12 @@ struct HostBatch {
   void append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past, int64_t first_key);
 };
 
-// How many (query, key) pairs a causal sequence has: queries q that follow past tokens.
-int64_t causal_pairs(int64_t queries, int64_t past);
+// How many pairs of a query and a key that it sees a causal sequence has: queries that follow `past` tokens and see at
+// most the last `window` keys (AttentionOptions).
+int64_t causal_pairs(int64_t queries, int64_t past, int64_t window);
 
-// Takes a batch's tensors from `arena` (pushed at its bottom).
-Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences);
+// Takes a batch's tensors from `arena` (pushed at its bottom). window: the model's.
+Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window);
 // Copies host values into the tensors. Errors: another number of tokens or sequences.
 void upload(Backend& backend, const HostBatch& host, Batch& batch);
 

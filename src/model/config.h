@@ -2,6 +2,7 @@
 // of its keys mean what; nothing after this file looks at config.json or asks for a family's name.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -41,7 +42,7 @@ struct ModelConfig {
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
   bool qk_norm = false;          // an RMSNorm on each head of q and k before they turn
   int64_t rotary_dim = 0;        // the first elements of each head that turn; the rest stays
-  std::vector<int64_t> windows;  // of each layer's attention (AttentionOptions::window)
+  std::vector<int64_t> windows;  // of each layer's attention (AttentionOptions::window): one size, or 0
   float attention_scale = 1;     // of q·k
   // What a block adds to the residual stream, what the embedding gives and what the head gives are multiplied by these.
   float residual_multiplier = 1, embedding_multiplier = 1, logits_multiplier = 1;
@@ -56,6 +57,8 @@ struct ModelConfig {
 
   int64_t q_width() const { return heads * head_dim; }
   int64_t kv_width() const { return kv_heads * head_dim; }
+  // Of the layers that have one.
+  int64_t window() const { return *std::max_element(windows.begin(), windows.end()); }
 };
 
 // Reads and checks config.json, a file or the name of a shipped one, in either spelling (rope_theta and rope_scaling,

@@ -19,7 +19,7 @@ Evaluator::Evaluator(const ModelConfig& config, const TensorParallelPlan& plan, 
                      Runtime& runtime)
     : runtime_(runtime),
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
-      batch_(push_batch(runtime.state, shape.tokens(), shape.sequences())),
+      batch_(push_batch(runtime.state, shape.tokens(), shape.sequences(), config.window())),
       loss_(runtime.state.push(Category::data, {1}, DType::f64)),
       model_(config, with_weights(parameters_, runtime), runtime) {}
 

@@ -24,7 +24,7 @@ Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, cons
       options_(options),
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size(), options.batch.sequence_ranks > 1),
       model_(config, with_training_state(parameters_, runtime), runtime, {options.recompute, options.fsdp}) {
-  batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences());
+  batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences(), config.window());
   loss_ = runtime.state.push(Category::data, {1}, DType::f64);
   squared_norm_ = runtime.state.push(Category::data, {1}, DType::f64);
   for (const Unit& unit : parameters_.units())
