@@ -86,6 +86,18 @@ TEST_F(BenchCommand, MeasuresOnEveryRankWhatPlanSaysOfIt) {
   }
 }
 
+// The first run writes the model, the second one reads what is there.
+TEST_F(BenchCommand, LoadsACheckpointBesidePlainReads) {
+  const std::string model = folder_ / "model";
+  std::filesystem::create_directory(model);
+  for (int time = 0; time < 2; time++) {
+    const std::string out = run(2, "--loading " + model);
+    EXPECT_TRUE(holds(out, "loading     ", " a rank: into new memory ", "% of plain reads' ", "into the same again "));
+    EXPECT_EQ(read_tensors(model + "/model.safetensors").size(), 21u);
+  }
+  expect_refused(2, bench("--loading " + model + "/none"), {"--loading", "make it first"});
+}
+
 TEST_F(BenchCommand, DividesTheWholeStepIntoPhases) {
   const Json all = compared(4, four_schemes)["comparisons"];
   ASSERT_EQ(all.size(), 2u);

@@ -54,7 +54,7 @@ void forget_most_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 // The header, /proc itself.
 constexpr int64_t beside_the_weights = 256 << 10;
-// The readers' staging (8 MiB), the piece in f32 and in bf16 (8 and 4 MiB), and what threads and MPI take on first use.
+// What threads and MPI take on first use; the weights are read into place.
 constexpr int64_t beside_the_slice = int64_t{64} << 20;
 
 TEST(Loading, ARankReadsItsSliceAndHoldsNoMore) {

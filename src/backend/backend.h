@@ -213,6 +213,8 @@ class Backend {
   // download waits for what was asked before; after upload host may change.
   virtual void upload(const void* host, const Tensor& tensor) = 0;
   virtual void download(const Tensor& tensor, void* host) = 0;
+  // May the host write into tensors itself, as files are read? Else upload alone can.
+  virtual bool is_host() const { return false; }
   // Waits for all that was asked.
   virtual void synchronize() = 0;
   // Where operations run behind the host's back; null: they have ended when they return.

@@ -12,6 +12,9 @@ void bench_training(const Bench& bench, const MachineRates& machine);
 void bench_generation(const Bench& bench, const MachineRates& machine);
 // Each operation at the sizes of the model on one of its tensor ranks, beside the machine's FLOP/s or bytes/s.
 void bench_kernels(const Bench& bench, const MachineRates& machine);
+// Reads a checkpoint's weights, beside plain reads of as many bytes of its files, into memory that is new and into the
+// same again. An empty folder gets random weights first.
+void bench_loading(const Bench& bench, const std::string& folder);
 // Among the tensor-parallel ranks, by size.
 void bench_collectives(const Bench& bench);
 

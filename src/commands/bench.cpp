@@ -23,6 +23,7 @@ void declare_bench_options(Options& options) {
   options.flag("generate", "a prompt, and tokens behind it");
   options.flag("kernels", "each operation, beside what the machine can do at best");
   options.flag("collectives", "collectives among the tensor-parallel ranks, by size");
+  options.value("loading", "reads a checkpoint of this model; an empty folder gets random weights first", "FOLDER");
   options.list("compare", "train with each of these meshes, for instance: tp=4 fsdp=4 tp=2,fsdp=2 tp=4,sp=off",
                "KEY=VALUE,… …");
   options.value("global-batch-size", "--compare: sequences of a step (default: the fewest that all can divide)", "N");
@@ -80,10 +81,12 @@ void check_comparison(const Options& options) {
   }
   require(!options.given("report-svg") || folder_exists(options.path("report-svg")), "--report-svg ",
           options.path("report-svg"), " is no folder; make it first");
+  require(!options.given("loading") || folder_exists(options.path("loading")), "--loading ", options.path("loading"),
+          " is no folder; make it first");
   if (!options.given("compare")) return;
   require(!options.words("compare").empty(), "--compare is empty; give meshes like tp=4 fsdp=4");
-  for (const char* name : {"train", "generate", "kernels", "collectives", "tensor-parallel", "fsdp", "data-parallel",
-                           "per-device-train-batch-size"})
+  for (const char* name : {"train", "generate", "kernels", "collectives", "loading", "tensor-parallel", "fsdp",
+                           "data-parallel", "per-device-train-batch-size"})
     require(!options.given(name), "--", name, " does not go with --compare, whose words are the meshes",
             "; leave one of them out");
 }
@@ -126,12 +129,13 @@ void run_measurements(const Bench& bench, const Options& options) {
   bench.say(text("machine     reads ", fixed(machine.read_bytes / 1e9, 1), " GB/s; matrix products ",
                  fixed(machine.product_flops / 1e9, 0), " GFLOP/s"));
   const bool kernels = options.is_set("kernels"), collectives = options.is_set("collectives"),
-             train = options.is_set("train"), generate = options.is_set("generate");
-  const bool usual = !kernels && !collectives && !train && !generate;
+             train = options.is_set("train"), generate = options.is_set("generate"), loading = options.given("loading");
+  const bool usual = !kernels && !collectives && !train && !generate && !loading;
   if (train || usual) bench_training(bench, machine);
   if (generate || usual) bench_generation(bench, machine);
   if (kernels) bench_kernels(bench, machine);
   if (collectives) bench_collectives(bench);
+  if (loading) bench_loading(bench, options.path("loading"));
 }
 
 }  // namespace

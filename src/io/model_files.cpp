@@ -106,6 +106,12 @@ void ModelFiles::check_index(const std::string& path) {
   }
 }
 
+std::vector<std::string> ModelFiles::paths() const {
+  std::vector<std::string> paths;
+  for (const SafetensorsFile& file : files_) paths.push_back(file.path());
+  return paths;
+}
+
 std::vector<std::string> ModelFiles::names() const {
   std::vector<std::string> names;
   names.reserve(places_.size());

@@ -21,6 +21,9 @@ class ModelFiles {
 
   const std::string& folder() const { return folder_; }
 
+  // Of the files.
+  std::vector<std::string> paths() const;
+
   // All names, sorted.
   std::vector<std::string> names() const;
 

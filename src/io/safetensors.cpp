@@ -16,7 +16,7 @@ namespace {
 // A thread's share of the staging stays in its second-level cache, so that staging costs little beside the page cache.
 constexpr int64_t largest_thread_staging = 256 << 10;
 // A system call costs about as much as copying this many bytes: smaller gaps between pieces are read along and dropped.
-constexpr int64_t gap_worth_skipping = 6 << 10;
+constexpr int64_t gap_worth_skipping = 2 << 10;
 // Below this, starting threads costs more than they save.
 constexpr int64_t serial_bytes = 1 << 20;
 

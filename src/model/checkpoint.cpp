@@ -1,6 +1,7 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
+#include <memory>
 #include <set>
 
 #include "base/convert_floats.h"
@@ -12,6 +13,7 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t staging_bytes = int64_t{8} << 20;
+constexpr int64_t worth_threads = int64_t{1} << 16;  // elements
 
 // This rank's part of a parameter as rows × columns of the file's tensor.
 Region region_of(const Parameter& row) {
@@ -21,40 +23,68 @@ Region region_of(const Parameter& row) {
   return {row.file_row, row.file_row + row.shape[0], 0, columns};
 }
 
-// Calls fill(region of some rows, f32 buffer) and stores of it what this rank holds in one of the unit's tensors, a few
-// MiB at a time. A bf16 tensor may have a rest that keeps the values' lower halves.
+// Calls work(region of the file's tensor, where its first element is stored) for what a rank holds of a slice: whole
+// rows, at most `most` of them at once, and parts of rows where its shard begins and ends inside of one.
+template <class Work>
+void for_each_region(const Piece& piece, const Region& slice, int64_t most, Work work) {
+  const int64_t columns = slice.columns(), end = piece.begin + piece.count;
+  for (int64_t from = piece.begin, count = 0; from < end; from += count) {
+    const int64_t row = slice.row_begin + from / columns, column = slice.column_begin + from % columns;
+    const bool is_whole = from % columns == 0 && end - from >= columns;
+    const int64_t rows = is_whole ? std::min(most, (end - from) / columns) : 1;
+    count = is_whole ? rows * columns : std::min(columns - from % columns, end - from);
+    work(Region{row, row + rows, column, column + count / rows}, piece.at + from - piece.begin);
+  }
+}
+
+int64_t rows_of_staging(const Region& slice, DType dtype) {
+  return std::clamp<int64_t>(staging_bytes / (slice.columns() * size_of(dtype)), 1, slice.rows());
+}
+
+// Reads what this rank holds of a tensor, converted on the way, into one of the unit's tensors: into place where the
+// host can, else a few MiB at a time.
+void read_tensor(const ModelFiles& files, const std::string& name, const Piece& piece, const Region& slice,
+                 const Tensor& stored, Backend& backend) {
+  const bool into_place = backend.is_host();
+  const int64_t step = into_place ? slice.rows() : rows_of_staging(slice, stored.dtype);
+  std::vector<char> staging(into_place ? 0 : static_cast<size_t>(step * slice.columns() * size_of(stored.dtype)));
+  for_each_region(piece, slice, step, [&](const Region& region, int64_t at) {
+    const Tensor part = stored.rows(at, region.rows() * region.columns());
+    files.read(name, region, stored.dtype, into_place ? part.data : staging.data());
+    if (!into_place) backend.upload(staging.data(), part);
+  });
+}
+
+// Calls fill(region, f32 buffer) and stores of it what this rank holds in one of the unit's tensors, a few MiB at a
+// time. A bf16 tensor may have a rest that keeps the values' lower halves.
 template <class Fill>
 void store_rows(const Piece& piece, const Region& slice, const Tensor& stored, const Tensor& stored_rest,
                 Backend& backend, Fill fill) {
-  if (piece.count == 0) return;
-  const int64_t columns = slice.columns(), end = piece.begin + piece.count;
-  const int64_t end_row = (end + columns - 1) / columns;
-  const int64_t step = std::max<int64_t>(1, staging_bytes / (columns * size_of(DType::f32)));
-  const auto capacity = static_cast<size_t>(std::min(step, slice.rows()) * columns);
-  std::vector<float> buffer(capacity);
-  std::vector<bf16> high(stored.dtype == DType::bf16 ? capacity : 0);
-  std::vector<int16_t> low(stored_rest.exists() ? capacity : 0);
-  for (int64_t row = piece.begin / columns; row < end_row; row += step) {
-    const int64_t rows = std::min(step, end_row - row);
-    fill(Region{slice.row_begin + row, slice.row_begin + row + rows, slice.column_begin, slice.column_end},
-         buffer.data());
-    // A shard may begin and end inside a row.
-    const int64_t from = std::max(piece.begin, row * columns), count = std::min(end, (row + rows) * columns) - from;
-    const float* values = buffer.data() + (from - row * columns);
-    const int64_t at = piece.at + from - piece.begin;
+  const int64_t step = rows_of_staging(slice, DType::f32);
+  const auto capacity = static_cast<size_t>(step * slice.columns());
+  const auto values = std::make_unique_for_overwrite<float[]>(capacity);
+  const auto high = std::make_unique_for_overwrite<bf16[]>(stored.dtype == DType::bf16 ? capacity : 0);
+  const auto low = std::make_unique_for_overwrite<int16_t[]>(stored_rest.exists() ? capacity : 0);
+  for_each_region(piece, slice, step, [&](const Region& region, int64_t at) {
+    const int64_t count = region.rows() * region.columns();
+    fill(region, values.get());
     if (stored.dtype == DType::f32) {
-      backend.upload(values, stored.rows(at, count));
-      continue;
+      backend.upload(values.get(), stored.rows(at, count));
+      return;
     }
-    if (!stored_rest.exists()) convert_floats(values, DType::f32, high.data(), DType::bf16, count);
-    for (int64_t i = 0; stored_rest.exists() && i < count; i++) {
-      const SplitFloat parts = split(values[i]);
-      high[static_cast<size_t>(i)] = parts.high;
-      low[static_cast<size_t>(i)] = parts.rest;
+    if (!stored_rest.exists()) {
+      convert_floats(values.get(), DType::f32, high.get(), DType::bf16, count);
+    } else {
+#pragma omp parallel for if (count > worth_threads)
+      for (int64_t i = 0; i < count; i++) {
+        const SplitFloat parts = split(values[static_cast<size_t>(i)]);
+        high[static_cast<size_t>(i)] = parts.high;
+        low[static_cast<size_t>(i)] = parts.rest;
+      }
+      backend.upload(low.get(), stored_rest.rows(at, count));
     }
-    backend.upload(high.data(), stored.rows(at, count));
-    if (stored_rest.exists()) backend.upload(low.data(), stored_rest.rows(at, count));
-  }
+    backend.upload(high.get(), stored.rows(at, count));
+  });
 }
 
 template <class Fill>
@@ -85,15 +115,29 @@ void check_tensors(const ModelFiles& files, const ModelConfig& config, const Par
 
 void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend) {
   check_tensors(files, config, parameters);
-  for (const Parameter& row : parameters.rows())
-    store_weight(parameters, row, backend,
-                 [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
+  for (const Parameter& row : parameters.rows()) {
+    const Unit& unit = parameters.unit_of(row);
+    const Piece piece = parameters.piece(row);
+    if (unit.rest.exists() && files.find(row.name)->dtype() != unit.value.dtype) {
+      store_weight(parameters, row, backend,
+                   [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
+      continue;
+    }
+    read_tensor(files, row.name, piece, region_of(row), unit.value, backend);
+    if (unit.rest.exists() && piece.count > 0) backend.zero(piece.of(unit.rest));  // a bf16 value is its own master
+  }
 }
 
 void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters& parameters, Backend& backend) {
   std::vector<bf16> high;
   std::vector<int16_t> low;
-  for (const Parameter& row : parameters.rows())
+  for (const Parameter& row : parameters.rows()) {
+    const Unit& unit = parameters.unit_of(row);
+    if (unit.rest.exists()) {
+      read_tensor(weights, row.name, parameters.piece(row), region_of(row), unit.value, backend);
+      read_tensor(rests, row.name, parameters.piece(row), region_of(row), unit.rest, backend);
+      continue;
+    }
     store_weight(parameters, row, backend, [&](const Region& region, float* to) {
       const auto count = static_cast<size_t>(region.rows() * region.columns());
       high.resize(count);
@@ -102,12 +146,12 @@ void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters
       rests.read(row.name, region, DType::i16, low.data());
       for (size_t i = 0; i < count; i++) to[i] = join({high[i], low[i]});
     });
+  }
 }
 
 void load_tensors(const ModelFiles& files, Tensor Unit::*which, Parameters& parameters, Backend& backend) {
   for (const Parameter& row : parameters.rows())
-    store_rows(parameters.piece(row), region_of(row), parameters.unit_of(row).*which, {}, backend,
-               [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
+    read_tensor(files, row.name, parameters.piece(row), region_of(row), parameters.unit_of(row).*which, backend);
 }
 
 void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& parameters, Backend& backend) {

@@ -23,6 +23,7 @@ class CpuBackend : public Backend {
   void* reserve(int64_t bytes) override;
   void release(void* base, int64_t bytes) override;
   void upload(const void* host, const Tensor& tensor) override;
+  bool is_host() const override { return true; }
   void download(const Tensor& tensor, void* host) override;
   void synchronize() override {}
   double read_bandwidth() override;

@@ -1,0 +1,107 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "bench/rates.h"
+#include "bench/stopwatch.h"
+#include "model/checkpoint.h"
+#include "model/rehearsal.h"
+#include "model/write_parameters.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int64_t times = 5;
+
+// The weights of this rank as eval and generate hold them, in memory that nobody has touched yet.
+struct Held {
+  Held(const Bench& bench, const Mesh& mesh)
+      : runtime(*bench.backend, mesh.tensor(), mesh.kv_replicas(), mesh.shards(), bench.settings.dtype),
+        parameters(bench.config, bench.plan, mesh.tensor().rank(), mesh.tensor().size()) {
+    const Sharding sharding{mesh.shards().rank(), mesh.shards().size()};
+    runtime.reserve(rehearse(*bench.backend, runtime, [&](Runtime& on) {
+      Parameters(bench.config, bench.plan, on.tp.rank(), on.tp.size()).allocate(on.state, on.dtype, false, sharding);
+    }));
+    parameters.allocate(runtime.state, runtime.dtype, false, sharding);
+  }
+  int64_t bytes() const {
+    int64_t sum = 0;
+    for (const Unit& unit : parameters.units()) sum += unit.value.bytes();
+    return sum;
+  }
+  // The units lie one after another.
+  char* memory() const { return parameters.units().front().value.as<char>(); }
+
+  Runtime runtime;
+  Parameters parameters;
+};
+
+// Where the folder is empty: random weights.
+void write_model(const Bench& bench, const Mesh& mesh, const std::string& folder) {
+  Held model(bench, mesh);
+  initialize_weights(bench.config, 1, model.parameters, *bench.backend);
+  const SavePlan plan = plan_model(planned_tensors(model.parameters, bench.settings.dtype));
+  if (mesh.replica() == 0)
+    write_parameters(model.parameters, &Unit::value, bench.settings.dtype, plan, folder, *bench.backend,
+                     mesh.replica_host());
+  if (bench.launch.rank() == 0 && !plan.index.empty()) write_text(folder + "/" + index_file_name, plan.index);
+}
+
+// As many bytes of the files as a rank's weights have, behind those of the ranks before it, in blocks by all threads:
+// what the system's reading can do.
+void read_plainly(const std::vector<File>& files, int64_t bytes, int64_t skipped, char* to) {
+  constexpr int64_t block = int64_t{1} << 20;
+  int64_t done = 0;
+  for (const File& file : files) {
+    const int64_t size = file.size(), begin = std::min(skipped, size), count = std::min(size - begin, bytes - done);
+    skipped -= begin;
+#pragma omp parallel for
+    for (int64_t at = 0; at < count; at += block) file.read(to + done + at, std::min(block, count - at), begin + at);
+    done += count;
+  }
+}
+
+}  // namespace
+
+void bench_loading(const Bench& bench, const std::string& folder) {
+  const std::unique_ptr<Mesh> mesh = bench.mesh();
+  const bool is_empty = std::filesystem::is_empty(folder);
+  bench.world->barrier();  // all have looked before one writes
+  if (is_empty) write_model(bench, *mesh, folder);
+  bench.world->barrier();
+  const ModelFiles model(folder);
+  std::vector<File> files;
+  for (const std::string& path : model.paths()) files.push_back(File::open(path));
+
+  // Seconds of the slowest rank, into memory that is new and into the same again. Both ways take turns.
+  struct Seconds {
+    std::vector<double> fresh, again;
+  };
+  Seconds loading, plain;
+  const auto measure = [&](Seconds& seconds, const auto& read) {
+    Held held(bench, *mesh);
+    for (auto* each : {&seconds.fresh, &seconds.again}) {
+      bench.world->barrier();
+      each->push_back(bench.most_of_ranks(seconds_of([&] { read(held); })));
+    }
+  };
+  const int64_t bytes = Held(bench, *mesh).bytes(), skipped = bench.launch.rank() % mesh->replica_host().size() * bytes;
+  for (int64_t time = 0; time < times + 1; time++) {
+    measure(loading, [&](Held& held) { load_weights(model, bench.config, held.parameters, *bench.backend); });
+    measure(plain, [&](Held& held) { read_plainly(files, bytes, skipped, held.memory()); });
+    if (time == 0) loading = plain = {};  // the files may have come from the disk
+  }
+  const auto rate = [&](std::vector<double> seconds) {
+    std::nth_element(seconds.begin(), seconds.begin() + times / 2, seconds.end());
+    return static_cast<double>(bytes) / seconds[times / 2];
+  };
+  const auto said = [&](const std::vector<double>& ours, const std::vector<double>& reads) {
+    return text(fixed(rate(ours) / 1e9, 2), " GB/s = ", fixed(100 * rate(ours) / rate(reads), 0), "% of plain reads' ",
+                fixed(rate(reads) / 1e9, 2));
+  };
+  bench.say(text("loading     ", bytes_text(bytes), " a rank: into new memory ", said(loading.fresh, plain.fresh),
+                 ", into the same again ", said(loading.again, plain.again)));
+}
+
+}  // namespace llama_tp
