@@ -30,14 +30,14 @@ void Generator::feed(std::span<const Feed> feeds) {
   int64_t tokens = 0;
   for (const Feed& whole : feeds) {
     const auto count = static_cast<int64_t>(whole.tokens.size());
-    require(length(whole.sequence) + count <= context_, "the context of ", context_,
-            " tokens is full; give a larger one with -c");
+    const int64_t length_behind = length(whole.sequence) + count;
+    require(length_behind <= context_, "the context of ", context_, " tokens is full; give a larger one with -c");
     for (int64_t begin = 0; begin < count;) {
       const int64_t taken = std::min(prompt_piece - tokens, count - begin);
       const Feed part{whole.sequence, whole.tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(taken))};
       begin += taken;
       tokens += taken;
-      pieces.push_back({part, begin == count});
+      pieces.push_back({part, begin == count, length_behind});
       if (tokens < prompt_piece) continue;
       forward(pieces, tokens);
       pieces.clear();
@@ -54,14 +54,15 @@ void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
   std::vector<int64_t> sequences;  // whose logits are asked for,
   std::vector<int32_t> rows;       // and their last tokens
   host_.clear();
-  for (const auto& [feed, ends] : pieces) {
+  Batch batch = push_batch(runtime_.step, tokens, static_cast<int64_t>(pieces.size()), model_.config().window());
+  for (const auto& [feed, ends, length_behind] : pieces) {
+    batch.alone.push_back({static_cast<int64_t>(feed.tokens.size()), length_behind});
     host_.append(feed.tokens, {}, length(feed.sequence), feed.sequence * context_);
     lengths_[static_cast<size_t>(feed.sequence)] += static_cast<int64_t>(feed.tokens.size());
     if (!ends) continue;
     sequences.push_back(feed.sequence);
     rows.push_back(static_cast<int32_t>(host_.ids.size()) - 1);
   }
-  Batch batch = push_batch(runtime_.step, tokens, static_cast<int64_t>(pieces.size()), model_.config().window());
   upload(runtime_.backend, host_, batch);
   const Tensor x = frame.take(Category::transient, {tokens, hidden}, runtime_.dtype);  // [T, H]
   model_.infer(batch, &cache_, x);

@@ -48,6 +48,7 @@ class Generator {
   struct Piece {
     Feed feed;
     bool ends = false;
+    int64_t length = 0;  // of its sequence with all that was fed
   };
   void forward(const std::vector<Piece>& pieces, int64_t tokens);
   void read_logits(const std::vector<int64_t>& sequences, const Tensor& gathered);

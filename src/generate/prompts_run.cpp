@@ -144,8 +144,8 @@ class PromptsRun {
     }
     text.tokens.push_back(id);
     if (settings_.log_probabilities) text.log_probabilities.push_back(log_probability(logits, id));
-    if (generated + 1 == settings_.tokens || static_cast<int64_t>(text.tokens.size()) > session_.generator().context())
-      text.finish = "length";
+    const int64_t room = session_.room_of(static_cast<int64_t>(text.prompt), session_.generator().context());
+    if (generated + 1 == settings_.tokens || static_cast<int64_t>(text.tokens.size()) > room) text.finish = "length";
     return true;
   }
 

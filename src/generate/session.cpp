@@ -84,7 +84,7 @@ int64_t Session::settle_context(int64_t longest_prompt) const {
   const bool stretches = model_.config.rope.kind == RopeKind::dynamic;
   const int64_t wanted = settings_.tokens >= 0 && !settings_.chat ? longest_prompt + settings_.tokens
                                                                   : std::max(longest_prompt + 1, default_context);
-  int64_t context = settings_.context > 0 ? settings_.context : stretches ? wanted : std::min(positions, wanted);
+  const int64_t context = settings_.context > 0 ? settings_.context : stretches ? wanted : std::min(positions, wanted);
   require(longest_prompt <= context, "the prompt has ", counted(longest_prompt, "token"), ", but the context only ",
           context,
           settings_.context > 0 ? "; give a larger one with -c"
@@ -92,15 +92,17 @@ int64_t Session::settle_context(int64_t longest_prompt) const {
   if (context > positions && !stretches)
     say(text("context ", context, " is longer than the model's ", positions,
              " positions; expect worse text beyond them"));
-  // Past the original context longrope has other frequencies, by which the keys in the cache were not turned.
-  const RopeConfig& rope = model_.config.rope;
-  if (rope.kind == RopeKind::longrope && longest_prompt <= rope.original_max_positions &&
-      context > rope.original_max_positions) {
-    context = rope.original_max_positions;
-    say(text("the context ends after ", context,
+  const int64_t room = room_of(longest_prompt, context);
+  if (room < context)
+    say(text("the context ends after ", room,
              " tokens, where longrope changes the frequencies of all keys; only a longer prompt goes past them"));
-  }
-  return context;
+  return room;
+}
+
+int64_t Session::room_of(int64_t prompt, int64_t context) const {
+  const RopeConfig& rope = model_.config.rope;
+  const bool ends = rope.kind == RopeKind::longrope && prompt <= rope.original_max_positions;
+  return ends ? std::min(context, rope.original_max_positions) : context;
 }
 
 void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory) {

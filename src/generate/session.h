@@ -37,6 +37,9 @@ class Session {
 
   // The context for prompts of which the longest has so many tokens. Errors: they do not fit.
   int64_t settle_context(int64_t longest_prompt) const;
+  // The tokens that the text of a prompt of so many may have in a context: fewer where longrope changes its frequencies,
+  // by which the keys in the cache were not turned.
+  int64_t room_of(int64_t prompt, int64_t context) const;
   // Reserves `memory` and loads the weights; tells what the run is. Collective, as all below.
   void open(int64_t context, int64_t sequences, const MemoryPlan& memory);
   Generator& generator() { return *generator_; }

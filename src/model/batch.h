@@ -11,6 +11,11 @@ namespace llama_tp {
 
 inline constexpr int32_t ignored_target = -100;  // Hugging Face's ignore_index
 
+// Successive tokens of one sequence that turn by the rotary frequencies of a sequence of this length.
+struct Turned {
+  int64_t tokens = 0, length = 0;
+};
+
 struct Batch {
   Tensor ids;        // [T] i32
   Tensor targets;    // [T] i32, the id that follows, or ignored_target
@@ -18,7 +23,9 @@ struct Batch {
   Tensor slots;      // [T] i32, the row of keys and values that token t fills
   Sequences sequences;
   int64_t window = 0;  // of the model's windowed attention, whose pairs `sequences` counts
-  int64_t length = 0;  // the longest position + 1
+  int64_t length = 0;  // the longest position + 1, which rotary frequencies may follow
+  // Of all tokens, where each sequence has the frequencies that it would have alone; else all have those of `length`.
+  std::vector<Turned> alone;
 
   int64_t tokens() const { return ids.shape[0]; }
 };

@@ -134,14 +134,25 @@ Tensor Transformer::push_rope(const Batch& batch) {
 }
 
 void Transformer::turn(const Batch& batch, const Tensor& table) {
-  const bool stale =
-      frequencies_length_ == 0 || (rope_follows_length(config_.rope) && frequencies_length_ != batch.length);
+  if (!rope_follows_length(config_.rope) || batch.alone.empty()) {
+    turn(batch.positions, batch.length, table);
+    return;
+  }
+  int64_t first = 0;
+  for (const auto& [tokens, length] : batch.alone) {
+    turn(batch.positions.rows(first, tokens), length, table.rows(first, tokens));
+    first += tokens;
+  }
+}
+
+void Transformer::turn(const Tensor& positions, int64_t length, const Tensor& table) {
+  const bool stale = frequencies_length_ == 0 || (rope_follows_length(config_.rope) && frequencies_length_ != length);
   if (stale) {
-    rope_frequencies(config_, batch.length, frequencies_);
-    frequencies_length_ = batch.length;
+    rope_frequencies(config_, length, frequencies_);
+    frequencies_length_ = length;
     runtime_.backend.upload(frequencies_.data(), frequencies_tensor_);
   }
-  runtime_.backend.rope_table(batch.positions, frequencies_tensor_, static_cast<float>(config_.rope.magnitude), table);
+  runtime_.backend.rope_table(positions, frequencies_tensor_, static_cast<float>(config_.rope.magnitude), table);
 }
 
 void Transformer::sum_gradients() {
