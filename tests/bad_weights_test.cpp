@@ -194,6 +194,10 @@ TEST_F(BadWeights, NumbersThatAreNotFiniteAreTracedToTheirLayer) {
                      " --max-steps 60 --learning-rate 10 --weight-decay 10 --lr-scheduler-type constant --output-dir " +
                      path("diverged"),
                  {"step ", " is not finite; it begins in the ", "lower --learning-rate"});
+  write_file(path("wide.json"), small_config({{"initializer_range", 1e15}}).dump());
+  expect_refused(
+      2, "train --config " + path("wide.json") + " --train-file " + path("ids.jsonl") + " --output-dir " + path("wide"),
+      {"step 1: the loss is not finite", "the attention of block 0", "initializer_range (1e+15)"});
 }
 
 }  // namespace

@@ -205,9 +205,7 @@ class TrainingRun {
     }
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
       fail("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
-           " is not finite; it begins in ", where_not_finite(),
-           step == first_step_ && !origin().empty() ? "; are the weights in " + origin() + " damaged?"
-                                                    : "; lower --learning-rate, or look at the data of this step");
+           " is not finite; it begins in ", where_not_finite(), "; ", mend_of_not_finite(step));
     const double rate = settings_.schedule.rate(step);
     trainer_->update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay,
                       step, settings_.max_grad_norm});
@@ -230,6 +228,13 @@ class TrainingRun {
       return !place.starts_with("the gradient") && !place.starts_with("the loss");
     });
     return in_forward == places.end() ? places.front() : *in_forward;
+  }
+
+  // No learning rate had a part in the first step.
+  std::string mend_of_not_finite(int64_t step) const {
+    if (step > first_step_) return "lower --learning-rate, or look at the data of this step";
+    if (!origin().empty()) return "are the weights in " + origin() + " damaged?";
+    return text("the weights are random: is initializer_range (", config_.initializer_range, ") in config.json right?");
   }
 
   double evaluate(int64_t step) {
