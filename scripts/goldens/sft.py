@@ -29,7 +29,7 @@ import transformers
 from safetensors.torch import save_file
 
 import chat_goldens
-import llama_reference as reference
+import model_reference as reference
 import models
 import training
 
