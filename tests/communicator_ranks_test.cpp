@@ -10,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "backend/device.h"
 #include "parallel/communicator.h"
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
@@ -266,6 +267,25 @@ TEST(Communicator, ARehearsalCountsWhatARealRunSends) {
     EXPECT_EQ(comm->traffic(Collective::reduce_scatter).bytes, alone ? 0 : 200 * comm->size());
     EXPECT_EQ(comm->traffic(Collective::broadcast).bytes, alone ? 0 : 200);
   }
+}
+
+// Whatever a collective would write is written, with this rank's own numbers.
+TEST(Communicator, InPlaceOfOtherRanksStandsThisOnesPart) {
+  const auto backend = make_backend("cpu", launch->place());
+  StandInCommunicator comm(2, 3, *backend);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Values part(dtype, 101), whole(dtype, 303);
+    for (int64_t i = 0; i < 303; i++) whole.set(i, 1000);
+    for (int64_t i = 0; i < 101; i++) part.set(i, static_cast<double>(i + 1));
+    comm.all_gather(part.tensor(), whole.tensor()).wait();
+    for (int64_t i = 0; i < 303; i++) ASSERT_EQ(whole.get(i), i % 101 + 1);
+    whole.set(202, 7);
+    comm.reduce_scatter(whole.tensor(), part.tensor()).wait();
+    for (int64_t i = 0; i < 101; i++) ASSERT_EQ(part.get(i), i == 0 ? 7 : i + 1);
+    comm.all_gather(whole.tensor().rows(202, 101), whole.tensor()).wait();  // in place
+    for (const int64_t first : {0, 101, 202}) EXPECT_EQ(whole.get(first), 7);
+  }
+  EXPECT_EQ(comm.traffic(Collective::all_gather).calls, 4);
 }
 
 TEST(Communicator, RefusesWhatCannotBeSummedOrDoesNotFit) {

@@ -67,4 +67,16 @@ std::unique_ptr<Mesh> Bench::mesh() const {
   return made;
 }
 
+MeshShape Bench::shape() const {
+  if (!settings.rehearsal) return resolve_mesh(config, plan, settings.mesh, launch.size(), launch.local_size());
+  const int ranks = settings.rehearsal->world;
+  return resolve_mesh(config, plan, settings.mesh, ranks, ranks, "--rehearse names");
+}
+
+std::unique_ptr<Mesh> Bench::mesh_of(const MeshShape& shape) const {
+  const auto same_keys = static_cast<int>(kv_replicas(config, plan, shape.tensor));
+  if (settings.rehearsal) return std::make_unique<Mesh>(shape, settings.rehearsal->rank, same_keys, *backend);
+  return std::make_unique<Mesh>(launch, shape, same_keys, *backend);
+}
+
 }  // namespace llama_tp

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "backend/backend.h"
@@ -11,11 +12,17 @@
 
 namespace llama_tp {
 
+// One rank of a larger mesh that runs alone.
+struct Rehearsal {
+  int rank = 0, world = 1;
+};
+
 struct BenchSettings {
   std::string config, backend = "auto";
   std::string family;  // a family file, "" for the family that config.json names
   DType dtype = DType::bf16;
   MeshOptions mesh;
+  std::optional<Rehearsal> rehearsal;  // the mesh is then one of its ranks
   bool sequence_parallel = true, recompute = false;
   FsdpOptions fsdp;
   int64_t block_size = 512, micro_batch = 1, steps = 5;  // of training
@@ -43,6 +50,9 @@ class Bench {
   MachineRates measure_machine() const;
   // The mesh of the options.
   std::unique_ptr<Mesh> mesh() const;
+  MeshShape shape() const;
+  // A mesh of this shape, or this rehearsal's rank of it.
+  std::unique_ptr<Mesh> mesh_of(const MeshShape& shape) const;
 
   BenchSettings settings;
   const Launch& launch;

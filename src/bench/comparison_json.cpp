@@ -29,6 +29,7 @@ OrderedJson rank_json(const RankMemory& rank) {
   return {{"peak_bytes", rank.peak},
           {"planned_bytes", rank.planned_peak},
           {"reserved_bytes", rank.reserved},
+          {"given_bytes", rank.given},
           {"categories", categories_json(rank.measured)},
           {"planned_categories", categories_json(rank.planned)},
           {"communication", traffic_json(rank.traffic)},
@@ -68,6 +69,14 @@ std::string comparison_json(const ComparisonRun& run, const std::string& verdict
                                {"growth", growth},
                                {"verdict", verdict}},
                    1);
+}
+
+std::string rehearsal_json(const SchemeResult& result, const Rehearsal& rehearsal) {
+  OrderedJson json = result_json(result);
+  json.erase("losses");
+  json["rank"] = rehearsal.rank;
+  json["world"] = rehearsal.world;
+  return json_text(json, 1);
 }
 
 }  // namespace llama_tp

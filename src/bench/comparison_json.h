@@ -1,4 +1,5 @@
-// A comparison for programs: every scheme, rule and block size, in bytes and seconds.
+// A comparison for programs: every scheme, rule and block size, in bytes and seconds; or a rehearsal, one scheme on one
+// rank.
 #pragma once
 
 #include <string>
@@ -9,5 +10,6 @@ namespace llama_tp {
 
 // verdict: the sentences that were printed.
 std::string comparison_json(const ComparisonRun& run, const std::string& verdict);
+std::string rehearsal_json(const SchemeResult& result, const Rehearsal& rehearsal);
 
 }  // namespace llama_tp

@@ -164,8 +164,7 @@ class Kernels {
 }  // namespace
 
 void bench_kernels(const Bench& bench, const MachineRates& machine) {
-  const MeshShape mesh =
-      resolve_mesh(bench.config, bench.plan, bench.settings.mesh, bench.launch.size(), bench.launch.local_size());
+  const MeshShape mesh = bench.shape();
   Kernels kernels(bench, mesh.tensor);
   LoneCommunicator lone;
   Runtime own(*bench.backend, lone, lone, lone, bench.settings.dtype);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "bench/gather.h"
+#include "bench/system_memory.h"
 #include "model/checkpoint.h"
 #include "train/step_estimate.h"
 
@@ -37,12 +38,13 @@ class SchemeRun {
       : bench_(bench),
         scheme_(scheme),
         batch_(batch),
-        mesh_(bench.launch, scheme.mesh, static_cast<int>(kv_replicas(bench.config, bench.plan, scheme.mesh.tensor)),
-              *bench.backend),
-        runtime_(*bench.backend, mesh_.tensor(), mesh_.kv_replicas(), mesh_.shards(), bench.settings.dtype) {}
+        mesh_(bench.mesh_of(scheme.mesh)),
+        runtime_(*bench.backend, mesh_->tensor(), mesh_->kv_replicas(), mesh_->shards(), bench.settings.dtype) {}
 
   SchemeResult run() {
-    make_trainer();
+    const RankPlan own = plan();
+    const SystemMemory system(*bench_.backend);
+    make_trainer(own.memory);
     SchemeResult result{scheme_, batch_, {}, {}, {}, {}};
     for (size_t group = 0; group < group_count; group++) result.group_sizes[group] = groups()[group]->size();
     const GroupTraffics before = traffic();
@@ -53,28 +55,34 @@ class SchemeRun {
         of_step[group][i].calls = (of_step[group][i].calls - before[group][i].calls) / steps();
         of_step[group][i].bytes = (of_step[group][i].bytes - before[group][i].bytes) / steps();
       }
+    memory_.given = system.given();
     memory_.peak = runtime_.ledger.peak();
     memory_.measured = runtime_.ledger.at_peak();
     memory_.traffic = of_step;
-    result.ranks = gather(mesh_.world(), memory_);
-    result.records = gather_records(mesh_.world(), median(records));
+    result.ranks = gather(mesh_->world(), memory_);
+    result.records = gather_records(mesh_->world(), median(records));
     return result;
   }
 
  private:
   int64_t steps() const { return bench_.settings.steps + 1; }
 
-  // Planned as `llama_tp plan` does it: on a mesh of its own that only counts.
-  void make_trainer() {
-    const TrainerOptions options{batch_, scheme_.recompute, false, scheme_.fsdp};
-    const RankPlan own = plan_rank(bench_.config, bench_.plan, options, scheme_.mesh, bench_.launch.rank(),
-                                   bench_.settings.dtype, *bench_.backend);
+  TrainerOptions options() const { return {batch_, scheme_.recompute, false, scheme_.fsdp}; }
+
+  // As `llama_tp plan` does it: on a mesh of its own that only counts.
+  RankPlan plan() {
+    RankPlan own = plan_rank(bench_.config, bench_.plan, options(), scheme_.mesh, mesh_->rank(), bench_.settings.dtype,
+                             *bench_.backend);
     memory_.planned_peak = own.ledger.peak();
     memory_.planned = own.ledger.at_peak();
     memory_.reserved = own.memory.total();
     for (size_t group = 0; group < own.traffic.size(); group++) memory_.planned_traffic[group] = own.traffic[group].of;
-    runtime_.reserve(own.memory);
-    trainer_ = std::make_unique<Trainer>(bench_.config, bench_.plan, options, runtime_, mesh_.replicas());
+    return own;
+  }
+
+  void make_trainer(const MemoryPlan& memory) {
+    runtime_.reserve(memory);
+    trainer_ = std::make_unique<Trainer>(bench_.config, bench_.plan, options(), runtime_, mesh_->replicas());
     initialize_weights(bench_.config, weight_seed, trainer_->parameters(), *bench_.backend);
   }
 
@@ -84,13 +92,13 @@ class SchemeRun {
     const std::vector<int64_t> samples = batches.global(1);
     const int64_t targets = count_targets(data, samples);
     HostBatch host;
-    StepRecorder recorder(runtime_, mesh_);
+    StepRecorder recorder(runtime_, *mesh_);
     std::vector<StepRecord> records;
     for (int64_t step = 1; step <= steps(); step++) {
       recorder.begin();
       trainer_->begin();
       for (int64_t micro = 0; micro < batch_.accumulation; micro++) {
-        fill_batch(data, batches.local(samples, micro, mesh_.data_rank()), batch_, host);
+        fill_batch(data, batches.local(samples, micro, mesh_->data_rank()), batch_, host);
         trainer_->accumulate(host, targets);
       }
       losses.push_back(trainer_->finish(targets).loss);
@@ -109,7 +117,7 @@ class SchemeRun {
     return records[order[order.size() / 2].second];
   }
 
-  std::array<Communicator*, group_count> groups() const { return communicators(mesh_); }
+  std::array<Communicator*, group_count> groups() const { return communicators(*mesh_); }
 
   GroupTraffics traffic() const {
     GroupTraffics all{};
@@ -122,7 +130,7 @@ class SchemeRun {
   const Bench& bench_;
   const Scheme& scheme_;
   BatchShape batch_;
-  Mesh mesh_;
+  std::unique_ptr<Mesh> mesh_;
   Runtime runtime_;
   RankMemory memory_;
   std::unique_ptr<Trainer> trainer_;
@@ -175,6 +183,15 @@ double SchemeResult::sent(int group, Collective collective) const {
 
 SchemeResult run_scheme(const Bench& bench, const Scheme& scheme, const BatchShape& batch) {
   return SchemeRun(bench, scheme, batch).run();
+}
+
+SchemeResult run_usual_scheme(const Bench& bench) {
+  const BenchSettings& settings = bench.settings;
+  const MeshShape mesh = bench.shape();
+  const Scheme scheme{text("tp=", mesh.tensor, ",fsdp=", mesh.fsdp, ",dp=", mesh.data), mesh,
+                      settings.sequence_parallel, settings.recompute, settings.fsdp};
+  return run_scheme(bench, scheme,
+                    {settings.micro_batch, 1, mesh.data_ranks(), settings.block_size, scheme.sequence_ranks()});
 }
 
 }  // namespace llama_tp

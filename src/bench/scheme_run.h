@@ -14,6 +14,7 @@ using GroupTraffics = std::array<std::array<Traffic, static_cast<size_t>(Collect
 struct RankMemory {
   int64_t planned_peak = 0, peak = 0;
   int64_t reserved = 0;  // of the arenas
+  int64_t given = 0;     // by the system, from before they were reserved to behind the last step
   CategoryBytes planned{}, measured{};
   GroupTraffics planned_traffic{}, traffic{};  // of a step
 
@@ -44,5 +45,7 @@ struct SchemeResult {
 
 // The same tokens and weights for every scheme. Collective.
 SchemeResult run_scheme(const Bench& bench, const Scheme& scheme, const BatchShape& batch);
+// On the mesh and with the samples of the options.
+SchemeResult run_usual_scheme(const Bench& bench);
 
 }  // namespace llama_tp

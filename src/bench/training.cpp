@@ -6,12 +6,8 @@
 namespace llama_tp {
 
 void bench_training(const Bench& bench, const MachineRates& machine) {
-  const MeshShape mesh =
-      resolve_mesh(bench.config, bench.plan, bench.settings.mesh, bench.launch.size(), bench.launch.local_size());
-  const Scheme scheme{"", mesh, bench.settings.sequence_parallel, bench.settings.recompute, bench.settings.fsdp};
-  const BatchShape batch{bench.settings.micro_batch, 1, mesh.data_ranks(), bench.settings.block_size,
-                         scheme.sequence_ranks()};
-  const SchemeResult result = run_scheme(bench, scheme, batch);
+  const SchemeResult result = run_usual_scheme(bench);
+  const BatchShape& batch = result.batch;
   const double seconds = result.seconds(), flops = model_flops(bench.config, batch) / seconds;
   const double resident = bench.most_of_ranks(static_cast<double>(peak_resident_bytes()));
   bench.say(text("training    ", with_commas(static_cast<int64_t>(static_cast<double>(result.tokens()) / seconds)),

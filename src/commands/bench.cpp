@@ -5,6 +5,7 @@
 #include "bench/comparison_report.h"
 #include "bench/comparison_table.h"
 #include "bench/rates.h"
+#include "bench/rehearsal.h"
 #include "bench/verdict.h"
 #include "commands/commands.h"
 #include "commands/mesh_options.h"
@@ -26,9 +27,13 @@ void declare_bench_options(Options& options) {
   options.value("loading", "reads a checkpoint of this model; an empty folder gets random weights first", "FOLDER");
   options.list("compare", "train with each of these meshes, for instance: tp=4 fsdp=4 tp=2,fsdp=2 tp=4,sp=off",
                "KEY=VALUE,… …");
+  options.value("rehearse",
+                "train as one rank of a larger mesh, alone: its memory and the time of its computation; collectives "
+                "send nothing, losses mean nothing",
+                "rank=R,world=N");
   options.value("global-batch-size", "--compare: sequences of a step (default: the fewest that all can divide)", "N");
   options.value("sweep", "--compare: growth of memory and time, for instance: block-size=512,1024", "KEY=N,…");
-  options.flag("json", "--compare: as JSON, in bytes and seconds");
+  options.flag("json", "--compare, --rehearse: as JSON, in bytes and seconds");
   options.value("report", "--compare: a page with pictures", "FILE.html");
   options.value("report-svg", "--compare: the page's pictures, a file each", "FOLDER");
   options.value("trace", "--compare: the timed step in Chrome's trace format, for ui.perfetto.dev", "FILE.json");
@@ -55,6 +60,7 @@ BenchSettings bench_settings(const Options& options) {
   settings.backend = options.word("backend");
   settings.dtype = options.dtype("dtype", DType::bf16);
   settings.mesh = mesh_from(options);
+  if (options.given("rehearse")) settings.rehearsal = parse_rehearsal(options.word("rehearse"));
   settings.sequence_parallel = options.is_on("sequence-parallel");
   settings.recompute = options.is_set("gradient-checkpointing");
   settings.fsdp = fsdp_from(options);
@@ -67,9 +73,19 @@ BenchSettings bench_settings(const Options& options) {
   return settings;
 }
 
+void check_rehearsal(const Options& options, const Launch& launch) {
+  require(!options.is_set("json") || options.given("compare") || options.given("rehearse"),
+          "--json belongs to --compare and --rehearse; give one of them, too");
+  if (!options.given("rehearse")) return;
+  for (const char* name : {"train", "generate", "kernels", "collectives", "compare"})
+    require(!options.given(name), "--", name, " does not go with --rehearse; leave one of them out");
+  require(launch.size() == 1, "--rehearse is one process in the place of a mesh's rank, but mpirun started ",
+          launch.size(), "; start it without mpirun");
+}
+
 // Options that only mean something beside --compare, and those that --compare's words replace.
 void check_comparison(const Options& options) {
-  for (const char* name : {"global-batch-size", "sweep", "json", "report", "report-svg", "trace"})
+  for (const char* name : {"global-batch-size", "sweep", "report", "report-svg", "trace"})
     require(!options.given(name) || options.given("compare"), "--", name,
             " belongs to --compare; give the meshes, too");
   for (const char* name : {"report", "trace", "report-svg"})
@@ -131,6 +147,7 @@ void run_measurements(const Bench& bench, const Options& options) {
   const bool kernels = options.is_set("kernels"), collectives = options.is_set("collectives"),
              train = options.is_set("train"), generate = options.is_set("generate"), loading = options.given("loading");
   const bool usual = !kernels && !collectives && !train && !generate && !loading;
+  if (bench.settings.rehearsal) return bench_rehearsal(bench, machine);
   if (train || usual) bench_training(bench, machine);
   if (generate || usual) bench_generation(bench, machine);
   if (kernels) bench_kernels(bench, machine);
@@ -147,12 +164,15 @@ int bench_command(const Arguments& arguments) {
                     "mpirun -np 2 ./llama_tp bench --config data/configs/bench-134m.json --block-size 512");
     declare_bench_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
+    check_rehearsal(options, launch);
     check_comparison(options);
     set_timeout(options, launch);
     launch.begin(Activity::measuring);
     const Bench bench(bench_settings(options), launch);
     if (options.given("compare"))
       run_comparison(bench, options);
+    else if (bench.settings.rehearsal && options.is_set("json"))
+      bench.say(rehearsal_json(run_usual_scheme(bench), *bench.settings.rehearsal));
     else
       run_measurements(bench, options);
     flush_stdout();

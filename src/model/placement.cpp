@@ -34,7 +34,7 @@ int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, i
 }
 
 MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
-                       int ranks_of_node) {
+                       int ranks_of_node, const char* ranks_by) {
   const auto is_auto = [](const std::optional<int64_t>& size) { return size == auto_size; };
   const auto or_one = [](const std::optional<int64_t>& size) { return std::max<int64_t>(1, size.value_or(1)); };
   const std::string asked = written(options);
@@ -44,8 +44,8 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
   const bool free_data = !options.data.has_value() || is_auto(options.data),
              free_tensor = !options.tensor.has_value() || is_auto(options.tensor);
   const int64_t taken = data * fsdp * tensor, rest = ranks / taken;
-  require(ranks % taken == 0, asked, " does not divide the ", ranks, " ranks that mpirun started; start a multiple of ",
-          taken, ", or let one dimension be auto");
+  require(ranks % taken == 0, asked, " does not divide the ", ranks, " ranks that ", ranks_by, "; a multiple of ",
+          taken, " would do, or let one dimension be auto");
   if (is_auto(options.fsdp)) {
     fsdp = rest;
   } else if (free_tensor && free_data) {
@@ -56,8 +56,8 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
   } else if (free_data) {
     data = rest;
   }
-  require(data * fsdp * tensor == ranks, asked, ": a mesh of ", data * fsdp * tensor, " ranks, but mpirun started ",
-          ranks, "; start as many, or give one dimension as auto");
+  require(data * fsdp * tensor == ranks, asked, ": a mesh of ", data * fsdp * tensor, " ranks, but ", ranks_by, " ",
+          ranks, "; make them equal, or give one dimension as auto");
   check_tensor_parallel(config, plan, tensor);
   return {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
 }

@@ -10,6 +10,11 @@ void copy(const Tensor& from, const Tensor& to) {
   if (from.data != to.data) std::memcpy(to.data, from.data, static_cast<size_t>(from.bytes()));
 }
 
+// Rank `rank`'s piece of whole, in the shape of part.
+Tensor piece_like(const Tensor& part, const Tensor& whole, int rank) {
+  return {static_cast<char*>(whole.data) + rank * part.bytes(), part.dtype, part.shape};
+}
+
 }  // namespace
 
 Pending LoneCommunicator::run_all_gather(const Tensor& part, const Tensor& whole) {
@@ -24,6 +29,20 @@ Pending LoneCommunicator::run_reduce_scatter(const Tensor& whole, const Tensor& 
 
 MetaCommunicator::MetaCommunicator(int rank, int size) : Communicator(rank, size) {
   require(size > 0 && rank >= 0 && rank < size, "rank ", rank, " is not one of ", size, " ranks");
+}
+
+void StandInCommunicator::copy(const Tensor& from, const Tensor& to) {
+  if (from.data != to.data) backend_.scale(from, 1, to);
+}
+
+Pending StandInCommunicator::run_all_gather(const Tensor& part, const Tensor& whole) {
+  for (int other = 0; other < size(); other++) copy(part, piece_like(part, whole, other));
+  return {};
+}
+
+Pending StandInCommunicator::run_reduce_scatter(const Tensor& whole, const Tensor& part) {
+  copy(piece_like(part, whole, rank()), part);
+  return {};
 }
 
 }  // namespace llama_tp

@@ -1,6 +1,8 @@
-// The two communicators that need no other process: a group of one, and one rank of a rehearsal, which only counts.
+// The communicators that need no other process: a group of one; one rank of a plan, which only counts; and one rank of a
+// larger group that computes alone.
 #pragma once
 
+#include "backend/backend.h"
 #include "parallel/communicator.h"
 
 namespace llama_tp {
@@ -29,6 +31,21 @@ class MetaCommunicator : public Communicator {
   Pending run_all_gather(const Tensor&, const Tensor&) override { return {}; }
   Pending run_reduce_scatter(const Tensor&, const Tensor&) override { return {}; }
   Pending run_broadcast(const Tensor&, int) override { return {}; }
+};
+
+// The same for a rank that computes on a real backend, but alone: what the others would send is this rank's own part
+// once more. So all memory that a collective would write is written, with numbers of the usual size.
+class StandInCommunicator : public MetaCommunicator {
+ public:
+  StandInCommunicator(int rank, int size, Backend& backend) : MetaCommunicator(rank, size), backend_(backend) {}
+
+ protected:
+  Pending run_all_gather(const Tensor& part, const Tensor& whole) override;
+  Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override;
+
+ private:
+  void copy(const Tensor& from, const Tensor& to);
+  Backend& backend_;
 };
 
 }  // namespace llama_tp

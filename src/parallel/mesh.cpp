@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
 #ifdef LLAMA_TP_CUDA_ARCH
@@ -70,6 +71,18 @@ Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& back
   shards_ = group(ranks(replica() * copy + tensor_rank(), shape.fsdp, shape.tensor), GroupName::fsdp);
   replicas_ = group(ranks(rank_ % copy, shape.data, copy), GroupName::data);
   kv_replicas_ = group(ranks(rank_ - tensor_rank() % kv_replicas, kv_replicas, 1), GroupName::kv_replicas);
+}
+
+Mesh::Mesh(MeshShape shape, int rank, int kv_replicas, Backend& backend) : shape_(shape), rank_(rank) {
+  require(rank >= 0 && rank < shape.ranks(), "rank ", rank, " is not one of the ", shape.ranks(), " of a mesh of ",
+          shape.data, " × ", shape.fsdp, " × ", shape.tensor);
+  const auto alone = [&](int own, int size) { return std::make_unique<StandInCommunicator>(own, size, backend); };
+  world_host_ = make_lone_host_group();
+  replica_host_ = make_lone_host_group();
+  tensor_ = alone(tensor_rank(), shape.tensor);
+  shards_ = alone(fsdp_rank(), shape.fsdp);
+  replicas_ = alone(replica(), shape.data);
+  kv_replicas_ = alone(tensor_rank() % kv_replicas, kv_replicas);
 }
 
 }  // namespace llama_tp

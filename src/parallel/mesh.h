@@ -25,8 +25,12 @@ class Mesh {
   // are. Collective over all ranks. Errors: the shape is not that of the world; some ranks compute on another kind of
   // device than others; two compute on one (LLAMA_TP_SHARE_DEVICE=1 allows it).
   Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& backend);
+  // Rank `rank` of the mesh alone in one process, the others stood in for (local_communicator.h). Errors: the mesh has
+  // no such rank.
+  Mesh(MeshShape shape, int rank, int kv_replicas, Backend& backend);
 
   const MeshShape& shape() const { return shape_; }
+  int rank() const { return rank_; }
   // Among those that see data of their own.
   int data_rank() const { return rank_ / shape_.tensor; }
   int fsdp_rank() const { return data_rank() % shape_.fsdp; }

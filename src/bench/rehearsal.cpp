@@ -1,0 +1,95 @@
+#include "bench/rehearsal.h"
+
+#include "bench/rates.h"
+#include "bench/scheme_run.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int most_ranks = 1 << 14;  // the samples of all of them are made
+constexpr int label_width = 34, column = 14;
+constexpr double mib = 1024.0 * 1024;
+
+// The number behind `key=`, and what follows it.
+int number_behind(const std::string& key, const std::string& part, const std::string& written) {
+  const std::string digits = part.starts_with(key + "=") ? part.substr(key.size() + 1) : "";
+  const bool whole =
+      !digits.empty() && digits.size() < 8 && digits.find_first_not_of("0123456789") == std::string::npos;
+  require(whole, "--rehearse ", written, ": \"", part, "\" is no ", key, "; write it like rank=0,world=8");
+  return std::stoi(digits);
+}
+
+std::string table_line(const std::string& label, const std::string& first, const std::string& second) {
+  std::string line = label;
+  line.resize(label_width, ' ');
+  return line + padded(first, column) + padded(second, column);
+}
+
+std::string in_mib(int64_t bytes) { return fixed(static_cast<double>(bytes) / mib, 3); }
+
+void say_memory(const Bench& bench, const RankMemory& rank) {
+  bench.say(table_line("memory, MiB", "planned", "measured"));
+  for (size_t i = 0; i < category_count; i++)
+    if (rank.planned[i] + rank.measured[i] > 0)
+      bench.say(
+          table_line(text("  ", name_of(static_cast<Category>(i))), in_mib(rank.planned[i]), in_mib(rank.measured[i])));
+  bench.say(table_line("  together at the peak", in_mib(rank.planned_peak), in_mib(rank.peak)));
+  bench.say(table_line("  reserved in the arenas", "", in_mib(rank.reserved)));
+  bench.say(table_line("  given by the system", "", in_mib(rank.given)));
+  bench.say(table_line("  of it in no arena", "", in_mib(rank.given - rank.reserved)));
+  bench.say(table_line("  as planned", "", rank.as_planned() ? "to the byte" : "NO"));
+}
+
+void say_times(const Bench& bench, const SchemeResult& result, const MachineRates& machine) {
+  bench.say(table_line("a step, ms", "computing", "stand-ins"));
+  const PhaseTimes times = result.times();
+  for (size_t i = 0; i < phase_count; i++)
+    if (times[i].compute + times[i].communication > 0)
+      bench.say(table_line(text("  ", name_of(static_cast<Phase>(i))), fixed(times[i].compute * 1e3, 1),
+                           fixed(times[i].communication * 1e3, 1)));
+  bench.say(table_line("  together", fixed((result.seconds() - result.communication()) * 1e3, 1),
+                       fixed(result.communication() * 1e3, 1)));
+  const double seconds = result.seconds() - result.communication(),
+               flops = model_flops(bench.config, result.batch) / result.scheme.mesh.ranks() / seconds;
+  bench.say(table_line("  its part of the model, GFLOP/s", fixed(flops / 1e9, 0),
+                       fixed(100 * flops / machine.product_flops, 1) + "%"));
+}
+
+void say_traffic(const Bench& bench, const SchemeResult& result) {
+  bench.say(table_line("not sent in a step", "calls", "MiB in a ring"));
+  for (int group = 0; group < group_count; group++)
+    for (int i = 0; i < static_cast<int>(Collective::count_); i++) {
+      const auto collective = static_cast<Collective>(i);
+      const Traffic& traffic = result.ranks[0].traffic[static_cast<size_t>(group)][static_cast<size_t>(i)];
+      if (traffic.calls > 0)
+        bench.say(table_line(text("  ", group_names[static_cast<size_t>(group)], ": ", name_of(collective)),
+                             with_commas(traffic.calls), fixed(result.sent(group, collective) / mib, 3)));
+    }
+}
+
+}  // namespace
+
+Rehearsal parse_rehearsal(const std::string& written) {
+  const size_t comma = std::min(written.find(','), written.size());
+  const Rehearsal rehearsal{number_behind("rank", written.substr(0, comma), written),
+                            number_behind("world", comma < written.size() ? written.substr(comma + 1) : "", written)};
+  require(rehearsal.world >= 1 && rehearsal.world <= most_ranks, "--rehearse ", written, ": a world has 1 to ",
+          most_ranks, " ranks");
+  require(rehearsal.rank < rehearsal.world, "--rehearse ", written, ": rank ", rehearsal.rank, " is not one of ",
+          rehearsal.world, "; give 0 to ", rehearsal.world - 1);
+  return rehearsal;
+}
+
+void bench_rehearsal(const Bench& bench, const MachineRates& machine) {
+  const SchemeResult result = run_usual_scheme(bench);
+  const Rehearsal& rehearsal = *bench.settings.rehearsal;
+  bench.say(text("rehearsal   rank ", rehearsal.rank, " of ", result.scheme.name, ", alone: ",
+                 with_commas(result.batch.tokens()), " tokens; nothing is sent or saved, and losses mean nothing"));
+  say_memory(bench, result.ranks[0]);
+  say_times(bench, result, machine);
+  say_traffic(bench, result);
+}
+
+}  // namespace llama_tp
