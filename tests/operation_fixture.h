@@ -1,6 +1,7 @@
 // What the tests of operations share: tensors with their own memory, random contents, the backend under test, and a
-// comparison whose tolerance is counted in roundings. Each test is linked twice: with the CPU backend, and as
-// emulated_*_test with the CUDA kernels run on the CPU (emulation/machine.h).
+// comparison whose tolerance is counted in roundings. Each test is linked three times: with the CPU backend; as
+// emulated_*_test with the CUDA kernels run on the CPU (emulation/machine.h); and all together as on_device, with the
+// kernels on a GPU.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,16 +21,21 @@ namespace llama_tp {
 class Owned {
  public:
   Owned(const Shape& shape, DType dtype)
-      : bytes_(static_cast<size_t>(shape.elements() * size_of(dtype))), tensor_{bytes_.data(), dtype, shape} {}
+      : Owned(shape, dtype, memory_under_test(static_cast<size_t>(shape.elements() * size_of(dtype)))) {}
   Owned(const Shape& shape, DType dtype, const std::function<double(int64_t)>& value) : Owned(shape, dtype) {
     for (int64_t i = 0; i < size(); i++) set(i, value(i));
   }
-  Owned(const Owned& other) : bytes_(other.bytes_), tensor_{bytes_.data(), other.tensor_.dtype, other.tensor_.shape} {}
+  Owned(const Owned& other) : Owned(other.tensor_.shape, other.tensor_.dtype) {
+    std::memcpy(memory_.get(), other.memory_.get(), static_cast<size_t>(tensor_.bytes()));
+  }
   Owned& operator=(const Owned&) = delete;
 
   operator const Tensor&() const { return tensor_; }
   int64_t size() const { return tensor_.elements(); }
-  bool same_bytes(const Owned& other) const { return bytes_ == other.bytes_; }
+  bool same_bytes(const Owned& other) const {
+    return tensor_.bytes() == other.tensor_.bytes() &&
+           std::memcmp(memory_.get(), other.memory_.get(), static_cast<size_t>(tensor_.bytes())) == 0;
+  }
 
   double operator[](int64_t i) const {
     switch (tensor_.dtype) {
@@ -65,7 +71,10 @@ class Owned {
   }
 
  private:
-  std::vector<char> bytes_;
+  Owned(const Shape& shape, DType dtype, MemoryUnderTest memory)
+      : memory_(std::move(memory)), tensor_{memory_.get(), dtype, shape} {}
+
+  MemoryUnderTest memory_;
   Tensor tensor_;
 };
 
@@ -82,14 +91,25 @@ class Random {
   std::mt19937 bits_;
 };
 
-// The backend under test with scratch memory of its own; threads are those of the CPU.
+// The backend under test with scratch memory of its own; threads are those of the CPU. Tests see their tensors only when
+// an operation on them has ended.
 class Device {
+  class Called {
+   public:
+    explicit Called(Backend& backend) : backend_(backend) {}
+    ~Called() noexcept(false) { backend_.synchronize(); }
+    Backend* operator->() const { return &backend_; }
+
+   private:
+    Backend& backend_;
+  };
+
  public:
   explicit Device(int threads = 2) : backend_(backend_under_test(threads)) {
     scratch_.reserve(*backend_, 1 << 24);
     backend_->use_workspace(&scratch_);
   }
-  Backend* operator->() { return backend_.get(); }
+  Called operator->() { return Called(*backend_); }
 
  private:
   Ledger ledger_;

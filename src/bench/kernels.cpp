@@ -1,7 +1,9 @@
 // Operations one at a time, in the shapes that a tensor-parallel rank of a training step gives them.
 #include <algorithm>
 #include <functional>
+#include <numeric>
 
+#include "bench/fill.h"
 #include "bench/rates.h"
 #include "bench/stopwatch.h"
 #include "model/batch.h"
@@ -14,6 +16,7 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t times = 5;
+constexpr int64_t calls_on_device = 10;  // between two waits for it: a wait takes as long as a small operation
 constexpr int64_t least_weights = int64_t{1} << 23;  // of an optimizer's step, far more than caches hold
 constexpr int64_t chunk_bytes = int64_t{64} << 20;   // of logits in f32
 
@@ -64,24 +67,40 @@ class Kernels {
     runtime_->backend.zero(tensor);
     return tensor;
   }
-  Tensor zeros(const Shape& shape) { return zeros(shape, runtime_->dtype); }
+  Tensor numbers(const Shape& shape, DType dtype) {
+    const Tensor tensor = runtime_->state.push(Category::transient, shape, dtype);
+    fill(runtime_->backend, tensor);
+    return tensor;
+  }
+  Tensor numbers(const Shape& shape) { return numbers(shape, runtime_->dtype); }
+  // Each token's row.
+  Tensor rows() {
+    const Tensor tensor = runtime_->state.push(Category::data, {T}, DType::i32);
+    std::vector<int32_t> host(static_cast<size_t>(T));
+    std::iota(host.begin(), host.end(), 0);
+    runtime_->backend.upload(host.data(), tensor);
+    return tensor;
+  }
 
   void time(const char* name, const std::function<void()>& work) {
     const Work before = all_work(runtime_->backend);
     bench_.world->barrier();
+    const int64_t together = runtime_->backend.device() == nullptr ? 1 : calls_on_device;
     const double seconds = median_seconds(times, [&] {
-      work();
+      for (int64_t call = 0; call < together; call++) work();
       runtime_->backend.synchronize();
     });
     const Work after = all_work(runtime_->backend);
-    const auto calls = static_cast<double>(times + 1);
-    timings_.push_back({name, seconds, (after.flops - before.flops) / calls, (after.bytes - before.bytes) / calls});
+    const auto calls = static_cast<double>((times + 1) * together);
+    timings_.push_back({name, seconds / static_cast<double>(together), (after.flops - before.flops) / calls,
+                        (after.bytes - before.bytes) / calls});
   }
 
   void products() {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
-    const Tensor x = zeros({T, H}), w = zeros({2 * F, H}), y = zeros({T, 2 * F}), dw = zeros({2 * F, H}, DType::f32);
+    const Tensor x = numbers({T, H}), w = numbers({2 * F, H}), y = numbers({T, 2 * F}),
+                 dw = zeros({2 * F, H}, DType::f32);
     time("product, forward (gate and up)", [&] { backend.linear_forward(x, w, {}, y); });
     time("product, backward of the input", [&] { backend.linear_backward_input(y, w, x); });
     time("product, backward of the weight", [&] { backend.linear_backward_weight(y, x, dw); });
@@ -104,14 +123,14 @@ class Kernels {
     Backend& backend = runtime_->backend;
     const Sequences batch = sequences();
     const AttentionOptions options{bench_.config.attention_scale, bench_.config.windows.front()};
-    const Tensor q = zeros({A, T, D}), k = zeros({G, T, D}), v = zeros({G, T, D}), dq = zeros({A, T, D}),
-                 dk = zeros({G, T, D}), dv = zeros({G, T, D}), out = zeros({T, A * D}), dout = zeros({T, A * D}),
-                 lse = zeros({A, T}, DType::f32);
+    const Tensor q = numbers({A, T, D}), k = numbers({G, T, D}), v = numbers({G, T, D}), dq = numbers({A, T, D}),
+                 dk = numbers({G, T, D}), dv = numbers({G, T, D}), out = numbers({T, A * D}),
+                 dout = numbers({T, A * D}), lse = zeros({A, T}, DType::f32);
     time("attention, forward", [&] { backend.attention_forward(q, k, v, batch, options, out, lse); });
     time("attention, backward",
          [&] { backend.attention_backward(dout, q, k, v, out, lse, batch, options, dq, dk, dv); });
-    const Tensor qkv = zeros({T, (A + 2 * G) * D}), slots = zeros({T}, DType::i32),
-                 table = zeros({T, bench_.config.rotary_dim}, DType::f32);
+    const Tensor qkv = numbers({T, (A + 2 * G) * D}), slots = rows(),
+                 table = numbers({T, bench_.config.rotary_dim}, DType::f32);
     time("rotary positions, forward", [&] { backend.rope_forward(qkv, table, slots, q, k, v); });
     time("rotary positions, backward", [&] { backend.rope_backward(dq, dk, dv, table, qkv); });
   }
@@ -120,16 +139,16 @@ class Kernels {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
     const NormOptions& norm = bench_.config.norm;
-    const Tensor part = zeros({T, H}), residual = zeros({T, H}), y = zeros({T, H}), w = zeros({H}),
+    const Tensor part = numbers({T, H}), residual = numbers({T, H}), y = numbers({T, H}), w = numbers({H}),
                  dw = zeros({H}, DType::f32);
-    const Tensor b = bench_.config.norm_bias ? zeros({H}) : Tensor{},
+    const Tensor b = bench_.config.norm_bias ? numbers({H}) : Tensor{},
                  db = bench_.config.norm_bias ? zeros({H}, DType::f32) : Tensor{};
     const Tensor statistics = zeros(norm.kind == NormKind::rms ? Shape{T} : Shape{T, 2}, DType::f32);
     time("addition and norm, forward",
          [&] { backend.add_norm_forward(part, residual, w, b, norm, residual, y, statistics); });
     time("norm, backward", [&] { backend.norm_backward(y, residual, w, norm, statistics, part, dw, db); });
     const ActivationOptions& activation = bench_.config.activation;
-    const Tensor input = zeros({T, activation.gated ? 2 * F : F}), product = zeros({T, F});
+    const Tensor input = numbers({T, activation.gated ? 2 * F : F}), product = numbers({T, F});
     time("activation, forward", [&] { backend.activation_forward(input, activation, product); });
     time("activation, backward", [&] { backend.activation_backward(product, input, activation, input); });
   }
@@ -138,7 +157,7 @@ class Kernels {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
     const int64_t rows = std::min(T, std::max<int64_t>(1, chunk_bytes / (V * size_of(DType::f32))));
-    const Tensor logits = zeros({rows, V}, DType::f32), targets = zeros({rows}, DType::i32),
+    const Tensor logits = numbers({rows, V}, DType::f32), targets = zeros({rows}, DType::i32),
                  statistics = zeros({rows, 3}, DType::f32), lse = zeros({rows}, DType::f32);
     time("loss, statistics", [&] { backend.cross_entropy_statistics(logits, targets, 0, V, statistics); });
     time("loss, backward", [&] { backend.cross_entropy_backward(logits, targets, lse, 0, V, 1, logits); });
@@ -148,7 +167,7 @@ class Kernels {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
     const Shape all{std::max(2 * F * H, least_weights)};
-    const Tensor w = zeros(all), gradient = zeros(all, DType::f32), m = zeros(all, DType::f32),
+    const Tensor w = numbers(all), gradient = numbers(all, DType::f32), m = zeros(all, DType::f32),
                  v = zeros(all, DType::f32), norm = zeros({1}, DType::f64);
     const Tensor rest = runtime_->dtype == DType::bf16 ? zeros(all, DType::i16) : Tensor{};
     time("sum of squares", [&] { backend.add_sum_of_squares(gradient, norm); });
