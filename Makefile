@@ -1,6 +1,7 @@
 # make            ./llama_tp
 # make test       every test but the long ones (a pairwise choice of meshes); make test-all: all of them
 # make demo       train a small Llama on two ranks and let it write; make bench: speed and memory
+# make bundle     build/llama_tp-bundle.tar.gz: the program and what it needs, for machines with a GPU and without MPI or oneDNN
 # make racecheck  the CUDA kernels, emulated, under ThreadSanitizer
 # make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make format     clang-format and clang-tidy; make clean
@@ -76,6 +77,9 @@ EMULATED  := $(BUILD)/emulated/libkernels.a
 EMULATION := $(KERNELS:%.cu=%.o) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/emulation/*.cpp)))
 OF_OPERATIONS := activation adamw attention cross_entropy embedding linear norm rope
 TESTS     += $(OF_OPERATIONS:%=$(BUILD)/tests/emulated_%_test)
+# And all of them in one program with the kernels on a GPU, which scripts/gpu_check starts where there is one.
+ON_DEVICE := $(BUILD)/tests/on_device/on_device
+TESTS     += $(if $(CUDA),$(ON_DEVICE))
 
 # Where the arithmetic is, and where nothing takes time.
 $(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CXXFLAGS += -O3
@@ -85,7 +89,7 @@ $(BUILD)/src/io/tokenizer/%.o: CXXFLAGS += -Wno-maybe-uninitialized
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests test test-all demo bench sanitize racecheck format clean found force
+.PHONY: all tests test test-all demo bench bundle sanitize racecheck format clean found force
 
 all: found $(BINARY)
 
@@ -152,9 +156,14 @@ $(BUILD)/generated/%.inc:
 	@for file in $^; do printf "{\"%s\", R\"json(" "$$(basename $$file .json)"; cat $$file; printf ")json\"},\n"; done > $@
 
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY) $(CUDA_LIBRARY)
-	@mkdir -p $(@D)
-	@echo "  $@"
-	@$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -lgtest $(LDLIBS) -o $@
+	$(link_test)
+$(ON_DEVICE): $(patsubst %.cpp,$(BUILD)/%.o,$(OF_OPERATIONS:%=tests/%_test.cpp) $(sort $(wildcard tests/on_device/*.cpp))) $(SUPPORT) $(LIBRARY) $(CUDA_LIBRARY)
+	$(link_test)
+define link_test
+@mkdir -p $(@D)
+@echo "  $@"
+@$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -lgtest $(LDLIBS) -o $@
+endef
 
 CHECKED := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 $(BUILD)/emulated/%.o: %.cu
@@ -207,6 +216,13 @@ test: all
 test-all: all
 	@$(MAKE) --no-print-directory tests
 	@BUILD=$(BUILD) BINARY=$(BINARY) LLAMA_TP_TEST_ALL=1 scripts/run_tests
+
+# For any x86-64 CPU with AVX2 and every GPU that the kernels are for; scripts/bundle packs it.
+BUNDLE := build/bundle
+bundle:
+	@$(MAKE) --no-print-directory BUILD=$(BUNDLE) BINARY=$(BUNDLE)/llama_tp ARCH=x86-64-v3 CUDA_ARCH="80 89 90a" \
+	  found $(BUNDLE)/llama_tp $(if $(CUDA),$(BUNDLE)/tests/on_device/on_device)
+	@BUILD=$(BUNDLE) scripts/bundle
 
 sanitize:
 	@$(MAKE) --no-print-directory SANITIZE=1 all tests

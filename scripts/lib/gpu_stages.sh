@@ -1,0 +1,252 @@
+# shellcheck shell=bash disable=SC2034,SC2154,SC2012
+# The stages of scripts/gpu_check, which sets $backend, $program, $launcher, $on_device, $out, and for the stage that runs
+# $name and $deadline. A stage's output is its log; what it says on descriptor 3 is for the report, the last line in few words.
+
+# A stage, and the most seconds that it may take.
+stages=("machine 10" "operations 60" "run 50" "resume 20" "ranks 60" "rehearsal 75" "kernels 30" "training 50" "decode 30"
+  "memcheck 40" "racecheck 40" "synccheck 25" "peer 45")
+
+tell() { echo "$*" | tee -a /dev/fd/3; }
+skip() {
+  tell "$*"
+  exit 2
+}
+
+# A command in what is left of the stage's time, shown in the log before it runs.
+try() {
+  local left=$((deadline - SECONDS)) status
+  echo "\$ $(typed "$@")" >&2
+  if [ "$left" -lt 2 ]; then
+    echo "no time was left for: $(typed "$@")" >&3
+    return 124
+  fi
+  timeout --kill-after=5 "$left" "$@"
+  status=$?
+  if [ $status != 0 ]; then echo "$(typed "$@"): $(why $status)" >&3; fi
+  return $status
+}
+
+# Of a command that failed: the program's own words, a test's, or what there is.
+why() {
+  local line
+  line=$(grep -ahE '^llama_tp: |C\+\+ exception with description|: Failure$' "$out/$name.log" "$out/part.txt" 2> /dev/null | tail -n 1)
+  if [ "$1" = 124 ]; then line="stopped at the end of the stage's time"; fi
+  echo "exit status $1${line:+: $line}"
+}
+
+# A model's config with so many layers.
+with_layers() { sed "s/\"num_hidden_layers\": *[0-9]*/\"num_hidden_layers\": $2/" "data/configs/$1.json" > "$out/$1-$2.json" && echo "$out/$1-$2.json"; }
+
+# What the stages run, on a GPU and in a dry run on the CPU.
+large=llama-3.1-8b large_layers="32 24 16 8 4 2" context=16384 block=4096 samples=4 steps=20 mesh_steps=10
+if_cpu() {
+  if [ "$backend" = cpu ]; then large=bench-134m large_layers="12 2" context=128 block=64 samples=1 steps=6 mesh_steps=4; fi
+}
+
+program_says() { "$program" bench --config data/configs/bench-134m.json --backend "$backend" --generate --prompt-tokens 1 --n-predict 1 2>&1 | grep -E '^(cpu|cuda|llama_tp): '; }
+
+stage_machine() {
+  if [ "$backend" = cuda ]; then nvidia-smi; nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm --format=csv,noheader >&3; fi
+  lscpu | grep -E '^(Model name|CPU\(s\))' >&3
+  df -h /dev/shm . || true
+  tell "$(program_says)"
+  ! program_says | grep -q '^llama_tp: '
+}
+
+# ---- the kernels on the device
+
+stage_operations() {
+  [ "$backend" = cuda ] || skip "the tests of operations on the CPU are make test's"
+  [ -x "$on_device" ] || skip "there is no $on_device: this build has no CUDA"
+  local status
+  try "$on_device" --gtest_color=no
+  status=$?
+  grep -E '^\[  FAILED  \]' "$out/operations.log" | sed 's/ ([0-9]* ms)//' | sort -u >&3
+  tell "$(grep -c '^\[       OK' "$out/operations.log") tests passed, $(why $status)"
+  return $status
+}
+
+# Small shapes, each kernel among them; the sanitizer makes everything some ten times slower.
+small_tests='Linear.*:Rope.*:Norm.Apply*:HeadNorm.Does*:Embedding.*:Elementwise.*:CrossEntropy.GradientMay*:AdamW.Clipping*:Activation.BackwardMay*:Attention.Results*:Attention.Large*'
+sanitize() {
+  local tool=$1 sanitizer status
+  [ "$backend" = cuda ] || skip "compute-sanitizer looks at devices only"
+  sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | head -n 1)
+  [ -n "$sanitizer" ] || skip "there is no compute-sanitizer here (it comes with the CUDA toolkit)"
+  [ -x "$on_device" ] || skip "there is no $on_device: this build has no CUDA"
+  try "$sanitizer" --tool "$tool" --target-processes all --error-exitcode 9 "$on_device" --gtest_color=no "--gtest_filter=$small_tests"
+  status=$?
+  if grep -q 'Device not supported' "$out/$tool.log"; then skip "compute-sanitizer does not work on this machine: device not supported"; fi
+  grep -E '^=+ +(Error|Invalid|Potential|Race|Barrier)' "$out/$tool.log" | sort | uniq -c | sort -rn | head -n 20 >&3
+  tell "$(grep 'ERROR SUMMARY\|RACECHECK SUMMARY' "$out/$tool.log" | tail -n 1 | sed 's/^=* *//'); $(grep -c '^\[       OK' "$out/$tool.log") tests passed, exit status $status"
+  grep -q '^\[       OK' "$out/$tool.log" || return 1
+  # At the end of its time: passed where it has found nothing in what it saw.
+  if [ $status = 124 ]; then ! grep -qE '^=+ +(Invalid|Potential|Race|Barrier)' "$out/$tool.log"; else return $status; fi
+}
+stage_memcheck() { sanitize memcheck; }
+stage_racecheck() { sanitize racecheck; }
+stage_synccheck() { sanitize synccheck; }
+
+# ---- whole commands, beside the CPU backend
+
+train() { # ranks output-folder options …
+  local ranks=$1 folder=$2 start=()
+  shift 2
+  if [ "$ranks" -gt 1 ]; then start=("$launcher" --oversubscribe -np "$ranks"); fi
+  try "${start[@]}" "$program" train --config data/demo/config.json --tokenizer data/demo --train-file data/demo/train.jsonl \
+    --output-dir "$out/$folder" --block-size 256 --learning-rate 3e-3 --logging-steps 1 "$@"
+}
+
+# The largest distance of two runs' losses from each other, relative; fails beyond `most`, or where steps are missing.
+losses_agree() { # folder folder most first-step last-step
+  awk -v most="$3" -v first="$4" -v last="$5" '
+    match($0, /"step":[0-9]+/) { step = substr($0, RSTART + 7, RLENGTH - 7) + 0 }
+    match($0, /"loss":[^,}]+/) { loss = substr($0, RSTART + 7, RLENGTH - 7) }
+    step < first || step > last { next }
+    FNR == NR { one[step] = loss; next }
+    step in one { n++; d = one[step] > loss ? one[step] - loss : loss - one[step]; d /= one[step]; if (d > worst) worst = d
+                  if (!(d == d)) bad = 1 }
+    END { printf "steps %d to %d: %d losses of %d, apart by %.2e at most (%.0e allowed)\n", first, last, n, last - first + 1, worst, most
+          exit bad || n != last - first + 1 || worst > most }' "$out/$1/metrics.jsonl" "$out/$2/metrics.jsonl"
+}
+compare() { # what, and losses_agree's
+  local what=$1 line status
+  shift
+  line=$(losses_agree "$@")
+  status=$?
+  tell "$what: $line"
+  return $status
+}
+
+# Steps of AdamW from the same weights: differences of rounding grow from step to step. f32: 2^-24 at the start, allowed a
+# thousandth; bf16: 2^-8 in each activation, allowed two hundredths. A wrong kernel is off by far more in the first steps.
+stage_run() {
+  local dtype most status=0
+  if_cpu
+  for dtype in float32 bfloat16; do
+    most=1e-3
+    if [ $dtype = bfloat16 ]; then most=2e-2; fi
+    train 1 "$dtype-cpu" --per-device-train-batch-size 4 --dtype $dtype --max-steps "$steps" --save-steps 0 --backend cpu &&
+      train 1 "$dtype" --per-device-train-batch-size 4 --dtype $dtype --max-steps "$steps" --save-steps $((steps / 2)) --backend "$backend" &&
+      compare "$dtype, $backend beside cpu" "$dtype-cpu" "$dtype" $most 1 "$steps" || status=1
+  done
+  local where
+  for where in cpu "$backend"; do
+    try "$program" eval -m "$out/float32" --file data/demo/validation.jsonl --block-size 256 --backend "$where" | tee "$out/eval-$where.txt" &&
+      tell "$where: $(tail -n 1 "$out/eval-$where.txt")" || status=1
+    try "$program" generate -m "$out/float32" -p "Once there was" -n 24 --temp 0 --backend "$where" 2> "$out/generate-$where.err" | tee "$out/generate-$where.txt" || status=1
+  done
+  [ $status = 0 ] || return 1
+  if cmp -s "$out/generate-cpu.txt" "$out/generate-$backend.txt"; then
+    tell "losses follow the CPU's, and both wrote the same 24 tokens"
+  else
+    tell "the texts differ: $(tail -n 1 "$out/generate-cpu.txt") / $(tail -n 1 "$out/generate-$backend.txt")"
+    status=1
+  fi
+  return $status
+}
+
+stage_resume() {
+  if_cpu
+  [ -d "$out/bfloat16/checkpoint-$((steps / 2))" ] || skip "the stage run left no checkpoint to resume"
+  train 1 resumed --per-device-train-batch-size 4 --dtype bfloat16 --max-steps "$steps" --save-steps 0 --backend "$backend" --resume-from-checkpoint "$out/bfloat16/checkpoint-$((steps / 2))" &&
+    compare "resumed in the middle, to the bit" bfloat16 resumed 0 $((steps / 2 + 1)) "$steps"
+}
+
+# Ranks share the one device (LLAMA_TP_SHARE_DEVICE; each has an NCCL_HOSTID of its own then): slow, but the real calls.
+stage_ranks() {
+  local status=0 mesh
+  if_cpu
+  train 1 alone --dtype float32 --max-steps "$mesh_steps" --save-steps 0 --backend "$backend" --per-device-train-batch-size 4 || return 1
+  mesh_run() { # ranks name samples-a-rank options …
+    local ranks=$1 name=$2 each=$3
+    shift 3
+    train "$ranks" "$name" --dtype float32 --max-steps "$mesh_steps" --save-steps 0 --backend "$backend" --per-device-train-batch-size "$each" "$@" &&
+      compare "$ranks ranks, $*, beside one" alone "$name" 1e-3 1 "$mesh_steps" || status=1
+  }
+  mesh_run 2 tp2 4 --tensor-parallel 2
+  mesh_run 2 fsdp2 2 --tensor-parallel 1 --fsdp 2
+  mesh_run 4 tp2fsdp2 2 --tensor-parallel 2 --fsdp 2
+  mesh_run 4 tp4 4 --tensor-parallel 4
+  try "$launcher" --oversubscribe -np 2 "$program" generate -m "$out/tp2" -p "Once there was" -n 16 --temp 0 --backend "$backend" || status=1
+  return $status
+}
+
+# ---- one rank of larger meshes, and speed
+
+# As many layers as fit: the first number for which the command does not run out of memory.
+with_most_layers() { # command …, in which LAYERS stands for the config
+  local layers config line status
+  for layers in $large_layers; do
+    config=$(with_layers "$large" "$layers")
+    local words=()
+    for line in "$@"; do words+=("${line/LAYERS/$config}"); done
+    try "${words[@]}" > "$out/part.txt" 2>&1
+    status=$?
+    cat "$out/part.txt"
+    grep -q ' are free (' "$out/part.txt" || break
+  done
+  if [ $status = 0 ]; then
+    tell "\$ $(typed "${words[@]}")"
+    cat "$out/part.txt" >&3
+  fi
+  return $status
+}
+
+stage_rehearsal() {
+  local status=0 mesh ranks=8
+  if_cpu
+  if [ "$backend" = cpu ]; then ranks=4; fi
+  for mesh in "--tensor-parallel $ranks" "--tensor-parallel 1 --fsdp $ranks"; do
+    # shellcheck disable=SC2086 # options and their values
+    with_most_layers "$program" bench --config LAYERS --backend "$backend" --block-size "$context" --per-device-train-batch-size 1 --steps 2 \
+      --rehearse "rank=0,world=$ranks" $mesh || status=1
+    if grep -q '  as planned  *NO' "$out/part.txt"; then status=1; fi
+  done
+  [ $status != 0 ] || tell "one rank of $ranks of $large, $context tokens: see below"
+  return $status
+}
+
+stage_kernels() {
+  if_cpu
+  try "$program" bench --config "data/configs/$large.json" --backend "$backend" --kernels --block-size "$context" --per-device-train-batch-size 1 | tee -a /dev/fd/3
+  local status=$?
+  [ $status != 0 ] || tell "$large, $context tokens: see below"
+  return $status
+}
+
+# The share of what the device's datasheet (data/devices) has for bf16.
+of_the_datasheet() {
+  local sheet name
+  for sheet in data/devices/*.json; do
+    name=$(basename "$sheet" .json)
+    nvidia-smi -L 2> /dev/null | grep -qi "$name" || continue
+    sed -n 's/.* \([0-9]*\) GFLOP\/s.*/\1/p' "$out/part.txt" | awk -v sheet="$(sed -n 's/.*"bf16_flops": *\([0-9.e]*\).*/\1/p' "$sheet")" -v name="$name" \
+      '{ printf "model FLOPs: %.1f%% of the %.0f TFLOP/s of data/devices/%s.json\n", 100 * $1 * 1e9 / sheet, sheet / 1e12, name }'
+    return
+  done
+  grep '^training ' "$out/part.txt"
+}
+
+stage_training() {
+  if_cpu
+  with_most_layers "$program" bench --config LAYERS --backend "$backend" --train --block-size "$block" --per-device-train-batch-size "$samples" --steps 3
+  local status=$?
+  [ $status != 0 ] || tell "$(of_the_datasheet)"
+  return $status
+}
+
+stage_decode() {
+  if_cpu
+  try "$program" bench --config "data/configs/$large.json" --backend "$backend" --generate --prompt-tokens "$((block / 8))" --n-predict 32 | tee -a /dev/fd/3
+}
+
+# The same training by PyTorch, where it is installed.
+stage_peer() {
+  [ "$backend" = cuda ] || skip "the peer on the CPU is scripts/compare_pytorch.py"
+  python3 -c 'import torch, transformers; assert torch.cuda.is_available()' || skip "there is no python3 with torch, transformers and CUDA here"
+  local config
+  config=$(ls -t "$out/$large"-*.json 2> /dev/null | head -n 1)
+  [ -n "$config" ] || skip "the stage training chose no number of layers"
+  try python3 scripts/lib/torch_peer.py "$config" "$block" "$samples" | tee -a /dev/fd/3
+}
