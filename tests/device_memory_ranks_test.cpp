@@ -12,8 +12,10 @@
 #include "generate/sampler.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
+#include "model/placement.h"
 #include "support/error_of.h"
 #include "support/golden_model.h"
+#include "train/training_plan.h"
 
 namespace llama_tp {
 namespace {
@@ -49,6 +51,16 @@ class DeviceCommunicator : public Communicator {
   Communicator& group_;
 };
 
+// What a step finds in its memory is whatever was there before: here NaN in every type, and −1 in i32.
+void poison(Runtime& runtime) {
+  for (Arena* arena : {&runtime.step, &runtime.cache}) {
+    if (arena->reserved() == 0) continue;
+    Frame frame(*arena);
+    const std::vector<uint8_t> bytes(static_cast<size_t>(arena->reserved()), 0xff);
+    runtime.backend.upload(bytes.data(), frame.take(Category::data, {arena->reserved()}, DType::u8));
+  }
+}
+
 struct DeviceModel : GoldenModel {
   DeviceModel(const std::string& name, DType dtype, const MeshOptions& mesh_options)
       : GoldenModel(name, dtype, "config.json", mesh_options),
@@ -63,15 +75,9 @@ struct DeviceModel : GoldenModel {
   }
   ~DeviceModel() override { runtime.reset(); }
 
-  // What a step finds in its memory is whatever was there before: here NaN in every type, and −1 in i32.
   void reserve(const MemoryPlan& memory) override {
     GoldenModel::reserve(memory);
-    for (Arena* arena : {&runtime->step, &runtime->cache}) {
-      if (arena->reserved() == 0) continue;
-      Frame frame(*arena);
-      const std::vector<uint8_t> bytes(static_cast<size_t>(arena->reserved()), 0xff);
-      backend->upload(bytes.data(), frame.take(Category::data, {arena->reserved()}, DType::u8));
-    }
+    poison(*runtime);
   }
 
   DeviceCommunicator tensor, kv, shards, copies;
@@ -136,6 +142,39 @@ TEST(DeviceMemory, LogitsInBf16ErrNoMoreThanTransformersInBf16) {
     DeviceModel model(name, DType::bf16, {1, {}, {}});
     const nlohmann::json about = nlohmann::json::parse(read_text(model.folder + "/about.json"));
     EXPECT_LT(logits_error(model), 1.5 * about["error_of_transformers"]["bfloat16"]["logits"].get<double>());
+  }
+}
+
+// `bench --rehearse`: all that a collective of the mesh would write is written by its stand-in, or gradients were NaN.
+TEST(DeviceMemory, ARankThatRehearsesAMeshAloneReadsNothingUnwritten) {
+  if (ranks().size() > 1) return;  // it is one process
+  const ModelConfig config = read_model_config("tests/goldens/models/gqa/config.json");
+  const TensorParallelPlan plan = resolve_plan(config);
+  for (const MeshShape& shape : {MeshShape{1, 1, 2}, MeshShape{1, 2, 1}, MeshShape{2, 2, 2}}) {
+    EmulatedBackend backend;
+    const Mesh mesh(shape, shape.ranks() - 1, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
+    Runtime runtime(backend, mesh.tensor(), mesh.kv_replicas(), mesh.shards(), DType::bf16);
+    const TrainerOptions options{{1, 1, shape.data_ranks(), 23, shape.tensor}, false, false, {}};
+    const RankPlan own = plan_rank(config, plan, options, shape, mesh.rank(), DType::bf16, backend);
+    runtime.reserve(own.memory);
+    poison(runtime);
+    Trainer trainer(config, plan, options, runtime, mesh.replicas());
+    initialize_weights(config, 1, trainer.parameters(), backend);
+    Dataset data;
+    for (int32_t i = 0; i < 23; i++) data.tokens.push_back(i * 7 % static_cast<int32_t>(config.vocabulary));
+    data.starts.push_back(23);
+    HostBatch batch;
+    fill_batch(data, {0}, options.batch, batch);
+    for (int64_t step = 1; step <= 2; step++) {
+      trainer.begin();
+      trainer.accumulate(batch, 22);
+      const StepResult result = trainer.finish(22);
+      // A target in another rank's part of the vocabulary has a loss without bound here.
+      EXPECT_FALSE(std::isnan(result.loss)) << "step " << step;
+      EXPECT_TRUE(std::isfinite(result.gradient_norm) && result.gradient_norm > 0) << "step " << step;
+      trainer.update({.learning_rate = 1e-3, .step = step, .max_grad_norm = 1});
+    }
+    EXPECT_EQ(runtime.ledger.peak(), own.ledger.peak());
   }
 }
 
