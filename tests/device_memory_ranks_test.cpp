@@ -13,6 +13,8 @@
 #include "io/files.h"
 #include "model/checkpoint.h"
 #include "model/placement.h"
+#include "parallel/local_communicator.h"
+#include "scratch_folder.h"
 #include "support/error_of.h"
 #include "support/golden_model.h"
 #include "train/training_plan.h"
@@ -230,6 +232,26 @@ TEST(DeviceMemory, GreedyTokensAreThoseOfTransformers) {
              expected = golden[0]["continuation"].get<std::vector<int32_t>>();
   DeviceModel model(a_model(), DType::f32, {1, 1, {}});
   EXPECT_EQ(model.greedy_tokens(prompt, expected.size()), expected);
+}
+
+// The scratch memory of attention grows with the past: that of the last token that fits is in the plan, too.
+TEST(DeviceMemory, APlanOfGenerationHasRoomForTheLongestPast) {
+  if (ranks().size() > 1) return;
+  const ScratchFolder folder;
+  write_text(folder / "config.json", R"({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1,
+      "num_attention_heads": 8, "head_dim": 64, "intermediate_size": 8, "vocab_size": 16})");
+  const ModelConfig config = read_model_config(folder / "config.json");
+  const TensorParallelPlan plan = resolve_plan(config);
+  constexpr int64_t context = 2048;
+  EmulatedBackend backend;
+  LoneCommunicator lone;
+  Runtime runtime(backend, lone, lone, lone, DType::f32);
+  runtime.reserve(plan_generation(config, plan, context, {1}, backend, runtime));
+  Generator generator(config, plan, context, runtime);
+  const std::vector<int32_t> token{1};
+  generator.feed(token);
+  generator.assume_length(0, context - 1);
+  EXPECT_NO_THROW(generator.feed(token));
 }
 
 // A device of this name among those of its host, of which it has two.

@@ -103,7 +103,7 @@ MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& 
     generator.feed(feeds);
     for (Feed& each : feeds) {
       each.tokens = std::span(zeros).first(1);
-      if (generator.length(each.sequence) == context) generator.rewind(each.sequence, context - 1);
+      generator.assume_length(each.sequence, context - 1);  // a longer past takes more scratch memory
     }
     for (size_t left = feeds.size(); left > 0; left--) {
       generator.feed(std::span(feeds).first(left));

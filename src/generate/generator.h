@@ -34,6 +34,8 @@ class Generator {
   }
   // Forgets what a sequence has seen beyond its first `length` tokens.
   void rewind(int64_t sequence, int64_t length);
+  // As if a sequence had seen so many tokens: of a plan, which has to know the memory of the last token that fits.
+  void assume_length(int64_t sequence, int64_t length) { lengths_[static_cast<size_t>(sequence)] = length; }
 
   // [vocabulary], the same bits on every rank.
   std::span<float> logits(int64_t sequence = 0) { return logits_[static_cast<size_t>(sequence)]; }
