@@ -45,7 +45,7 @@ CXXFLAGS += -g -Wno-maybe-uninitialized -fno-omit-frame-pointer -fsanitize=addre
 endif
 
 # What only a build with CUDA has, and the objects that know whether it is one.
-OF_CUDA  := src/backend/cuda/cuda_backend.cpp src/backend/cuda/cublas_lt.cpp src/parallel/nccl_communicator.cpp
+OF_CUDA  := src/backend/cuda/cuda_backend.cpp src/backend/cuda/cuda_graph.cpp src/backend/cuda/cublas_lt.cpp src/parallel/nccl_communicator.cpp
 KNOW_CUDA := $(addprefix $(BUILD)/src/,backend/folder.o parallel/folder.o backend/cuda/cuda_backend.o)
 SOURCES  := $(filter-out src/main.cpp $(if $(CUDA),,$(OF_CUDA)),$(sort $(shell find src -name '*.cpp')))
 # A folder is compiled as one: headers are read once, which takes half the time. Not that of the arithmetic, where the

@@ -3,7 +3,12 @@
 // cannot show is CUDA's own behaviour.
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "cuda/double.h"
+#include "generate/generator.h"
+#include "io/files.h"
+#include "model/checkpoint.h"
 #include "support/error_of.h"
 #include "support/golden_model.h"
 
@@ -85,15 +90,62 @@ TEST_F(Cuda, AWaitEndsWhenAWatcherSaysSo) {
   EXPECT_EQ(host, 0);  // reserved memory is zeros
 }
 
+// A model on the doubled device.
+struct CudaModel : GoldenModel {
+  explicit CudaModel(const char* name) : GoldenModel(name, DType::f32) {
+    runtime.reset();
+    backend = make_backend("cuda", {});
+    runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), DType::f32);
+  }
+  ~CudaModel() override { runtime.reset(); }
+};
+
+// The first token runs as it is, the second is recorded, and from it on one call starts each.
+TEST_F(Cuda, TokensFromARecordingAreThoseOfTransformers) {
+  const nlohmann::json golden = nlohmann::json::parse(read_text("tests/goldens/models/gqa/generation.json"));
+  const auto prompt = golden[0]["prompt"].get<std::vector<int32_t>>(),
+             expected = golden[0]["continuation"].get<std::vector<int32_t>>();
+  CudaModel model("gqa");
+  EXPECT_EQ(model.greedy_tokens(prompt, expected.size()), expected);
+  EXPECT_EQ(cuda_double().graphs_started, static_cast<int>(expected.size()) - 1);
+}
+
+// Logits behind each of some tokens that follow a prompt of 250, over the bound of 256 keys where another recording
+// begins; with two sequences and with one.
+std::vector<float> logits_of_tokens() {
+  CudaModel model("gqa");
+  constexpr int64_t context = 300;
+  const std::vector<int32_t> prompt(250, 3);
+  model.reserve(plan_generation(model.config, model.plan, context, {250, 250}, *model.backend, *model.runtime));
+  Generator generator(model.config, model.plan, context, *model.runtime, 2);
+  load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
+  generator.feed(std::vector<Feed>{{0, prompt}, {1, prompt}});
+  std::vector<float> all;
+  for (int32_t i = 0; i < 12; i++) {
+    const std::vector<int32_t> first{i}, second{i + 1};
+    std::vector<Feed> feeds{{0, first}, {1, second}};
+    if (i >= 9) feeds.pop_back();
+    generator.feed(feeds);
+    for (const Feed& feed : feeds)
+      all.insert(all.end(), generator.logits(feed.sequence).begin(), generator.logits(feed.sequence).end());
+  }
+  return all;
+}
+
+TEST_F(Cuda, ARecordingGivesTheBitsOfWhatItRecorded) {
+  const std::vector<float> recorded = logits_of_tokens();
+  // Each first token of 251 to 256 keys, of 257 and more, and of one sequence alone runs as it is.
+  EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
+  setenv("LLAMA_TP_CUDA_GRAPH", "0", 1);
+  EXPECT_EQ(logits_of_tokens(), recorded);
+  unsetenv("LLAMA_TP_CUDA_GRAPH");
+  EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
+}
+
 TEST_F(Cuda, LossAndEveryGradientAreThoseOfTransformers) {
   for (const char* name : {"gqa", "biases"}) {
-    GoldenModel model(name, DType::f32);
-    model.runtime.reset();
-    model.backend = make_backend("cuda", {});
-    model.runtime = std::make_unique<Runtime>(*model.backend, model.mesh->tensor(), model.mesh->kv_replicas(),
-                                              model.mesh->shards(), DType::f32);
+    CudaModel model(name);
     expect_golden_gradients(model, false);
-    model.runtime.reset();
   }
 }
 

@@ -3,7 +3,7 @@
 # $name and $deadline. A stage's output is its log; what it says on descriptor 3 is for the report, the last line in few words.
 
 # A stage, and the most seconds that it may take.
-stages=("machine 10" "operations 60" "run 50" "resume 20" "ranks 60" "rehearsal 75" "kernels 30" "training 50" "decode 30"
+stages=("machine 10" "operations 60" "run 50" "resume 20" "ranks 60" "rehearsal 75" "kernels 30" "training 50" "decode 40"
   "memcheck 40" "racecheck 40" "synccheck 25" "peer 45")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
@@ -237,8 +237,13 @@ stage_training() {
 }
 
 stage_decode() {
+  local graph status=0
   if_cpu
-  try "$program" bench --config "data/configs/$large.json" --backend "$backend" --generate --prompt-tokens "$((block / 8))" --n-predict 32 | tee -a /dev/fd/3
+  for graph in 0 1; do
+    [ "$backend" = cuda ] || [ $graph = 1 ] || continue
+    try env LLAMA_TP_CUDA_GRAPH=$graph "$program" bench --config "data/configs/$large.json" --backend "$backend" --generate --prompt-tokens "$((block / 8))" --n-predict 32 | tee -a /dev/fd/3 || status=1
+  done
+  return $status
 }
 
 # The same training by PyTorch, where it is installed.

@@ -2,11 +2,16 @@
 
 #include <algorithm>
 
+#include "backend/recorder.h"
+#include "base/round_up.h"
 #include "model/rehearsal.h"
 
 namespace llama_tp {
 
 namespace {
+
+// Of tokens whose past is as long, in these steps, the operations are the same.
+constexpr int64_t recorded_keys = 256;
 
 Parameters& allocated(Parameters& parameters, Runtime& runtime) {
   parameters.allocate(runtime.state, runtime.dtype, false, {});
@@ -24,6 +29,10 @@ Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, 
       cache_(model_.push_cache(context * sequences)),
       lengths_(static_cast<size_t>(sequences)),
       logits_(static_cast<size_t>(sequences), std::vector<float>(static_cast<size_t>(config.vocabulary))) {}
+
+Generator::~Generator() {
+  if (Recorder* const recorder = recorder_of(runtime_.backend)) recorder->forget();
+}
 
 void Generator::feed(std::span<const Feed> feeds) {
   std::vector<Piece> pieces;
@@ -64,17 +73,30 @@ void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
     rows.push_back(static_cast<int32_t>(host_.ids.size()) - 1);
   }
   upload(runtime_.backend, host_, batch);
+  const bool a_token_each = tokens == static_cast<int64_t>(rows.size());
+  if (a_token_each)
+    batch.sequences.longest_key = std::min(context_, round_up(batch.sequences.longest_key, recorded_keys));
   const Tensor x = frame.take(Category::transient, {tokens, hidden}, runtime_.dtype);  // [T, H]
-  model_.infer(batch, &cache_, x);
-  if (rows.empty()) return;
+  if (rows.empty()) return model_.infer(batch, &cache_, x);
   const auto n = static_cast<int64_t>(rows.size());
   const Tensor places = frame.take(Category::data, {n}, DType::i32);
   const Tensor last = frame.take(Category::transient, {n, hidden}, runtime_.dtype);  // [n, H]
   runtime_.backend.upload(rows.data(), places);
-  runtime_.backend.gather_rows(x, places, last);
   const Tensor logits = model_.head().take_logits(frame, n);
-  model_.head().gathered_logits(last, logits);
+  const auto work = [&] {
+    model_.infer(batch, &cache_, x);
+    runtime_.backend.gather_rows(x, places, last);
+    model_.head().gathered_logits(last, logits);
+  };
+  run(a_token_each, batch, std::cref(work));  // a reference, since a step allocates nothing
   read_logits(sequences, logits);
+}
+
+void Generator::run(bool a_token_each, const Batch& batch, const std::function<void()>& work) {
+  Recorder* const recorder = recorder_of(runtime_.backend);
+  // Where the frequencies of positions follow the length, the host computes them.
+  if (!a_token_each || recorder == nullptr || rope_follows_length(model_.config().rope)) return work();
+  recorder->repeat({batch.tokens(), batch.sequences.longest_key}, work);
 }
 
 void Generator::read_logits(const std::vector<int64_t>& sequences, const Tensor& gathered) {

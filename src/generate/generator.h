@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,7 @@ class Generator {
   // Weights are not filled yet. context: the most tokens that a sequence may have.
   Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime,
             int64_t sequences = 1);
+  ~Generator();
 
   // Feeds tokens to some sequences at once; afterwards logits() of each are those of the position behind its last
   // token. Errors: the context is full.
@@ -53,6 +55,8 @@ class Generator {
     int64_t length = 0;  // of its sequence with all that was fed
   };
   void forward(const std::vector<Piece>& pieces, int64_t tokens);
+  // Runs work as it is, or as a token's that a device may have recorded.
+  void run(bool a_token_each, const Batch& batch, const std::function<void()>& work);
   void read_logits(const std::vector<int64_t>& sequences, const Tensor& gathered);
 
   Runtime& runtime_;

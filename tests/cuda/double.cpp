@@ -5,9 +5,11 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "backend/cuda/cublas_lt.h"
 #include "emulation/device_memory.h"
+#include "emulation/machine.h"
 
 namespace llama_tp {
 
@@ -42,6 +44,7 @@ int64_t CublasLt::workspace(const Product&) { return 256; }
 
 void CublasLt::multiply(kernels::Stream, const Product& product, const void* a, const void* b, const void* bias,
                         void* c, void*) {
+  require(emulation::recording() == nullptr, "the double records no products");
   const emulation::DeviceAccess access;
   const auto value = [](const void* from, DType dtype, int64_t i) {
     return dtype == DType::bf16 ? to_float(static_cast<const bf16*>(from)[i]) : static_cast<const float*>(from)[i];
@@ -107,6 +110,34 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) 
   return cudaSuccess;
 }
 
+// A graph is the list of what was launched while it was recorded.
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  emulation::recording() = new emulation::Recording;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = reinterpret_cast<cudaGraph_t>(std::exchange(emulation::recording(), nullptr));
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* started, cudaGraph_t graph, unsigned long long) {
+  *started =
+      reinterpret_cast<cudaGraphExec_t>(new emulation::Recording(*reinterpret_cast<emulation::Recording*>(graph)));
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
+  for (const auto& grid : *reinterpret_cast<emulation::Recording*>(graph)) grid();
+  cuda_double().graphs_started++;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete reinterpret_cast<emulation::Recording*>(graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  delete reinterpret_cast<emulation::Recording*>(graph);
+  return cudaSuccess;
+}
+
 cudaError_t cudaMemGetInfo(size_t* free, size_t* all) {
   *free = *all = cuda_double().free_bytes;
   return cudaSuccess;
@@ -133,6 +164,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t)
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  if (emulation::recording() != nullptr) return cudaErrorStreamCaptureUnsupported;
   const emulation::DeviceAccess access;
   std::memcpy(to, from, bytes);
   return cudaSuccess;

@@ -13,6 +13,7 @@ struct CudaDouble {
   bool runs_kernels = true;
   size_t free_bytes = size_t{1} << 30;
   bool never_ends = false;  // what was asked of a stream
+  int graphs_started = 0;
 };
 CudaDouble& cuda_double();
 

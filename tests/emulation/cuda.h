@@ -42,10 +42,16 @@ template <class... Parameters, class... Arguments>
 void launch(Stream, const char* name, dim3 blocks, int threads, size_t shared_bytes, void (*kernel)(Parameters...),
             const Arguments&... arguments) {
   using Call = std::tuple<void (*)(Parameters...), std::tuple<Parameters...>>;
-  Call call{kernel, {static_cast<Parameters>(arguments)...}};
-  emulation::run_grid(
-      {name, blocks, static_cast<unsigned>(threads), shared_bytes},
-      [](void* of) { std::apply(std::get<0>(*static_cast<Call*>(of)), std::get<1>(*static_cast<Call*>(of))); }, &call);
+  auto run = [=, call = Call{kernel, {static_cast<Parameters>(arguments)...}}]() mutable {
+    emulation::run_grid(
+        {name, blocks, static_cast<unsigned>(threads), shared_bytes},
+        [](void* of) { std::apply(std::get<0>(*static_cast<Call*>(of)), std::get<1>(*static_cast<Call*>(of))); },
+        &call);
+  };
+  if (emulation::Recording* const recording = emulation::recording())
+    recording->emplace_back(run);
+  else
+    run();
 }
 
 }  // namespace llama_tp::kernels

@@ -300,6 +300,11 @@ void warp_barrier(std::source_location where) {
     if (other != nullptr) acquire(other);
 }
 
+Recording*& recording() {
+  static Recording* current = nullptr;
+  return current;
+}
+
 void run_grid(const Launch& launch, void (*body)(void*), void* of) {
   if (launch.blocks.x == 0 || launch.blocks.y == 0 || launch.blocks.z == 0) return;
   require(launch.threads >= 1 && launch.threads <= 1024, launch.name, ": ", launch.threads, " threads in a block");

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <source_location>
 #include <vector>
 
@@ -44,6 +45,10 @@ struct Launch {
   unsigned threads;
   size_t shared_bytes;
 };
+// While there is one, what is launched is appended to it instead of being run: a CUDA graph being recorded.
+using Recording = std::vector<std::function<void()>>;
+Recording*& recording();
+
 // Runs body(of) once for each thread of each block. Errors: those of the comment on top, with the launch's name.
 void run_grid(const Launch& launch, void (*body)(void*), void* of);
 

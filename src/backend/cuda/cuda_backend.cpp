@@ -1,6 +1,7 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
 #include <thread>
 
@@ -96,8 +97,15 @@ void CudaBackend::try_a_kernel() const {
 }
 
 CudaBackend::~CudaBackend() {
+  graph_.forget();
   cudaStreamDestroy(streams_.communication);
   cudaStreamDestroy(stream_);
+}
+
+void CudaBackend::repeat(const std::vector<int64_t>& key, const std::function<void()>& work) {
+  const char* const wanted = std::getenv("LLAMA_TP_CUDA_GRAPH");
+  if (wanted != nullptr && std::string(wanted) == "0") return work();
+  graph_.repeat(stream_, key, work);
 }
 
 // ---- memory and the host

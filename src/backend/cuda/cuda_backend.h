@@ -7,16 +7,18 @@
 #include <string>
 
 #include "backend/cuda/cublas_lt.h"
+#include "backend/cuda/cuda_graph.h"
 #include "backend/cuda/cuda_operations.h"
 #include "backend/device.h"
 #include "backend/device_streams.h"
+#include "backend/recorder.h"
 
 namespace llama_tp {
 
 // Why this process cannot have a CUDA device, where there is no driver or it sees none; else "".
 std::string why_no_cuda_device();
 
-class CudaBackend : public CudaOperations {
+class CudaBackend : public CudaOperations, public Recorder {
  public:
   // The device of the rank's place among those of its host, round and round where they are fewer (the mesh looks for
   // ranks that meet). Errors: why_no_cuda_device; a driver older than this program's CUDA; a device for which the
@@ -33,6 +35,9 @@ class CudaBackend : public CudaOperations {
   double read_bandwidth() override;
   std::string description() const override { return description_; }
   DeviceStreams* device() override { return &streams_; }
+  // LLAMA_TP_CUDA_GRAPH=0 in the environment: nothing is recorded.
+  void repeat(const std::vector<int64_t>& key, const std::function<void()>& work) override;
+  void forget() override { graph_.forget(); }
 
   int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override;
   int64_t linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) override;
@@ -52,6 +57,7 @@ class CudaBackend : public CudaOperations {
   std::string description_, architecture_;  // the latter as nvcc counts: "90"
   DeviceStreams streams_;
   std::unique_ptr<CublasLt> products_;
+  CudaGraph graph_;
 };
 
 }  // namespace llama_tp
