@@ -42,17 +42,18 @@ void say_memory(const Bench& bench, const RankMemory& rank) {
   bench.say(table_line("  as planned", "", rank.as_planned() ? "to the byte" : "NO"));
 }
 
+// On a device phases and collectives are the host's, which runs ahead: only the whole step means something.
 void say_times(const Bench& bench, const SchemeResult& result, const MachineRates& machine) {
+  const bool ahead = bench.backend->device() != nullptr;
   bench.say(table_line("a step, ms", "computing", "stand-ins"));
   const PhaseTimes times = result.times();
   for (size_t i = 0; i < phase_count; i++)
-    if (times[i].compute + times[i].communication > 0)
+    if (!ahead && times[i].compute + times[i].communication > 0)
       bench.say(table_line(text("  ", name_of(static_cast<Phase>(i))), fixed(times[i].compute * 1e3, 1),
                            fixed(times[i].communication * 1e3, 1)));
-  bench.say(table_line("  together", fixed((result.seconds() - result.communication()) * 1e3, 1),
-                       fixed(result.communication() * 1e3, 1)));
-  const double seconds = result.seconds() - result.communication(),
-               flops = model_flops(bench.config, result.batch) / result.scheme.mesh.ranks() / seconds;
+  const double stand_ins = ahead ? 0 : result.communication(), seconds = result.seconds() - stand_ins;
+  bench.say(table_line("  together", fixed(seconds * 1e3, 1), ahead ? "among it" : fixed(stand_ins * 1e3, 1)));
+  const double flops = model_flops(bench.config, result.batch) / result.scheme.mesh.ranks() / seconds;
   bench.say(table_line("  its part of the model, GFLOP/s", fixed(flops / 1e9, 0),
                        fixed(100 * flops / machine.product_flops, 1) + "%"));
 }
