@@ -127,7 +127,7 @@ std::string growth_table(const ComparisonRun& run) {
         line.resize(label_width, ' ');
         for (const SchemeResult& result : comparison.results)
           line += padded(
-              memory ? fixed(static_cast<double>(result.fullest().peak) / mib, 3) : fixed(result.seconds() * 1e3, 1),
+              memory ? mebibytes(static_cast<double>(result.fullest().peak), 3) : fixed(result.seconds() * 1e3, 1),
               width);
         out += line + "\n";
       }

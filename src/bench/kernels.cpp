@@ -15,7 +15,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t times = 5;
+constexpr int64_t operation_runs = 5;
 constexpr int64_t calls_on_device = 10;  // between two waits for it: a wait takes as long as a small operation
 constexpr int64_t least_weights = int64_t{1} << 23;  // of an optimizer's step, far more than caches hold
 constexpr int64_t chunk_bytes = int64_t{64} << 20;   // of logits in f32
@@ -86,12 +86,12 @@ class Kernels {
     const Work before = all_work(runtime_->backend);
     bench_.world->barrier();
     const int64_t together = runtime_->backend.device() == nullptr ? 1 : calls_on_device;
-    const double seconds = median_seconds(times, [&] {
+    const double seconds = median_seconds(operation_runs, [&] {
       for (int64_t call = 0; call < together; call++) work();
       runtime_->backend.synchronize();
     });
     const Work after = all_work(runtime_->backend);
-    const auto calls = static_cast<double>((times + 1) * together);
+    const auto calls = static_cast<double>((operation_runs + 1) * together);
     timings_.push_back({name, seconds / static_cast<double>(together), (after.flops - before.flops) / calls,
                         (after.bytes - before.bytes) / calls});
   }

@@ -12,7 +12,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t times = 5;
+constexpr int64_t readings = 5;
 
 // The weights of this rank as eval and generate hold them, in memory that nobody has touched yet.
 struct Held {
@@ -87,14 +87,14 @@ void bench_loading(const Bench& bench, const std::string& folder) {
     }
   };
   const int64_t bytes = Held(bench, *mesh).bytes(), skipped = bench.launch.rank() % mesh->replica_host().size() * bytes;
-  for (int64_t time = 0; time < times + 1; time++) {
+  for (int64_t time = 0; time < readings + 1; time++) {
     measure(loading, [&](Held& held) { load_weights(model, bench.config, held.parameters, *bench.backend); });
     measure(plain, [&](Held& held) { read_plainly(files, bytes, skipped, held.memory()); });
     if (time == 0) loading = plain = {};  // the files may have come from the disk
   }
   const auto rate = [&](std::vector<double> seconds) {
-    std::nth_element(seconds.begin(), seconds.begin() + times / 2, seconds.end());
-    return static_cast<double>(bytes) / seconds[times / 2];
+    std::nth_element(seconds.begin(), seconds.begin() + readings / 2, seconds.end());
+    return static_cast<double>(bytes) / seconds[readings / 2];
   };
   const auto said = [&](const std::vector<double>& ours, const std::vector<double>& reads) {
     return text(fixed(rate(ours) / 1e9, 2), " GB/s = ", fixed(100 * rate(ours) / rate(reads), 0), "% of plain reads' ",

@@ -8,9 +8,8 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int most_ranks = 1 << 14;  // the samples of all of them are made
-constexpr int label_width = 34, column = 14;
-constexpr double mib = 1024.0 * 1024;
+constexpr int most_rehearsed = 1 << 14;  // the samples of all of them are made
+constexpr int row_name_width = 34, column = 14;
 
 // The number behind `key=`, and what follows it.
 int number_behind(const std::string& key, const std::string& part, const std::string& written) {
@@ -23,11 +22,11 @@ int number_behind(const std::string& key, const std::string& part, const std::st
 
 std::string table_line(const std::string& label, const std::string& first, const std::string& second) {
   std::string line = label;
-  line.resize(label_width, ' ');
+  line.resize(row_name_width, ' ');
   return line + padded(first, column) + padded(second, column);
 }
 
-std::string in_mib(int64_t bytes) { return fixed(static_cast<double>(bytes) / mib, 3); }
+std::string in_mib(int64_t bytes) { return mebibytes(static_cast<double>(bytes), 3); }
 
 void say_memory(const Bench& bench, const RankMemory& rank) {
   bench.say(table_line("memory, MiB", "planned", "measured"));
@@ -66,7 +65,7 @@ void say_traffic(const Bench& bench, const SchemeResult& result) {
       const Traffic& traffic = result.ranks[0].traffic[static_cast<size_t>(group)][static_cast<size_t>(i)];
       if (traffic.calls > 0)
         bench.say(table_line(text("  ", group_names[static_cast<size_t>(group)], ": ", name_of(collective)),
-                             with_commas(traffic.calls), fixed(result.sent(group, collective) / mib, 3)));
+                             with_commas(traffic.calls), mebibytes(result.sent(group, collective), 3)));
     }
 }
 
@@ -76,8 +75,8 @@ Rehearsal parse_rehearsal(const std::string& written) {
   const size_t comma = std::min(written.find(','), written.size());
   const Rehearsal rehearsal{number_behind("rank", written.substr(0, comma), written),
                             number_behind("world", comma < written.size() ? written.substr(comma + 1) : "", written)};
-  require(rehearsal.world >= 1 && rehearsal.world <= most_ranks, "--rehearse ", written, ": a world has 1 to ",
-          most_ranks, " ranks");
+  require(rehearsal.world >= 1 && rehearsal.world <= most_rehearsed, "--rehearse ", written, ": a world has 1 to ",
+          most_rehearsed, " ranks");
   require(rehearsal.rank < rehearsal.world, "--rehearse ", written, ": rank ", rehearsal.rank, " is not one of ",
           rehearsal.world, "; give 0 to ", rehearsal.world - 1);
   return rehearsal;

@@ -50,6 +50,7 @@ std::string duration_text(double seconds) {
 
 std::string fixed(double value, int digits) { return print("%.*f", digits, value); }
 std::string gibibytes(double bytes, int digits) { return fixed(bytes / (1 << 30), digits); }
+std::string mebibytes(double bytes, int digits) { return fixed(bytes / (1 << 20), digits); }
 std::string scientific(double value) { return print("%.1e", value); }
 
 std::string padded(const std::string& text, int width) {

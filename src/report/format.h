@@ -12,6 +12,7 @@ std::string bytes_text(int64_t bytes);                        // "1.25 GiB"
 std::string duration_text(double seconds);                    // "0:42", "1:02:03"
 std::string fixed(double value, int digits);                  // "0.123"
 std::string gibibytes(double bytes, int digits);              // "1.25"
+std::string mebibytes(double bytes, int digits);              // "1.250"
 std::string scientific(double value);                         // "4.8e-04"
 std::string padded(const std::string& text, int width);       // to the right edge of `width` columns
 
