@@ -58,21 +58,23 @@ View<To> copied(const Tensor& x, To* to) {
 float number(float value) { return value; }
 float number(bf16 value) { return to_float(value); }
 
-// sums[r][t] = w[r] · x[t] for `rows` rows that are read side by side. One row after another is a single stream, which
-// processors foresee; of several they do not foresee where the next rows begin.
+// sums[r][t] = w[r] · x[t] for `rows` rows that are read side by side, `apart` elements from each other. Each of these
+// streams goes on where it ended with the next rows, and is asked for ahead of its turn: processors alone keep too few
+// reads in flight, and lose a stream that starts anew with every row.
 template <class Dot, int tokens, int rows, class Weight>
-void dots(const Weight* w, View<typename Dot::Input> x, int64_t k, float (&sums)[rows][tokens]) {
+void dots(const Weight* w, int64_t apart, View<typename Dot::Input> x, int64_t k, float (&sums)[rows][tokens]) {
+  constexpr int64_t ahead = 2048 / int64_t{sizeof(Weight)};
   constexpr int chains = rows * tokens < 4 ? 4 : 1;  // an addition waits for the one before it
   Floats sum[chains][rows][tokens] = {};
   const auto step = [&](int chain, int64_t i) {
-    if constexpr (rows > 1)
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; r++) __builtin_prefetch(w + (r + rows) * k + i, 0, 2);
+    for (int r = 0; r < rows; r++) __builtin_prefetch(w + r * apart + i + ahead);
 #pragma GCC unroll 8
     for (int t = 0; t < tokens; t++) {
       const auto input = Dot::input(x.data + t * x.stride + i);
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; r++) sum[chain][r][t] = Dot::add(sum[chain][r][t], Dot::weight(w + r * k + i), input);
+      for (int r = 0; r < rows; r++)
+        sum[chain][r][t] = Dot::add(sum[chain][r][t], Dot::weight(w + r * apart + i), input);
     }
   };
   int64_t i = 0;
@@ -85,7 +87,7 @@ void dots(const Weight* w, View<typename Dot::Input> x, int64_t k, float (&sums)
       for (int chain = 1; chain < chains; chain++) sum[0][r][t] += sum[chain][r][t];
       sums[r][t] = total_of_lanes(sum[0][r][t]);
       for (int64_t rest = i; rest < k; rest++)
-        sums[r][t] += number(w[r * k + rest]) * number(x.data[t * x.stride + rest]);
+        sums[r][t] += number(w[r * apart + rest]) * number(x.data[t * x.stride + rest]);
     }
 }
 
@@ -102,16 +104,17 @@ struct Output {
   }
 };
 
+// The rows of a range in `rows` bands; returns where the rest begins.
 template <class Dot, int tokens, int rows, class Weight>
-int64_t whole_blocks(Range range, const Weight* w, View<typename Dot::Input> x, int64_t k, const Output& output) {
-  int64_t n = range.begin;
-  for (; n + rows <= range.end; n += rows) {
+int64_t multiply_bands(Range range, const Weight* w, View<typename Dot::Input> x, int64_t k, const Output& output) {
+  const int64_t band = (range.end - range.begin) / rows;
+  for (int64_t n = range.begin; n < range.begin + band; n++) {
     float sums[rows][tokens];
-    dots<Dot, tokens, rows>(w + n * k, x, k, sums);
+    dots<Dot, tokens, rows>(w + n * k, band * k, x, k, sums);
     for (int r = 0; r < rows; r++)
-      for (int t = 0; t < tokens; t++) output.put(t, n + r, sums[r][t]);
+      for (int t = 0; t < tokens; t++) output.put(t, n + r * band, sums[r][t]);
   }
-  return n;
+  return range.begin + rows * band;
 }
 
 // As many rows side by side as leave the sums in registers.
@@ -124,8 +127,8 @@ template <class Dot, int tokens, class Weight>
 void multiply(int threads, const Weight* w, View<typename Dot::Input> x, int64_t rows, int64_t k,
               const Output& output) {
   parallel_ranges(threads, rows, rows_at_once<tokens>, [&](Range range, int) {
-    range.begin = whole_blocks<Dot, tokens, rows_at_once<tokens>>(range, w, x, k, output);
-    whole_blocks<Dot, tokens, 1>(range, w, x, k, output);
+    range.begin = multiply_bands<Dot, tokens, rows_at_once<tokens>>(range, w, x, k, output);
+    multiply_bands<Dot, tokens, 1>(range, w, x, k, output);
   });
 }
 
