@@ -53,7 +53,7 @@ SOURCES  := $(filter-out src/main.cpp $(if $(CUDA),,$(OF_CUDA)),$(sort $(shell f
 # file and sees what one forgot to include.
 ALONE    := $(filter src/backend/cpu/% src/backend/cuda/%,$(SOURCES))
 FOLDERS  := $(patsubst %/,%,$(sort $(dir $(filter-out $(ALONE),$(SOURCES)))))
-OBJECTS  := $(ALONE:%.cpp=$(BUILD)/%.o) $(FOLDERS:%=$(BUILD)/%/folder.o)
+OBJECTS  := $(FOLDERS:%=$(BUILD)/%/folder.o) $(ALONE:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
 TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_backend_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
@@ -83,7 +83,7 @@ TESTS     += $(if $(CUDA),$(ON_DEVICE))
 
 # Where the arithmetic is, and where nothing takes time.
 $(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CXXFLAGS += -O3
-$(foreach folder,bench commands io/chat report train,$(BUILD)/src/$(folder)/%.o): CXXFLAGS += -O1
+$(foreach folder,bench commands io io/chat model report train,$(BUILD)/src/$(folder)/folder.o): CXXFLAGS += -O1
 # g++ 12 warns of a std::variant's member that is not the one in use.
 $(BUILD)/src/io/tokenizer/%.o: CXXFLAGS += -Wno-maybe-uninitialized
 
