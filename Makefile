@@ -62,7 +62,8 @@ SUPPORT  := $(BUILD)/tests/libsupport.a
 KERNELS     := $(sort $(wildcard kernels/*.cu))
 CUDA_LIBRARY := $(if $(CUDA),$(BUILD)/cuda/libkernels.a)
 NVCCFLAGS   += -std=c++20 -O3 -I. -Isrc $(foreach arch,$(CUDA_ARCH),-gencode arch=compute_$(arch),code=sm_$(arch)) \
-               -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH))
+               -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) \
+               $(if $(filter 90a,$(CUDA_ARCH)),-DLLAMA_TP_SM_90A)
 SPACE       := $(subst ,, )
 CUDA_NAMES  := sm_$(subst $(SPACE),$(SPACE)sm_,$(strip $(CUDA_ARCH)))
 ifneq ($(CUDA),)
@@ -76,7 +77,7 @@ endif
 EMULATED  := $(BUILD)/emulated/libkernels.a
 EMULATION := $(KERNELS:%.cu=%.o) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/emulation/*.cpp)))
 OF_OPERATIONS := activation adamw attention cross_entropy embedding linear norm rope
-TESTS     += $(OF_OPERATIONS:%=$(BUILD)/tests/emulated_%_test)
+TESTS     += $(OF_OPERATIONS:%=$(BUILD)/tests/emulated_%_test) $(BUILD)/tests/emulated_hopper_attention_test
 # And all of them in one program with the kernels on a GPU, which scripts/gpu_check starts where there is one.
 ON_DEVICE := $(BUILD)/tests/on_device/on_device
 TESTS     += $(if $(CUDA),$(ON_DEVICE))
@@ -179,7 +180,9 @@ $(EMULATED): $(addprefix $(BUILD)/emulated/,$(EMULATION))
 	@ar rcs $@ $^
 $(BUILD)/tests/emulated_%_test: $(BUILD)/tests/%_test.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
-$(BUILD)/tests/emulation_test $(BUILD)/tests/device_memory_ranks_test: %: %.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+$(BUILD)/tests/emulated_hopper_%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/hopper/hopper.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+	$(link_emulated)
+$(BUILD)/tests/emulation_test $(BUILD)/tests/hopper_emulation_test $(BUILD)/tests/device_memory_ranks_test: %: %.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
 $(BUILD)/tests/cuda_backend_test: %: %.o $(BUILD)/tests/cuda/double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
@@ -188,10 +191,10 @@ define link_emulated
 @echo "  $@"
 @$(CXX) $(CXXFLAGS) $(CHECKED) $(LDFLAGS) $^ $(LIBRARY) $(EMULATED) -lgtest $(LDLIBS) -o $@
 endef
-$(BUILD)/tests/emulation_test.o: CXXFLAGS += -Wno-unknown-pragmas
+$(BUILD)/tests/emulation_test.o $(BUILD)/tests/hopper_emulation_test.o: CXXFLAGS += -Wno-unknown-pragmas
 
 # The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
-RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o src/base/error.o $(patsubst %,tests/emulation/%.o,device_memory fiber instructions machine))
+RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o src/base/error.o $(patsubst %,tests/emulation/%.o,bulk_copies device_memory fiber instructions machine warpgroup))
 $(BUILD)/raced/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  $< as C++"

@@ -8,7 +8,7 @@
 // factor of the second. While one product runs, the other's keys or values are on their way to shared memory.
 // Bound by the tensor cores: 4·D FLOP a pair of a query and a key; keys and values are read once a tile of queries,
 // from the L2 cache as a rule.
-#include "kernels/attention.h"
+#include "kernels/attention_softmax.h"
 #include "kernels/tiles.h"
 
 namespace llama_tp::kernels {
@@ -21,79 +21,6 @@ template <int head_dim>
 struct ForwardTiles {
   Tile<tile, head_dim> q, k, v;
 };
-
-// Of the two rows that a thread has elements of.
-struct RunningSoftmax {
-  float largest[2] = {lowest_score, lowest_score};
-  float total[2] = {0, 0};  // of this thread's elements; its three neighbours have the rest
-};
-
-// The largest or the sum over the four lanes that share a row.
-__device__ __forceinline__ float largest_of_row(float value) {
-  value = fmaxf(value, exchange(value, 1));
-  return fmaxf(value, exchange(value, 2));
-}
-__device__ __forceinline__ float sum_of_row(float value) {
-  value += exchange(value, 1);
-  return value + exchange(value, 2);
-}
-
-// Scores of keys that the row does not see become −∞.
-__device__ __forceinline__ void hide(float (&scores)[tile / 8][4], const Sequence& sequence, int first_query,
-                                     int first_key, int64_t window) {
-  const bool all_seen = sequence.visible(first_query, window).end >= first_key + tile &&
-                        sequence.visible(first_query + 15, window).begin <= first_key;
-  if (all_seen) return;
-  const int lane = lane_of_warp();
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const Range seen = sequence.visible(first_query + lane / 4 + 8 * half, window);
-    for (int j = 0; j < tile / 8; j++)
-      for (int i = 0; i < 2; i++) {
-        const int key = first_key + 8 * j + lane % 4 * 2 + i;
-        if (key < seen.begin || key >= seen.end) scores[j][2 * half + i] = minus_infinity;
-      }
-  }
-}
-
-// Scores become probabilities relative to the largest score so far, and the sums before them are scaled to it.
-template <int parts>
-__device__ __forceinline__ void softmax(float (&scores)[tile / 8][4], float scale, RunningSoftmax& running,
-                                        float (&sums)[parts][4]) {
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    float largest = running.largest[half];
-    for (int j = 0; j < tile / 8; j++) largest = fmaxf(largest, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));
-    largest = largest_of_row(largest);
-    const float factor = power_of_two((running.largest[half] - largest) * scale), offset = largest * scale;
-    running.largest[half] = largest;
-    running.total[half] *= factor;
-    for (int j = 0; j < tile / 8; j++)
-      for (int i = 2 * half; i < 2 * half + 2; i++) {
-        scores[j][i] = power_of_two(scores[j][i] * scale - offset);
-        running.total[half] += scores[j][i];
-      }
-    for (int j = 0; j < parts; j++)
-      for (int i = 2 * half; i < 2 * half + 2; i++) sums[j][i] *= factor;
-  }
-}
-
-// sums / total, and lse. A query that sees no key gets 0 and −∞.
-template <int parts>
-__device__ __forceinline__ void finish(const RunningSoftmax& running, float scale, float (&sums)[parts][4], float* lse,
-                                       int count) {
-  const int lane = lane_of_warp();
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const float total = sum_of_row(running.total[half]);
-    const float inverse = total == 0 ? 0 : 1 / total;
-    for (int j = 0; j < parts; j++)
-      for (int i = 2 * half; i < 2 * half + 2; i++) sums[j][i] *= inverse;
-    const int row = lane / 4 + 8 * half;
-    if (lse != nullptr && lane % 4 == 0 && row < count)
-      lse[row] = (running.largest[half] * scale + log2f(total)) * log_of_2;
-  }
-}
 
 template <int head_dim>
 __global__ void __launch_bounds__(warps* warp_size)
@@ -129,7 +56,7 @@ __global__ void __launch_bounds__(warps* warp_size)
     Sums<tile> scores;
     product_of_rows(scores, tiles.q, own, tiles.k);
     hide(scores, sequence, first_query + own, key, options.window);
-    softmax(scores, scale, running, sums);
+    scale_rows(sums, softmax(scores, scale, running));
 
     wait_for_copies<0>();
     __syncthreads();  // the values are here, and all are done with the keys
@@ -157,6 +84,8 @@ bool has_tiles(int64_t head_dim) {
 void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                              const AttentionOptions& options, bf16* out, float* lse) {
   require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
+  if (is_hopper() && has_hopper_tiles(shape.head_dim))
+    return attention_forward_hopper(stream, inputs, shape, options, out, lse);
   const dim3 blocks{grid_axis(parts_of(shape.longest_query, tile), "attention"), grid_axis(shape.heads, "attention"),
                     grid_axis(shape.sequences, "attention")};
   with_head_dim(shape.head_dim, [&]<int head_dim>() {

@@ -13,10 +13,13 @@
 
 namespace llama_tp::kernels {
 
+// Of the block's shared memory: what the most demanding layout asks for.
+constexpr int shared_alignment = 1024;
+
 // The block's shared memory as the one struct that its launch has given the size of.
 template <class Layout>
 __device__ __forceinline__ Layout& shared_memory() {
-  extern __shared__ __align__(16) char shared_bytes[];
+  extern __shared__ __align__(shared_alignment) char shared_bytes[];
   return *reinterpret_cast<Layout*>(shared_bytes);
 }
 
@@ -35,6 +38,19 @@ void launch(Stream stream, const char* name, dim3 blocks, int threads, size_t sh
           name);
   kernel<<<blocks, static_cast<unsigned>(threads), shared_bytes, stream>>>(arguments...);
   check(cudaGetLastError(), name);
+}
+
+// Whether this GPU has Hopper's own instructions (sm_90a) and the program was built for them.
+inline bool is_hopper() {
+#ifdef LLAMA_TP_SM_90A
+  int device = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
+  return major == 9 && minor == 0;
+#else
+  return false;
+#endif
 }
 
 }  // namespace llama_tp::kernels

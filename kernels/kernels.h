@@ -103,6 +103,10 @@ struct AttentionInputs {
 bool has_tiles(int64_t head_dim);
 void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                              const AttentionOptions& options, bf16* out, float* lse);
+// attention_forward_hopper.cu: what the one above calls for these sizes on a GPU that can.
+bool has_hopper_tiles(int64_t head_dim);
+void attention_forward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
+                              const AttentionOptions& options, bf16* out, float* lse);
 // attention_backward.cu. delta: workspace.
 int64_t attention_backward_tiles_workspace(const AttentionShape& shape);
 template <class X>

@@ -140,6 +140,7 @@ __device__ __forceinline__ void store_bytes16(void* to, const Bytes16& value) {
   *static_cast<uint4*>(to) = make_uint4(value.words[0], value.words[1], value.words[2], value.words[3]);
 #else
   emulation::require_aligned(to, 16);
+  emulation::note_write(to);
   *static_cast<Bytes16*>(to) = value;
 #endif
 }

@@ -86,11 +86,12 @@ TEST(Architecture, EveryLibraryIsKnownInOnePlace) {
        {Place{"<mpi.h", "parallel/[a-z_]+\\.cpp"}, Place{"<oneapi/dnnl", "backend/cpu/[a-z_]+\\.cpp"},
         Place{"<cxxopts", "commands/[a-z_]+\\.cpp"}, Place{"<pcre2", "io/tokenizer/[a-z_]+\\.cpp"},
         Place{"<sentencepiece", "io/tokenizer/[a-z_]+\\.cpp"}, Place{"<nlohmann/json.hpp", ".*\\.cpp|base/json\\.h"},
-        Place{"<cuda", "kernels/cuda\\.h|backend/cuda/calls\\.h"}, Place{"<cublasLt", "backend/cuda/cublas_lt\\.cpp"},
-        Place{"<nccl", "parallel/nccl_communicator\\.cpp"}, Place{"<dlfcn", "base/shared_library\\.cpp"},
+        Place{"<cuda", "kernels/(cuda|tensor_map)\\.h|backend/cuda/calls\\.h"},
+        Place{"<cublasLt", "backend/cuda/cublas_lt\\.cpp"}, Place{"<nccl", "parallel/nccl_communicator\\.cpp"},
+        Place{"<dlfcn", "base/shared_library\\.cpp"},
         Place{"\"backend/cuda/",
               "backend/cuda/[a-z_]+\\.(h|cpp)|backend/device\\.cpp|parallel/nccl_communicator\\.cpp"},
-        Place{"\"emulation/", "kernels/(cuda|ptx)\\.h"},
+        Place{"\"emulation/", "kernels/(cuda|ptx|ptx_hopper|tensor_map)\\.h"},
         Place{"\"base/json.h", ".*\\.cpp|model/config_reader\\.h"}}) {  // slow to compile
     size_t users = 0;
     for (const Source& source : sources())

@@ -131,6 +131,17 @@ void run_attention_forward() {
                           c.lse.data());
 }
 
+// The same of wider heads, and with more tiles than the ring has.
+void run_attention_forward_hopper() {
+  constexpr int64_t heads = 2, dim = 64, tokens = 700;
+  const std::vector<int32_t> ranges{0, 600, 0, 600, 600, 80, 600, 10, 680, 0, 610, 10};
+  const AttentionShape shape{heads, 1, dim, tokens, tokens, ranges.data(), 3, 600, 600};
+  const auto q = values<bf16>(heads * tokens * dim), k = values<bf16>(tokens * dim);
+  auto out = q;
+  auto lse = values<float>(heads * tokens);
+  attention_forward_hopper(nullptr, {q.data(), k.data(), k.data()}, shape, {0.2f, 0}, out.data(), lse.data());
+}
+
 void run_attention_backward() {
   AttentionCase c;
   std::vector<char> workspace(static_cast<size_t>(attention_backward_tiles_workspace(c.shape)));
@@ -191,6 +202,7 @@ const std::vector<Subject> subjects{{"norms", run_norms},
                                     {"adamw", run_adamw},
                                     {"embedding", run_embedding},
                                     {"attention_forward", run_attention_forward},
+                                    {"attention_forward_hopper", run_attention_forward_hopper},
                                     {"attention_backward", run_attention_backward}};
 
 std::string base_name(const char* path) {
@@ -202,7 +214,7 @@ std::string base_name(const char* path) {
 bool check(const Subject& subject) {
   bool good = true;
   const auto report = [&](bool as_hoped, const std::string& what) {
-    std::printf("  %-20s %-46s %s\n", subject.name, what.c_str(), as_hoped ? "ok" : "FAILED");
+    std::printf("  %-24s %-54s %s\n", subject.name, what.c_str(), as_hoped ? "ok" : "FAILED");
     good = good && as_hoped;
   };
   shared.count = 0;

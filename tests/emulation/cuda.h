@@ -15,6 +15,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 using dim3 = llama_tp::emulation::Index;
 
@@ -34,9 +35,11 @@ namespace llama_tp::kernels {
 
 template <class Layout>
 Layout& shared_memory() {
-  static_assert(alignof(Layout) <= 16);
+  static_assert(alignof(Layout) <= 1024);
   return *static_cast<Layout*>(emulation::shared_memory(sizeof(Layout)));
 }
+
+inline bool is_hopper() { return emulation::is_hopper(); }
 
 template <class... Parameters, class... Arguments>
 void launch(Stream, const char* name, dim3 blocks, int threads, size_t shared_bytes, void (*kernel)(Parameters...),

@@ -239,5 +239,6 @@ float power_of_two(float x) {
 
 int64_t bank_conflicts() { return conflicts; }
 void leave_out_waits(bool leave_out) { waits_left_out = leave_out; }
+bool are_waits_left_out() { return waits_left_out; }
 
 }  // namespace llama_tp::emulation

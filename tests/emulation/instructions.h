@@ -28,6 +28,8 @@ void wait_for_copies(int open);
 
 // Errors: it is not.
 void require_aligned(const void* address, unsigned bytes);
+// That this thread writes sixteen bytes there: what is asynchronous sees it after a fence (bulk_copies.h).
+void note_write(const void* at);
 
 uint32_t pair_of(float first, float second);
 float power_of_two(float x);
@@ -38,5 +40,6 @@ float power_of_two(float x);
 int64_t bank_conflicts();
 // Whether from now on waiting for asynchronous copies waits for none.
 void leave_out_waits(bool leave_out);
+bool are_waits_left_out();
 
 }  // namespace llama_tp::emulation

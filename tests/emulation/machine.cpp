@@ -7,9 +7,11 @@
 #include <exception>
 
 #include "base/error.h"
+#include "emulation/bulk_copies.h"
 #include "emulation/device_memory.h"
 #include "emulation/fiber.h"
 #include "emulation/sanitizers.h"
+#include "emulation/warpgroup.h"
 
 namespace llama_tp::emulation {
 
@@ -19,7 +21,8 @@ constexpr size_t page = 4096, stack_bytes = size_t{32} << 10;
 constexpr unsigned warp_size = 32;
 
 const char* name_of(Instruction instruction) {
-  constexpr std::array names{"__syncthreads", "__syncwarp", "shfl", "vote", "ldmatrix", "ldmatrix.trans", "mma"};
+  constexpr std::array names{"__syncthreads",  "__syncwarp", "shfl",          "vote", "ldmatrix",
+                             "ldmatrix.trans", "mma",        "mbarrier wait", "wgmma"};
   return names[static_cast<size_t>(instruction)];
 }
 
@@ -34,6 +37,7 @@ struct Running : Thread {
   Instruction instruction = Instruction::block_barrier;
   std::source_location where;
   uint32_t mask = 0;
+  const void* asleep_at = nullptr;
   void* offer = nullptr;
   void (*body)(const Offers&) = nullptr;
   // Released at a warp barrier, one and the other in turn: a lane that is already at the next one adds nothing to this.
@@ -101,6 +105,8 @@ struct Grid {
 
 Grid* grid = nullptr;  // the one that runs
 
+bool hopper = false;
+
 std::array<BarrierSite, 256> sites;
 size_t site_count = 0;
 BarrierSite left_out{nullptr, 0};
@@ -144,6 +150,11 @@ void open_barrier_if_complete() {
 
 // ---- instructions of a warp
 
+bool is_of_warp(Instruction instruction) {
+  return instruction != Instruction::block_barrier && instruction != Instruction::memory_barrier &&
+         instruction != Instruction::warpgroup;
+}
+
 bool carry_out_if_complete(const Running& one) {
   Offers offers{};
   const unsigned first = one.number / warp_size * warp_size;
@@ -170,7 +181,7 @@ void end_of(Running& thread) {
   const unsigned first = thread.number / warp_size * warp_size;
   for (unsigned i = first; i < std::min(first + warp_size, grid->launch.threads); i++) {
     const Running& other = grid->threads[i];
-    if (other.state == State::waiting && other.instruction != Instruction::block_barrier) carry_out_if_complete(other);
+    if (other.state == State::waiting && is_of_warp(other.instruction)) carry_out_if_complete(other);
   }
 }
 
@@ -200,6 +211,8 @@ void prepare_block(Index index) {
   grid->block.index = index;
   grid->blocks_begun++;
   grid->memory.refresh();
+  begin_bulk_copies();
+  begin_warpgroups();
   release(&grid->start);
   grid->live = grid->launch.threads;
   grid->arrived = 0;
@@ -232,8 +245,9 @@ void run_block() {
       resume(thread);
       if (grid->failure) std::rethrow_exception(grid->failure);
     }
-    if (!moved) report_deadlock();
+    if (!moved && !land_a_tile()) report_deadlock();
   }
+  end_bulk_copies();
 }
 
 }  // namespace
@@ -252,11 +266,26 @@ bool is_shared(const void* address) {
   return at >= grid->memory.shared() && at < grid->memory.shared() + grid->launch.shared_bytes;
 }
 
-void block_barrier(std::source_location where) {
-  Running& thread = *grid->running;
+uint32_t shared_address(const void* at) {
+  require(is_shared(at), "an address outside shared memory");
+  return static_cast<uint32_t>(static_cast<const char*>(at) - grid->memory.shared());
+}
+
+char* at_shared_address(uint32_t address) {
+  require(address < grid->launch.shared_bytes, "byte ", address, " of shared memory, which ends at ",
+          grid->launch.shared_bytes);
+  return grid->memory.shared() + address;
+}
+
+bool is_left_out(std::source_location where) {
   const BarrierSite site{where.file_name(), where.line()};
   note(site);
-  if (site == left_out) return;
+  return site == left_out;
+}
+
+void block_barrier(std::source_location where) {
+  if (is_left_out(where)) return;
+  Running& thread = *grid->running;
   char* order = &grid->barrier[grid->generation % 2];
   release(order);
   thread.instruction = Instruction::block_barrier;
@@ -279,10 +308,39 @@ void together(Instruction instruction, uint32_t mask, void* offer, void (*body)(
   if (!carry_out_if_complete(thread)) yield(thread);
 }
 
+void sleep_until_woken(const void* at, std::source_location where) {
+  Running& thread = *grid->running;
+  thread.instruction = Instruction::memory_barrier;
+  thread.where = where;
+  thread.asleep_at = at;
+  thread.state = State::waiting;
+  yield(thread);
+}
+
+void wake(const void* at) {
+  for (Running& thread : grid->threads)
+    if (thread.state == State::waiting && thread.instruction == Instruction::memory_barrier && thread.asleep_at == at)
+      thread.state = State::ready;
+}
+
+void warpgroup_together(std::source_location where, void (*body)(unsigned warpgroup)) {
+  Running& thread = *grid->running;
+  thread.instruction = Instruction::warpgroup;
+  thread.where = where;
+  thread.state = State::waiting;
+  const unsigned warpgroup = thread.number / warpgroup_size, first = warpgroup * warpgroup_size;
+  require(first + warpgroup_size <= grid->launch.threads, "wgmma: a warpgroup of less than 128 threads");
+  for (unsigned i = first; i < first + warpgroup_size; i++) {
+    const Running& other = grid->threads[i];
+    require(other.state != State::ended, "wgmma: thread ", i, " of the warpgroup has ended");
+    if (other.state != State::waiting || other.instruction != Instruction::warpgroup) return yield(thread);
+  }
+  body(warpgroup);
+  for (unsigned i = first; i < first + warpgroup_size; i++) grid->threads[i].state = State::ready;
+}
+
 void warp_barrier(std::source_location where) {
-  const BarrierSite site{where.file_name(), where.line()};
-  note(site);
-  if (site == left_out) return;
+  if (is_left_out(where)) return;
   struct Meeting {
     char* own;
     Offers all;
@@ -329,6 +387,9 @@ void run_grid(const Launch& launch, void (*body)(void*), void* of) {
   acquire(&running.end);
   grid = nullptr;
 }
+
+void be_hopper(bool yes) { hopper = yes; }
+bool is_hopper() { return hopper; }
 
 std::vector<BarrierSite> barrier_sites() {
   return {sites.begin(), sites.begin() + static_cast<std::ptrdiff_t>(site_count)};

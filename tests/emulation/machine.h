@@ -3,9 +3,10 @@
 // leave undefined becomes an Error or a visible wrong value:
 //   - shared memory starts as NaN, and so does the target of an asynchronous copy until its wait;
 //   - threads that wait for others that never come are reported, with the place where they wait;
-//   - misaligned accesses of 16 bytes are reported, and accesses out of bounds by AddressSanitizer.
+//   - misaligned accesses of 16 bytes are reported, and accesses out of bounds by AddressSanitizer;
+//   - what Hopper does by itself (bulk_copies.h, warpgroup.h) is done as late as it can be.
 // Under ThreadSanitizer each CUDA thread of each block is a thread of its own, and only what orders memory on a GPU
-// orders it: barriers, and the start and end of a grid; not shuffles, and nothing between blocks.
+// orders it: barriers, those in memory too, and the start and end of a grid; not shuffles, and nothing between blocks.
 #pragma once
 
 #include <array>
@@ -55,18 +56,45 @@ void run_grid(const Launch& launch, void (*body)(void*), void* of);
 // Errors: more than the launch has given.
 void* shared_memory(size_t bytes);
 bool is_shared(const void* address);
+// As the 32 bits that instructions take, and back. Errors: an address outside.
+uint32_t shared_address(const void* at);
+char* at_shared_address(uint32_t address);
 void block_barrier(std::source_location where);
 void warp_barrier(std::source_location where);
 
 // What threads wait for each other at.
-enum class Instruction : uint8_t { block_barrier, warp_barrier, shuffle, vote, load, load_transposed, multiply };
+enum class Instruction : uint8_t {
+  block_barrier,
+  warp_barrier,
+  shuffle,
+  vote,
+  load,
+  load_transposed,
+  multiply,
+  memory_barrier,
+  warpgroup
+};
 
 // An instruction that the lanes of `mask` carry out together: waits until each that has not ended brings an offer to
 // the same instruction with the same mask; then the last to come calls body with all offers, null for absent lanes.
 using Offers = std::array<void*, 32>;
 void together(Instruction instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers));
 
+constexpr unsigned warpgroup_size = 128;
+// The same of a warpgroup's 128 threads without offers: body(the warpgroup's number). Errors: one of them has ended.
+void warpgroup_together(std::source_location where, void (*body)(unsigned warpgroup));
+
+// Waits until wake(at).
+void sleep_until_woken(const void* at, std::source_location where);
+void wake(const void* at);
+// Notes that a barrier was reached there, and says whether it is left out (below).
+bool is_left_out(std::source_location where);
+
 // ---- for tests
+
+// Whether the GPU is one that has Hopper's instructions; it is not at first.
+void be_hopper(bool hopper);
+bool is_hopper();
 
 struct BarrierSite {
   const char* file;

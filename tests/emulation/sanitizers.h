@@ -9,6 +9,8 @@
 #include <sanitizer/tsan_interface.h>
 extern "C" void __tsan_read_range(void* address, unsigned long size);
 extern "C" void __tsan_write_range(void* address, unsigned long size);
+extern "C" void __tsan_ignore_thread_begin();
+extern "C" void __tsan_ignore_thread_end();
 #endif
 #ifdef EMULATION_ASAN
 #include <sanitizer/asan_interface.h>
@@ -57,6 +59,20 @@ inline void writes([[maybe_unused]] void* at, [[maybe_unused]] size_t bytes) {
   __tsan_write_range(at, bytes);
 #endif
 }
+
+// While one lives, what the C library does to memory for the emulation counts as nobody's access.
+class Unseen {
+ public:
+#ifdef EMULATION_TSAN
+  Unseen() { __tsan_ignore_thread_begin(); }
+  ~Unseen() { __tsan_ignore_thread_end(); }
+#else
+  Unseen() {}
+  ~Unseen() {}
+#endif
+  Unseen(const Unseen&) = delete;
+  Unseen& operator=(const Unseen&) = delete;
+};
 
 inline void forbid([[maybe_unused]] void* at, [[maybe_unused]] size_t bytes) {
 #ifdef EMULATION_ASAN

@@ -1,0 +1,266 @@
+// The instructions that Hopper adds (sm_90a), as kernels/ptx.h has the others: barriers in shared memory, tiles that are
+// copied by themselves (TMA), and matrix products of a warpgroup, four warps together. Each has its twin in
+// tests/emulation/bulk_copies.h and warpgroup.h.
+// (PTX ISA 8: mbarrier, cp.async.bulk.tensor, fence.proxy.async, wgmma, setmaxnreg.)
+#pragma once
+
+#include "kernels/ptx.h"
+#include "kernels/tensor_map.h"
+
+#ifndef __CUDACC__
+#include <source_location>
+
+#include "emulation/bulk_copies.h"
+#include "emulation/warpgroup.h"
+#endif
+
+namespace llama_tp::kernels {
+
+// Whether what is being compiled can have these instructions: kernels leave their bodies out elsewhere.
+#if defined(__CUDACC__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr bool has_hopper_instructions = false;
+#else
+constexpr bool has_hopper_instructions = true;
+#endif
+
+constexpr int warpgroup_size = 128;
+
+// Where a kernel waits: the emulation tells, and leaves one out to see that it is missed.
+#ifdef __CUDACC__
+struct Place {
+  static constexpr __device__ Place current() { return {}; }
+};
+#else
+using Place = std::source_location;
+#endif
+
+// As most instructions take an address in shared memory.
+__device__ __forceinline__ uint32_t shared_address(const void* at) {
+#ifdef __CUDACC__
+  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
+#else
+  return emulation::shared_address(at);
+#endif
+}
+
+// ---- barriers in shared memory
+
+// Its phases follow each other: one ends when as many threads have arrived as it was initialized for and all bytes have
+// come that they announced. The first phase has parity 0, the next 1, and so on.
+struct MemoryBarrier {
+  uint64_t state;
+};
+
+// By one thread; the others may use it behind a fence_async_proxy() of that thread and a barrier of the block.
+__device__ __forceinline__ void initialize(MemoryBarrier& barrier, int arrivals) {
+#ifdef __CUDACC__
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)), "r"(arrivals) : "memory");
+#else
+  emulation::initialize_barrier(&barrier.state, arrivals);
+#endif
+}
+
+__device__ __forceinline__ void arrive(MemoryBarrier& barrier) {
+#ifdef __CUDACC__
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
+#else
+  emulation::arrive_at_barrier(&barrier.state, 0);
+#endif
+}
+
+// Arrives, and announces as many bytes.
+__device__ __forceinline__ void arrive_and_expect(MemoryBarrier& barrier, int bytes) {
+#ifdef __CUDACC__
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)), "r"(bytes)
+               : "memory");
+#else
+  emulation::arrive_at_barrier(&barrier.state, bytes);
+#endif
+}
+
+// Until the phase of this parity has ended: the one that goes on, or the one before it.
+__device__ __forceinline__ void wait_for(MemoryBarrier& barrier, uint32_t parity,
+                                         [[maybe_unused]] Place where = Place::current()) {
+#ifdef __CUDACC__
+  uint32_t ended;
+  do
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(ended)
+                 : "r"(shared_address(&barrier)), "r"(parity)
+                 : "memory");
+  while (ended == 0);
+#else
+  emulation::wait_at_barrier(&barrier.state, parity, where);
+#endif
+}
+
+// What this thread has written to shared memory becomes visible to copies of tiles and products of warpgroups.
+__device__ __forceinline__ void fence_async_proxy() {
+#ifdef __CUDACC__
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#else
+  emulation::fence_async_proxy();
+#endif
+}
+
+// ---- tiles of a tensor
+
+// The map's box at these coordinates, innermost first, zeros outside of the tensor; its bytes are announced to the
+// barrier by who waits for them there. One thread calls it.
+__device__ __forceinline__ void copy_tile(void* to_shared, const TensorMap& map, int x, int y, int z,
+                                          MemoryBarrier& barrier) {
+#ifdef __CUDACC__
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
+      "[%5];" ::"r"(shared_address(to_shared)),
+      "l"(&map), "r"(x), "r"(y), "r"(z), "r"(shared_address(&barrier))
+      : "memory");
+#else
+  const int32_t coordinates[] = {x, y, z};
+  emulation::copy_tile(to_shared, map, &coordinates[0], &barrier.state);
+#endif
+}
+
+// ---- products of a warpgroup, done in the background. All of its 128 threads call these.
+
+// The accumulators of d[64, n] are Sums<n> of kernels/tiles.h: each warp has 16 of the rows.
+
+// Keeps the compiler from moving what is done with registers of a product over this line.
+template <int parts>
+__device__ __forceinline__ void hold_in_place([[maybe_unused]] float (&sums)[parts][4]) {
+#ifdef __CUDACC__
+#pragma unroll
+  for (int j = 0; j < parts; j++)
+    for (int i = 0; i < 4; i++) asm volatile("" : "+f"(sums[j][i])::"memory");
+#endif
+}
+template <int parts>
+__device__ __forceinline__ void hold_in_place([[maybe_unused]] uint32_t (&factor)[parts][4]) {
+#ifdef __CUDACC__
+#pragma unroll
+  for (int j = 0; j < parts; j++)
+    for (int i = 0; i < 4; i++) asm volatile("" : "+r"(factor[j][i])::"memory");
+#endif
+}
+
+// Before the first product after this thread has written registers that it takes: these.
+template <class... Registers>
+__device__ __forceinline__ void fence_products(Registers&... registers) {
+  (hold_in_place(registers), ...);
+#ifdef __CUDACC__
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#else
+  emulation::fence_products();
+#endif
+}
+
+// Ends a group of products.
+__device__ __forceinline__ void commit_products() {
+#ifdef __CUDACC__
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#else
+  emulation::commit_products();
+#endif
+}
+
+// Waits for all groups but the latest `open`; the sums are of one that is waited for.
+template <int open, int parts>
+__device__ __forceinline__ void wait_for_products(float (&sums)[parts][4],
+                                                  [[maybe_unused]] Place where = Place::current()) {
+#ifdef __CUDACC__
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(open) : "memory");
+#else
+  emulation::wait_for_products(open, where);
+#endif
+  hold_in_place(sums);
+}
+
+// d = a · bᵀ, or += where `add`: 16 columns of a's 64 rows and b's 128, both in shared memory and described by
+// kernels/swizzled_tile.h.
+__device__ __forceinline__ void multiply_rows(float (&d)[16][4], uint64_t a, uint64_t b, bool add) {
+#ifdef __CUDACC__
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "%64, %65, p, 1, 1, 0, 0;\n}"
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]),
+        "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]),
+        "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]),
+        "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
+        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]),
+        "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]),
+        "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]),
+        "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]),
+        "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]),
+        "+f"(d[15][3])
+      : "l"(a), "l"(b), "r"(add ? 1 : 0));
+#else
+  emulation::multiply_asynchronously({&d[0][0], 128, nullptr, a, b, false, add});
+#endif
+}
+
+// d += a · b: a[64, 16] in registers, of which each warp has 16 rows as for ptx.h's multiply_add; b[16, 64 or 128] in
+// shared memory.
+__device__ __forceinline__ void add_product(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
+#ifdef __CUDACC__
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "{%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]),
+        "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]),
+        "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]),
+        "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
+        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+#else
+  emulation::multiply_asynchronously({&d[0][0], 64, a, 0, b, true, true});
+#endif
+}
+__device__ __forceinline__ void add_product(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b) {
+#ifdef __CUDACC__
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "{%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]),
+        "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]),
+        "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]),
+        "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
+        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]),
+        "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]),
+        "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]),
+        "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]),
+        "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]),
+        "+f"(d[15][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+#else
+  emulation::multiply_asynchronously({&d[0][0], 128, a, 0, b, true, true});
+#endif
+}
+
+// ---- registers
+
+// A warpgroup asks for as many registers a thread, or gives up what is above them. The emulation has no such thing.
+template <int registers>
+__device__ __forceinline__ void take_registers() {
+#ifdef __CUDACC__
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
+#endif
+}
+template <int registers>
+__device__ __forceinline__ void give_registers() {
+#ifdef __CUDACC__
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers));
+#endif
+}
+
+}  // namespace llama_tp::kernels
