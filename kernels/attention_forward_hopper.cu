@@ -34,6 +34,12 @@ struct HopperTiles {
   // Full: the tile is there. Empty: each warp of the consumers is done with it.
   MemoryBarrier q_full, k_full[stages], k_empty[stages], v_full[stages], v_empty[stages];
   MemoryBarrier last_v_landed;
+
+  // A warp is done with a tile.
+  static __device__ __forceinline__ void give_back(MemoryBarrier& empty) {
+    __syncwarp();
+    if (lane_of_warp() == 0) arrive(empty);
+  }
 };
 
 // Tile n of the walk: where in the ring, and which phase of its barriers.
@@ -113,12 +119,6 @@ __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const 
 
 // ---- the warpgroups that compute
 
-// This warp is done with the tile.
-__device__ __forceinline__ void give_back(MemoryBarrier& empty) {
-  __syncwarp();
-  if (lane_of_warp() == 0) arrive(empty);
-}
-
 template <int head_dim>
 __device__ __forceinline__ void begin_scores(Sums<tile_keys>& scores,
                                              const SwizzledTile<queries_a_consumer, head_dim>& q,
@@ -129,14 +129,7 @@ __device__ __forceinline__ void begin_scores(Sums<tile_keys>& scores,
 }
 
 // Probabilities in bf16, sixteen keys each as a product's left factor.
-using Probabilities = uint32_t[tile_keys / 16][4];
-
-__device__ __forceinline__ void round_to(Probabilities& p, const Sums<tile_keys>& scores) {
-#pragma unroll
-  for (int i = 0; i < tile_keys / 16; i++)
-    for (int j = 0; j < 4; j++)
-      p[i][j] = pair_of(scores[2 * i + j / 2][j % 2 * 2], scores[2 * i + j / 2][j % 2 * 2 + 1]);
-}
+using Probabilities = LeftFactors<tile_keys>;
 
 template <int head_dim>
 __device__ __forceinline__ void begin_sums(Sums<head_dim>& sums, const Probabilities& p,
@@ -174,10 +167,10 @@ __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work&
   fence_products(scores);
   begin_scores(scores, q, tiles.k[0]);
   wait_for_products<0>(scores);
-  give_back(tiles.k_empty[0]);
+  tiles.give_back(tiles.k_empty[0]);
   hide(scores, work.sequence, own, work.begin, window);
   softmax(scores, scale, running);
-  round_to(p, scores);
+  round_pairs(p, scores);
 
   int n = 0;
   for (int key = work.begin + tile_keys; key < work.end; n++, key += tile_keys) {
@@ -190,13 +183,13 @@ __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work&
     begin_sums(sums, p, tiles.v[now.stage]);
 
     wait_for_products<1>(scores);
-    give_back(tiles.k_empty[next.stage]);
+    tiles.give_back(tiles.k_empty[next.stage]);
     hide(scores, work.sequence, own, key, window);
     const RowFactors factors = softmax(scores, scale, running);
     wait_for_products<0>(sums);
-    give_back(tiles.v_empty[now.stage]);
+    tiles.give_back(tiles.v_empty[now.stage]);
     scale_rows(sums, factors);
-    round_to(p, scores);
+    round_pairs(p, scores);
   }
   const Turn last(n);
   wait_for(tiles.v_full[last.stage], last.parity);
@@ -249,7 +242,6 @@ void start(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSh
            const AttentionOptions& options, bf16* out, float* lse) {
   const dim3 blocks{grid_axis(parts_of(shape.longest_query, tile_queries), "attention"),
                     grid_axis(shape.heads, "attention"), grid_axis(shape.sequences, "attention")};
-  if (shape.tokens == 0 || shape.cache == 0) return;  // nothing to map
   const TensorMap q = map_of_heads(inputs.q, shape.heads, shape.tokens, head_dim, queries_a_consumer);
   const TensorMap k = map_of_heads(inputs.k, shape.kv_heads, shape.cache, head_dim, tile_keys);
   const TensorMap v = map_of_heads(inputs.v, shape.kv_heads, shape.cache, head_dim, tile_keys);

@@ -84,17 +84,29 @@ __device__ __forceinline__ void product_of_rows(float (&sums)[Right::rows / 8][4
   }
 }
 
+// Sixteen rows, n columns of bf16 as the left factors of products, sixteen columns each.
+template <int n>
+using LeftFactors = uint32_t[n / 16][4];
+
+// Sums rounded to bf16: tensor cores take them as they leave them.
+template <int parts>
+__device__ __forceinline__ void round_pairs(uint32_t (&factors)[parts / 2][4], const float (&sums)[parts][4]) {
+#pragma unroll
+  for (int i = 0; i < parts / 2; i++)
+    for (int j = 0; j < 4; j++) {
+      const float(&part)[4] = sums[2 * i + j / 2];
+      factors[i][j] = pair_of(part[j % 2 * 2], part[j % 2 * 2 + 1]);
+    }
+}
+
 // sums[16, columns] += values[16, rows] · right, with the values rounded to bf16.
 template <class Right>
 __device__ __forceinline__ void add_product_of_values(float (&sums)[Right::columns / 8][4],
                                                       const float (&values)[Right::rows / 8][4], const Right& right) {
+  LeftFactors<Right::rows> left;
+  round_pairs(left, values);
 #pragma unroll
-  for (int k = 0; k < Right::rows; k += 16) {
-    const float(&left)[4] = values[k / 8], (&next)[4] = values[k / 8 + 1];
-    const uint32_t a[4] = {pair_of(left[0], left[1]), pair_of(left[2], left[3]), pair_of(next[0], next[1]),
-                           pair_of(next[2], next[3])};
-    add_product_with_columns(sums, a, right, k);
-  }
+  for (int k = 0; k < Right::rows; k += 16) add_product_with_columns(sums, left[k / 16], right, k);
 }
 
 // Writes sixteen rows of sums as bf16: first into the tile's rows first_row … + 15, which belong to this

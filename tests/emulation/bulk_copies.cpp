@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 #include "emulation/instructions.h"
@@ -102,6 +103,35 @@ void land(const TileCopy& copy) {
   });
 }
 
+// A tile is copied by nobody's thread: behind what the thread that asked for it had done, and before what goes on behind
+// the barrier, but not before what that thread does next. So the tiles of each barrier have a clock of their own; in two
+// sets, as those of threads are.
+std::array<std::array<std::optional<Clock>, 32>, 2> clocks;
+size_t block_count = 0;
+
+const Clock& clock_of(const uint64_t* barrier) {
+  auto& of_block = clocks[block_count % clocks.size()];
+  auto& clock = of_block[shared_address(barrier) / sizeof *barrier % of_block.size()];
+  if (!clock) clock = Clock::fresh();
+  return *clock;
+}
+
+void note_accesses(void* to, const TensorMap& map, const int32_t* at, char* order, const Clock& clock) {
+  const Clock own = Clock::current();
+  release(to);
+  clock.resume();
+  acquire(to);
+  const int64_t first = std::max(at[0], 0);
+  const int64_t end = std::min<int64_t>(at[0] + int64_t{map.box[0]}, static_cast<int64_t>(map.sizes[0]));
+  each_row(map, at, [&](uint32_t, int64_t offset, bool exists) {
+    if (exists && first < end)
+      reads(map.from + offset + first * element_bytes, static_cast<size_t>(end - first) * element_bytes);
+  });
+  writes(to, bytes_of(map));
+  release(order);
+  own.resume();
+}
+
 bool land_all_of(uint64_t* barrier) {
   const Unseen unseen;
   auto state = std::bit_cast<BarrierState>(*barrier);
@@ -179,14 +209,7 @@ void copy_tile(void* to, const TensorMap& map, const int32_t* coordinates, uint6
   require(copy_count < copies.size(), "TMA: more tiles on their way than expected");
   const BarrierState state = state_of(barrier);
   require(!is_unfenced(shared_address(barrier)), "TMA: a barrier that no fence has made visible to it");
-  each_row(map, coordinates, [&](uint32_t, int64_t offset, bool exists) {
-    const int64_t first = std::max(coordinates[0], 0);
-    const int64_t end = std::min<int64_t>(coordinates[0] + int64_t{map.box[0]}, static_cast<int64_t>(map.sizes[0]));
-    if (exists && first < end)
-      reads(map.from + offset + first * element_bytes, static_cast<size_t>(end - first) * element_bytes);
-  });
-  writes(to, bytes);
-  release(order_of(barrier, state.phase));
+  note_accesses(to, map, coordinates, order_of(barrier, state.phase), clock_of(barrier));
   const Unseen unseen;
   std::memset(to, 0xff, bytes);
   TileCopy& copy = copies[copy_count++];
@@ -204,13 +227,18 @@ void fence_async_proxy() {
 bool is_unfenced(uint32_t address) { return unfenced[address / piece_bytes] != 0; }
 
 void begin_bulk_copies() {
+  block_count++;
   copy_count = 0;
   unfenced.fill(0);
 }
 void end_bulk_copies() {
   require(copy_count == 0, "the block ended while ", copy_count, " tiles were on their way to its memory");
 }
-bool land_a_tile() { return copy_count > 0 && land_all_of(copies[0].barrier); }
+bool land_a_tile() {
+  const auto end = copies.begin() + static_cast<std::ptrdiff_t>(copy_count);
+  const auto awaited = std::find_if(copies.begin(), end, [](const TileCopy& copy) { return is_awaited(copy.barrier); });
+  return awaited != end && land_all_of(awaited->barrier);
+}
 
 void leave_out_swizzle(bool leave_out) { swizzle_left_out = leave_out; }
 

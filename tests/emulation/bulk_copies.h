@@ -45,7 +45,7 @@ bool is_unfenced(uint32_t address);
 void begin_bulk_copies();
 // Errors: a block ended while tiles were on their way to its memory.
 void end_bulk_copies();
-// Lets the tiles of one barrier land, the longest on their way; false where there are none.
+// Lets the tiles land of one barrier that a thread waits for; false where there are none.
 bool land_a_tile();
 
 // ---- for tests

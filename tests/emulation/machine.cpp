@@ -43,6 +43,10 @@ struct Running : Thread {
   // Released at a warp barrier, one and the other in turn: a lane that is already at the next one adds nothing to this.
   char warp_order[2] = {};
   int turn = 0;
+
+  bool sleeps_at(const void* at) const {
+    return state == State::waiting && instruction == Instruction::memory_barrier && asleep_at == at;
+  }
 };
 
 // Guard page, shared memory, guard page, stacks.
@@ -150,10 +154,7 @@ void open_barrier_if_complete() {
 
 // ---- instructions of a warp
 
-bool is_of_warp(Instruction instruction) {
-  return instruction != Instruction::block_barrier && instruction != Instruction::memory_barrier &&
-         instruction != Instruction::warpgroup;
-}
+bool is_of_warp(Instruction one) { return one > Instruction::block_barrier && one < Instruction::memory_barrier; }
 
 bool carry_out_if_complete(const Running& one) {
   Offers offers{};
@@ -319,8 +320,11 @@ void sleep_until_woken(const void* at, std::source_location where) {
 
 void wake(const void* at) {
   for (Running& thread : grid->threads)
-    if (thread.state == State::waiting && thread.instruction == Instruction::memory_barrier && thread.asleep_at == at)
-      thread.state = State::ready;
+    if (thread.sleeps_at(at)) thread.state = State::ready;
+}
+
+bool is_awaited(const void* at) {
+  return std::any_of(grid->threads.begin(), grid->threads.end(), [&](const Running& one) { return one.sleeps_at(at); });
 }
 
 void warpgroup_together(std::source_location where, void (*body)(unsigned warpgroup)) {

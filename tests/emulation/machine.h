@@ -87,6 +87,7 @@ void warpgroup_together(std::source_location where, void (*body)(unsigned warpgr
 // Waits until wake(at).
 void sleep_until_woken(const void* at, std::source_location where);
 void wake(const void* at);
+bool is_awaited(const void* at);
 // Notes that a barrier was reached there, and says whether it is left out (below).
 bool is_left_out(std::source_location where);
 
