@@ -44,9 +44,7 @@ const std::vector<Case> training_cases{
     training("window within a tile", 4, 2, 64, {200, 10}, 5),
     training("window over tiles", 2, 2, 32, {300}, 100),
     training("window longer than the sequences", 2, 2, 32, {30, 90}, 1000),
-    training("many tiles", 2, 1, 64, {700, 16}),
-    training("many tiles of wide heads", 2, 1, 128, {17, 513}),
-    training("window over tiles of wide heads", 2, 1, 128, {431}, 200),
+    training("wide heads over tiles", 2, 1, 128, {17, 140}),
 };
 
 // Rows of the cache that belong to no sequence hold NaN: reading one spoils the result.
@@ -61,7 +59,9 @@ const std::vector<Case> cache_cases{
     {"a few tokens after many", 4, 2, 64, 9, 800, {{0, 9, 11, 700}}},
     {"a prompt after a cache", 4, 2, 64, 100, 400, {{0, 100, 7, 333}}},
     {"a prompt after a cache with a window", 4, 2, 64, 100, 400, {{0, 100, 7, 333}}, 50},
-    {"a prompt after a long cache, wide heads", 2, 1, 128, 131, 900, {{0, 131, 7, 650}}},
+    {"some tokens after many tiles", 2, 1, 64, 20, 800, {{0, 20, 11, 700}}},
+    {"a prompt after many tiles, wide heads", 2, 1, 128, 131, 700, {{0, 131, 7, 400}}},
+    {"a window over tiles, wide heads", 2, 1, 128, 40, 700, {{0, 40, 3, 640}}, 300},
     {"prompts of several sequences", 2, 1, 16, 120, 500, {{0, 50, 100, 80}, {50, 1, 0, 100}, {51, 69, 200, 69}}},
 };
 
