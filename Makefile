@@ -19,7 +19,8 @@ endif
 
 # The CUDA compiler, where there is one; NVCC= leaves CUDA out. The program needs cuBLASLt and NCCL only when it runs on a
 # GPU (it looks for them then, in CUDA's own folder, too), and their headers to be built. CUDA_ARCH: what the kernels are
-# compiled for, several by spaces, the last also as PTX, for later GPUs; by default this machine's GPUs, else 80.
+# compiled for, several by spaces, the last also as PTX, for later GPUs; by default this machine's GPUs, else 80. The
+# letter of 90a stands for Hopper's own instructions, which are not used where 90 is named, too.
 NVCC      ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
 CUDA_HOME := $(if $(NVCC),$(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(NVCC))))))
 CUDA_LIB  := $(patsubst %/,%,$(dir $(firstword $(wildcard $(foreach folder,lib64 lib lib/x86_64-linux-gnu,$(CUDA_HOME)/$(folder)/libcudart_static.a)))))
@@ -27,7 +28,7 @@ CUDA_MISSING := $(if $(NVCC),$(strip $(if $(CUDA_LIB),,libcudart_static.a) $(for
                   $(if $(wildcard $(CUDA_HOME)/include/$(header) /usr/include/$(header)),,$(header)))),nvcc)
 CUDA      := $(if $(CUDA_MISSING),,yes)
 ifndef CUDA_ARCH
-CUDA_ARCH := $(or $(if $(CUDA),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | sort -u)),80)
+CUDA_ARCH := $(or $(if $(CUDA),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | sed 's/^90$$/90a/' | sort -u)),80)
 endif
 
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
@@ -63,7 +64,7 @@ KERNELS     := $(sort $(wildcard kernels/*.cu))
 CUDA_LIBRARY := $(if $(CUDA),$(BUILD)/cuda/libkernels.a)
 NVCCFLAGS   += -std=c++20 -O3 -I. -Isrc $(foreach arch,$(CUDA_ARCH),-gencode arch=compute_$(arch),code=sm_$(arch)) \
                -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) \
-               $(if $(filter 90a,$(CUDA_ARCH)),-DLLAMA_TP_SM_90A)
+               $(if $(filter 90,$(CUDA_ARCH)),,$(if $(filter 90a,$(CUDA_ARCH)),-DLLAMA_TP_SM_90A))
 SPACE       := $(subst ,, )
 CUDA_NAMES  := sm_$(subst $(SPACE),$(SPACE)sm_,$(strip $(CUDA_ARCH)))
 ifneq ($(CUDA),)
