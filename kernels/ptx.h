@@ -1,5 +1,6 @@
-// Every PTX instruction that the kernels use, behind a name that says what it does. Under nvcc it is the instruction,
-// else its twin in tests/emulation/instructions.h. What a warp does together is called by all of its lanes.
+// Every PTX instruction that the kernels use, but Hopper's own (kernels/ptx_hopper.h), behind a name that says what it
+// does. Under nvcc it is the instruction, else its twin in tests/emulation/instructions.h. What a warp does together is
+// called by all of its lanes.
 // (PTX ISA 8: ldmatrix, mma, cp.async, shfl, cvt, ex2.)
 #pragma once
 
