@@ -77,7 +77,7 @@ endif
 # AddressSanitizer, so that an access out of bounds is seen. The emulation itself is told of it (EMULATION_ASAN).
 EMULATED  := $(BUILD)/emulated/libkernels.a
 EMULATION := $(KERNELS:%.cu=%.o) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/emulation/*.cpp)))
-OF_OPERATIONS := activation adamw attention cross_entropy embedding linear norm rope
+OF_OPERATIONS := activation adamw attention cross_entropy embedding linear norm rope sample
 TESTS     += $(OF_OPERATIONS:%=$(BUILD)/tests/emulated_%_test) $(BUILD)/tests/emulated_hopper_attention_test
 # And all of them in one program with the kernels on a GPU, which scripts/gpu_check starts where there is one.
 ON_DEVICE := $(BUILD)/tests/on_device/on_device

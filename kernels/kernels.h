@@ -160,6 +160,16 @@ template <class X>
 void cross_entropy_backward(Stream stream, const float* logits, const int32_t* targets, const float* lse,
                             const LogitColumns& columns, float scale, X* dlogits, int64_t tokens);
 
+// ---- sample.cu
+
+struct SampleShape {
+  int64_t ranks, sequences, columns;  // of logits
+  int64_t vocabulary;                 // of the ranks · columns logits of a sequence those that exist
+};
+// logits are changed and changed back; chances may be null.
+void sample(Stream stream, float* logits, const SampleShape& shape, const int32_t* recent, const float* uniforms,
+            const SamplingOptions& options, int32_t* ids, double* chances);
+
 // ---- elementwise.cu, sums.cu
 
 template <class X>

@@ -34,6 +34,14 @@ __device__ __forceinline__ double exchange(double value, int mask) {
 #endif
 }
 
+__device__ __forceinline__ uint64_t exchange(uint64_t value, int mask) {
+#ifdef __CUDACC__
+  return __shfl_xor_sync(whole_warp, value, mask);
+#else
+  return emulation::shuffle_xor(whole_warp, value, mask);
+#endif
+}
+
 // A bit for each lane, set where the condition holds.
 __device__ __forceinline__ uint32_t lanes_where(bool condition) {
 #ifdef __CUDACC__
@@ -117,6 +125,24 @@ __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(open) : "memory");
 #else
   emulation::wait_for_copies(open);
+#endif
+}
+
+// ---- integers that threads add to at once: the sum does not depend on their order
+
+// Returns what was there before.
+__device__ __forceinline__ uint32_t add_atomically(uint32_t& to, uint32_t value) {
+#ifdef __CUDACC__
+  return atomicAdd(&to, value);
+#else
+  return __atomic_fetch_add(&to, value, __ATOMIC_RELAXED);
+#endif
+}
+__device__ __forceinline__ uint64_t add_atomically(uint64_t& to, uint64_t value) {
+#ifdef __CUDACC__
+  return atomicAdd(reinterpret_cast<unsigned long long*>(&to), static_cast<unsigned long long>(value));
+#else
+  return __atomic_fetch_add(&to, value, __ATOMIC_RELAXED);
 #endif
 }
 

@@ -1,5 +1,7 @@
-// Sums over a warp and a block, always in the same order.
+// Sums and maxima over a warp and a block, always in the same order.
 #pragma once
+
+#include <type_traits>
 
 #include "kernels/ptx.h"
 
@@ -14,7 +16,10 @@ struct Sum {
 struct Largest {
   template <class Value>
   static __device__ __forceinline__ Value join(Value a, Value b) {
-    return fmaxf(a, b);
+    if constexpr (std::is_integral_v<Value>)
+      return a > b ? a : b;
+    else
+      return fmaxf(a, b);
   }
 };
 

@@ -110,34 +110,35 @@ TEST_F(Cuda, TokensFromARecordingAreThoseOfTransformers) {
   EXPECT_EQ(cuda_double().graphs_started, static_cast<int>(expected.size()) - 1);
 }
 
-// Logits behind each of some tokens that follow a prompt of 250, over the bound of 256 keys where another recording
-// begins; with two sequences and with one.
-std::vector<float> logits_of_tokens() {
+// What is chosen behind each of some tokens that follow a prompt of 250, over the bound of 256 keys where another
+// recording begins, and its probability; with two sequences and with one.
+std::vector<double> choices_behind_tokens() {
   CudaModel model("gqa");
   constexpr int64_t context = 300;
   const std::vector<int32_t> prompt(250, 3);
   model.reserve(plan_generation(model.config, model.plan, context, {250, 250}, *model.backend, *model.runtime));
-  Generator generator(model.config, model.plan, context, *model.runtime, 2);
+  Generator generator(model.config, model.plan, context, *model.runtime, 2, {{.temperature = 3}, 5, true});
   load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
   generator.feed(std::vector<Feed>{{0, prompt}, {1, prompt}});
-  std::vector<float> all;
+  std::vector<double> all;
   for (int32_t i = 0; i < 12; i++) {
     const std::vector<int32_t> first{i}, second{i + 1};
     std::vector<Feed> feeds{{0, first}, {1, second}};
     if (i >= 9) feeds.pop_back();
     generator.feed(feeds);
     for (const Feed& feed : feeds)
-      all.insert(all.end(), generator.logits(feed.sequence).begin(), generator.logits(feed.sequence).end());
+      all.insert(all.end(), {static_cast<double>(generator.choice(feed.sequence).id),
+                             generator.choice(feed.sequence).log_probability});
   }
   return all;
 }
 
 TEST_F(Cuda, ARecordingGivesTheBitsOfWhatItRecorded) {
-  const std::vector<float> recorded = logits_of_tokens();
+  const std::vector<double> recorded = choices_behind_tokens();
   // Each first token of 251 to 256 keys, of 257 and more, and of one sequence alone runs as it is.
   EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
   setenv("LLAMA_TP_CUDA_GRAPH", "0", 1);
-  EXPECT_EQ(logits_of_tokens(), recorded);
+  EXPECT_EQ(choices_behind_tokens(), recorded);
   unsetenv("LLAMA_TP_CUDA_GRAPH");
   EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
 }

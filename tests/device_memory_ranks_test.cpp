@@ -9,7 +9,6 @@
 #include "emulation/device_memory.h"
 #include "emulation/emulated_backend.h"
 #include "generate/generator.h"
-#include "generate/sampler.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
 #include "model/placement.h"

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "generate/generator.h"
-#include "generate/sampler.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
 #include "support/golden_model.h"
@@ -144,6 +143,37 @@ INSTANTIATE_TEST_SUITE_P(Models, Greedy,
                          testing::ValuesIn(divided({"gqa", "gqa_3", "gqa_8", "rope_dynamic", "qwen2", "mistral",
                                                     "qwen3", "phi3", "phi3_longrope", "granite", "nemotron"})),
                          [](const auto& test) { return test.param; });
+
+// The likeliest token behind a prompt, with a penalty that leaves nothing of a positive logit.
+int32_t token_behind(const std::vector<int32_t>& prompt, float repeat_penalty) {
+  GoldenModel model(a_model(), DType::f32);
+  const auto length = std::ssize(prompt);
+  model.reserve(plan_generation(model.config, model.plan, length, {length}, *model.backend, *model.runtime));
+  Generator generator(model.config, model.plan, length, *model.runtime, 1,
+                      {.options = {.repeat_penalty = repeat_penalty, .temperature = 0}});
+  load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
+  generator.feed(prompt);
+  return generator.choice().id;
+}
+
+// Of a prompt that ends in 64 tokens of another kind, the likeliest token is likeliest with a penalty, too, although it
+// stands before them; as one of the 64 it is not. Prompts are tried until one continues with that token.
+TEST(Generation, ThePenaltyIsOnTheLast64Tokens) {
+  constexpr size_t length = 70, before_the_window = length - penalty_window - 1;
+  int found = 0;
+  for (int32_t filling = 0; filling < 40 && found < 2; filling++) {
+    std::vector<int32_t> prompt(length, filling);
+    const int32_t likeliest = token_behind(prompt, 1);
+    for (const size_t place : {before_the_window, before_the_window + 1}) {
+      std::vector<int32_t> with = prompt;
+      with[place] = likeliest;
+      if (likeliest == filling || token_behind(with, 1) != likeliest) continue;
+      found++;
+      EXPECT_EQ(token_behind(with, 1000) == likeliest, place == before_the_window);
+    }
+  }
+  EXPECT_GE(found, 2);
+}
 
 // Without sequence parallelism a block sends two all-reduces forward and two backward (Shoeybi et al. 2019). Around the
 // blocks: one for the embedding, one for the gradient of the head's input, one gathering of loss statistics for each

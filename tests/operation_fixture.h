@@ -105,7 +105,8 @@ class Device {
   };
 
  public:
-  explicit Device(int threads = 2) : backend_(backend_under_test(threads)) {
+  explicit Device(int threads = 2) : Device(backend_under_test(threads)) {}
+  explicit Device(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {
     scratch_.reserve(*backend_, 1 << 24);
     backend_->use_workspace(&scratch_);
   }

@@ -75,6 +75,22 @@ void run_cross_entropy() {
   cross_entropy_loss(nullptr, statistics.data(), targets.data(), lse.data(), &loss, 1, tokens);
 }
 
+// More candidates than are compared with each other; what is chosen has the penalty, so that it is read behind the
+// thread that takes that away.
+void run_sample() {
+  constexpr int64_t vocabulary = 700, sequences = 2;
+  std::vector<float> logits(static_cast<size_t>(sequences * vocabulary), 1.0f);
+  std::vector<int32_t> recent(static_cast<size_t>(sequences * penalty_window), -1), ids(sequences);
+  for (const size_t sequence : {0u, 1u}) {
+    logits[sequence * vocabulary + 5] = 40;
+    recent[sequence * penalty_window + 40] = 5;
+  }
+  const std::vector<float> uniforms(sequences, 0.5f);
+  std::vector<double> chances(2 * sequences);
+  sample(nullptr, logits.data(), {1, sequences, vocabulary, vocabulary}, recent.data(), uniforms.data(),
+         {.repeat_penalty = 1.5f, .top_k = 300}, ids.data(), chances.data());
+}
+
 void run_sums() {
   constexpr int64_t n = 3000, tokens = 20, width = 70;
   const auto x = values<float>(n), dy = values<float>(tokens * width);
@@ -198,6 +214,7 @@ struct Subject {
 const std::vector<Subject> subjects{{"norms", run_norms},
                                     {"head_norms", run_head_norms},
                                     {"cross_entropy", run_cross_entropy},
+                                    {"sample", run_sample},
                                     {"sums", run_sums},
                                     {"adamw", run_adamw},
                                     {"embedding", run_embedding},

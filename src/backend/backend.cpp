@@ -1,5 +1,7 @@
 #include "backend/backend.h"
 
+#include "base/sampling.h"
+
 namespace llama_tp {
 
 namespace {
@@ -50,6 +52,7 @@ std::string_view name_of(Operation operation) {
       "cross_entropy_statistics",
       "cross_entropy_loss",
       "cross_entropy_backward",
+      "sample",
       "add",
       "scale",
       "zero",
@@ -348,6 +351,25 @@ void Backend::cross_entropy_backward(const Tensor& logits, const Tensor& targets
   expect(dlogits.shape == logits.shape && is_activation(dlogits.dtype), op, "dlogits is [T, V]");
   count(op, 4 * elements_of(logits), bytes_of({&logits, &dlogits}));
   run_cross_entropy_backward(logits, targets, lse, first_column, columns, scale, dlogits);
+}
+
+// ---- generation
+
+void Backend::sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
+                     const SamplingOptions& options, const Tensor& ids, const Tensor& chances) {
+  constexpr auto op = Operation::sample;
+  expect(logits.shape.rank() == 3 && logits.dtype == DType::f32, op, "logits are [ranks, n, V] f32");
+  expect(vocabulary >= 1 && vocabulary <= logits.shape[0] * logits.shape[2] && vocabulary <= most_candidates, op,
+         "the vocabulary is among the logits");
+  const int64_t n = logits.shape[1];
+  expect(is_matrix(recent, n, penalty_window) && recent.dtype == DType::i32, op, "recent is [n, 64] i32");
+  expect(uniforms.shape == Shape{n} && uniforms.dtype == DType::f32, op, "uniforms are [n] f32");
+  expect(ids.shape == Shape{n} && ids.dtype == DType::i32, op, "ids are [n] i32");
+  expect(!chances.exists() || (is_matrix(chances, n, 2) && chances.dtype == DType::f64), op, "chances are [n, 2] f64");
+  count(op, 4 * elements_of(logits), bytes_of({&logits, &recent, &ids}));
+  Frame frame(*workspace_);
+  run_sample(logits, vocabulary, recent, uniforms, options, ids, chances,
+             scratch(frame, sample_workspace(logits)).data);
 }
 
 // ---- small ones

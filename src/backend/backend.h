@@ -64,6 +64,7 @@ enum class Operation : uint8_t {
   cross_entropy_statistics,
   cross_entropy_loss,
   cross_entropy_backward,
+  sample,
   add,
   scale,
   zero,
@@ -181,6 +182,17 @@ class Backend {
   void cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse, int64_t first_column,
                               int64_t columns, float scale, const Tensor& dlogits);
 
+  // ---- generation
+
+  // ids[i] = the token that is chosen from the logits i: of its candidates in falling order the first at which the sum of
+  // probabilities exceeds uniforms[i]; −1 where a logit is not finite. chances[i] = {logit − largest, Σ exp(logit −
+  // largest)}, the chosen one's and over all, before the penalty; absent, or without meaning where there is no choice.
+  // The choice is the same, bit for bit, on every backend (base/sampling.h).
+  // logits: [ranks, n, V] f32, in rank order, of which the first `vocabulary` exist; recent: [n, 64] i32, what the
+  // penalty is on, −1 for none; uniforms: [n] f32 in [0, 1); ids: [n] i32; chances: [n, 2] f64.
+  void sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
+              const SamplingOptions& options, const Tensor& ids, const Tensor& chances);
+
   // ---- small ones
 
   // y += x
@@ -239,6 +251,7 @@ class Backend {
   virtual int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) = 0;
   virtual int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) = 0;
   virtual int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) = 0;
+  virtual int64_t sample_workspace(const Tensor& logits) = 0;
   virtual int64_t add_sum_of_squares_workspace(const Tensor& x) = 0;
 
  protected:
@@ -285,6 +298,9 @@ class Backend {
   virtual void run_cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse,
                                           int64_t first_column, int64_t columns, float scale,
                                           const Tensor& dlogits) = 0;
+  virtual void run_sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
+                          const SamplingOptions& options, const Tensor& ids, const Tensor& chances,
+                          void* workspace) = 0;
   virtual void run_add(const Tensor& x, const Tensor& y) = 0;
   virtual void run_scale(const Tensor& x, float factor, const Tensor& y) = 0;
   virtual void run_zero(const Tensor& x) = 0;

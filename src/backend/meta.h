@@ -46,6 +46,7 @@ class MetaBackend : public Backend {
   int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) override {
     return planned_.embedding_backward_workspace(ids, dtable);
   }
+  int64_t sample_workspace(const Tensor& logits) override { return planned_.sample_workspace(logits); }
   int64_t add_sum_of_squares_workspace(const Tensor& x) override { return planned_.add_sum_of_squares_workspace(x); }
 
  protected:
@@ -81,6 +82,8 @@ class MetaBackend : public Backend {
   void run_cross_entropy_loss(const Tensor&, const Tensor&, const Tensor&, const Tensor&) override {}
   void run_cross_entropy_backward(const Tensor&, const Tensor&, const Tensor&, int64_t, int64_t, float,
                                   const Tensor&) override {}
+  void run_sample(const Tensor&, int64_t, const Tensor&, const Tensor&, const SamplingOptions&, const Tensor&,
+                  const Tensor&, void*) override {}
   void run_add(const Tensor&, const Tensor&) override {}
   void run_scale(const Tensor&, float, const Tensor&) override {}
   void run_zero(const Tensor&) override {}

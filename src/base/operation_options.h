@@ -28,4 +28,14 @@ struct AdamWOptions {
   double max_grad_norm = 0;  // 0: no clipping
 };
 
+// How the next token is chosen; one after the other, as llama.cpp has it.
+struct SamplingOptions {
+  float repeat_penalty = 1;  // on the logits of tokens among the last penalty_window; 1: none
+  int64_t top_k = 40;        // 0: all
+  float top_p = 0.95f;       // 1: all
+  float min_p = 0.05f;       // 0: all
+  float temperature = 0.8f;  // 0: the most likely token
+};
+constexpr int64_t penalty_window = 64;
+
 }  // namespace llama_tp

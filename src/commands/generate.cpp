@@ -72,7 +72,7 @@ GenerationSettings generation_settings(const Options& options) {
   if (options.given("top-k")) settings.given.top_k = options.integer("top-k", 0);
   if (options.given("top-p")) settings.given.top_p = options.number("top-p", 0, 1);
   if (options.given("min-p")) settings.given.min_p = options.number("min-p", 0, 1);
-  settings.sampler.repeat_penalty = static_cast<float>(options.number("repeat-penalty", 1e-3, 1000));
+  settings.sampling.repeat_penalty = static_cast<float>(options.number("repeat-penalty", 1e-3, 1000));
   settings.ignore_eos = options.is_set("ignore-eos");
   settings.echo = options.is_set("echo");
   if (options.given("dtype")) settings.dtype = options.dtype("dtype", DType::f32);

@@ -158,7 +158,7 @@ class ChatRun {
     }
     std::vector<int32_t> tokens = conversation;
     for (int64_t made = 0; made != settings_.tokens && !is_stopped(input); made++) {
-      const int32_t id = session_.sample(0, tokens);
+      const int32_t id = session_.choice().id;
       if (session_.is_end(id)) break;
       tokens.push_back(id);
       if (session_.leads()) print(decoder->push(id));

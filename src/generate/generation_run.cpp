@@ -57,7 +57,7 @@ class GenerationRun {
     int64_t made = 0, fed = 0;
     bool ended = false;
     while (made < most && prompt_length() <= context_) {
-      const int32_t id = session_.sample(0, tokens_);
+      const int32_t id = session_.choice().id;
       ended = session_.is_end(id);
       if (ended) break;
       made++;

@@ -1,8 +1,10 @@
 #include "generate/generator.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "backend/recorder.h"
+#include "base/random.h"
 #include "base/round_up.h"
 #include "model/rehearsal.h"
 
@@ -21,14 +23,17 @@ Parameters& allocated(Parameters& parameters, Runtime& runtime) {
 }  // namespace
 
 Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime,
-                     int64_t sequences)
+                     int64_t sequences, const Sampling& sampling)
     : runtime_(runtime),
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
       model_(config, allocated(parameters_, runtime), runtime),
       context_(context),
+      sampling_(sampling),
       cache_(model_.push_cache(context * sequences)),
-      lengths_(static_cast<size_t>(sequences)),
-      logits_(static_cast<size_t>(sequences), std::vector<float>(static_cast<size_t>(config.vocabulary))) {}
+      past_(static_cast<size_t>(sequences)),
+      choices_(static_cast<size_t>(sequences)) {
+  for (std::vector<int32_t>& tokens : past_) tokens.reserve(static_cast<size_t>(context));
+}
 
 Generator::~Generator() {
   if (Recorder* const recorder = recorder_of(runtime_.backend)) recorder->forget();
@@ -60,14 +65,14 @@ void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
   const int64_t hidden = model_.config().hidden;
-  std::vector<int64_t> sequences;  // whose logits are asked for,
+  std::vector<int64_t> sequences;  // whose next token is asked for,
   std::vector<int32_t> rows;       // and their last tokens
   host_.clear();
   Batch batch = push_batch(runtime_.step, tokens, static_cast<int64_t>(pieces.size()), model_.config().window());
   for (const auto& [feed, ends, length_behind] : pieces) {
     batch.alone.push_back({static_cast<int64_t>(feed.tokens.size()), length_behind});
     host_.append(feed.tokens, {}, length(feed.sequence), feed.sequence * context_);
-    lengths_[static_cast<size_t>(feed.sequence)] += static_cast<int64_t>(feed.tokens.size());
+    past(feed.sequence).insert(past(feed.sequence).end(), feed.tokens.begin(), feed.tokens.end());
     if (!ends) continue;
     sequences.push_back(feed.sequence);
     rows.push_back(static_cast<int32_t>(host_.ids.size()) - 1);
@@ -83,13 +88,16 @@ void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
   const Tensor last = frame.take(Category::transient, {n, hidden}, runtime_.dtype);  // [n, H]
   runtime_.backend.upload(rows.data(), places);
   const Tensor logits = model_.head().take_logits(frame, n);
+  const Draw draw = take_draw(frame, sequences);
   const auto work = [&] {
     model_.infer(batch, &cache_, x);
     runtime_.backend.gather_rows(x, places, last);
     model_.head().gathered_logits(last, logits);
+    runtime_.backend.sample(logits, model_.config().vocabulary, draw.recent, draw.uniforms, sampling_.options, draw.ids,
+                            sampling_.log_probabilities ? draw.chances : Tensor{});
   };
   run(a_token_each, batch, std::cref(work));  // a reference, since a step allocates nothing
-  read_logits(sequences, logits);
+  read_choices(sequences, draw);
 }
 
 void Generator::run(bool a_token_each, const Batch& batch, const std::function<void()>& work) {
@@ -99,18 +107,40 @@ void Generator::run(bool a_token_each, const Batch& batch, const std::function<v
   recorder->repeat({batch.tokens(), batch.sequences.longest_key}, work);
 }
 
-void Generator::read_logits(const std::vector<int64_t>& sequences, const Tensor& gathered) {
-  gathered_.resize(static_cast<size_t>(gathered.elements()));
-  runtime_.backend.download(gathered, gathered_.data());
-  const auto n = static_cast<int64_t>(sequences.size());
-  for (int64_t i = 0; i < n; i++)
-    model_.head().assemble_row(gathered_.data(), n, i, logits(sequences[static_cast<size_t>(i)]));
+Generator::Draw Generator::take_draw(Frame& frame, const std::vector<int64_t>& sequences) {
+  const int64_t n = std::ssize(sequences);
+  const Draw draw{frame.take(Category::data, {n, penalty_window}, DType::i32),
+                  frame.take(Category::data, {n}, DType::f32), frame.take(Category::data, {n}, DType::i32),
+                  frame.take(Category::data, {n, 2}, DType::f64)};
+  recent_.assign(static_cast<size_t>(n * penalty_window), -1);
+  uniforms_.clear();
+  for (size_t i = 0; i < sequences.size(); i++) {
+    const std::vector<int32_t>& tokens = past(sequences[i]);
+    const auto count = std::min<int64_t>(std::ssize(tokens), penalty_window);
+    std::copy(tokens.end() - count, tokens.end(), recent_.begin() + static_cast<int64_t>(i) * penalty_window);
+    uniforms_.push_back(random_uniform(sampling_.seed, 0, tokens.size()));
+  }
+  runtime_.backend.upload(recent_.data(), draw.recent);
+  runtime_.backend.upload(uniforms_.data(), draw.uniforms);
+  return draw;
+}
+
+void Generator::read_choices(const std::vector<int64_t>& sequences, const Draw& draw) {
+  ids_.resize(sequences.size());
+  chances_.resize(2 * sequences.size());
+  runtime_.backend.download(draw.ids, ids_.data());
+  if (sampling_.log_probabilities) runtime_.backend.download(draw.chances, chances_.data());
+  for (size_t i = 0; i < sequences.size(); i++) {
+    Choice& choice = choices_[static_cast<size_t>(sequences[i])];
+    choice.id = ids_[i];
+    if (sampling_.log_probabilities) choice.log_probability = chances_[2 * i] - std::log(chances_[2 * i + 1]);
+  }
 }
 
 void Generator::rewind(int64_t sequence, int64_t length) {
-  int64_t& own = lengths_[static_cast<size_t>(sequence)];
+  const int64_t own = this->length(sequence);
   require(length <= own, "a sequence of ", own, " tokens cannot be rewound to ", length);
-  own = length;
+  past(sequence).resize(static_cast<size_t>(length));
 }
 
 MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context,

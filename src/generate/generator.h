@@ -1,5 +1,6 @@
-// A model that continues sequences: it is fed tokens of each and gives the logits that follow the last of them; keys
-// and values of what it has seen stay in a cache, in which each sequence has rows of its own.
+// A model that continues sequences: it is fed tokens of each and chooses the one that follows the last of them; keys and
+// values of what it has seen stay in a cache, in which each sequence has rows of its own. The choice is made where the
+// logits are; they never leave the device.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,17 @@ struct Feed {
   std::span<const int32_t> tokens;
 };
 
+struct Sampling {
+  SamplingOptions options;
+  uint64_t seed = 0;
+  bool log_probabilities = false;
+};
+
+struct Choice {
+  int32_t id = -1;             // −1: there is a logit that is not finite
+  double log_probability = 0;  // before penalty, temperature and filters; where it is asked for
+};
+
 class Generator {
  public:
   // Tokens of one forward of prompts; more go through in pieces, so that activations stay small.
@@ -24,11 +36,11 @@ class Generator {
 
   // Weights are not filled yet. context: the most tokens that a sequence may have.
   Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime,
-            int64_t sequences = 1);
+            int64_t sequences = 1, const Sampling& sampling = {});
   ~Generator();
 
-  // Feeds tokens to some sequences at once; afterwards logits() of each are those of the position behind its last
-  // token. Errors: the context is full.
+  // Feeds tokens to some sequences at once; afterwards choice() of each is the token behind its last. Errors: the
+  // context is full.
   void feed(std::span<const Feed> feeds);
   void feed(std::span<const int32_t> tokens) {
     const Feed alone{0, tokens};
@@ -37,18 +49,19 @@ class Generator {
   // Forgets what a sequence has seen beyond its first `length` tokens.
   void rewind(int64_t sequence, int64_t length);
   // As if a sequence had seen so many tokens: of a plan, which has to know the memory of the last token that fits.
-  void assume_length(int64_t sequence, int64_t length) { lengths_[static_cast<size_t>(sequence)] = length; }
+  void assume_length(int64_t sequence, int64_t length) { past(sequence).resize(static_cast<size_t>(length)); }
 
-  // [vocabulary], the same bits on every rank.
-  std::span<float> logits(int64_t sequence = 0) { return logits_[static_cast<size_t>(sequence)]; }
+  // The same on every rank of a tensor group. Its random number is a function of the seed and the length: of every
+  // sequence the same, so that each is continued as if it were alone.
+  const Choice& choice(int64_t sequence = 0) const { return choices_[static_cast<size_t>(sequence)]; }
 
-  int64_t length(int64_t sequence = 0) const { return lengths_[static_cast<size_t>(sequence)]; }
+  int64_t length(int64_t sequence = 0) const { return std::ssize(past_[static_cast<size_t>(sequence)]); }
   int64_t context() const { return context_; }
-  int64_t sequences() const { return static_cast<int64_t>(lengths_.size()); }
+  int64_t sequences() const { return std::ssize(past_); }
   Parameters& parameters() { return parameters_; }
 
  private:
-  // One forward; logits where a feed `ends` with its piece.
+  // One forward; a choice where a feed `ends` with its piece.
   struct Piece {
     Feed feed;
     bool ends = false;
@@ -57,17 +70,28 @@ class Generator {
   void forward(const std::vector<Piece>& pieces, int64_t tokens);
   // Runs work as it is, or as a token's that a device may have recorded.
   void run(bool a_token_each, const Batch& batch, const std::function<void()>& work);
-  void read_logits(const std::vector<int64_t>& sequences, const Tensor& gathered);
+  // What choosing the next tokens of n sequences takes besides logits, and gives.
+  struct Draw {
+    Tensor recent, uniforms;  // as in Backend::sample
+    Tensor ids, chances;
+  };
+  Draw take_draw(Frame& frame, const std::vector<int64_t>& sequences);
+  void read_choices(const std::vector<int64_t>& sequences, const Draw& draw);
+  std::vector<int32_t>& past(int64_t sequence) { return past_[static_cast<size_t>(sequence)]; }
 
   Runtime& runtime_;
   Parameters parameters_;
   Transformer model_;
   int64_t context_;
-  KeyValueCache cache_;           // sequence s has rows s · context to (s + 1) · context
-  std::vector<int64_t> lengths_;  // of each sequence
+  Sampling sampling_;
+  KeyValueCache cache_;                     // sequence s has rows s · context to (s + 1) · context
+  std::vector<std::vector<int32_t>> past_;  // the tokens of each sequence
+  std::vector<Choice> choices_;             // of each sequence
   HostBatch host_;
-  std::vector<float> gathered_;
-  std::vector<std::vector<float>> logits_;  // of each sequence
+  // What goes to the device and comes from it, a row a sequence.
+  std::vector<int32_t> recent_, ids_;
+  std::vector<float> uniforms_;
+  std::vector<double> chances_;
 };
 
 // The memory for prompts of these lengths, one a sequence, fed at once, and for what follows them: a token a sequence

@@ -1,6 +1,5 @@
 // Many prompts at once: the weights are read once for a token of each.
 #include <algorithm>
-#include <cmath>
 
 #include "base/json.h"
 #include "generate/generation_run.h"
@@ -15,14 +14,6 @@
 namespace llama_tp {
 
 namespace {
-
-// ln of the softmax at one place.
-double log_probability(std::span<const float> logits, int32_t id) {
-  const auto most = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
-  return static_cast<double>(logits[static_cast<size_t>(id)]) - most - std::log(sum);
-}
 
 struct Text {
   std::vector<int32_t> tokens;  // of the prompt, then with what was generated
@@ -134,16 +125,13 @@ class PromptsRun {
       text.finish = "length";
       return false;
     }
-    std::vector<float> logits;  // before the sampler changes them
-    if (settings_.log_probabilities)
-      logits.assign(session_.generator().logits(sequence).begin(), session_.generator().logits(sequence).end());
-    const int32_t id = session_.sample(sequence, text.tokens);
+    const auto [id, log_probability] = session_.choice(sequence);
     if (session_.is_end(id)) {
       text.finish = "stop";
       return false;
     }
     text.tokens.push_back(id);
-    if (settings_.log_probabilities) text.log_probabilities.push_back(log_probability(logits, id));
+    if (settings_.log_probabilities) text.log_probabilities.push_back(log_probability);
     const int64_t room = session_.room_of(static_cast<int64_t>(text.prompt), session_.generator().context());
     if (generated + 1 == settings_.tokens || static_cast<int64_t>(text.tokens.size()) > room) text.finish = "length";
     return true;

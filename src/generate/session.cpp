@@ -1,7 +1,6 @@
 #include "generate/session.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <random>
 
@@ -16,7 +15,7 @@ namespace {
 // Without -n and -c: enough for a page or two, small enough for any machine.
 constexpr int64_t default_context = 4096;
 
-void apply(const GenerationConfig& config, SamplerOptions& options) {
+void apply(const GenerationConfig& config, SamplingOptions& options) {
   if (config.temperature) options.temperature = static_cast<float>(*config.temperature);
   if (config.top_p) options.top_p = static_cast<float>(*config.top_p);
   if (config.min_p) options.min_p = static_cast<float>(*config.min_p);
@@ -31,9 +30,9 @@ Session::Session(const GenerationSettings& settings, const Launch& launch)
       model_(settings.model, settings.dtype, {{}, {}, settings.tensor_parallel}, settings.backend, launch,
              settings.family),
       config_(read_generation_config(model_.folder)),
-      options_(settings.sampler) {
-  apply(config_, options_);
-  apply(settings.given, options_);
+      sampling_{settings.sampling, 0, settings.log_probabilities} {
+  apply(config_, sampling_.options);
+  apply(settings.given, sampling_.options);
   if (!leads()) return;
   tokenizer_ = load_tokenizer(model_.folder);
   require(tokenizer_->vocabulary_size() <= model_.config.vocabulary, model_.folder, ": the tokenizer has ids up to ",
@@ -108,10 +107,9 @@ int64_t Session::room_of(int64_t prompt, int64_t context) const {
 void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory) {
   ends_ = exchange(ends_);
   const uint64_t drawn = leads() ? settings_.seed.value_or(std::random_device{}()) : 0;
-  options_.seed = std::stoull(model_.mesh->world().broadcast(std::to_string(drawn), 0));
-  sampler_.emplace(options_);
+  sampling_.seed = std::stoull(model_.mesh->world().broadcast(std::to_string(drawn), 0));
   model_.runtime->reserve(memory);
-  generator_ = std::make_unique<Generator>(model_.config, model_.plan, context, *model_.runtime, sequences);
+  generator_ = std::make_unique<Generator>(model_.config, model_.plan, context, *model_.runtime, sequences, sampling_);
   model_.load(generator_->parameters());
   introduce(context, sequences, memory);
 }
@@ -124,18 +122,17 @@ void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& me
   say(text("memory  ", bytes_text(memory.total()), " a rank: ", bytes_text(memory.state), " weights, ",
            bytes_text(memory.cache), " keys and values of ", sequences > 1 ? text(sequences, " × ") : "", context,
            " tokens, ", bytes_text(memory.step), " for a step"));
-  if (options_.temperature <= 0) return say("sampler temperature 0: the most likely token");
-  say(text("sampler temperature ", options_.temperature, ", top-k ", options_.top_k, ", top-p ", options_.top_p,
-           ", min-p ", options_.min_p));
-  say(text("seed    ", options_.seed));
+  const SamplingOptions& options = sampling_.options;
+  if (options.temperature <= 0) return say("sampler temperature 0: the most likely token");
+  say(text("sampler temperature ", options.temperature, ", top-k ", options.top_k, ", top-p ", options.top_p,
+           ", min-p ", options.min_p));
+  say(text("seed    ", sampling_.seed));
 }
 
-int32_t Session::sample(int64_t sequence, std::span<const int32_t> past) {
-  const std::span<float> logits = generator_->logits(sequence);
-  if (!std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); }))
-    model_.fail_not_finite("logits are", generator_->parameters());
-  // Of every prompt the random numbers of the first: each is continued as if it were alone.
-  return sampler_->sample(logits, past, 0, static_cast<uint64_t>(past.size()));
+const Choice& Session::choice(int64_t sequence) {
+  const Choice& choice = generator_->choice(sequence);
+  if (choice.id < 0) model_.fail_not_finite("logits are", generator_->parameters());
+  return choice;
 }
 
 bool Session::is_end(int32_t id) const {

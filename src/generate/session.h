@@ -1,5 +1,5 @@
-// What every way to generate has in common: a model on its ranks, rank 0's tokenizer, what ends a text, the sampler,
-// and a generator made for the prompts.
+// What every way to generate has in common: a model on its ranks, rank 0's tokenizer, what ends a text, how
+// tokens are chosen, and a generator made for the prompts.
 #pragma once
 
 #include <memory>
@@ -44,8 +44,8 @@ class Session {
   void open(int64_t context, int64_t sequences, const MemoryPlan& memory);
   Generator& generator() { return *generator_; }
 
-  // The next token of a sequence that has the tokens `past`. Errors: logits that are not finite.
-  int32_t sample(int64_t sequence, std::span<const int32_t> past);
+  // What follows the tokens that a sequence was fed. Errors: logits that are not finite.
+  const Choice& choice(int64_t sequence = 0);
   bool is_end(int32_t id) const;
   void say_context_is_full() const;
 
@@ -56,10 +56,9 @@ class Session {
   const Launch& launch_;
   ModelOnRanks model_;
   GenerationConfig config_;  // the model's
-  SamplerOptions options_;
+  Sampling sampling_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<int32_t> ends_;
-  std::optional<Sampler> sampler_;
   std::unique_ptr<Generator> generator_;
 };
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/dtype.h"
-#include "generate/sampler.h"
+#include "base/operation_options.h"
 #include "io/generation_config.h"
 
 namespace llama_tp {
@@ -21,7 +21,7 @@ struct GenerationSettings {
   int64_t tokens = -1;           // at most so many of a text; below 0: until the end or until the context is full
   int64_t context = 0;           // 0: the prompt and `tokens`, at most the model's positions
   std::optional<uint64_t> seed;  // none: drawn, and said
-  SamplerOptions sampler;        // where neither `given` nor generation_config.json has a value
+  SamplingOptions sampling;      // where neither `given` nor generation_config.json has a value
   GenerationConfig given;        // by options; wins over generation_config.json
   bool ignore_eos = false, echo = false, special = false, log_probabilities = false;
   std::optional<DType> dtype;

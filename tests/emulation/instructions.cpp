@@ -31,11 +31,16 @@ struct Shuffle {
   size_t source;
 };
 
+// What a lane that is not there gives.
+template <class Value>
+constexpr Value nothing = std::numeric_limits<Value>::has_quiet_NaN ? std::numeric_limits<Value>::quiet_NaN()
+                                                                    : std::numeric_limits<Value>::max();
+
 size_t this_lane() { return this_thread().index.x % 32; }
 
 template <class Value>
 Value shuffle(uint32_t mask, Value value, int difference) {
-  Shuffle<Value> offer{value, std::numeric_limits<Value>::quiet_NaN(), this_lane() ^ static_cast<size_t>(difference)};
+  Shuffle<Value> offer{value, nothing<Value>, this_lane() ^ static_cast<size_t>(difference)};
   together(Instruction::shuffle, mask, &offer, [](const Offers& offers) {
     for (void* one : offers) {
       if (one == nullptr) continue;
@@ -58,8 +63,7 @@ Value meet_in_butterfly(Value value, Value (*join)(Value, Value)) {
   together(Instruction::shuffle, whole_warp, &offer, [](const Offers& offers) {
     Value values[2][32];
     for (size_t lane = 0; lane < 32; lane++)
-      values[0][lane] =
-          offers[lane] != nullptr ? as<Butterfly<Value>>(offers[lane]).value : std::numeric_limits<Value>::quiet_NaN();
+      values[0][lane] = offers[lane] != nullptr ? as<Butterfly<Value>>(offers[lane]).value : nothing<Value>;
     const auto joined = as<Butterfly<Value>>(*std::find_if(offers.begin(), offers.end(), std::identity())).join;
     size_t now = 0;
     for (size_t difference = 16; difference > 0; difference /= 2, now ^= 1)
@@ -156,9 +160,11 @@ void carry_out_product(const Offers& offers) {
 
 float shuffle_xor(uint32_t mask, float value, int difference) { return shuffle(mask, value, difference); }
 double shuffle_xor(uint32_t mask, double value, int difference) { return shuffle(mask, value, difference); }
+uint64_t shuffle_xor(uint32_t mask, uint64_t value, int difference) { return shuffle(mask, value, difference); }
 
 float butterfly(float value, float (*join)(float, float)) { return meet_in_butterfly(value, join); }
 double butterfly(double value, double (*join)(double, double)) { return meet_in_butterfly(value, join); }
+uint64_t butterfly(uint64_t value, uint64_t (*join)(uint64_t, uint64_t)) { return meet_in_butterfly(value, join); }
 
 uint32_t ballot(uint32_t mask, bool condition) {
   struct Vote {

@@ -7,7 +7,6 @@
 #include <filesystem>
 
 #include "generate/generator.h"
-#include "generate/sampler.h"
 #include "model/checkpoint.h"
 #include "model/write_parameters.h"
 
@@ -75,13 +74,12 @@ std::unique_ptr<Evaluator> GoldenModel::evaluator() {
 std::vector<int32_t> GoldenModel::greedy_tokens(const std::vector<int32_t>& prompt, size_t count) {
   const auto context = static_cast<int64_t>(prompt.size() + count);
   reserve(plan_generation(config, plan, context, {static_cast<int64_t>(prompt.size())}, *backend, *runtime));
-  Generator generator(config, plan, context, *runtime);
+  Generator generator(config, plan, context, *runtime, 1, {.options = {.temperature = 0}});
   load_weights(ModelFiles(folder), config, generator.parameters(), *backend);
-  Sampler sampler({.temperature = 0});
   generator.feed(prompt);
   std::vector<int32_t> tokens;
   while (tokens.size() < count) {
-    tokens.push_back(sampler.sample(generator.logits(), {}, 0, 0));
+    tokens.push_back(generator.choice().id);
     generator.feed({&tokens.back(), 1});
   }
   return tokens;

@@ -38,6 +38,7 @@ class CpuBackend : public Backend {
   int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override;
   int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override;
   int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) override;
+  int64_t sample_workspace(const Tensor& logits) override;
   int64_t add_sum_of_squares_workspace(const Tensor& x) override;
 
  protected:
@@ -96,6 +97,10 @@ class CpuBackend : public Backend {
                               const Tensor& loss) override;
   void run_cross_entropy_backward(const Tensor& logits, const Tensor& targets, const Tensor& lse, int64_t first_column,
                                   int64_t columns, float scale, const Tensor& dlogits) override;
+
+  // sample.cpp
+  void run_sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
+                  const SamplingOptions& options, const Tensor& ids, const Tensor& chances, void* workspace) override;
 
   // elementwise.cpp, optimizer.cpp
   void run_add(const Tensor& x, const Tensor& y) override;

@@ -256,6 +256,16 @@ void CudaOperations::run_cross_entropy_backward(const Tensor& logits, const Tens
   });
 }
 
+// ---- generation
+
+int64_t CudaOperations::sample_workspace(const Tensor&) { return 0; }
+
+void CudaOperations::run_sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
+                                const SamplingOptions& options, const Tensor& ids, const Tensor& chances, void*) {
+  kernels::sample(stream_, logits.as<float>(), {logits.shape[0], logits.shape[1], logits.shape[2], vocabulary},
+                  recent.as<int32_t>(), uniforms.as<float>(), options, ids.as<int32_t>(), chances.as<double>());
+}
+
 // ---- small ones
 
 void CudaOperations::run_add(const Tensor& x, const Tensor& y) {

@@ -1,0 +1,229 @@
+// The next token of each sequence: the choice that the CPU makes by sorting, bit for bit, without a sort.
+//
+//   repetition penalty, top-k, top-p, min-p, temperature; then the first candidate, by falling logit and among equal
+//   ones by rising id, at which the sum of probabilities exceeds a uniform number
+//
+// logits: [ranks, n, V] f32, as the ranks' vocabularies were gathered; recent: [n, 64] i32; uniforms: [n] f32; ids: [n]
+// i32; chances: [n, 2] f64. A candidate is a 64-bit word and its weight an integer (base/sampling.h), so that sums may
+// be taken in any order, and each filter is one question: which candidate is the first at which the weights of those
+// so far exceed a number? Its answer is a lower bound of the candidates that remain. It is found by distance from the
+// largest: the weights of 256 bins, then those of 256 parts of the bin where the number is exceeded, until a bin has so
+// few candidates that each is compared with each. The first bins are narrow and reach down to a quarter of the largest
+// logit. Only where the number is not exceeded there do all others get bins, in which many threads then meet.
+//
+// A block of 1,024 threads takes a sequence. Bound by the latency of one multiprocessor that reads its logits from L2
+// seven to ten times: the largest, two or three for top-k, two for each of top-p and the draw, two for the chances.
+#include <cmath>
+
+#include "base/sampling.h"
+#include "kernels/kernels.h"
+#include "kernels/reduce.h"
+
+namespace llama_tp::kernels {
+
+namespace {
+
+constexpr int threads = 1024, bin_bits = 8, bins = 1 << bin_bits;
+constexpr uint64_t no_candidate = ~uint64_t{0};  // larger than any of a finite logit
+
+struct SampleScratch {
+  WarpValues<uint64_t> largest, counts, weights;
+  // Of the bins, or of candidates that are compared with each other.
+  uint64_t weight_of[bins], candidates[bins];
+  uint32_t count_of[bins];
+  uint32_t listed;
+  struct {
+    uint64_t place, before, count;  // a bin or a candidate, the weights before it, the candidates in it
+  } found;
+};
+
+// The logits of a sequence.
+struct Row {
+  float* first;
+  int64_t ranks, next_rank, columns, vocabulary;
+
+  __device__ __forceinline__ float& of(int64_t id) const { return first[id / columns * next_rank + id % columns]; }
+  // look(candidate) of this thread's share.
+  template <class Look>
+  __device__ __forceinline__ void each(const Look& look) const {
+    for (int64_t rank = 0; rank < ranks; rank++) {
+      const int64_t begin = rank * columns, count = smaller(columns, vocabulary - begin);
+      for (int64_t i = threadIdx.x; i < count; i += threads) look(candidate_of(first[rank * next_rank + i], begin + i));
+    }
+  }
+};
+
+struct One {
+  __device__ __forceinline__ uint64_t operator()(uint64_t) const { return 1; }
+};
+struct Probability {
+  float largest, temperature;
+  __device__ __forceinline__ uint64_t operator()(uint64_t candidate) const {
+    return weight_of(logit_of(candidate), largest, temperature);
+  }
+};
+
+// no_candidate if a logit is not finite.
+__device__ uint64_t largest_of(const Row& row, SampleScratch& scratch) {
+  uint64_t largest = 0;
+  row.each([&](uint64_t candidate) {
+    largest = Largest::join(largest, is_finite(logit_of(candidate)) ? candidate : no_candidate);
+  });
+  return over_block<Largest>(largest, scratch.largest);
+}
+
+struct Total {
+  uint64_t candidates, weight;
+};
+// Of the candidates from `least` on.
+__device__ Total total_of(const Row& row, uint64_t least, const Probability& weight, SampleScratch& scratch) {
+  Total own{0, 0};
+  row.each([&](uint64_t candidate) {
+    if (candidate < least) return;
+    own.candidates++;
+    own.weight += weight(candidate);
+  });
+  return {over_block<Sum>(own.candidates, scratch.counts), over_block<Sum>(own.weight, scratch.weights)};
+}
+
+// The bin of a candidate that is not larger than `end`.
+__device__ __forceinline__ uint64_t bin_of(uint64_t candidate, uint64_t end, int shift) {
+  return (end - candidate) >> shift;
+}
+constexpr int first_shift = 48, all_shift = 64 - bin_bits;  // 128 bins a power of two; whatever the candidates are
+
+// This thread's bin or candidate is found if the weights before it do not exceed the number and those with it do.
+__device__ __forceinline__ void claim(uint64_t place, uint64_t before, uint64_t own, uint64_t count, uint64_t number,
+                                      SampleScratch& scratch) {
+  if (before <= number && number - before < own) scratch.found = {place, before, count};
+}
+
+// Of the candidates from `least` to `end`, so many, the first at which the sum of weights exceeds a number.
+template <class Weight>
+__device__ uint64_t first_exceeding(const Row& row, uint64_t least, uint64_t end, uint64_t candidates,
+                                    const Weight& weight, uint64_t number, SampleScratch& scratch) {
+  const unsigned self = threadIdx.x;
+  int shift = candidates > bins ? first_shift : all_shift;
+  const auto remains = [&](uint64_t candidate) {
+    return candidate >= least && candidate <= end && bin_of(candidate, end, shift) < bins;
+  };
+  while (candidates > bins) {
+    if (self < bins) scratch.weight_of[self] = scratch.count_of[self] = 0;
+    __syncthreads();
+    row.each([&](uint64_t candidate) {
+      if (!remains(candidate)) return;
+      const uint64_t bin = bin_of(candidate, end, shift);
+      add_atomically(scratch.weight_of[bin], weight(candidate));
+      add_atomically(scratch.count_of[bin], 1);
+    });
+    __syncthreads();
+    if (self < bins) {
+      uint64_t before = 0, candidates_before = 0;
+      for (unsigned bin = 0; bin < self; bin++) {
+        before += scratch.weight_of[bin];
+        candidates_before += scratch.count_of[bin];
+      }
+      const uint64_t own = scratch.weight_of[self];
+      claim(self, before, own, scratch.count_of[self], number, scratch);
+      if (self == bins - 1 && before + own <= number)  // it is below them all
+        scratch.found = {bins, before + own, candidates - candidates_before - scratch.count_of[self]};
+    }
+    __syncthreads();
+    end -= scratch.found.place << shift;
+    shift = scratch.found.place < bins ? shift - bin_bits : all_shift;
+    number -= scratch.found.before;
+    candidates = scratch.found.count;
+  }
+  if (self == 0) scratch.listed = 0;
+  __syncthreads();
+  row.each([&](uint64_t candidate) {
+    if (!remains(candidate)) return;
+    const uint32_t place = add_atomically(scratch.listed, 1);
+    scratch.candidates[place] = candidate;
+    scratch.weight_of[place] = weight(candidate);
+  });
+  __syncthreads();
+  if (self < candidates) {
+    const uint64_t own = scratch.candidates[self];
+    uint64_t before = 0;
+    for (uint64_t i = 0; i < candidates; i++) before += scratch.candidates[i] > own ? scratch.weight_of[i] : 0;
+    claim(own, before, scratch.weight_of[self], 1, number, scratch);
+  }
+  __syncthreads();
+  return scratch.found.place;
+}
+
+struct Settings {
+  SamplingOptions options;
+  float log_min_p;
+};
+
+__device__ uint64_t choose(const Row& row, const Settings& settings, float uniform, SampleScratch& scratch) {
+  const SamplingOptions& options = settings.options;
+  const uint64_t likeliest = largest_of(row, scratch);
+  if (likeliest == no_candidate || options.temperature <= 0) return likeliest;
+  const float largest = logit_of(likeliest);
+  auto candidates = static_cast<uint64_t>(row.vocabulary);
+  uint64_t least = 0;
+  if (options.top_k > 0 && options.top_k < row.vocabulary) {
+    candidates = static_cast<uint64_t>(options.top_k);
+    least = first_exceeding(row, 0, likeliest, static_cast<uint64_t>(row.vocabulary), One{}, candidates - 1, scratch);
+  }
+  if (options.top_p < 1) {
+    const Probability weight{largest, 1};
+    const uint64_t number = below_reaching(options.top_p, total_of(row, least, weight, scratch).weight);
+    least = first_exceeding(row, least, likeliest, candidates, weight, number, scratch);
+  }
+  const uint64_t by_min_p = least_candidate(largest + settings.log_min_p);
+  if (by_min_p > least) least = by_min_p;
+  const Probability weight{largest, options.temperature};
+  const Total total = total_of(row, least, weight, scratch);
+  return first_exceeding(row, least, likeliest, total.candidates, weight, below_exceeding(uniform, total.weight),
+                         scratch);
+}
+
+// The logits have the penalty while the choice is made: the first thread of a recent id puts it there and takes it away.
+__global__ void __launch_bounds__(threads)
+    sample_kernel(float* logits, SampleShape shape, const int32_t* recent, const float* uniforms, Settings settings,
+                  int32_t* ids, double* chances) {
+  auto& scratch = shared_memory<SampleScratch>();
+  const int64_t sequence = blockIdx.x;
+  const Row row{logits + sequence * shape.columns, shape.ranks, shape.sequences * shape.columns, shape.columns,
+                shape.vocabulary};
+  float largest = 0;
+  uint64_t total = 0;
+  if (chances != nullptr) {
+    largest = logit_of(largest_of(row, scratch));
+    total = total_of(row, 0, {largest, 1}, scratch).weight;
+  }
+  const float penalty = settings.options.repeat_penalty;
+  const int32_t* const own = recent + sequence * penalty_window;
+  bool punishes = penalty != 1 && threadIdx.x < penalty_window && own[threadIdx.x] >= 0;
+  for (unsigned i = 0; punishes && i < threadIdx.x; i++) punishes = own[i] != own[threadIdx.x];
+  const float before = punishes ? row.of(own[threadIdx.x]) : 0;
+  if (penalty != 1) {
+    if (punishes) row.of(own[threadIdx.x]) = penalized(before, penalty);
+    __syncthreads();
+  }
+  const uint64_t chosen = choose(row, settings, uniforms[sequence], scratch);
+  const int32_t id = chosen == no_candidate ? -1 : id_of(chosen);
+  if (penalty != 1) {
+    if (punishes) row.of(own[threadIdx.x]) = before;
+    __syncthreads();
+  }
+  if (threadIdx.x != 0) return;
+  ids[sequence] = id;
+  if (chances == nullptr) return;
+  chances[2 * sequence] = static_cast<double>(id < 0 ? largest : row.of(id)) - static_cast<double>(largest);
+  chances[2 * sequence + 1] = static_cast<double>(total) * (1.0 / (uint64_t{1} << weight_bits));
+}
+
+}  // namespace
+
+void sample(Stream stream, float* logits, const SampleShape& shape, const int32_t* recent, const float* uniforms,
+            const SamplingOptions& options, int32_t* ids, double* chances) {
+  launch(stream, "sample", {grid_axis(shape.sequences, "sample")}, threads, sizeof(SampleScratch), sample_kernel,
+         logits, shape, recent, uniforms, Settings{options, std::log(options.min_p)}, ids, chances);
+}
+
+}  // namespace llama_tp::kernels
