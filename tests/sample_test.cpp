@@ -177,6 +177,21 @@ TEST(Sample, TheLikeliestIsTheFirstOfTheLargestAfterThePenalty) {
   EXPECT_EQ(chosen({-5}, {}), 0);
 }
 
+// Sums of equal weights are exact, and so is where a share of them ends: it is reached by the token that completes it,
+// and exceeded by the next.
+TEST(Sample, TokensThatAreAlikeHaveSharesToTheBit) {
+  Device device;
+  const auto chosen = [&](float uniform, float top_p) {
+    const SamplingOptions options{.top_k = 0, .top_p = top_p, .min_p = 0, .temperature = 0.7f};
+    return sample_on(device, {{Logits(4, -1.25f), uniform, {}}}, options).ids[0];
+  };
+  EXPECT_EQ(chosen(0.5f - 0x1p-24f, 1), 1);
+  EXPECT_EQ(chosen(0.5f, 1), 2);
+  EXPECT_EQ(chosen(1 - 0x1p-24f, 0.5f), 1);
+  EXPECT_EQ(chosen(1 - 0x1p-24f, 0.5f + 0x1p-23f), 2);
+  EXPECT_EQ(chosen(0.5f, 0.5f), 1);
+}
+
 // And of all the others none is disturbed.
 TEST(Sample, ALogitThatIsNotFiniteIsNoChoice) {
   Device device;
