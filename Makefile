@@ -62,8 +62,10 @@ SUPPORT  := $(BUILD)/tests/libsupport.a
 
 KERNELS     := $(sort $(wildcard kernels/*.cu))
 CUDA_LIBRARY := $(if $(CUDA),$(BUILD)/cuda/libkernels.a)
+# Later GPUs take PTX of 90, not of 90a, which is Hopper's alone.
+OF_PTX      := $(patsubst %a,%,$(lastword $(CUDA_ARCH)))
 NVCCFLAGS   += -std=c++20 -O3 -I. -Isrc $(foreach arch,$(CUDA_ARCH),-gencode arch=compute_$(arch),code=sm_$(arch)) \
-               -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) \
+               -gencode arch=compute_$(OF_PTX),code=compute_$(OF_PTX) \
                $(if $(filter 90,$(CUDA_ARCH)),,$(if $(filter 90a,$(CUDA_ARCH)),-DLLAMA_TP_SM_90A))
 SPACE       := $(subst ,, )
 CUDA_NAMES  := sm_$(subst $(SPACE),$(SPACE)sm_,$(strip $(CUDA_ARCH)))

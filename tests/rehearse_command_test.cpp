@@ -95,6 +95,7 @@ TEST_F(RehearseCommand, RefusesWhatIsNoRankOfAMesh) {
          {"a mesh of 4 ranks", "--rehearse names 8"});
   refuse("--rehearse rank=0,world=3 --tensor-parallel 3", {"num_attention_heads", "3"});
   refuse("--rehearse rank=0,world=2 --generate", {"--generate", "--rehearse", "leave one"});
+  refuse("--rehearse rank=0,world=2 --loading " + folder_.path(), {"--loading", "--rehearse", "leave one"});
   refuse("--rehearse rank=0,world=2 --compare tp=2", {"--compare", "--rehearse", "leave one"});
   expect_refused(2, bench("--rehearse rank=0,world=2"), {"mpirun started 2", "without mpirun"});
 }

@@ -43,14 +43,16 @@ if_cpu() {
   if [ "$backend" = cpu ]; then large=bench-134m large_layers="12 2" context=128 block=64 samples=1 steps=6 mesh_steps=4; fi
 }
 
-program_says() { "$program" bench --config data/configs/bench-134m.json --backend "$backend" --generate --prompt-tokens 1 --n-predict 1 2>&1 | grep -E '^(cpu|cuda|llama_tp): '; }
+program_says() { timeout 30 "$program" bench --config data/configs/bench-134m.json --backend "$backend" --generate --prompt-tokens 1 --n-predict 1 2>&1 | grep -E '^(cpu|cuda|llama_tp): '; }
 
 stage_machine() {
   if [ "$backend" = cuda ]; then nvidia-smi; nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm --format=csv,noheader >&3; fi
   lscpu | grep -E '^(Model name|CPU\(s\))' >&3
   df -h /dev/shm . || true
-  tell "$(program_says)"
-  ! program_says | grep -q '^llama_tp: '
+  local said
+  said=$(program_says)
+  tell "$said"
+  [ -n "$said" ] && [[ "$said" != *"llama_tp: "* ]]
 }
 
 # ---- the kernels on the device

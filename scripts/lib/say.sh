@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# What scripts/demo and scripts/test share: saying what happens, and starting ranks on any machine.
+# What the scripts share: saying what happens, and starting ranks on any machine.
 # Sourced, with $script as the name to speak under.
 
 say() { echo "$script: $*"; }

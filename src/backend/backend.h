@@ -41,6 +41,11 @@ struct Sequences {
   }
 };
 
+// [T] or [T, 2]: what a norm keeps of T tokens for its backward.
+inline Shape statistics_shape(const NormOptions& options, int64_t tokens) {
+  return options.kind == NormKind::rms ? Shape{tokens} : Shape{tokens, 2};
+}
+
 enum class Operation : uint8_t {
   linear_forward,
   linear_backward_input,

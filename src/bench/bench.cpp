@@ -5,7 +5,7 @@
 
 #include "backend/device.h"
 #include "bench/fill.h"
-#include "bench/stopwatch.h"
+#include "bench/timing.h"
 #include "model/rehearsal.h"
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_host_group.h"

@@ -1,7 +1,7 @@
 #include <functional>
 
 #include "bench/rates.h"
-#include "bench/stopwatch.h"
+#include "bench/timing.h"
 #include "model/runtime.h"
 #include "report/format.h"
 

@@ -1,5 +1,5 @@
 #include "bench/rates.h"
-#include "bench/stopwatch.h"
+#include "bench/timing.h"
 #include "generate/generator.h"
 #include "model/checkpoint.h"
 #include "report/format.h"

@@ -5,7 +5,7 @@
 
 #include "bench/fill.h"
 #include "bench/rates.h"
-#include "bench/stopwatch.h"
+#include "bench/timing.h"
 #include "model/batch.h"
 #include "model/rehearsal.h"
 #include "parallel/local_communicator.h"

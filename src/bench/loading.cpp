@@ -2,7 +2,7 @@
 #include <filesystem>
 
 #include "bench/rates.h"
-#include "bench/stopwatch.h"
+#include "bench/timing.h"
 #include "model/checkpoint.h"
 #include "model/rehearsal.h"
 #include "model/write_parameters.h"
@@ -65,6 +65,7 @@ void read_plainly(const std::vector<File>& files, int64_t bytes, int64_t skipped
 }  // namespace
 
 void bench_loading(const Bench& bench, const std::string& folder) {
+  require(bench.backend->is_host(), "--loading reads into the memory of the CPU; add --backend cpu");
   const std::unique_ptr<Mesh> mesh = bench.mesh();
   const bool is_empty = std::filesystem::is_empty(folder);
   bench.world->barrier();  // all have looked before one writes

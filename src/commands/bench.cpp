@@ -77,7 +77,7 @@ void check_rehearsal(const Options& options, const Launch& launch) {
   require(!options.is_set("json") || options.given("compare") || options.given("rehearse"),
           "--json belongs to --compare and --rehearse; give one of them, too");
   if (!options.given("rehearse")) return;
-  for (const char* name : {"train", "generate", "kernels", "collectives", "compare"})
+  for (const char* name : {"train", "generate", "kernels", "collectives", "loading", "compare"})
     require(!options.given(name), "--", name, " does not go with --rehearse; leave one of them out");
   require(launch.size() == 1, "--rehearse is one process in the place of a mesh's rank, but mpirun started ",
           launch.size(), "; start it without mpirun");

@@ -15,8 +15,8 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t most_ranks = int64_t{1} << 20, most_samples_a_rank = int64_t{1} << 10, most_threads = 1024;
-constexpr int64_t most_accumulation = 4096;       // forwards of a step that are rehearsed
-constexpr int64_t most_block = int64_t{1} << 22;  // tokens of a forward
+constexpr int64_t most_accumulation = int64_t{1} << 20;  // forwards of a step
+constexpr int64_t most_block = int64_t{1} << 22;         // tokens of a forward
 
 void declare_plan_options(Options& options) {
   options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");

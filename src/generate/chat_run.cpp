@@ -37,6 +37,7 @@ MemoryPlan plan_chat(const ModelOnRanks& model, int64_t context) {
     const int64_t largest = std::min(context, Generator::prompt_piece);
     const std::vector<int32_t> zeros(std::bit_floor(static_cast<size_t>(largest)));
     for (size_t size = zeros.size(); size > 0; size /= 2) {
+      generator.assume_length(0, context - static_cast<int64_t>(size));  // a longer past takes more scratch memory
       generator.feed(std::span(zeros).first(size));
       generator.rewind(0, 0);
     }

@@ -4,10 +4,6 @@
 
 namespace llama_tp {
 
-Shape statistics_shape(const NormOptions& options, int64_t tokens) {
-  return options.kind == NormKind::rms ? Shape{tokens} : Shape{tokens, 2};
-}
-
 BlockSaved Block::push_saved(int64_t tokens, const Stream& in) const {
   BlockSaved saved;
   saved.attention = attention_.push_saved(tokens);

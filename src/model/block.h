@@ -25,8 +25,6 @@ struct BlockSaved {
   MlpSaved mlp;
 };
 
-// [T] or [T, 2]: what a norm keeps of T tokens.
-Shape statistics_shape(const NormOptions& options, int64_t tokens);
 // What the ledger calls the stream's saved tensors.
 inline Category stream_category(bool sequence_parallel) {
   return sequence_parallel ? Category::saved_split : Category::saved_whole;

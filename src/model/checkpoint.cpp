@@ -12,7 +12,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t staging_bytes = int64_t{8} << 20;
+constexpr int64_t reading_bytes = int64_t{8} << 20;
 constexpr int64_t worth_threads = int64_t{1} << 16;  // elements
 
 // This rank's part of a parameter as rows × columns of the file's tensor.
@@ -38,7 +38,7 @@ void for_each_region(const Piece& piece, const Region& slice, int64_t most, Work
 }
 
 int64_t rows_of_staging(const Region& slice, DType dtype) {
-  return std::clamp<int64_t>(staging_bytes / (slice.columns() * size_of(dtype)), 1, slice.rows());
+  return std::clamp<int64_t>(reading_bytes / (slice.columns() * size_of(dtype)), 1, slice.rows());
 }
 
 // Reads what this rank holds of a tensor, converted on the way, into one of the unit's tensors: into place where the

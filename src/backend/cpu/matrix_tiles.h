@@ -80,6 +80,7 @@ class MatrixTiles {
         _tile_loadd(5, row + 3 * tile_bytes, b_bytes);
         _tile_dpbf16ps(3, 4, 5);
       }
+      asm volatile("" ::: "memory");  // before tile_of_a writes the next where this one was
     }
     _tile_stored(0, c, c_bytes);
     if constexpr (count > 1) _tile_stored(1, c + lanes, c_bytes);

@@ -119,9 +119,7 @@ int64_t multiply_bands(Range range, const Weight* w, View<typename Dot::Input> x
 
 // As many rows side by side as leave the sums in registers.
 template <int tokens>
-constexpr int rows_at_once = tokens == 1   ? 4
-                             : tokens <= 4 ? 4
-                                           : 3;
+constexpr int rows_at_once = tokens <= 4 ? 4 : 3;
 
 template <class Dot, int tokens, class Weight>
 void multiply(int threads, const Weight* w, View<typename Dot::Input> x, int64_t rows, int64_t k,

@@ -92,7 +92,7 @@ void CudaBackend::try_a_kernel() const {
   } catch (const Error& error) {
     fail("--backend cuda: ", streams_.name, ", an sm_", architecture_,
          ", does not run this program's kernels, which are made for ", LLAMA_TP_CUDA_ARCH, " (", error.what(),
-         "); build with make CUDA_ARCH=", architecture_);
+         "); build with make CUDA_ARCH=", architecture_ == "90" ? "90a" : architecture_);
   }
 }
 

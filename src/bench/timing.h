@@ -1,18 +1,19 @@
-// Wall-clock time of a piece of work.
+// Seconds that a piece of work takes, once or the median of several times.
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <vector>
+
+#include "report/stopwatch.h"
 
 namespace llama_tp {
 
 template <class Work>
 double seconds_of(Work work) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch time;
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return time.seconds();
 }
 
 // Of `times` runs, after one that is not counted, ascending.
