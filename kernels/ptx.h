@@ -18,23 +18,8 @@ constexpr uint32_t whole_warp = 0xffffffffu;
 // ---- between the lanes of a warp
 
 // The value of the lane whose number differs in the bits of `mask`.
-__device__ __forceinline__ float exchange(float value, int mask) {
-#ifdef __CUDACC__
-  return __shfl_xor_sync(whole_warp, value, mask);
-#else
-  return emulation::shuffle_xor(whole_warp, value, mask);
-#endif
-}
-
-__device__ __forceinline__ double exchange(double value, int mask) {
-#ifdef __CUDACC__
-  return __shfl_xor_sync(whole_warp, value, mask);
-#else
-  return emulation::shuffle_xor(whole_warp, value, mask);
-#endif
-}
-
-__device__ __forceinline__ uint64_t exchange(uint64_t value, int mask) {
+template <class Value>  // 4 or 8 bytes
+__device__ __forceinline__ Value exchange(Value value, int mask) {
 #ifdef __CUDACC__
   return __shfl_xor_sync(whole_warp, value, mask);
 #else

@@ -4,6 +4,8 @@
 // (PTX ISA 8: mbarrier, cp.async.bulk.tensor, fence.proxy.async, wgmma, setmaxnreg.)
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/ptx.h"
 #include "kernels/tensor_map.h"
 
@@ -125,21 +127,17 @@ __device__ __forceinline__ void copy_tile(void* to_shared, const TensorMap& map,
 
 // The accumulators of d[64, n] are Sums<n> of kernels/tiles.h: each warp has 16 of the rows.
 
-// Keeps the compiler from moving what is done with registers of a product over this line.
-template <int parts>
-__device__ __forceinline__ void hold_in_place([[maybe_unused]] float (&sums)[parts][4]) {
+// Keeps the compiler from moving what is done with registers of a product, sums or factors, over this line.
+template <class Register, int parts>
+__device__ __forceinline__ void hold_in_place([[maybe_unused]] Register (&registers)[parts][4]) {
 #ifdef __CUDACC__
 #pragma unroll
   for (int j = 0; j < parts; j++)
-    for (int i = 0; i < 4; i++) asm volatile("" : "+f"(sums[j][i])::"memory");
-#endif
-}
-template <int parts>
-__device__ __forceinline__ void hold_in_place([[maybe_unused]] uint32_t (&factor)[parts][4]) {
-#ifdef __CUDACC__
-#pragma unroll
-  for (int j = 0; j < parts; j++)
-    for (int i = 0; i < 4; i++) asm volatile("" : "+r"(factor[j][i])::"memory");
+    for (int i = 0; i < 4; i++)
+      if constexpr (std::is_same_v<Register, float>)
+        asm volatile("" : "+f"(registers[j][i])::"memory");
+      else
+        asm volatile("" : "+r"(registers[j][i])::"memory");
 #endif
 }
 
@@ -175,28 +173,33 @@ __device__ __forceinline__ void wait_for_products(float (&sums)[parts][4],
   hold_in_place(sums);
 }
 
+#ifdef __CUDACC__
+// The sums of an instruction, by their numbers in it and as its operands: four of each of d's 8 or 16 parts.
+#define LLAMA_TP_NAMES_OF_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+#define LLAMA_TP_NAMES_TO_31 \
+  LLAMA_TP_NAMES_OF_16 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define LLAMA_TP_NAMES_OF_32 "{" LLAMA_TP_NAMES_TO_31 "}, "
+#define LLAMA_TP_NAMES_OF_64                                                           \
+  "{" LLAMA_TP_NAMES_TO_31                                                             \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+#define LLAMA_TP_SUMS_OF(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
+#define LLAMA_TP_SUMS_OF_8                                                                                 \
+  LLAMA_TP_SUMS_OF(0), LLAMA_TP_SUMS_OF(1), LLAMA_TP_SUMS_OF(2), LLAMA_TP_SUMS_OF(3), LLAMA_TP_SUMS_OF(4), \
+      LLAMA_TP_SUMS_OF(5), LLAMA_TP_SUMS_OF(6), LLAMA_TP_SUMS_OF(7)
+#define LLAMA_TP_SUMS_OF_16                                                                                 \
+  LLAMA_TP_SUMS_OF_8, LLAMA_TP_SUMS_OF(8), LLAMA_TP_SUMS_OF(9), LLAMA_TP_SUMS_OF(10), LLAMA_TP_SUMS_OF(11), \
+      LLAMA_TP_SUMS_OF(12), LLAMA_TP_SUMS_OF(13), LLAMA_TP_SUMS_OF(14), LLAMA_TP_SUMS_OF(15)
+#endif
+
 // d = a · bᵀ, or += where `add`: 16 columns of a's 64 rows and b's 128, both in shared memory and described by
 // kernels/swizzled_tile.h.
 __device__ __forceinline__ void multiply_rows(float (&d)[16][4], uint64_t a, uint64_t b, bool add) {
 #ifdef __CUDACC__
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, p, 1, 1, 0, 0;\n}"
-      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]),
-        "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]),
-        "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]),
-        "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
-        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]),
-        "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]),
-        "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]),
-        "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]),
-        "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]),
-        "+f"(d[15][3])
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " LLAMA_TP_NAMES_OF_64 "%64, %65, p, 1, 1, 0, 0;\n}"
+      : LLAMA_TP_SUMS_OF_16
       : "l"(a), "l"(b), "r"(add ? 1 : 0));
 #else
   emulation::multiply_asynchronously({&d[0][0], 128, nullptr, a, b, false, add});
@@ -207,41 +210,20 @@ __device__ __forceinline__ void multiply_rows(float (&d)[16][4], uint64_t a, uin
 // shared memory.
 __device__ __forceinline__ void add_product(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
 #ifdef __CUDACC__
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-      "{%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
-      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]),
-        "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]),
-        "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]),
-        "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
-        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " LLAMA_TP_NAMES_OF_32
+               "{%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+               : LLAMA_TP_SUMS_OF_8
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 #else
   emulation::multiply_asynchronously({&d[0][0], 64, a, 0, b, true, true});
 #endif
 }
 __device__ __forceinline__ void add_product(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b) {
 #ifdef __CUDACC__
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "{%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
-      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]),
-        "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]),
-        "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]),
-        "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]), "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
-        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]),
-        "+f"(d[8][3]), "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]),
-        "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]), "+f"(d[12][0]),
-        "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]),
-        "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]), "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]),
-        "+f"(d[15][3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " LLAMA_TP_NAMES_OF_64
+               "{%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+               : LLAMA_TP_SUMS_OF_16
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 #else
   emulation::multiply_asynchronously({&d[0][0], 128, a, 0, b, true, true});
 #endif

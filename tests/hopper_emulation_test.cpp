@@ -61,38 +61,32 @@ TEST(HopperEmulation, TilesLandAtTheWaitForTheirBarrierAndSwizzled) {
           << row << ", " << column;
 }
 
-TEST(HopperEmulation, ATileThatNobodyWaitsForIsAnError) {
+// What is said of a tile that is copied while as many bytes more are expected, and waited for or not.
+template <int more_bytes, bool waits>
+std::string error_of_copying() {
   const std::vector<bf16> from = matrix(16, 64);
-  const std::string error = error_of([&] {
+  return error_of([&] {
     run(
         1, sizeof(OneTile),
         +[](TensorMap map) {
           auto& shared = shared_memory<OneTile>();
           initialize(shared.full, 1);
           fence_async_proxy();
-          arrive_and_expect(shared.full, shared.tile.bytes);
+          arrive_and_expect(shared.full, shared.tile.bytes + more_bytes);
           copy_rows(shared.tile, map, 0, 0, shared.full);
+          if (waits) wait_for(shared.full, 0);
         },
         map_of_heads(from.data(), 1, 16, 64, 16));
   });
+}
+
+TEST(HopperEmulation, ATileThatNobodyWaitsForIsAnError) {
+  const std::string error = error_of_copying<0, false>();
   EXPECT_NE(error.find("ended while 1 tiles were on their way"), std::string::npos) << error;
 }
 
 TEST(HopperEmulation, BytesThatNeverComeAreReportedWithThePlace) {
-  const std::vector<bf16> from = matrix(16, 64);
-  const std::string error = error_of([&] {
-    run(
-        1, sizeof(OneTile),
-        +[](TensorMap map) {
-          auto& shared = shared_memory<OneTile>();
-          initialize(shared.full, 1);
-          fence_async_proxy();
-          arrive_and_expect(shared.full, shared.tile.bytes + 16);
-          copy_rows(shared.tile, map, 0, 0, shared.full);
-          wait_for(shared.full, 0);
-        },
-        map_of_heads(from.data(), 1, 16, 64, 16));
-  });
+  const std::string error = error_of_copying<16, true>();
   EXPECT_NE(error.find("wait for ever; thread 0 at mbarrier wait, tests/hopper_emulation_test.cpp:"), std::string::npos)
       << error;
 }

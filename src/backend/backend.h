@@ -87,6 +87,8 @@ struct Work {
   double flops = 0, bytes = 0;
 };
 
+class Recorder;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -236,6 +238,8 @@ class Backend {
   virtual void synchronize() = 0;
   // Where operations run behind the host's back; null: they have ended when they return.
   virtual DeviceStreams* device() { return nullptr; }
+  // What repeats operations without the host's time for each; null: there is nothing to gain.
+  virtual Recorder* recorder() { return nullptr; }
   // Bytes a second that this rank reads from its memory, measured in a fraction of a second; 0 where it has no room.
   virtual double read_bandwidth() = 0;
   // "cpu: 2 threads, AVX512-BF16 …": one line for the user.

@@ -2,10 +2,9 @@
 // down once and then start them all at once, without the host's time for each of them.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <vector>
-
-#include "backend/backend.h"
 
 namespace llama_tp {
 
@@ -20,8 +19,5 @@ class Recorder {
   // Before memory or communicators that a recording uses are given back.
   virtual void forget() = 0;
 };
-
-// Null: the backend's operations have ended when they return, and there is nothing to record.
-Recorder* recorder_of(Backend& backend);
 
 }  // namespace llama_tp

@@ -36,7 +36,7 @@ Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, 
 }
 
 Generator::~Generator() {
-  if (Recorder* const recorder = recorder_of(runtime_.backend)) recorder->forget();
+  if (Recorder* const recorder = runtime_.backend.recorder()) recorder->forget();
 }
 
 void Generator::feed(std::span<const Feed> feeds) {
@@ -101,7 +101,7 @@ void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
 }
 
 void Generator::run(bool a_token_each, const Batch& batch, const std::function<void()>& work) {
-  Recorder* const recorder = recorder_of(runtime_.backend);
+  Recorder* const recorder = runtime_.backend.recorder();
   // Where the frequencies of positions follow the length, the host computes them.
   if (!a_token_each || recorder == nullptr || rope_follows_length(model_.config().rope)) return work();
   recorder->repeat({batch.tokens(), batch.sequences.longest_key}, work);

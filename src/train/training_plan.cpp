@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
+#include <set>
 
 #include "backend/meta.h"
 #include "model/placement.h"
@@ -11,17 +13,42 @@ namespace llama_tp {
 
 namespace {
 
-// Ranks 0 … size − 1 in groups of equal likeness, in the order of each group's first.
+// Ranks 0 … size − 1 in groups of equal likeness, in the order of each group's first. Those from one of `firsts` to the
+// next are known to be alike.
 template <class LikenessOf>
-std::vector<std::vector<int>> alike(int size, const LikenessOf& likeness_of) {
+std::vector<std::vector<int>> alike(const std::vector<int>& firsts, int size, const LikenessOf& likeness_of) {
   std::map<std::vector<int64_t>, size_t> known;
   std::vector<std::vector<int>> groups;
-  for (int rank = 0; rank < size; rank++) {
-    const auto [found, added] = known.try_emplace(likeness_of(rank), groups.size());
+  for (size_t run = 0; run < firsts.size(); run++) {
+    const auto [found, added] = known.try_emplace(likeness_of(firsts[run]), groups.size());
     if (added) groups.emplace_back();
-    groups[found->second].push_back(rank);
+    const int end = run + 1 < firsts.size() ? firsts[run + 1] : size;
+    for (int rank = firsts[run]; rank < end; rank++) groups[found->second].push_back(rank);
   }
   return groups;
+}
+
+std::vector<int> each_of(int size) {
+  std::vector<int> ranks(static_cast<size_t>(size));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+// The first shards of runs whose shards all hold the same: between two borders of a unit's weights or of parameters in
+// them a shard has nothing but a piece of the middle of one.
+std::vector<int> first_of_runs(const Parameters& parameters, int shards) {
+  std::set<int64_t> firsts{0};
+  const auto add = [&](const Unit& unit, int64_t first, int64_t count) {
+    for (const int64_t border : {first, first + count})
+      for (const int64_t next : {0, 1}) firsts.insert(border / unit.shard_elements() + next);
+  };
+  for (const Parameter& row : parameters.rows()) {
+    const int64_t columns = row.slice_columns();
+    add(parameters.unit_of(row), row.weight->offset + row.row * columns, row.slice_rows() * columns);
+  }
+  for (const Unit& unit : parameters.units())
+    for (const Weight* weight : unit.weights) add(unit, weight->offset, weight->shape.elements());
+  return {firsts.begin(), firsts.lower_bound(shards)};
 }
 
 // What of a tensor rank's slices decides its step: their sizes and duties, not where they begin. The first rank also
@@ -133,13 +160,14 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallel
   const bool sequence_parallel = options.batch.sequence_ranks > 1;
   const auto parameters_of = [&](int rank) { return Parameters(config, plan, rank, mesh.tensor, sequence_parallel); };
   std::vector<RankPlan> plans;
-  for (const auto& same_slices : alike(mesh.tensor, [&](int rank) { return likeness(parameters_of(rank), rank); })) {
+  for (const auto& same_slices :
+       alike(each_of(mesh.tensor), mesh.tensor, [&](int rank) { return likeness(parameters_of(rank), rank); })) {
     Ledger ledger;
     Arena unreserved("state", ledger);
     Parameters parameters = parameters_of(same_slices.front());
     parameters.allocate(unreserved, dtype, true, {0, mesh.fsdp});
-    for (const auto& same_pieces :
-         alike(mesh.fsdp, [&](int shard) { return likeness_of_shard(parameters, shard, backend); })) {
+    for (const auto& same_pieces : alike(first_of_runs(parameters, mesh.fsdp), mesh.fsdp,
+                                         [&](int shard) { return likeness_of_shard(parameters, shard, backend); })) {
       const Place first{same_pieces.front(), same_slices.front()};
       plans.push_back(plan_at(config, plan, options, mesh, first, dtype, backend));
       for (int64_t data = 0; data < mesh.data; data++)

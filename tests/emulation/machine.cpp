@@ -1,12 +1,11 @@
 #include "emulation/machine.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <exception>
 
 #include "base/error.h"
+#include "emulation/block_memory.h"
 #include "emulation/bulk_copies.h"
 #include "emulation/device_memory.h"
 #include "emulation/fiber.h"
@@ -17,7 +16,6 @@ namespace llama_tp::emulation {
 
 namespace {
 
-constexpr size_t page = 4096, stack_bytes = size_t{32} << 10;
 constexpr unsigned warp_size = 32;
 
 const char* name_of(Instruction instruction) {
@@ -49,52 +47,14 @@ struct Running : Thread {
   }
 };
 
-// Guard page, shared memory, guard page, stacks.
-class Memory {
- public:
-  explicit Memory(const Launch& launch)
-      : shared_bytes_(launch.shared_bytes),
-        shared_pages_((launch.shared_bytes + page - 1) / page * page),
-        bytes_(shared_pages_ + 2 * page + launch.threads * stack_bytes),
-        base_(map(nullptr, 0)) {
-    forbid(base_, page);
-    forbid(shared() + shared_bytes_, shared_pages_ - shared_bytes_ + page);
-  }
-  ~Memory() {
-    permit(base_, bytes_);
-    munmap(base_, bytes_);
-  }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-
-  // For the next block. Mapped anew under ThreadSanitizer, which forgets what it saw there: the blocks of a GPU do not
-  // share stacks and shared memory.
-  void refresh() {
-#ifdef EMULATION_TSAN
-    map(base_, MAP_FIXED);
-#endif
-    std::memset(shared(), 0xff, shared_bytes_);  // NaN in f32 and bf16
-  }
-  char* shared() const { return base_ + page; }
-  char* stack(size_t thread) const { return shared() + shared_pages_ + page + thread * stack_bytes; }
-
- private:
-  char* map(void* at, int flags) const {
-    void* memory = mmap(at, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
-    require(memory != MAP_FAILED, "emulation: no memory for a block");
-    return static_cast<char*>(memory);
-  }
-  size_t shared_bytes_, shared_pages_, bytes_;
-  char* base_;
-};
-
 struct Grid {
-  Grid(const Launch& with, void (*run)(void*), void* on) : launch(with), body(run), of(on), memory(with) {}
+  Grid(const Launch& with, void (*run)(void*), void* on)
+      : launch(with), body(run), of(on), memory(with.shared_bytes, with.threads) {}
 
   Launch launch;
   void (*body)(void*);
   void* of;
-  Memory memory;
+  BlockMemory memory;
   Block block;
   std::vector<Running> threads;
   Running* running = nullptr;

@@ -36,6 +36,7 @@ class CudaBackend : public CudaOperations, public Recorder {
   std::string description() const override { return description_; }
   DeviceStreams* device() override { return &streams_; }
   // LLAMA_TP_CUDA_GRAPH=0 in the environment: nothing is recorded.
+  Recorder* recorder() override { return this; }
   void repeat(const std::vector<int64_t>& key, const std::function<void()>& work) override;
   void forget() override { graph_.forget(); }
 
