@@ -3,6 +3,7 @@
 
 #include "bench/rates.h"
 #include "bench/timing.h"
+#include "io/for_each_item.h"
 #include "model/checkpoint.h"
 #include "model/rehearsal.h"
 #include "model/write_parameters.h"
@@ -56,8 +57,10 @@ void read_plainly(const std::vector<File>& files, int64_t bytes, int64_t skipped
   for (const File& file : files) {
     const int64_t size = file.size(), begin = std::min(skipped, size), count = std::min(size - begin, bytes - done);
     skipped -= begin;
-#pragma omp parallel for
-    for (int64_t at = 0; at < count; at += block) file.read(to + done + at, std::min(block, count - at), begin + at);
+    for_each_item((count + block - 1) / block, count, 0, [&](int64_t item, char*) {
+      const int64_t at = item * block;
+      file.read(to + done + at, std::min(block, count - at), begin + at);
+    });
     done += count;
   }
 }

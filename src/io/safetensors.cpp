@@ -3,11 +3,10 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <exception>
-#include <memory>
 
 #include "base/convert_floats.h"
 #include "base/error.h"
+#include "io/for_each_item.h"
 
 namespace llama_tp {
 
@@ -17,8 +16,6 @@ namespace {
 constexpr int64_t largest_thread_staging = 256 << 10;
 // A system call costs about as much as copying this many bytes: smaller gaps between pieces are read along and dropped.
 constexpr int64_t gap_worth_skipping = 2 << 10;
-// Below this, starting threads costs more than they save.
-constexpr int64_t serial_bytes = 1 << 20;
 
 // One read as equal rows: row i has `columns` elements, at file_begin + i * file_stride bytes and at to + i * to_stride
 // bytes.
@@ -32,23 +29,6 @@ struct Rows {
 
   int64_t from_bytes() const { return columns * size_of(from_dtype); }
 };
-
-// Calls work(item, staging) for items [0, count), in parallel when `bytes` is large; rethrows the first exception.
-template <class Work>
-void for_each_item(int64_t count, int64_t bytes, int64_t staging, const Work& work) {
-  std::exception_ptr error;
-#pragma omp parallel if (bytes > serial_bytes)
-  try {
-    const auto buffer = std::make_unique_for_overwrite<char[]>(static_cast<size_t>(staging));
-    const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    for (int64_t item = count * thread / threads; item < count * (thread + 1) / threads; item++)
-      work(item, buffer.get());
-  } catch (...) {
-#pragma omp critical(safetensors_read_error)
-    error = std::current_exception();
-  }
-  if (error) std::rethrow_exception(error);
-}
 
 // Rows that lie far apart, or one long row: each is read alone, in parts that fit the staging; unconverted, straight
 // into `to`.
