@@ -7,6 +7,7 @@
 #include "backend/cpu/huge_pages.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/onednn.h"
+#include "backend/cpu/transposed_copy.h"
 #include "operation_fixture.h"
 
 // Allocations of the whole process are counted while `watching`; the sanitizers bring an allocator of their own.
@@ -74,10 +75,11 @@ class LinearCpu {
 struct Sizes {
   int64_t tokens, k, n;
 };
-// Odd, smaller than a vector, few tokens, many, and rows of w beyond one widened chunk (1024).
-const std::vector<Sizes> all_sizes{{1, 64, 32},    {1, 1, 1},      {2, 33, 7},   {3, 130, 65}, {5, 96, 31},
-                                   {8, 257, 9},    {9, 64, 48},    {17, 31, 13}, {64, 96, 80}, {100, 7, 3},
-                                   {33, 50, 2050}, {7, 100, 1500}, {4, 513, 70}, {6, 1024, 10}};
+// Odd, smaller than a vector, few tokens, many; rows of w beyond one widened chunk (128); and of dyᵀ beyond one
+// transposed chunk (524 at 2,000 tokens and two threads).
+const std::vector<Sizes> all_sizes{{1, 64, 32},    {1, 1, 1},      {2, 33, 7},   {3, 130, 65},  {5, 96, 31},
+                                   {8, 257, 9},    {9, 64, 48},    {17, 31, 13}, {64, 96, 80},  {100, 7, 3},
+                                   {33, 50, 2050}, {7, 100, 1500}, {4, 513, 70}, {6, 1024, 10}, {1999, 3, 600}};
 
 void with_every_path(const std::function<void(Bf16, DType)>& body) {
   body(Bf16::direct, DType::f32);
@@ -150,6 +152,21 @@ TEST(CpuLinear, BackwardWeightAddsTheProductOfGradientAndInputToWhatIsThere) {
         }
     }
   });
+}
+
+TEST(CpuLinear, ATransposedCopyHasEachElementInItsNewPlaceAndNothingBeyond) {
+  Random random(8);
+  for (const auto& [rows, columns] : {std::pair{1, 1}, {1, 70}, {31, 33}, {32, 32}, {64, 96}, {65, 17}, {7, 200}})
+    for (const int threads : {1, 3}) {
+      const int64_t stride = columns + 5;
+      const Owned from = random.normals({rows, stride}, DType::bf16);
+      const Owned to({columns * rows + 1}, DType::bf16, [](int64_t) { return 7.0; });
+      transposed_copy(threads, static_cast<const Tensor&>(from).as<bf16>(), stride, rows, columns,
+                      static_cast<const Tensor&>(to).as<bf16>());
+      for (int64_t column = 0; column < columns; column++)
+        for (int64_t row = 0; row < rows; row++) EXPECT_EQ(to[column * rows + row], from[row * stride + column]);
+      EXPECT_EQ(to[columns * rows], 7.0);
+    }
 }
 
 TEST(CpuLinear, BiasGradientAddsTheColumnsOfTheGradient) {

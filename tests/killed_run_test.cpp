@@ -2,6 +2,7 @@
 // them.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -62,8 +63,12 @@ class KilledRun : public testing::TestWithParam<int> {
     ASSERT_FALSE(result.timed_out) << whole_file(folder_ / "log");
   }
 
-  // From the start of mpirun over reading to some dozens of saves.
-  static constexpr double longest_life = 1.5;
+  // Seconds from the start of mpirun over reading to some saves, however slow the machine is at the time.
+  double some_saves() const {
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(run_command(train(GetParam(), "timed", "--max-steps 2")).status, 0);
+    return 3 * std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
 
   ScratchFolder folder_;
 };
@@ -107,10 +112,11 @@ TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
   const int moments = std::getenv("LLAMA_TP_TEST_ALL") == nullptr ? 12 : 67;  // of each number of ranks
   const std::string output = folder_ / "out", log = folder_ / "log";
   const std::string resume = " --save-total-limit 2 --resume-from-checkpoint --max-steps ";
+  const double longest_life = some_saves();
   std::mt19937 random(static_cast<unsigned>(GetParam()));
   int last = 0, resumed = 0;
   for (int moment = 0; moment < moments; moment++) {
-    kill_at(std::uniform_real_distribution<>(0.1, longest_life)(random), moment % 2 == 0, "out",
+    kill_at(std::uniform_real_distribution<>(longest_life / 15, longest_life)(random), moment % 2 == 0, "out",
             resume + "1000000 --logging-steps 1000000");
     const std::string said = whole_file(log);
     if (said.find("resumed     after step ") != std::string::npos) {

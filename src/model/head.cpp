@@ -7,26 +7,36 @@
 namespace llama_tp {
 
 namespace {
-// f32 logits of one chunk of tokens on one rank; large enough for products at full speed, small beside the activations.
-constexpr int64_t chunk_bytes = int64_t{64} << 20;
-constexpr int64_t chunk_multiple = 64;
-}  // namespace
 
-int64_t Head::chunk_tokens() const {
-  const int64_t fitting = chunk_bytes / (slice_.rows * size_of(DType::f32));
-  return std::max(chunk_multiple, fitting / chunk_multiple * chunk_multiple);
+// On one rank. f32 logits pass from the product to their gradient while they lie in the caches; the two products of the
+// gradient read and write the whole weight and its gradient for each chunk, so a chunk is many tokens.
+constexpr int64_t piece_bytes = int64_t{32} << 20;  // of logits, f32
+constexpr int64_t chunk_bytes = int64_t{64} << 20;  // of their gradient
+
+int64_t tokens_in(int64_t bytes, int64_t row_bytes) {
+  constexpr int64_t multiple = 64;  // tokens, for products of whole tiles
+  return std::max(multiple, bytes / row_bytes / multiple * multiple);
 }
+
+// body(begin, count) for [0, total) in steps.
+template <class Body>
+void each_step(int64_t total, int64_t step, const Body& body) {
+  for (int64_t begin = 0; begin < total; begin += step) body(begin, std::min(step, total - begin));
+}
+
+}  // namespace
 
 void Head::product(const Tensor& x, const Tensor& logits) const {
   runtime_.backend.linear_forward(x, weight_.value, {}, logits);
   multiply(runtime_.backend, logits, multiplier_);
 }
 
-void Head::chunk(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const {
+void Head::piece(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits, const Tensor& loss) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const int64_t tokens = x.shape[0];
-  const Tensor logits = frame.take(Category::logits, {tokens, slice_.rows}, DType::f32);
+  const bool in_place = dlogits.exists() && dlogits.dtype == DType::f32;
+  const Tensor logits = in_place ? dlogits : frame.take(Category::logits, {tokens, slice_.rows}, DType::f32);
   const Tensor statistics = frame.take(Category::logits, {tokens, 3}, DType::f32);
   const Tensor lse = frame.take(Category::logits, {tokens}, DType::f32);
   product(x, logits);
@@ -38,34 +48,40 @@ void Head::chunk(const Tensor& x, const Tensor& targets, bool with_gradient, flo
   } else {
     backend.cross_entropy_loss(statistics.reshaped({1, tokens, 3}), targets, lse, loss);
   }
-  if (!with_gradient) return;
-  const Tensor dlogits =
-      runtime_.dtype == DType::f32 ? logits : frame.take(Category::logits, logits.shape, runtime_.dtype);
-  backend.cross_entropy_backward(logits, targets, lse, slice_.begin, slice_.count, scale * multiplier_, dlogits);
-  backend.linear_backward_weight(dlogits, x, weight_.gradient);
-  backend.linear_backward_input(dlogits, weight_.value, x);
+  if (dlogits.exists())
+    backend.cross_entropy_backward(logits, targets, lse, slice_.begin, slice_.count, scale * multiplier_, dlogits);
 }
 
-void Head::chunks(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const {
-  const int64_t step = chunk_tokens();
-  for (int64_t begin = 0; begin < x.shape[0]; begin += step) {
-    const int64_t count = std::min(step, x.shape[0] - begin);
-    chunk(x.rows(begin, count), targets.rows(begin, count), with_gradient, scale, loss);
-  }
+void Head::pieces(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits,
+                  const Tensor& loss) const {
+  each_step(x.shape[0], tokens_in(piece_bytes, slice_.rows * size_of(DType::f32)), [&](int64_t begin, int64_t count) {
+    piece(x.rows(begin, count), targets.rows(begin, count), scale,
+          dlogits.exists() ? dlogits.rows(begin, count) : dlogits, loss);
+  });
+}
+
+void Head::chunk(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
+  Frame frame(runtime_.step);
+  const Tensor dlogits = frame.take(Category::logits, {x.shape[0], slice_.rows}, runtime_.dtype);
+  pieces(x, targets, scale, dlogits, loss);
+  runtime_.backend.linear_backward_weight(dlogits, x, weight_.gradient);
+  runtime_.backend.linear_backward_input(dlogits, weight_.value, x);
 }
 
 void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const {
   Frame frame(runtime_.step);
-  chunks(tp_.enter(frame, x), targets, false, 0, loss);
+  pieces(tp_.enter(frame, x), targets, 0, {}, loss);
 }
 
 // Under sequence parallelism all tokens are gathered at once: a chunk of the ranks' parts would be tokens from several
 // places, whose targets do not lie together, and a block's backward needs as large a tensor anyway.
 void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
   Frame frame(runtime_.step);
-  const Tensor whole = tp_.enter(frame, x);   // [T, H]
-  chunks(whole, targets, true, scale, loss);  // whole is its own gradient from here on
-  tp_.enter_backward(whole, x);               // each rank had it through its part of the vocabulary
+  const Tensor whole = tp_.enter(frame, x);  // [T, H]; its own gradient once its chunk is done
+  each_step(
+      whole.shape[0], tokens_in(chunk_bytes, slice_.rows * size_of(runtime_.dtype)),
+      [&](int64_t begin, int64_t count) { chunk(whole.rows(begin, count), targets.rows(begin, count), scale, loss); });
+  tp_.enter_backward(whole, x);  // each rank had it through its part of the vocabulary
 }
 
 Tensor Head::take_logits(Frame& frame, int64_t rows) const {

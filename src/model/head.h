@@ -1,7 +1,7 @@
 // The last product and the loss. The vocabulary is split over the tensor-parallel ranks and logits are never gathered
-// in training: each rank tells the others three numbers a token (Shoeybi et al. 2019). Tokens go through in chunks, so
-// that f32 logits are never held whole; a chunk's gradient goes straight on to the weight and to the hidden states,
-// whose place it takes.
+// in training: each rank tells the others three numbers a token (Shoeybi et al. 2019). Tokens go through in pieces, so
+// that f32 logits are never held whole; the gradients of some pieces' logits, a chunk, go straight on to the weight and
+// to the hidden states, whose place they take.
 #pragma once
 
 #include "model/batch.h"
@@ -36,12 +36,13 @@ class Head {
   void assemble_row(const float* gathered, int64_t rows, int64_t row, std::span<float> vocabulary) const;
 
  private:
-  // Runs the chunks of x: [T, H].
-  void chunks(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const;
-  void chunk(const Tensor& x, const Tensor& targets, bool with_gradient, float scale, const Tensor& loss) const;
+  // loss[0] += the loss of x: [n, H]; dlogits: [n, V], written, or nothing.
+  void piece(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits, const Tensor& loss) const;
+  void pieces(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits, const Tensor& loss) const;
+  // The loss and all gradients of x: [n, H].
+  void chunk(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const;
   // logits[n, V] = multiplier · x[n, H] · Wᵀ
   void product(const Tensor& x, const Tensor& logits) const;
-  int64_t chunk_tokens() const;
   int64_t ranks() const { return slice_.split ? runtime_.tp.size() : 1; }
 
   const Weight& weight_;

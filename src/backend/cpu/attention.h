@@ -6,6 +6,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/parallel.h"
+#include "base/round_up.h"
 
 namespace llama_tp {
 
@@ -41,8 +42,6 @@ void number_tasks(const Tensor& ranges, const Tasks& tasks, int64_t* first) {
 inline int64_t sequence_of_task(const int64_t* first, int64_t n, int64_t task) {
   return std::upper_bound(first, first + n + 1, task) - first - 1;
 }
-
-inline int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // Softmax's running maximum starts here rather than at −∞, whose difference from itself is not a number.
 inline constexpr float lowest_score = -1e30f;

@@ -13,6 +13,7 @@ namespace llama_tp {
 CpuBackend::CpuBackend(int threads, bool bf16_products, std::string why)
     : threads_(threads),
       bf16_products_(bf16_products),
+      matrix_tiles_(OneDnn::bf16_instructions() == "AMX"),
       why_(std::move(why)),
       onednn_(std::make_unique<OneDnn>(threads)) {
   require(threads >= 1, "cpu: ", threads, " threads; a rank needs at least one");

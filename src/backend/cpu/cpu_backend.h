@@ -114,9 +114,11 @@ class CpuBackend : public Backend {
  private:
   // Whether oneDNN takes this type as it is.
   bool direct(DType dtype) const { return dtype == DType::f32 || bf16_products_; }
+  // Whether dy is transposed before its product with x.
+  bool transposes(const Tensor& dy) const;
 
   const int threads_;
-  const bool bf16_products_;
+  const bool bf16_products_, matrix_tiles_;
   const std::string why_;
   std::unique_ptr<OneDnn> onednn_;
 };

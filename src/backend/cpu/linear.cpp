@@ -1,7 +1,8 @@
 // Matrix products: oneDNN's where there are many tokens, the matrix-vector kernel where there are few. Each of the
-// three is asked of oneDNN as it stands, with transposed views of what is stored; on AVX512 that reaches within a tenth
-// of the rate of explicit transposes. Where the CPU has no bf16 products, operands are widened to f32 in the workspace,
-// some rows of w at a time.
+// three is asked of oneDNN as it stands, with transposed views of what is stored, which costs little but for one: with a
+// transposed first operand products in AMX's tiles take half as long again, so while its parts fit the caches dy is
+// transposed in the workspace. Where the CPU has no bf16 products, operands are widened to f32 in the workspace. Both are done for some
+// rows of w at a time.
 #include <algorithm>
 
 #include "backend/cpu/cpu_backend.h"
@@ -9,14 +10,21 @@
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/rows.h"
 #include "backend/cpu/scratch.h"
+#include "backend/cpu/transposed_copy.h"
 #include "backend/cpu/vector.h"
+#include "base/round_up.h"
 
 namespace llama_tp {
 
 namespace {
 
 // Of w, widened at a time: f32 rows that stay in a second-level cache between the widening and the product.
-constexpr int64_t chunk_rows = 128;
+constexpr int64_t widened_rows = 128;
+// Of dyᵀ, transposed at a time by each thread: the rest of a second-level cache is left for the product's other
+// operands.
+constexpr int64_t transposed_bytes = int64_t{1} << 20;
+// For each part of dyᵀ oneDNN packs all of x, which fewer rows than these would not be worth.
+constexpr int64_t fewest_transposed_rows = 512;
 
 // y = x wᵀ, dx = dy w and dw += dyᵀ x, for rows of w or dw whose number may be less than all (n).
 Product forward_product(const Tensor& x, int64_t n, DType input, DType output, bool bias) {
@@ -43,13 +51,13 @@ Product backward_input_product(const Tensor& dx, int64_t n, DType input, DType o
           .accumulate = accumulate};
 }
 
-Product backward_weight_product(const Tensor& x, int64_t n, DType input) {
+Product backward_weight_product(const Tensor& x, int64_t n, DType input, bool dy_as_stored) {
   return {.m = n,
           .n = x.shape[1],
           .k = x.shape[0],
           .input = input,
           .output = DType::f32,
-          .a_transposed = true,
+          .a_transposed = dy_as_stored,
           .b_transposed = false,
           .bias = false,
           .accumulate = true};
@@ -78,7 +86,7 @@ void copy(int threads, int64_t rows, int64_t columns, View<From> from, View<To> 
 struct Widened {
   Widened(void* workspace, int64_t tokens, int64_t k, int64_t n, int64_t product_bytes) {
     Scratch scratch(workspace);
-    const int64_t chunk = std::min(n, chunk_rows);
+    const int64_t chunk = std::min(n, widened_rows);
     x = {scratch.take<float>(tokens * k), k};
     w = {scratch.take<float>(chunk * k), k};
     y = {scratch.take<float>(tokens * chunk), chunk};
@@ -91,18 +99,40 @@ struct Widened {
   int64_t bytes;
 };
 
-// make(n) is the product for a chunk of n rows: the largest scratch that oneDNN wants for any of them.
+// make(n) is the product for n of the rows that are done `chunk` at a time: the largest scratch that oneDNN wants for
+// any of them.
 template <class Make>
-int64_t largest_workspace(OneDnn& onednn, int64_t n, const Make& make) {
-  int64_t bytes = onednn.workspace(make(std::min(n, chunk_rows)));
-  if (n > chunk_rows && n % chunk_rows != 0) bytes = std::max(bytes, onednn.workspace(make(n % chunk_rows)));
+int64_t largest_workspace(OneDnn& onednn, int64_t rows, int64_t chunk, const Make& make) {
+  int64_t bytes = onednn.workspace(make(std::min(rows, chunk)));
+  if (rows > chunk && rows % chunk != 0) bytes = std::max(bytes, onednn.workspace(make(rows % chunk)));
   return bytes;
 }
 
 template <class Body>
-void each_chunk(int64_t n, const Body& body) {
-  for (int64_t begin = 0; begin < n; begin += chunk_rows) body(begin, std::min(chunk_rows, n - begin));
+void each_chunk(int64_t rows, int64_t chunk, const Body& body) {
+  for (int64_t begin = 0; begin < rows; begin += chunk) body(begin, std::min(chunk, rows - begin));
 }
+
+// Rows of dyᵀ, one for each of dw's, that lie in the caches until the product has read them.
+int64_t rows_that_fit(int threads, int64_t tokens) {
+  return threads * transposed_bytes / (tokens * int64_t{sizeof(bf16)});
+}
+
+// dyᵀ in parts of about the same number of rows, `chunk`.
+struct Transposed {
+  Transposed(void* workspace, int threads, int64_t tokens, int64_t rows, int64_t product_bytes) {
+    constexpr int64_t granule = 64;  // rows that fill whole blocks of oneDNN's
+    Scratch scratch(workspace);
+    chunk = std::min(rows, round_up(parts_of(rows, parts_of(rows, rows_that_fit(threads, tokens))), granule));
+    dy = scratch.take<bf16>(chunk * tokens);
+    product = scratch.take<char>(product_bytes);
+    bytes = scratch.used();
+  }
+  int64_t chunk;
+  bf16* dy;
+  char* product;
+  int64_t bytes;
+};
 
 }  // namespace
 
@@ -112,8 +142,9 @@ int64_t CpuBackend::linear_forward_workspace(const Tensor& x, const Tensor& w, c
   if (empty(y)) return 0;
   if (x.shape[0] <= few_tokens) return matrix_vector_workspace(x);
   if (direct(x.dtype)) return onednn_->workspace(forward_product(x, w.shape[0], x.dtype, y.dtype, bias.exists()));
-  const int64_t product = largest_workspace(
-      *onednn_, w.shape[0], [&](int64_t n) { return forward_product(x, n, DType::f32, DType::f32, bias.exists()); });
+  const int64_t product = largest_workspace(*onednn_, w.shape[0], widened_rows, [&](int64_t n) {
+    return forward_product(x, n, DType::f32, DType::f32, bias.exists());
+  });
   return Widened(nullptr, x.shape[0], x.shape[1], w.shape[0], product).bytes;
 }
 
@@ -127,7 +158,7 @@ void CpuBackend::run_linear_forward(const Tensor& x, const Tensor& w, const Tens
                         workspace);
   const Widened wide(workspace, tokens, k, rows, 0);
   copy(threads_, tokens, k, View{x.as<bf16>(), k}, wide.x);
-  each_chunk(rows, [&](int64_t begin, int64_t n) {
+  each_chunk(rows, widened_rows, [&](int64_t begin, int64_t n) {
     copy(threads_, n, k, View{w.as<bf16>() + begin * k, k}, wide.w);
     if (bias.exists()) copy(threads_, 1, n, View{bias.as<bf16>() + begin, n}, wide.bias);
     onednn_->run(forward_product(x, n, DType::f32, DType::f32, bias.exists()), wide.x.data, wide.w.data, wide.bias.data,
@@ -145,9 +176,9 @@ int64_t CpuBackend::linear_backward_input_workspace(const Tensor& dy, const Tens
   if (direct(dy.dtype)) return onednn_->workspace(backward_input_product(dx, w.shape[0], dy.dtype, dx.dtype, false));
   // The first chunk writes, the later ones accumulate.
   const int64_t product = std::max(
-      largest_workspace(*onednn_, w.shape[0],
+      largest_workspace(*onednn_, w.shape[0], widened_rows,
                         [&](int64_t n) { return backward_input_product(dx, n, DType::f32, DType::f32, false); }),
-      largest_workspace(*onednn_, w.shape[0],
+      largest_workspace(*onednn_, w.shape[0], widened_rows,
                         [&](int64_t n) { return backward_input_product(dx, n, DType::f32, DType::f32, true); }));
   return Widened(nullptr, dx.shape[0], dx.shape[1], w.shape[0], product).bytes;
 }
@@ -160,7 +191,7 @@ void CpuBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, co
     return onednn_->run(backward_input_product(dx, rows, dy.dtype, dx.dtype, false), dy.data, w.data, nullptr, dx.data,
                         workspace);
   const Widened wide(workspace, tokens, k, rows, 0);
-  each_chunk(rows, [&](int64_t begin, int64_t n) {
+  each_chunk(rows, widened_rows, [&](int64_t begin, int64_t n) {
     copy(threads_, n, k, View{w.as<bf16>() + begin * k, k}, wide.w);
     copy(threads_, tokens, n, View{dy.as<bf16>() + begin, rows}, View{wide.y.data, n});
     onednn_->run(backward_input_product(dx, n, DType::f32, DType::f32, begin > 0), wide.y.data, wide.w.data, nullptr,
@@ -171,25 +202,49 @@ void CpuBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, co
 
 // ---- backward: weight
 
+bool CpuBackend::transposes(const Tensor& dy) const {
+  return matrix_tiles_ && bf16_products_ && dy.dtype == DType::bf16 &&
+         rows_that_fit(threads_, dy.shape[0]) >= fewest_transposed_rows;
+}
+
 int64_t CpuBackend::linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) {
   if (empty(dw) || empty(dy)) return 0;
-  if (direct(dy.dtype)) return onednn_->workspace(backward_weight_product(x, dy.shape[1], dy.dtype));
-  const int64_t product =
-      largest_workspace(*onednn_, dy.shape[1], [&](int64_t n) { return backward_weight_product(x, n, DType::f32); });
-  return Widened(nullptr, x.shape[0], x.shape[1], dy.shape[1], product).bytes;
+  const int64_t tokens = x.shape[0], rows = dy.shape[1];
+  const bool as_stored = !transposes(dy);
+  const auto product = [&](int64_t chunk, DType input) {
+    return largest_workspace(*onednn_, rows, chunk,
+                             [&](int64_t n) { return backward_weight_product(x, n, input, as_stored); });
+  };
+  if (!as_stored) {
+    const int64_t chunk = Transposed(nullptr, threads_, tokens, rows, 0).chunk;
+    return Transposed(nullptr, threads_, tokens, rows, product(chunk, dy.dtype)).bytes;
+  }
+  if (direct(dy.dtype)) return product(rows, dy.dtype);
+  return Widened(nullptr, tokens, x.shape[1], rows, product(widened_rows, DType::f32)).bytes;
 }
 
 void CpuBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) {
   if (empty(dw) || empty(dy)) return;
   const int64_t tokens = x.shape[0], k = x.shape[1], rows = dy.shape[1];
-  if (direct(dy.dtype))
-    return onednn_->run(backward_weight_product(x, rows, dy.dtype), dy.data, x.data, nullptr, dw.data, workspace);
+  const bool as_stored = !transposes(dy);
+  const auto add = [&](int64_t begin, int64_t n, DType input, const void* dy_part, const void* x_all, void* scratch) {
+    onednn_->run(backward_weight_product(x, n, input, as_stored), dy_part, x_all, nullptr, dw.as<float>() + begin * k,
+                 scratch);
+  };
+  if (!as_stored) {
+    const Transposed transposed(workspace, threads_, tokens, rows, 0);
+    each_chunk(rows, transposed.chunk, [&](int64_t begin, int64_t n) {
+      transposed_copy(threads_, dy.as<bf16>() + begin, rows, tokens, n, transposed.dy);
+      add(begin, n, dy.dtype, transposed.dy, x.data, transposed.product);
+    });
+    return;
+  }
+  if (direct(dy.dtype)) return add(0, rows, dy.dtype, dy.data, x.data, workspace);
   const Widened wide(workspace, tokens, k, rows, 0);
   copy(threads_, tokens, k, View{x.as<bf16>(), k}, wide.x);
-  each_chunk(rows, [&](int64_t begin, int64_t n) {
+  each_chunk(rows, widened_rows, [&](int64_t begin, int64_t n) {
     copy(threads_, tokens, n, View{dy.as<bf16>() + begin, rows}, View{wide.y.data, n});
-    onednn_->run(backward_weight_product(x, n, DType::f32), wide.y.data, wide.x.data, nullptr,
-                 dw.as<float>() + begin * k, wide.product);
+    add(begin, n, DType::f32, wide.y.data, wide.x.data, wide.product);
   });
 }
 
