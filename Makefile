@@ -13,7 +13,7 @@ ARCH     ?= native
 SANITIZE ?=
 BUILD    ?= build/$(notdir $(CXX))-$(ARCH)$(if $(SANITIZE),-sanitize)
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(JOBS)
 endif
 
