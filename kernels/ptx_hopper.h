@@ -10,9 +10,8 @@
 #include "kernels/tensor_map.h"
 
 #ifndef __CUDACC__
-#include <source_location>
-
 #include "emulation/bulk_copies.h"
+#include "emulation/source_line.h"
 #include "emulation/warpgroup.h"
 #endif
 
@@ -33,7 +32,7 @@ struct Place {
   static constexpr __device__ Place current() { return {}; }
 };
 #else
-using Place = std::source_location;
+using Place = emulation::SourceLine;
 #endif
 
 // As most instructions take an address in shared memory.

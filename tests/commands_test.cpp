@@ -176,7 +176,7 @@ TEST(InspectCommand, SlicesOfAllRanksMakeUpEachTensor) {
     for (const Json& row : table["parameters"]) {
       ASSERT_EQ(int(row["slices"].size()), size);
       if (row["axis"].is_null()) continue;
-      const int64_t extent = row["shape"][int(row["axis"])];
+      const int64_t extent = row["shape"][size_t(row["axis"])];
       std::vector<int> held(static_cast<size_t>(extent), 0);
       for (const Json& slice : row["slices"])
         for (int64_t i = slice[0]; i < int64_t(slice[1]); i++) held[static_cast<size_t>(i)]++;

@@ -196,7 +196,7 @@ void arrive_at_barrier(uint64_t* barrier, int bytes) {
   keep(barrier, state);
 }
 
-void wait_at_barrier(uint64_t* barrier, uint32_t parity, std::source_location where) {
+void wait_at_barrier(uint64_t* barrier, uint32_t parity, SourceLine where) {
   if (is_left_out(where) || are_waits_left_out()) return;
   while (state_of(barrier).phase == parity) sleep_until_woken(barrier, where);
   acquire(order_of(barrier, parity));

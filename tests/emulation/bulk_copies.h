@@ -4,7 +4,8 @@
 #pragma once
 
 #include <cstdint>
-#include <source_location>
+
+#include "emulation/source_line.h"
 
 namespace llama_tp::emulation {
 
@@ -28,7 +29,7 @@ constexpr uint32_t swizzled_address(uint32_t address) { return address ^ (addres
 // Errors: a barrier that is not 8 bytes of shared memory, aligned and initialized; more arrivals than it expects.
 void initialize_barrier(uint64_t* barrier, int arrivals);
 void arrive_at_barrier(uint64_t* barrier, int bytes);
-void wait_at_barrier(uint64_t* barrier, uint32_t parity, std::source_location where);
+void wait_at_barrier(uint64_t* barrier, uint32_t parity, SourceLine where);
 
 // The box at these coordinates, innermost first; zeros where it lies outside of the tensor. Errors: a target that is
 // misaligned or not in shared memory; a barrier that the asynchronous proxy does not see yet.

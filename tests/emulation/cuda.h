@@ -4,7 +4,6 @@
 
 #include <math.h>  // as in CUDA, with the functions of f32 by their C names
 
-#include <source_location>
 #include <tuple>
 
 #include "emulation/machine.h"
@@ -24,10 +23,10 @@ using dim3 = llama_tp::emulation::Index;
 #define blockDim (::llama_tp::emulation::this_block().threads)
 #define gridDim (::llama_tp::emulation::this_block().grid)
 
-inline void __syncthreads(std::source_location where = std::source_location::current()) {
+inline void __syncthreads(llama_tp::emulation::SourceLine where = llama_tp::emulation::SourceLine::current()) {
   llama_tp::emulation::block_barrier(where);
 }
-inline void __syncwarp(std::source_location where = std::source_location::current()) {
+inline void __syncwarp(llama_tp::emulation::SourceLine where = llama_tp::emulation::SourceLine::current()) {
   llama_tp::emulation::warp_barrier(where);
 }
 

@@ -33,7 +33,7 @@ struct Running : Thread {
   Clock clock = Clock::current();
   // What it waits for.
   Instruction instruction = Instruction::block_barrier;
-  std::source_location where;
+  SourceLine where;
   uint32_t mask = 0;
   const void* asleep_at = nullptr;
   void* offer = nullptr;
@@ -238,13 +238,13 @@ char* at_shared_address(uint32_t address) {
   return grid->memory.shared() + address;
 }
 
-bool is_left_out(std::source_location where) {
+bool is_left_out(SourceLine where) {
   const BarrierSite site{where.file_name(), where.line()};
   note(site);
   return site == left_out;
 }
 
-void block_barrier(std::source_location where) {
+void block_barrier(SourceLine where) {
   if (is_left_out(where)) return;
   Running& thread = *grid->running;
   char* order = &grid->barrier[grid->generation % 2];
@@ -269,7 +269,7 @@ void together(Instruction instruction, uint32_t mask, void* offer, void (*body)(
   if (!carry_out_if_complete(thread)) yield(thread);
 }
 
-void sleep_until_woken(const void* at, std::source_location where) {
+void sleep_until_woken(const void* at, SourceLine where) {
   Running& thread = *grid->running;
   thread.instruction = Instruction::memory_barrier;
   thread.where = where;
@@ -287,7 +287,7 @@ bool is_awaited(const void* at) {
   return std::any_of(grid->threads.begin(), grid->threads.end(), [&](const Running& one) { return one.sleeps_at(at); });
 }
 
-void warpgroup_together(std::source_location where, void (*body)(unsigned warpgroup)) {
+void warpgroup_together(SourceLine where, void (*body)(unsigned warpgroup)) {
   Running& thread = *grid->running;
   thread.instruction = Instruction::warpgroup;
   thread.where = where;
@@ -303,7 +303,7 @@ void warpgroup_together(std::source_location where, void (*body)(unsigned warpgr
   for (unsigned i = first; i < first + warpgroup_size; i++) grid->threads[i].state = State::ready;
 }
 
-void warp_barrier(std::source_location where) {
+void warp_barrier(SourceLine where) {
   if (is_left_out(where)) return;
   struct Meeting {
     char* own;

@@ -13,8 +13,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <source_location>
 #include <vector>
+
+#include "emulation/source_line.h"
 
 namespace llama_tp::emulation {
 
@@ -59,8 +60,8 @@ bool is_shared(const void* address);
 // As the 32 bits that instructions take, and back. Errors: an address outside.
 uint32_t shared_address(const void* at);
 char* at_shared_address(uint32_t address);
-void block_barrier(std::source_location where);
-void warp_barrier(std::source_location where);
+void block_barrier(SourceLine where);
+void warp_barrier(SourceLine where);
 
 // What threads wait for each other at.
 enum class Instruction : uint8_t {
@@ -82,14 +83,14 @@ void together(Instruction instruction, uint32_t mask, void* offer, void (*body)(
 
 constexpr unsigned warpgroup_size = 128;
 // The same of a warpgroup's 128 threads without offers: body(the warpgroup's number). Errors: one of them has ended.
-void warpgroup_together(std::source_location where, void (*body)(unsigned warpgroup));
+void warpgroup_together(SourceLine where, void (*body)(unsigned warpgroup));
 
 // Waits until wake(at).
-void sleep_until_woken(const void* at, std::source_location where);
+void sleep_until_woken(const void* at, SourceLine where);
 void wake(const void* at);
 bool is_awaited(const void* at);
 // Notes that a barrier was reached there, and says whether it is left out (below).
-bool is_left_out(std::source_location where);
+bool is_left_out(SourceLine where);
 
 // ---- for tests
 

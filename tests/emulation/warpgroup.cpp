@@ -184,7 +184,7 @@ void multiply_asynchronously(const WarpgroupProduct& asked) {
 void fence_products() { own_warpgroup().threads[own_place()].fenced = true; }
 void commit_products() { own_warpgroup().threads[own_place()].groups++; }
 
-void wait_for_products(int open, std::source_location where) {
+void wait_for_products(int open, SourceLine where) {
   Warpgroup& warpgroup = own_warpgroup();
   ThreadState& thread = warpgroup.threads[own_place()];
   thread.open = open;

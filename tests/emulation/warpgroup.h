@@ -3,7 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <source_location>
+
+#include "emulation/source_line.h"
 
 namespace llama_tp::emulation {
 
@@ -22,7 +23,7 @@ void multiply_asynchronously(const WarpgroupProduct& product);
 void fence_products();
 void commit_products();
 // Waits for all groups but the latest `open`.
-void wait_for_products(int open, std::source_location where);
+void wait_for_products(int open, SourceLine where);
 
 // ---- for the machine
 

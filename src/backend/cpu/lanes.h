@@ -32,14 +32,14 @@ inline float total_of_lanes(Floats x) {
 
 template <size_t... lane>
 inline constexpr Words numbered(std::index_sequence<lane...>) {
-  return Words{static_cast<int32_t>(lane)...};
+  return Words{static_cast<uint32_t>(lane)...};
 }
 // The vector's lanes in `some`, which counts from its first lane; the rest 0.
 inline Floats within(Range some, Floats value) {
   if (some.begin <= 0 && some.end >= lanes) return value;
   constexpr Words number = numbered(std::make_index_sequence<lanes>());
-  const auto begin = static_cast<int32_t>(std::clamp<int64_t>(some.begin, 0, lanes));
-  const auto end = static_cast<int32_t>(std::clamp<int64_t>(some.end, 0, lanes));
+  const auto begin = static_cast<uint32_t>(std::clamp<int64_t>(some.begin, 0, lanes));
+  const auto end = static_cast<uint32_t>(std::clamp<int64_t>(some.end, 0, lanes));
   return number >= begin && number < end ? value : Floats{};
 }
 
