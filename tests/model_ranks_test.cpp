@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "generate/generator.h"
 #include "io/files.h"
@@ -86,6 +87,49 @@ TEST_P(GoldenBf16, LogitsErrNoMoreThanTransformersInBf16) {
   const double theirs =
       json_of(model.folder + "/about.json")["error_of_transformers"]["bfloat16"]["logits"].get<double>();
   EXPECT_LT(logits_error(model), 1.5 * theirs);
+}
+
+// The logarithms of the most likely tokens' probabilities behind each beginning of these samples, from three tokens on:
+// the three at once, then one token at a time of each sample that has more.
+std::vector<std::vector<double>> likelihoods(const std::string& name, const std::vector<int64_t>& samples) {
+  constexpr size_t prompt = 3;
+  GoldenModel model(name, DType::bf16);
+  const auto context = model.shape.block_size, sequences = static_cast<int64_t>(samples.size());
+  model.reserve(plan_generation(model.config, model.plan, context, std::vector<int64_t>(samples.size(), prompt),
+                                *model.backend, *model.runtime));
+  Generator generator(model.config, model.plan, context, *model.runtime, sequences,
+                      {.options = {.temperature = 0}, .log_probabilities = true});
+  load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
+  std::vector<std::vector<double>> found(samples.size());
+  for (size_t begin = 0, count = prompt;; begin += count, count = 1) {
+    std::vector<Feed> feeds;
+    for (int64_t i = 0; i < sequences; i++) {
+      const std::span<const int32_t> tokens = model.data.sample(samples[static_cast<size_t>(i)]).tokens;
+      if (begin + count <= tokens.size()) feeds.push_back({i, tokens.subspan(begin, count)});
+    }
+    if (feeds.empty()) return found;
+    generator.feed(feeds);
+    for (const Feed& feed : feeds)
+      found[static_cast<size_t>(feed.sequence)].push_back(generator.choice(feed.sequence).log_probability);
+  }
+}
+
+// Alone and with others a sequence goes through other products, with other roundings. A logarithm is the largest logit
+// less that of a sum, so it errs by twice a logit's error at most, and two of them differ by twice that.
+TEST_P(GoldenBf16, SequencesTogetherErrNoMoreThanAlone) {
+  const GoldenModel model(GetParam(), DType::bf16);
+  std::vector<int64_t> samples(static_cast<size_t>(model.data.samples()));
+  std::iota(samples.begin(), samples.end(), 0);
+  const auto together = likelihoods(GetParam(), samples);
+  const double theirs =
+      json_of(model.folder + "/about.json")["error_of_transformers"]["bfloat16"]["logits"].get<double>();
+  for (const int64_t sample : samples) {
+    const auto alone = likelihoods(GetParam(), {sample}).front();
+    const std::vector<float> logits = model.golden("logits." + std::to_string(sample));
+    const double bound = 4 * 1.5 * theirs * difference(logits, logits).magnitude;
+    ASSERT_EQ(together[static_cast<size_t>(sample)].size(), alone.size());
+    for (size_t i = 0; i < alone.size(); i++) EXPECT_NEAR(together[static_cast<size_t>(sample)][i], alone[i], bound);
+  }
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenBf16);
