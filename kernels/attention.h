@@ -32,11 +32,35 @@ __device__ __forceinline__ Sequence sequence_at(const int32_t* ranges, int64_t i
   return {row[0], row[1], row[2], row[3]};
 }
 
+// Replaces what a warp's sixteen rows of sums (kernels/tiles.h) have of columns that their rows do not see. seen(row) is
+// the range of columns that a row sees, of which neither end falls from one row to the next.
+template <int parts, class Seen>
+__device__ __forceinline__ void replace_hidden(float (&sums)[parts][4], float value, int first_row, int first_column,
+                                               const Seen& seen) {
+  const bool all_seen = seen(first_row).end >= first_column + 8 * parts && seen(first_row + 15).begin <= first_column;
+  if (all_seen) return;
+  const int lane = lane_of_warp();
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const Range columns = seen(first_row + lane / 4 + 8 * half);
+    for (int j = 0; j < parts; j++)
+      for (int i = 0; i < 2; i++) {
+        const int column = first_column + 8 * j + lane % 4 * 2 + i;
+        if (column < columns.begin || column >= columns.end) sums[j][2 * half + i] = value;
+      }
+  }
+}
+
 // Exponentials are computed as powers of two.
 constexpr float log2_of_e = 1.44269504f, log_of_2 = 0.69314718f;
 // Softmax's running maximum starts here rather than at −∞, whose difference from itself is not a number.
 constexpr float lowest_score = -1e30f;
 constexpr float minus_infinity = -__builtin_huge_valf();
+
+// Whether Hopper's kernels take this here. Where there are no rows nothing can be mapped for their copies.
+inline bool is_for_hopper(const AttentionShape& shape) {
+  return is_hopper() && has_hopper_tiles(shape.head_dim) && shape.tokens > 0 && shape.cache > 0;
+}
 
 // Calls start.operator()<head_dim>() for the sizes that have_tiles. Errors: another size.
 template <class Start>

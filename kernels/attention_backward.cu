@@ -191,6 +191,8 @@ int64_t attention_backward_tiles_workspace(const AttentionShape& shape) { return
 void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSaved<bf16>& saved,
                               const AttentionShape& shape, const AttentionOptions& options,
                               const AttentionGradients<bf16>& gradients, void* workspace) {
+  if (is_for_hopper(shape))
+    return attention_backward_hopper(stream, inputs, saved, shape, options, gradients, workspace);
   auto* const delta = static_cast<float*>(workspace);
   attention_delta(stream, saved, delta, shape);
   const Call call{inputs, saved, gradients, options, delta};

@@ -84,9 +84,7 @@ bool has_tiles(int64_t head_dim) {
 void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                              const AttentionOptions& options, bf16* out, float* lse) {
   require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
-  const bool has_rows = shape.tokens > 0 && shape.cache > 0;  // nothing can be mapped for copies otherwise
-  if (is_hopper() && has_rows && has_hopper_tiles(shape.head_dim))
-    return attention_forward_hopper(stream, inputs, shape, options, out, lse);
+  if (is_for_hopper(shape)) return attention_forward_hopper(stream, inputs, shape, options, out, lse);
   const dim3 blocks{grid_axis(parts_of(shape.longest_query, tile), "attention"), grid_axis(shape.heads, "attention"),
                     grid_axis(shape.sequences, "attention")};
   with_head_dim(shape.head_dim, [&]<int head_dim>() {

@@ -12,41 +12,22 @@
 // set to zero before they are used (0 times NaN is NaN), and outputs are stored row by row.
 // Bound by the tensor cores: 4·D FLOP a pair of a query and a key; keys and values are read once a tile of queries,
 // from the L2 cache as a rule.
+#include "kernels/attention_hopper.h"
 #include "kernels/attention_softmax.h"
-#include "kernels/swizzled_tile.h"
-#include "kernels/tiles.h"
 
 namespace llama_tp::kernels {
 
 namespace {
 
-constexpr int consumers = 2, queries_a_consumer = 64, tile_queries = consumers * queries_a_consumer;
-constexpr int tile_keys = 128, stages = 2;
-constexpr int threads = (consumers + 1) * warpgroup_size;
-constexpr int consumer_warps = consumers * warpgroup_size / warp_size;
-// 65,536 registers for three warpgroups; numbers of registers are multiples of 8.
-constexpr int producer_registers = 24, consumer_registers = 240;
+constexpr int tile_keys = 128;
 
 template <int head_dim>
 struct HopperTiles {
-  SwizzledTile<queries_a_consumer, head_dim> q[consumers];
+  SwizzledTile<rows_a_consumer, head_dim> q[consumers];
   SwizzledTile<tile_keys, head_dim> k[stages], v[stages];
   // Full: the tile is there. Empty: each warp of the consumers is done with it.
   MemoryBarrier q_full, k_full[stages], k_empty[stages], v_full[stages], v_empty[stages];
   MemoryBarrier last_v_landed;
-
-  // A warp is done with a tile.
-  static __device__ __forceinline__ void give_back(MemoryBarrier& empty) {
-    __syncwarp();
-    if (lane_of_warp() == 0) arrive(empty);
-  }
-};
-
-// Tile n of the walk: where in the ring, and which phase of its barriers.
-struct Turn {
-  int stage;
-  uint32_t parity;
-  __device__ __forceinline__ explicit Turn(int n) : stage(n % stages), parity(static_cast<uint32_t>(n / stages % 2)) {}
 };
 
 struct Work {
@@ -79,15 +60,6 @@ __device__ __forceinline__ void bring(AnyTile& tile, const TensorMap& map, int f
   copy_rows(tile, map, first_row, head, full);
 }
 
-// Zeros from this row on, by a warp.
-template <class AnyTile>
-__device__ __forceinline__ void clear_rows(AnyTile& tile, int first_row) {
-  constexpr int pieces = AnyTile::columns_a_part / 8;
-  for (int part = 0; part < AnyTile::parts; part++)
-    for (int i = first_row * pieces + lane_of_warp(); i < AnyTile::rows * pieces; i += warp_size)
-      store_bytes16(&tile.part[part][i / pieces][i % pieces * 8], Bytes16{});
-}
-
 template <int head_dim>
 __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const TensorMap& q, const TensorMap& k,
                                             const TensorMap& v, const Work& work) {
@@ -95,8 +67,7 @@ __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const 
   if (lane_of_warp() == 0) {
     arrive_and_expect(tiles.q_full, consumers * tiles.q[0].bytes);
     for (int i = 0; i < consumers; i++)
-      copy_rows(tiles.q[i], q, sequence.first_query + work.first_query + i * queries_a_consumer, work.head,
-                tiles.q_full);
+      copy_rows(tiles.q[i], q, sequence.first_query + work.first_query + i * rows_a_consumer, work.head, tiles.q_full);
   }
   for (int n = 0, key = work.begin; key < work.end; n++, key += tile_keys) {
     const Turn turn(n);
@@ -119,40 +90,6 @@ __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const 
 
 // ---- the warpgroups that compute
 
-template <int head_dim>
-__device__ __forceinline__ void begin_scores(Sums<tile_keys>& scores,
-                                             const SwizzledTile<queries_a_consumer, head_dim>& q,
-                                             const SwizzledTile<tile_keys, head_dim>& k) {
-#pragma unroll
-  for (int i = 0; i < head_dim; i += 16) multiply_rows(scores, describe_columns(q, i), describe_columns(k, i), i > 0);
-  commit_products();
-}
-
-// Probabilities in bf16, sixteen keys each as a product's left factor.
-using Probabilities = LeftFactors<tile_keys>;
-
-template <int head_dim>
-__device__ __forceinline__ void begin_sums(Sums<head_dim>& sums, const Probabilities& p,
-                                           const SwizzledTile<tile_keys, head_dim>& v) {
-#pragma unroll
-  for (int i = 0; i < tile_keys / 16; i++) add_product(sums, p[i], describe_rows(v, i * 16));
-  commit_products();
-}
-
-// Rows that exist of a warp's sixteen.
-template <int parts>
-__device__ __forceinline__ void store_directly(const float (&sums)[parts][4], bf16* to, int64_t stride, int count) {
-  const int lane = lane_of_warp();
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int row = lane / 4 + 8 * half;
-    if (row >= count) continue;
-    for (int j = 0; j < parts; j++)
-      *reinterpret_cast<uint32_t*>(to + row * stride + 8 * j + lane % 4 * 2) =
-          pair_of(sums[j][2 * half], sums[j][2 * half + 1]);
-  }
-}
-
 // sums and running for the sixteen queries of this warp.
 template <int head_dim>
 __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work& work, float scale, int64_t window,
@@ -160,14 +97,14 @@ __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work&
   const auto& q = tiles.q[static_cast<int>(threadIdx.x) / warpgroup_size];
   const int own = work.first_query + warp_of_block() * 16;
   Sums<tile_keys> scores;
-  Probabilities p;
+  LeftFactors<tile_keys> p;  // probabilities
   set_zero(scores);
   wait_for(tiles.q_full, 0);
   wait_for(tiles.k_full[0], 0);
   fence_products(scores);
   begin_scores(scores, q, tiles.k[0]);
   wait_for_products<0>(scores);
-  tiles.give_back(tiles.k_empty[0]);
+  give_back(tiles.k_empty[0]);
   hide(scores, work.sequence, own, work.begin, window);
   softmax(scores, scale, running);
   round_pairs(p, scores);
@@ -183,11 +120,11 @@ __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work&
     begin_sums(sums, p, tiles.v[now.stage]);
 
     wait_for_products<1>(scores);
-    tiles.give_back(tiles.k_empty[next.stage]);
+    give_back(tiles.k_empty[next.stage]);
     hide(scores, work.sequence, own, key, window);
     const RowFactors factors = softmax(scores, scale, running);
     wait_for_products<0>(sums);
-    tiles.give_back(tiles.v_empty[now.stage]);
+    give_back(tiles.v_empty[now.stage]);
     scale_rows(sums, factors);
     round_pairs(p, scores);
   }
@@ -201,7 +138,7 @@ __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work&
 // ---- the kernel
 
 template <int head_dim>
-__global__ void __launch_bounds__(threads, 1)
+__global__ void __launch_bounds__(hopper_threads, 1)
     attention_forward_hopper_kernel(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
                                     const __grid_constant__ TensorMap v, AttentionShape shape, AttentionOptions options,
                                     bf16* out, float* lse) {
@@ -210,10 +147,10 @@ __global__ void __launch_bounds__(threads, 1)
     const int head = static_cast<int>(blockIdx.y);
     Work work{sequence_at(shape.ranges, blockIdx.z), head, static_cast<int>(head * shape.kv_heads / shape.heads),
               // The last queries see the most keys: longest first.
-              static_cast<int>(gridDim.x - 1 - blockIdx.x) * tile_queries, 0, 0};
+              static_cast<int>(gridDim.x - 1 - blockIdx.x) * held_rows, 0, 0};
     const Sequence& sequence = work.sequence;
     if (work.first_query >= sequence.queries) return;
-    const int queries = static_cast<int>(smaller(tile_queries, sequence.queries - work.first_query));
+    const int queries = static_cast<int>(smaller(held_rows, sequence.queries - work.first_query));
     work.begin = sequence.visible(work.first_query, options.window).begin / tile_keys * tile_keys;
     work.end = sequence.visible(work.first_query + queries - 1, options.window).end;
 
@@ -240,12 +177,12 @@ __global__ void __launch_bounds__(threads, 1)
 template <int head_dim>
 void start(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
            const AttentionOptions& options, bf16* out, float* lse) {
-  const dim3 blocks{grid_axis(parts_of(shape.longest_query, tile_queries), "attention"),
+  const dim3 blocks{grid_axis(parts_of(shape.longest_query, held_rows), "attention"),
                     grid_axis(shape.heads, "attention"), grid_axis(shape.sequences, "attention")};
-  const TensorMap q = map_of_heads(inputs.q, shape.heads, shape.tokens, head_dim, queries_a_consumer);
+  const TensorMap q = map_of_heads(inputs.q, shape.heads, shape.tokens, head_dim, rows_a_consumer);
   const TensorMap k = map_of_heads(inputs.k, shape.kv_heads, shape.cache, head_dim, tile_keys);
   const TensorMap v = map_of_heads(inputs.v, shape.kv_heads, shape.cache, head_dim, tile_keys);
-  launch(stream, "attention_forward_hopper", blocks, threads, sizeof(HopperTiles<head_dim>),
+  launch(stream, "attention_forward_hopper", blocks, hopper_threads, sizeof(HopperTiles<head_dim>),
          attention_forward_hopper_kernel<head_dim>, q, k, v, shape, options, out, lse);
 }
 
@@ -255,10 +192,8 @@ bool has_hopper_tiles(int64_t head_dim) { return head_dim == 64 || head_dim == 1
 
 void attention_forward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                               const AttentionOptions& options, bf16* out, float* lse) {
-  if (shape.head_dim == 64) return start<64>(stream, inputs, shape, options, out, lse);
-  require(shape.head_dim == 128, "attention: no tiles for heads of ", shape.head_dim,
-          " on Hopper; 64 and 128 have them");
-  start<128>(stream, inputs, shape, options, out, lse);
+  with_hopper_head_dim(shape.head_dim,
+                       [&]<int head_dim>() { start<head_dim>(stream, inputs, shape, options, out, lse); });
 }
 
 }  // namespace llama_tp::kernels

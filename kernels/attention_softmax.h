@@ -26,19 +26,8 @@ __device__ __forceinline__ float sum_of_row(float value) {
 template <int parts>
 __device__ __forceinline__ void hide(float (&scores)[parts][4], const Sequence& sequence, int first_query,
                                      int first_key, int64_t window) {
-  const bool all_seen = sequence.visible(first_query, window).end >= first_key + 8 * parts &&
-                        sequence.visible(first_query + 15, window).begin <= first_key;
-  if (all_seen) return;
-  const int lane = lane_of_warp();
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const Range seen = sequence.visible(first_query + lane / 4 + 8 * half, window);
-    for (int j = 0; j < parts; j++)
-      for (int i = 0; i < 2; i++) {
-        const int key = first_key + 8 * j + lane % 4 * 2 + i;
-        if (key < seen.begin || key >= seen.end) scores[j][2 * half + i] = minus_infinity;
-      }
-  }
+  replace_hidden(scores, minus_infinity, first_query, first_key,
+                 [&](int query) { return sequence.visible(query, window); });
 }
 
 // What two rows of sums are multiplied by.

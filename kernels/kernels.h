@@ -103,7 +103,7 @@ struct AttentionInputs {
 bool has_tiles(int64_t head_dim);
 void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                              const AttentionOptions& options, bf16* out, float* lse);
-// attention_forward_hopper.cu: what the one above calls for these sizes on a GPU that can.
+// attention_forward_hopper.cu, attention_backward_hopper.cu: what those in tiles call for these sizes on a GPU that can.
 bool has_hopper_tiles(int64_t head_dim);
 void attention_forward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                               const AttentionOptions& options, bf16* out, float* lse);
@@ -121,6 +121,9 @@ struct AttentionGradients {
 void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSaved<bf16>& saved,
                               const AttentionShape& shape, const AttentionOptions& options,
                               const AttentionGradients<bf16>& gradients, void* workspace);
+void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSaved<bf16>& saved,
+                               const AttentionShape& shape, const AttentionOptions& options,
+                               const AttentionGradients<bf16>& gradients, void* workspace);
 
 // attention_rows.cu, attention_rows_backward.cu: a warp a query, any head size up to 256, either type; when decoding
 // the keys of one query are split over warps.

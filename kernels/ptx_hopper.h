@@ -191,8 +191,19 @@ __device__ __forceinline__ void wait_for_products(float (&sums)[parts][4],
       LLAMA_TP_SUMS_OF(12), LLAMA_TP_SUMS_OF(13), LLAMA_TP_SUMS_OF(14), LLAMA_TP_SUMS_OF(15)
 #endif
 
-// d = a · bᵀ, or += where `add`: 16 columns of a's 64 rows and b's 128, both in shared memory and described by
+// d = a · bᵀ, or += where `add`: 16 columns of a's 64 rows and b's 64 or 128, both in shared memory and described by
 // kernels/swizzled_tile.h.
+__device__ __forceinline__ void multiply_rows(float (&d)[8][4], uint64_t a, uint64_t b, bool add) {
+#ifdef __CUDACC__
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " LLAMA_TP_NAMES_OF_32 "%32, %33, p, 1, 1, 0, 0;\n}"
+      : LLAMA_TP_SUMS_OF_8
+      : "l"(a), "l"(b), "r"(add ? 1 : 0));
+#else
+  emulation::multiply_asynchronously({&d[0][0], 64, nullptr, a, b, false, add});
+#endif
+}
 __device__ __forceinline__ void multiply_rows(float (&d)[16][4], uint64_t a, uint64_t b, bool add) {
 #ifdef __CUDACC__
   asm volatile(

@@ -15,12 +15,12 @@ struct SwizzledTile {
   alignas(1024) bf16 part[parts][rows][columns_a_part];
 };
 
-// Starts the copies of a tile whose first row is this one of this head.
+// Starts the copies of a tile whose first row is this one of this head, from a column on.
 template <class AnyTile>
 __device__ __forceinline__ void copy_rows(AnyTile& tile, const TensorMap& map, int first_row, int head,
-                                          MemoryBarrier& barrier) {
+                                          MemoryBarrier& barrier, int first_column = 0) {
   for (int part = 0; part < AnyTile::parts; part++)
-    copy_tile(tile.part[part], map, part * AnyTile::columns_a_part, first_row, head, barrier);
+    copy_tile(tile.part[part], map, first_column + part * AnyTile::columns_a_part, first_row, head, barrier);
 }
 
 // What a product is told of a factor (PTX ISA: matrix descriptor): where it begins and how far apart its neighbouring

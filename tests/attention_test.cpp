@@ -45,6 +45,12 @@ const std::vector<Case> training_cases{
     training("window over tiles", 2, 2, 32, {300}, 100),
     training("window longer than the sequences", 2, 2, 32, {30, 90}, 1000),
     training("wide heads over tiles", 2, 1, 128, {17, 140}),
+    training("odd lengths, a group of three", 3, 1, 64, {1, 63, 65, 127, 129}),
+    training("tiles that are full", 2, 2, 64, {128, 64}),
+    training("many tiles", 1, 1, 64, {451}),
+    training("many tiles of a group, wide heads", 2, 1, 128, {1, 259}),
+    training("window over tiles, a group", 2, 1, 64, {330, 70}, 129),
+    training("window within a tile, wide heads", 2, 2, 128, {200, 1}, 33),
 };
 
 // Rows of the cache that belong to no sequence hold NaN: reading one spoils the result.
@@ -180,8 +186,9 @@ struct Sums {
   std::vector<double> value, error;
 };
 
-// Up to 300 additions in f32 lose less than 300 · 2⁻²⁴ ≈ 1.8e-5 of the terms, of which Sums allows for 1e-5 (half of
-// them round the other way); probabilities and their gradients are also rounded to the type of their products.
+// Roundings of n additions in f32 go either way: together they lose about √n · 2⁻²⁵ of the terms, 1.6e-6 for the 3,000 of
+// the longest sum, and Sums allows for 1e-5. Probabilities and their gradients are also rounded to the type of their
+// products.
 TEST(Attention, BackwardIsTheGradientOfForward) {
   Device device(2);
   for (const DType dtype : activation_types)
@@ -225,11 +232,48 @@ TEST(Attention, BackwardIsTheGradientOfForward) {
     }
 }
 
+// Tiles may reach into the next sequence. What is NaN there stays there.
+TEST(Attention, BackwardKeepsSequencesApart) {
+  Device device(2);
+  for (const DType dtype : activation_types)
+    for (const int64_t head_dim : {32, 64, 128}) {
+      const Case c = training("apart", 2, 1, head_dim, {150, 30});
+      Inputs in(c, dtype);
+      const Owned out({c.tokens, c.heads * c.head_dim}, dtype), lse({c.heads, c.tokens}, DType::f32);
+      const auto gradients = [&] {
+        std::vector<Owned> made{in.q, in.k, in.v};
+        device->attention_forward(in.q, in.k, in.v, in.sequences, in.options, out, lse);
+        device->attention_backward(in.dout, in.q, in.k, in.v, out, lse, in.sequences, in.options, made[0], made[1],
+                                   made[2]);
+        return made;
+      };
+      const std::vector<Owned> whole = gradients();
+      for (int64_t token = 150; token < c.tokens; token++)
+        for (int64_t d = 0; d < head_dim; d++) {
+          for (int64_t head = 0; head < c.heads; head++) in.q.set((head * c.tokens + token) * head_dim + d, NAN);
+          for (int64_t head = 0; head < c.heads; head++) in.dout.set((token * c.heads + head) * head_dim + d, NAN);
+          for (Owned* tensor : {&in.k, &in.v})
+            for (int64_t head = 0; head < c.kv_heads; head++)
+              tensor->set((head * c.tokens + token) * head_dim + d, NAN);
+        }
+      const std::vector<Owned> spoiled = gradients();
+      for (size_t which = 0; which < 3; which++)
+        for (int64_t i = 0; i < whole[which].size(); i++) {
+          const int64_t token = i / head_dim % c.tokens;
+          if (token < 150)
+            ASSERT_EQ(spoiled[which][i], whole[which][i]) << "gradient " << which << ", element " << i;
+          else
+            ASSERT_TRUE(std::isnan(spoiled[which][i])) << "gradient " << which << ", element " << i;
+        }
+    }
+}
+
 // Tasks and their order depend on shapes alone.
 TEST(Attention, ResultsDoNotDependOnTheNumberOfThreadsAndAreRepeatedBitForBit) {
   const Case ragged = training("ragged", 6, 2, 64, {300, 1, 140, 65}), decoding = cache_cases[1];
+  const Case wide = training("wide heads, a window", 2, 1, 128, {150, 33}, 100);
   for (const DType dtype : activation_types)
-    for (const Case& c : {ragged, decoding}) {
+    for (const Case& c : {ragged, wide, decoding}) {
       const Inputs in(c, dtype);
       std::vector<Owned> results;
       for (const int threads : thread_counts_under_test()) {

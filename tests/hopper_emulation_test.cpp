@@ -265,24 +265,52 @@ class HopperAttention : public ::testing::Test {
   void TearDown() override { emulation::be_hopper(false); }
 
   static constexpr int64_t tokens = 300, dim = 64;
-  std::vector<bf16> attend() const {
-    const std::vector<bf16> values = matrix(tokens, dim);
-    const std::vector<int32_t> ranges{0, tokens, 0, tokens};
-    const AttentionShape shape{1, 1, dim, tokens, tokens, ranges.data(), 1, tokens, tokens};
+  const std::vector<bf16> values = matrix(tokens, dim);
+  const std::vector<int32_t> ranges{0, tokens, 0, tokens};
+  const AttentionShape shape{1, 1, dim, tokens, tokens, ranges.data(), 1, tokens, tokens};
+  const AttentionOptions options{0.02f, 0};
+  const AttentionInputs<bf16> inputs{values.data(), values.data(), values.data()};
+
+  std::vector<bf16> attend(std::vector<float>* lse = nullptr) const {
     std::vector<bf16> out(tokens * dim);
-    attention_forward_tiles(nullptr, {values.data(), values.data(), values.data()}, shape, {0.02f, 0}, out.data(),
-                            nullptr);
+    attention_forward_tiles(nullptr, inputs, shape, options, out.data(), lse == nullptr ? nullptr : lse->data());
     return out;
+  }
+
+  // dq, dk and dv, one behind the other, of what attend() has made.
+  std::vector<bf16> differentiate(const std::vector<bf16>& out, const std::vector<float>& lse) const {
+    std::vector<bf16> gradients(3 * tokens * dim);
+    std::vector<float> delta(tokens);
+    bf16* const dq = gradients.data();
+    attention_backward_tiles(nullptr, inputs, {values.data(), out.data(), lse.data()}, shape, options,
+                             {dq, dq + tokens * dim, dq + 2 * tokens * dim}, delta.data());
+    return gradients;
   }
 };
 
-TEST_F(HopperAttention, IsChosenOnAGpuThatHasIt) {
-  const std::string error = error_of([&] {
-    emulation::leave_out_waits(true);
-    attend();
-  });
+// The name of the kernel that misses its waits.
+template <class Run>
+std::string error_without_waits(const Run& run) {
+  emulation::leave_out_waits(true);
+  const std::string error = error_of(run);
   emulation::leave_out_waits(false);
-  EXPECT_NE(error.find("attention_forward_hopper: block"), std::string::npos) << error;
+  return error;
+}
+
+TEST_F(HopperAttention, IsChosenOnAGpuThatHasIt) {
+  std::vector<float> lse(tokens);
+  const std::vector<bf16> out = attend(&lse);
+  const std::string forward = error_without_waits([&] { attend(); }),
+                    backward = error_without_waits([&] { differentiate(out, lse); });
+  EXPECT_NE(forward.find("attention_forward_hopper: block"), std::string::npos) << forward;
+  EXPECT_NE(backward.find("attention_backward_hopper: block"), std::string::npos) << backward;
+}
+
+double largest_difference(const std::vector<bf16>& a, const std::vector<bf16>& b) {
+  double apart = 0;
+  for (size_t i = 0; i < a.size(); i++)
+    apart = std::max(apart, std::fabs(static_cast<double>(to_float(a[i]) - to_float(b[i]))));
+  return apart;
 }
 
 TEST_F(HopperAttention, AgreesWithTheOtherKernelAndNeedsItsSwizzle) {
@@ -292,14 +320,24 @@ TEST_F(HopperAttention, AgreesWithTheOtherKernelAndNeedsItsSwizzle) {
   emulation::leave_out_swizzle(false);
   emulation::be_hopper(false);
   const std::vector<bf16> there = attend();
-  double apart = 0, broken = 0;
-  for (size_t i = 0; i < here.size(); i++) {
-    apart = std::max(apart, std::fabs(static_cast<double>(to_float(here[i]) - to_float(there[i]))));
-    broken = std::max(broken, std::fabs(static_cast<double>(to_float(unswizzled[i]) - to_float(there[i]))));
-  }
   // Means of values up to 3: probabilities and results are rounded to bf16 (2^-9) once each in both.
-  EXPECT_LE(apart, 4 * 3 * 0x1p-9);
-  EXPECT_GT(broken, 0.5);
+  EXPECT_LE(largest_difference(here, there), 4 * 3 * 0x1p-9);
+  EXPECT_GT(largest_difference(unswizzled, there), 0.5);
+}
+
+TEST_F(HopperAttention, BackwardAgreesWithTheOtherKernelAndNeedsItsSwizzle) {
+  std::vector<float> lse(tokens);
+  const std::vector<bf16> out = attend(&lse), here = differentiate(out, lse);
+  emulation::leave_out_swizzle(true);
+  const std::vector<bf16> unswizzled = differentiate(out, lse);
+  emulation::leave_out_swizzle(false);
+  emulation::be_hopper(false);
+  const std::vector<bf16> there = differentiate(out, lse);
+  double largest = 0;
+  for (const bf16 gradient : there) largest = std::max(largest, std::fabs(static_cast<double>(to_float(gradient))));
+  // Both round the same factors to bf16 and add in f32, in another order: what is left is a result's last bit.
+  EXPECT_LE(largest_difference(here, there), largest * 0x1p-7);
+  EXPECT_GT(largest_difference(unswizzled, there), largest / 4);
 }
 
 }  // namespace

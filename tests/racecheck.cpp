@@ -148,14 +148,27 @@ void run_attention_forward() {
 }
 
 // The same of wider heads, and with more tiles than the ring has.
-void run_attention_forward_hopper() {
-  constexpr int64_t heads = 2, dim = 64, tokens = 700;
+struct HopperCase {
+  static constexpr int64_t heads = 2, head_dim = 64, tokens = 700;
   const std::vector<int32_t> ranges{0, 600, 0, 600, 600, 80, 600, 10, 680, 0, 610, 10};
-  const AttentionShape shape{heads, 1, dim, tokens, tokens, ranges.data(), 3, 600, 600};
-  const auto q = values<bf16>(heads * tokens * dim), k = values<bf16>(tokens * dim);
-  auto out = q;
-  auto lse = values<float>(heads * tokens);
-  attention_forward_hopper(nullptr, {q.data(), k.data(), k.data()}, shape, {0.2f, 0}, out.data(), lse.data());
+  const AttentionShape shape{heads, 1, head_dim, tokens, tokens, ranges.data(), 3, 600, 600};
+  const AttentionOptions options{0.2f, 0};
+  std::vector<bf16> q = values<bf16>(heads * tokens * head_dim), k = values<bf16>(tokens * head_dim), v = k, out = q,
+                    dout = q, dq = q, dk = k, dv = k;
+  std::vector<float> lse = values<float>(heads * tokens);
+};
+
+void run_attention_forward_hopper() {
+  HopperCase c;
+  attention_forward_hopper(nullptr, {c.q.data(), c.k.data(), c.v.data()}, c.shape, c.options, c.out.data(),
+                           c.lse.data());
+}
+
+void run_attention_backward_hopper() {
+  HopperCase c;
+  std::vector<char> workspace(static_cast<size_t>(attention_backward_tiles_workspace(c.shape)));
+  attention_backward_hopper(nullptr, {c.q.data(), c.k.data(), c.v.data()}, {c.dout.data(), c.out.data(), c.lse.data()},
+                            c.shape, c.options, {c.dq.data(), c.dk.data(), c.dv.data()}, workspace.data());
 }
 
 void run_attention_backward() {
@@ -220,7 +233,8 @@ const std::vector<Subject> subjects{{"norms", run_norms},
                                     {"embedding", run_embedding},
                                     {"attention_forward", run_attention_forward},
                                     {"attention_forward_hopper", run_attention_forward_hopper},
-                                    {"attention_backward", run_attention_backward}};
+                                    {"attention_backward", run_attention_backward},
+                                    {"attention_backward_hopper", run_attention_backward_hopper}};
 
 std::string base_name(const char* path) {
   const std::string whole = path;

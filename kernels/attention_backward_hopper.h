@@ -1,0 +1,168 @@
+// What both passes of attention_backward_hopper.cu share: pairs of tiles that are held and that come past, and what is
+// done with each score.
+#pragma once
+
+#include "kernels/attention_hopper.h"
+
+namespace llama_tp::kernels {
+
+// That come past.
+constexpr int tile_queries = 64, tile_keys = 128;
+
+struct BackwardCall {
+  AttentionShape shape;
+  AttentionOptions options;
+  const float *lse, *delta;
+  AttentionGradients<bf16> gradients;
+};
+
+struct BackwardMaps {
+  TensorMap q, dout, k, v;
+};
+
+// Of boxes of 64 rows of q and dout, and of key_rows rows of k and v. dout's heads lie beside each other: one wide head.
+inline BackwardMaps maps_of(const AttentionInputs<bf16>& inputs, const bf16* dout, const AttentionShape& shape,
+                            int key_rows) {
+  return {map_of_heads(inputs.q, shape.heads, shape.tokens, shape.head_dim, rows_a_consumer),
+          map_of_heads(dout, 1, shape.tokens, shape.heads * shape.head_dim, rows_a_consumer),
+          map_of_heads(inputs.k, shape.kv_heads, shape.cache, shape.head_dim, key_rows),
+          map_of_heads(inputs.v, shape.kv_heads, shape.cache, shape.head_dim, key_rows)};
+}
+
+template <int head_dim, int rows>
+struct HopperBackwardTiles {
+  SwizzledTile<rows_a_consumer, head_dim> first[consumers], second[consumers];  // q, dout; or k, v
+  SwizzledTile<rows, head_dim> other_first[stages], other_second[stages];       // k, v; or q, dout
+  float lse[stages][rows], delta[stages][rows];                                 // of queries; lse in powers of two
+  // Full: the pair is there. Empty: each warp of the consumers is done with it.
+  MemoryBarrier held_full, full[stages], empty[stages], landed;
+};
+
+// By one thread.
+template <class Tiles>
+__device__ __forceinline__ void initialize_barriers(Tiles& tiles) {
+  initialize(tiles.held_full, 1);
+  initialize(tiles.landed, 1);
+  for (int stage = 0; stage < stages; stage++) {
+    initialize(tiles.full[stage], 1);
+    initialize(tiles.empty[stage], consumer_warps);
+  }
+  fence_async_proxy();
+}
+
+// ---- the warp that brings the tiles
+
+// Where tiles of two matrices begin.
+struct Rows {
+  const TensorMap& map;
+  int row, head, column;
+};
+struct RowPair {
+  Rows first, second;
+};
+__device__ __forceinline__ RowPair queries_at(const BackwardMaps& maps, int head, int token, int head_dim) {
+  return {{maps.q, token, head, 0}, {maps.dout, token, 0, head * head_dim}};
+}
+__device__ __forceinline__ RowPair keys_at(const BackwardMaps& maps, int kv_head, int row) {
+  return {{maps.k, row, kv_head, 0}, {maps.v, row, kv_head, 0}};
+}
+
+// The tile so many rows behind.
+template <class AnyTile>
+__device__ __forceinline__ void copy_from(AnyTile& tile, const Rows& rows, int rows_behind, MemoryBarrier& barrier) {
+  copy_rows(tile, rows.map, rows.row + rows_behind, rows.head, barrier, rows.column);
+}
+
+template <class Tiles>
+__device__ __forceinline__ void bring_held(Tiles& tiles, const RowPair& rows) {
+  if (lane_of_warp() != 0) return;
+  arrive_and_expect(tiles.held_full, 2 * consumers * tiles.first[0].bytes);
+  for (int i = 0; i < consumers; i++) {
+    copy_from(tiles.first[i], rows.first, i * rows_a_consumer, tiles.held_full);
+    copy_from(tiles.second[i], rows.second, i * rows_a_consumer, tiles.held_full);
+  }
+}
+
+// To a place in the ring that is empty. exist: how many rows belong to the sequence; landings: before this pair, how many
+// had rows that do not.
+template <class Tiles>
+__device__ __forceinline__ void bring_pair(Tiles& tiles, int stage, const RowPair& rows, int exist,
+                                           uint32_t& landings) {
+  auto &first = tiles.other_first[stage], &second = tiles.other_second[stage];
+  const bool whole = exist >= first.rows;
+  MemoryBarrier& there = whole ? tiles.full[stage] : tiles.landed;
+  if (lane_of_warp() == 0) {
+    arrive_and_expect(there, first.bytes + second.bytes);
+    copy_from(first, rows.first, 0, there);
+    copy_from(second, rows.second, 0, there);
+  }
+  if (whole) return;
+  wait_for(tiles.landed, landings++ % 2);
+  clear_rows(first, exist);
+  clear_rows(second, exist);
+  fence_async_proxy();
+  __syncwarp();
+  if (lane_of_warp() == 0) arrive(tiles.full[stage]);
+}
+
+// The tiles of queries that see some keys, in the order in which they come: those of a head, then of the next.
+struct QueryTiles {
+  Range queries;
+  int head, query;  // head: within the group
+
+  __device__ __forceinline__ explicit QueryTiles(const Range& of_a_head)
+      : queries(of_a_head), head(0), query(of_a_head.begin) {}
+  __device__ __forceinline__ void advance() {
+    query += tile_queries;
+    if (query < queries.end) return;
+    query = queries.begin;
+    head++;
+  }
+};
+
+// The numbers of a tile's queries, two a lane, on their way while its place in the ring is in use.
+struct Statistics {
+  float lse[tile_queries / warp_size], delta[tile_queries / warp_size];
+
+  // From here on; what does not exist repeats the last.
+  __device__ __forceinline__ Statistics(const BackwardCall& call, int64_t from, int exist) {
+    for (int i = 0; i < tile_queries / warp_size; i++) {
+      const int64_t at = from + smaller(lane_of_warp() + i * warp_size, exist - 1);
+      lse[i] = call.lse[at] * log2_of_e;
+      delta[i] = call.delta[at];
+    }
+  }
+  __device__ __forceinline__ void store(float (&to_lse)[tile_queries], float (&to_delta)[tile_queries]) const {
+    for (int i = 0; i < tile_queries / warp_size; i++) {
+      to_lse[lane_of_warp() + i * warp_size] = lse[i];
+      to_delta[lane_of_warp() + i * warp_size] = delta[i];
+    }
+    __syncwarp();
+  }
+};
+
+// ---- the warpgroups that compute. s: scores, then P; ds: dout·v, then dS. Parts and elements as in kernels/tiles.h.
+
+template <int parts, class Lse>
+__device__ __forceinline__ void exponentials(float (&s)[parts][4], float scale, const Lse& lse) {
+#pragma unroll
+  for (int j = 0; j < parts; j++)
+    for (int i = 0; i < 4; i++) s[j][i] = power_of_two(s[j][i] * scale - lse(j, i));
+}
+
+template <int parts, class Delta>
+__device__ __forceinline__ void gradients_of_scores(float (&ds)[parts][4], const float (&p)[parts][4],
+                                                    const Delta& delta) {
+#pragma unroll
+  for (int j = 0; j < parts; j++)
+    for (int i = 0; i < 4; i++) ds[j][i] = p[j][i] * (ds[j][i] - delta(j, i));
+}
+
+template <int parts>
+__device__ __forceinline__ void scale_by(float (&sums)[parts][4], float factor) {
+#pragma unroll
+  for (int j = 0; j < parts; j++)
+    for (int i = 0; i < 4; i++) sums[j][i] *= factor;
+}
+
+}  // namespace llama_tp::kernels
