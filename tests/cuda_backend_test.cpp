@@ -139,6 +139,8 @@ TEST_F(Cuda, ARecordingGivesTheBitsOfWhatItRecorded) {
   EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
   setenv("LLAMA_TP_CUDA_GRAPH", "0", 1);
   EXPECT_EQ(choices_behind_tokens(), recorded);
+  setenv("LLAMA_TP_CUDA_GRAPH", "maybe", 1);
+  EXPECT_EQ(error_of([&] { choices_behind_tokens(); }), "LLAMA_TP_CUDA_GRAPH=maybe: it is 0 or 1");
   unsetenv("LLAMA_TP_CUDA_GRAPH");
   EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
 }

@@ -1,8 +1,8 @@
 #include "parallel/mesh.h"
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "base/environment.h"
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
@@ -28,11 +28,6 @@ std::unique_ptr<Communicator> communicator(const Launch& launch, const std::vect
   return make_communicator(launch, world_ranks, name);
 }
 
-bool may_share() {
-  const char* const share = std::getenv("LLAMA_TP_SHARE_DEVICE");
-  return share != nullptr && std::string(share) == "1";
-}
-
 // All ranks see all devices, and so the same error.
 void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device) {
   const std::vector<std::string> hosts = world.all_gather(launch.host()),
@@ -44,8 +39,9 @@ void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device
             "; give --backend cpu or cuda");
     for (size_t other = 0; other < rank && !devices[rank].empty(); other++) {
       if (hosts[rank] != hosts[other] || devices[rank] != devices[other]) continue;
-      require(may_share(), hosts[rank], " has ", static_cast<int>(counts[rank]), " CUDA devices for its ",
-              std::count(hosts.begin(), hosts.end(), hosts[rank]), " ranks: ranks ", other, " and ", rank,
+      require(environment_switch("LLAMA_TP_SHARE_DEVICE", false), hosts[rank], " has ", static_cast<int>(counts[rank]),
+              " CUDA devices for its ", std::count(hosts.begin(), hosts.end(), hosts[rank]), " ranks: ranks ", other,
+              " and ", rank,
               " meet on one; start a rank a device, or let them share it with LLAMA_TP_SHARE_DEVICE=1, which is slow");
       const auto own = static_cast<size_t>(launch.rank());
       if (own == rank || own == other) device->shared = true;

@@ -1,11 +1,11 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <exception>
 #include <thread>
 
 #include "backend/cuda/calls.h"
+#include "base/environment.h"
 #include "kernels/kernels.h"
 
 namespace llama_tp {
@@ -103,8 +103,7 @@ CudaBackend::~CudaBackend() {
 }
 
 void CudaBackend::repeat(const std::vector<int64_t>& key, const std::function<void()>& work) {
-  const char* const wanted = std::getenv("LLAMA_TP_CUDA_GRAPH");
-  if (wanted != nullptr && std::string(wanted) == "0") return work();
+  if (!environment_switch("LLAMA_TP_CUDA_GRAPH", true)) return work();
   graph_.repeat(stream_, key, work);
 }
 
