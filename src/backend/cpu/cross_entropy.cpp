@@ -70,7 +70,10 @@ void CpuBackend::run_cross_entropy_backward(const Tensor& logits, const Tensor& 
       const int64_t target = id - first_column;
       const bool here = target >= 0 && target < columns;
       const float logit = here ? row[target] : 0;  // before the row is written over
-      each_lanes(columns, [=](auto i) { store(out, i, exponential(load(row, i) - log_sum) * scale); });
+      each_lanes(columns, [=](auto i) {
+        ask_ahead(row, i);
+        store(out, i, exponential(load(row, i) - log_sum) * scale);
+      });
       std::fill_n(out + columns, stride - columns, X{});
       if (here) store(out + target, Part{0, 1}, all((fast_exp(logit - log_sum) - 1.0f) * scale));
     });

@@ -23,6 +23,7 @@ double sum_of_squares(const float* x, int64_t n) {
   int64_t i = 0;
   for (; i + step <= n; i += step) {
     Eight first, second;
+    ask_ahead(x, Whole{i});
     std::memcpy(&first, x + i, sizeof first);
     std::memcpy(&second, x + i + step / 2, sizeof second);
     const Sums a = __builtin_convertvector(first, Sums), b = __builtin_convertvector(second, Sums);
