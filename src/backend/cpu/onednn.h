@@ -22,7 +22,7 @@ struct Product {
   bool bias = false;
   bool accumulate = false;  // into c, which must be f32
 
-  auto operator<=>(const Product&) const = default;
+  auto operator<=>(const Product&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a 0 in it
 };
 
 class OneDnn {

@@ -56,7 +56,7 @@ struct CublasLt::Prepared {
     if (product.bias) {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(product.in));
-      // The heuristic asks whether there is a bias, not where.
+      // The heuristic asks whether there is a bias, not where. NOLINTNEXTLINE(performance-no-int-to-ptr)
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(widest_access));
     }
     make_layout(a, product.in, product.rows_of_a(), product.columns_of_a());
