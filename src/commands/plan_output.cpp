@@ -148,35 +148,22 @@ void print_estimate(const PlannedStep& step) {
   print_line("  bound by", {estimate.bound()});
 }
 
-OrderedJson phases_json(const GroupTraffic& group, size_t collective) {
-  OrderedJson phases = OrderedJson::object();
-  for (size_t phase = 0; phase < phase_count; phase++)
-    if (const Traffic& traffic = group.of_phase[phase][collective]; traffic.calls > 0)
-      phases[std::string(name_of(static_cast<Phase>(phase)))] = {{"calls", traffic.calls}, {"bytes", traffic.bytes}};
-  return phases;
+// `entry` of each plan's ranks, as `report` lists them.
+template <class Entry, class Report>
+OrderedJson listed(const std::vector<RankPlan>& plans, const Entry& entry, const Report& report) {
+  std::vector<RankEntry> entries;
+  for (const RankPlan& plan : plans) entries.push_back({plan.ranks, entry(plan)});
+  return parse_ordered_json_or_discard(report(entries));
 }
 
-OrderedJson communication_json(const std::vector<RankPlan>& ranks) {
-  OrderedJson all = OrderedJson::array();
-  for (const RankPlan& rank : ranks)
-    for (const GroupTraffic& group : rank.traffic)
-      for (size_t i = 0; i < group.of.size(); i++)
-        if (group.of[i].calls > 0)
-          all.push_back({{"ranks", rank.ranks},
-                         {"group", group.group},
-                         {"group_size", group.size},
-                         {"collective", name_of(static_cast<Collective>(i))},
-                         {"calls", group.of[i].calls},
-                         {"bytes", group.of[i].bytes},
-                         {"phases", phases_json(group, i)}});
-  return all;
+OrderedJson ranks_json(const std::vector<RankPlan>& plans) {
+  return listed(
+      plans, [](const RankPlan& plan) { return memory_entry(plan.memory, plan.ledger); }, memory_report);
 }
 
-OrderedJson ranks_json(const PlannedStep& step) {
-  std::vector<std::string> entries(static_cast<size_t>(step.world()));
-  for (const RankPlan& plan : step.ranks)
-    for (const int64_t rank : plan.ranks) entries[static_cast<size_t>(rank)] = memory_entry(plan.memory, plan.ledger);
-  return parse_ordered_json_or_discard(memory_report(entries));
+OrderedJson communication_json(const std::vector<RankPlan>& plans) {
+  return listed(
+      plans, [](const RankPlan& plan) { return traffic_entry(plan.traffic); }, traffic_report);
 }
 
 OrderedJson estimate_json(const PlannedStep& step) {
@@ -229,7 +216,7 @@ void print_plan_json(const PlannedStep& step) {
       {"micro_batch", step.options.batch.micro_batch},
       {"block_size", step.options.batch.block_size},
       {"gradient_checkpointing", step.options.recompute},
-      {"ranks", ranks_json(step)},
+      {"ranks", ranks_json(step.ranks)},
       {"communication", communication_json(step.ranks)},
       {"flops", {{"performed", performed_flops(step)}, {"model", model_flops(step.config, step.options.batch)}}}};
   if (step.device.has_value()) json["estimate"] = estimate_json(step);

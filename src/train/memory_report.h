@@ -1,7 +1,9 @@
-// What ranks took of memory, as JSON: one layout for what a plan foresees and what a run measured.
-//   [{"ranks": [0, 1], "planned_bytes": N, "peak_bytes": N, "categories": {name: bytes at the peak},
-//     "phases": {name: the most bytes in it}}, …]
-// Categories and phases that hold nothing are left out; ranks that took the same share one entry.
+// What ranks took of memory and sent, as JSON: one layout for what a plan foresees and what a run measured.
+//   "ranks": [{"ranks": [0, 1], "planned_bytes": N, "peak_bytes": N, "categories": {name: bytes at the peak},
+//              "phases": {name: the most bytes in it}}, …]
+//   "communication": [{"ranks": [0, 1], "group": name, "group_size": N, "collective": name, "calls": N, "bytes": N,
+//                      "phases": {name: {"calls": N, "bytes": N}}}, …]    of one step; bytes are payload
+// Categories, phases and collectives with nothing in them are left out; ranks that are alike share one entry.
 #pragma once
 
 #include <string>
@@ -9,13 +11,22 @@
 
 #include "model/runtime.h"
 #include "report/resident.h"
+#include "train/traffic.h"
 
 namespace llama_tp {
 
-// One rank's entry, without its number. planned: what its arenas were to reserve.
+// What some ranks have in common, as JSON without their numbers.
+struct RankEntry {
+  std::vector<int64_t> ranks;
+  std::string json;
+};
+
+// planned: what the rank's arenas were to reserve.
 std::string memory_entry(const MemoryPlan& planned, const Ledger& ledger);
-// Of all ranks: entries[rank] is that rank's.
-std::string memory_report(const std::vector<std::string>& entries);
+std::string traffic_entry(const std::vector<GroupTraffic>& traffic);
+// The two lists, of the entries of all ranks.
+std::string memory_report(const std::vector<RankEntry>& entries);
+std::string traffic_report(const std::vector<RankEntry>& entries);
 
 // What the system counts for one rank, which no plan foresees:
 //   {"resident_bytes": N, "remainder_bytes": N, "remainder": {"heap": N, "files": N, "shared": N}}
@@ -24,7 +35,9 @@ std::string memory_report(const std::vector<std::string>& entries);
 // used.
 std::string resident_entry(const ResidentMemory& resident, int64_t arenas);
 
-// A run's memory.json, of the entries of all ranks: {"ranks": […], "resident": […]}.
-std::string memory_text(const std::vector<std::string>& entries, const std::vector<std::string>& residents);
+// A run's memory.json, where each vector has every rank's entry in order:
+//   {"ranks": […], "communication": […], "resident": […]}.
+std::string memory_text(const std::vector<std::string>& memory, const std::vector<std::string>& traffic,
+                        const std::vector<std::string>& resident);
 
 }  // namespace llama_tp

@@ -83,17 +83,6 @@ std::vector<int64_t> likeness_of_shard(const Parameters& parameters, int shard, 
   return {sums[1], summed[1], sums[2], summed[2], counted, workspace, updated};
 }
 
-GroupTraffic traffic_of(const char* group, const Communicator& communicator, int64_t stride) {
-  GroupTraffic traffic{group, communicator.size(), communicator.size() * stride, {}, {}};
-  for (size_t i = 0; i < traffic.of.size(); i++) {
-    const auto collective = static_cast<Collective>(i);
-    traffic.of[i] = communicator.traffic(collective);
-    for (size_t phase = 0; phase < traffic.of_phase.size(); phase++)
-      traffic.of_phase[phase][i] = communicator.traffic(collective, static_cast<Phase>(phase));
-  }
-  return traffic;
-}
-
 struct Place {
   int fsdp, tensor;
 };
@@ -111,8 +100,7 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
   RankPlan result;
   result.memory = runtime.high_water();
   result.ledger = runtime.ledger;
-  result.traffic = {traffic_of("tensor", tensor, 1), traffic_of("kv_replicas", same_keys, 1),
-                    traffic_of("fsdp", shards, mesh.tensor), traffic_of("data", copies, mesh.tensor * mesh.fsdp)};
+  result.traffic = traffic_of(mesh, tensor, same_keys, shards, copies);
   for (size_t i = 0; i < result.work.size(); i++) result.work[i] = meta.work(static_cast<Operation>(i));
   return result;
 }

@@ -7,17 +7,10 @@
 
 #include "model/plan.h"
 #include "parallel/mesh.h"
+#include "train/traffic.h"
 #include "train/trainer.h"
 
 namespace llama_tp {
-
-struct GroupTraffic {
-  const char* group;  // "tensor", "kv_replicas", "fsdp", "data"
-  int size = 1;
-  int64_t reach = 1;  // successive ranks of the world among which the group's are
-  Traffics of{};
-  std::array<Traffics, phase_count> of_phase{};  // which together are `of`
-};
 
 // What one step took of ranks that are alike.
 struct RankPlan {

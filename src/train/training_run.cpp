@@ -115,6 +115,8 @@ class TrainingRun {
   void make_trainer() {
     runtime_ =
         std::make_unique<Runtime>(*backend_, mesh_->tensor(), mesh_->kv_replicas(), mesh_->shards(), settings_.dtype);
+    for (Communicator* group : {&mesh_->tensor(), &mesh_->kv_replicas(), &mesh_->shards(), &mesh_->replicas()})
+      group->follow(runtime_->ledger);
     const TrainerOptions options{shape_, settings_.recompute, validation_.samples() > 0, settings_.fsdp};
     memory_ = plan_training(config_, plan_, options, *backend_, *runtime_, mesh_->replicas());
     runtime_->reserve(memory_);
@@ -190,6 +192,7 @@ class TrainingRun {
 
   StepMetrics one_step(int64_t step, const std::vector<int64_t>& samples) {
     const int64_t targets = count_targets(data_, samples);
+    const std::vector<GroupTraffic> before = traffic_of(*mesh_);
     trainer_->begin();
     SeenBatches seen;
     for (int64_t micro = 0; micro < shape_.accumulation; micro++) {
@@ -209,6 +212,7 @@ class TrainingRun {
     const double rate = settings_.schedule.rate(step);
     trainer_->update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay,
                       step, settings_.max_grad_norm});
+    step_traffic_ = traffic_of(*mesh_) - before;
     if (checks_parameters(step)) check_replicas(step, trainer_->parameters(), *backend_, *mesh_);
     StepMetrics metrics;
     metrics.step = step;
@@ -254,13 +258,15 @@ class TrainingRun {
     if (leads() && settings_.save_total_limit > 0) output_->keep_newest(settings_.save_total_limit);
   }
 
-  // Beside what was planned, what the ledger saw: the same numbers, or something is wrong. And what the system counts.
+  // Beside what was planned, what the ledger saw: the same numbers, or something is wrong. What the last step sent. And
+  // what the system counts.
   void report_memory() {
     const ResidentMemory resident = resident_memory();
     const std::vector<std::string> entries = mesh_->world().all_gather(memory_entry(memory_, runtime_->ledger)),
+                                   traffic = mesh_->world().all_gather(traffic_entry(step_traffic_)),
                                    residents = mesh_->world().all_gather(resident_entry(resident, memory_.total()));
     if (!leads()) return;
-    write_text(settings_.output_dir + "/memory.json", memory_text(entries, residents));
+    write_text(settings_.output_dir + "/memory.json", memory_text(entries, traffic, residents));
     say(text("resident    ", bytes_text(resident.total), " on rank 0: ", bytes_text(memory_.total()), " as planned, ",
              bytes_text(resident.total - memory_.total()), " libraries, MPI, data and code"));
   }
@@ -284,6 +290,7 @@ class TrainingRun {
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Trainer> trainer_;
   MemoryPlan memory_;
+  std::vector<GroupTraffic> step_traffic_;  // of the last step
   HostBatch batch_;
   std::string checkpoint_;  // to go on from, or ""
   std::unique_ptr<SavedTraining> saved_;
