@@ -87,6 +87,20 @@ TEST_F(PlanCommand, ForeseesWhatEveryMeshMeasuresToTheByte) {
     }
 }
 
+// What it takes is counted apart, and in no phase of a step.
+TEST_F(PlanCommand, EvaluationIsAPhaseOfItsOwn) {
+  const std::string shared = text(" --fsdp 2 --tensor-parallel 1 --config ", folder_ / "config.json",
+                                  " --block-size 64 --per-device-train-batch-size 2"),
+                    ids = folder_ / "ids.jsonl", output = folder_ / "out";
+  const CommandResult run = run_command(llama_tp_with(2) + " train --train-file " + ids + " --validation-file " + ids +
+                                        " --output-dir " + output + " --max-steps 2 --eval-steps 1" + shared);
+  ASSERT_EQ(run.status, 0) << run.err;
+  Json phases = Json::parse(whole_file(output + "/memory.json"))["ranks"][0]["phases"];
+  EXPECT_GT(phases.value("evaluate", int64_t{0}), phases["optimizer"].get<int64_t>());
+  phases.erase("evaluate");
+  EXPECT_EQ(phases, planned(shared)["ranks"][0]["phases"]);
+}
+
 // ---- closed formulas, Llama 3.1 8B: docs/memory.md derives them
 
 constexpr int64_t tokens = 16384, hidden = 4096, layers = 32, heads = 32, kv_heads = 8, head_dim = 128, ffn = 14336,

@@ -23,8 +23,8 @@ int64_t sum_of(const CategoryBytes& bytes, const std::vector<Category>& categori
 }
 
 std::string_view name_of(Phase phase) {
-  static constexpr std::array<std::string_view, phase_count> names{"load",          "forward",   "loss", "backward",
-                                                                   "gradient_sync", "optimizer", "save", "generate"};
+  static constexpr std::array<std::string_view, phase_count> names{"load",          "forward",   "loss",     "backward",
+                                                                   "gradient_sync", "optimizer", "evaluate", "save"};
   return names[static_cast<size_t>(phase)];
 }
 

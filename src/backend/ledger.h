@@ -30,7 +30,7 @@ enum class Category : uint8_t {
 inline constexpr int category_count = 15;
 std::string_view name_of(Category category);
 
-enum class Phase : uint8_t { load, forward, loss, backward, gradient_sync, optimizer, save, generate };
+enum class Phase : uint8_t { load, forward, loss, backward, gradient_sync, optimizer, evaluate, save };
 inline constexpr int phase_count = 8;
 std::string_view name_of(Phase phase);
 

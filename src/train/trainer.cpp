@@ -76,6 +76,7 @@ void Trainer::update(const AdamWOptions& options) {
 }
 
 double Trainer::evaluate(const HostBatch& batch) {
+  runtime_.ledger.enter(Phase::evaluate);
   upload(runtime_.backend, batch, batch_);
   runtime_.backend.zero(loss_);
   model_.open_step();
