@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -341,6 +342,20 @@ TEST(Plan, TheEstimateStaysBelowTheDatasheet) {
 }
 
 // The numbers are those of transformers' models of these configs, made on torch's meta device.
+// The table's unit follows its largest number: a small model's rows are not all 0.000.
+TEST(Plan, IsWrittenInAUnitOfItsSize) {
+  constexpr double kib = 1024, mib = kib * kib, gib = mib * kib;
+  for (const auto& [options, unit, bytes] :
+       {std::tuple{"--config llama-3.1-8b --block-size 1024", "GiB", gib},
+        std::tuple{"--config data/demo/config.json --block-size 1024", "MiB", mib}}) {
+    const CommandResult plan = run_command(llama_tp_with(0) + " plan " + options);
+    ASSERT_EQ(plan.status, 0) << plan.err;
+    EXPECT_NE(plan.out.find(text("memory of a rank at its peak, ", unit)), std::string::npos) << plan.out;
+    const double total = std::stod(plan.out.substr(plan.out.find("  total ") + 8));
+    EXPECT_NEAR(total, planned(options)["ranks"][0]["peak_bytes"].get<double>() / bytes, 0.0005);
+  }
+}
+
 TEST(Plan, KnowsTheModelsByName) {
   const std::pair<const char*, int64_t> sizes[] = {
       {"llama-2-7b", 6'738'415'616},      {"llama-2-13b", 13'015'864'320},     {"llama-2-70b", 68'976'648'192},

@@ -25,10 +25,7 @@ ByteUnit unit_for(const ComparisonRun& run) {
   int64_t most = 0;
   for (const Comparison* comparison : {&run.equal, &run.smallest})
     for (const SchemeResult& result : comparison->results) most = std::max(most, result.fullest().peak);
-  constexpr double kib = 1024, mib = kib * kib, gib = mib * kib;
-  if (static_cast<double>(most) >= 4 * gib) return {"GiB", gib};
-  if (static_cast<double>(most) >= 4 * mib) return {"MiB", mib};
-  return {"KiB", kib};
+  return unit_for(static_cast<double>(most));
 }
 
 std::vector<Series> phase_series() {

@@ -6,16 +6,13 @@
 
 #include "bench/comparison.h"
 #include "report/charts.h"
+#include "report/format.h"
 
 namespace llama_tp {
 
 constexpr double milliseconds = 1e3;  // of a second
 
-struct ByteUnit {
-  const char* name;
-  double bytes;
-};
-// In which the highest peak has one to four digits.
+// Of the highest peak.
 ByteUnit unit_for(const ComparisonRun& run);
 
 // The phases of a training step with their colors, and one of them in milliseconds.

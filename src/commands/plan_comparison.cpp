@@ -63,9 +63,15 @@ TrainerOptions step_of(const Scheme& scheme, int64_t accumulation, int64_t block
   return options;
 }
 
+double highest_peak(const PlannedComparison& planned) {
+  int64_t most = 0;
+  for (const PlannedScheme& one : planned.schemes) most = std::max(most, peak(one));
+  return static_cast<double>(most);
+}
+
 class Table {
  public:
-  explicit Table(const PlannedComparison& planned) : planned_(planned) {
+  explicit Table(const PlannedComparison& planned) : planned_(planned), unit_(unit_for(highest_peak(planned))) {
     for (const PlannedScheme& one : planned.schemes)
       width_ = std::max(width_, static_cast<int>(one.scheme.name.size()) + 2);
   }
@@ -81,11 +87,13 @@ class Table {
   void amounts(const std::string& label, const Value& value) const {
     const auto& all = planned_.schemes;
     if (std::any_of(all.begin(), all.end(), [&](const PlannedScheme& one) { return value(one) > 0; }))
-      line(label, [&](const PlannedScheme& one) { return gibibytes(value(one), 2); });
+      line(label, [&](const PlannedScheme& one) { return unit_.of(value(one), 2); });
   }
+  const ByteUnit& unit() const { return unit_; }
 
  private:
   const PlannedComparison& planned_;
+  ByteUnit unit_;
   int width_ = least_column;
 };
 
@@ -97,7 +105,7 @@ void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, co
   table.line(name, [&](const PlannedScheme& one) { return counted(samples(one), "sample"); });
   const auto& first = planned.schemes.front().*step;
   for (size_t group = 0; group < first.front().traffic.size(); group++)
-    table.amounts(text("  sent by a rank in a ring, GiB: ", first.front().traffic[group].group),
+    table.amounts(text("  sent by a rank in a ring, ", table.unit().name, ": ", first.front().traffic[group].group),
                   [&](const PlannedScheme& one) { return sent(one.*step)[group].second; });
   if (!asked.device) return;
   const auto estimate = [&](const PlannedScheme& one) { return estimate_step(one.*step, *asked.device); };
@@ -111,7 +119,7 @@ void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, co
 }
 
 // What the scheme holds more than the other one, the largest difference first.
-std::string why(const PlannedScheme& more, const PlannedScheme& less) {
+std::string why(const PlannedScheme& more, const PlannedScheme& less, const ByteUnit& unit) {
   struct Difference {
     const char* name;
     int64_t more, less;
@@ -124,9 +132,9 @@ std::string why(const PlannedScheme& more, const PlannedScheme& less) {
   std::string said;
   for (const Difference& one : all)
     if (one.bytes() * 20 > together)  // the rest explains less than 5% each
-      said += text(said.empty() ? "" : ", ", one.name, " (", gibibytes(static_cast<double>(one.more), 2), " against ",
-                   gibibytes(static_cast<double>(one.less), 2), ")");
-  return text(more.scheme.name, " needs ", gibibytes(static_cast<double>(together), 2), " GiB more than ",
+      said += text(said.empty() ? "" : ", ", one.name, " (", unit.of(static_cast<double>(one.more), 2), " against ",
+                   unit.of(static_cast<double>(one.less), 2), ")");
+  return text(more.scheme.name, " needs ", unit.of(static_cast<double>(together), 2), " ", unit.name, " more than ",
               less.scheme.name, ": ", said, ".");
 }
 
@@ -158,11 +166,13 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
   std::printf("%s: schemes on %s, in forwards of one sample of %s tokens\n", asked.config.source.c_str(),
               counted(asked.schemes.front().mesh.ranks(), "rank").c_str(), with_commas(asked.block_size).c_str());
   const Table table(planned);
-  table.line("memory of a rank at its peak, GiB", [](const PlannedScheme& one) { return one.scheme.name; });
+  table.line(text("memory of a rank at its peak, ", table.unit().name),
+             [](const PlannedScheme& one) { return one.scheme.name; });
   for (const Group& group : groups())
     table.amounts(text("  ", group.name),
                   [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one)); });
-  table.line("  together", [&](const PlannedScheme& one) { return gibibytes(static_cast<double>(peak(one)), 2); });
+  table.line("  together",
+             [&](const PlannedScheme& one) { return table.unit().of(static_cast<double>(peak(one)), 2); });
   if (asked.memory) {
     table.line(text("  fits ", bytes_text(*asked.memory)),
                [&](const PlannedScheme& one) { return std::string(peak(one) <= *asked.memory ? "yes" : "NO"); });
@@ -175,7 +185,7 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
   const PlannedScheme& least = *std::min_element(
       all.begin(), all.end(), [&](const PlannedScheme& a, const PlannedScheme& b) { return peak(a) < peak(b); });
   for (const PlannedScheme& one : all)
-    if (peak(one) > peak(least)) std::printf("%s\n", why(one, least).c_str());
+    if (peak(one) > peak(least)) std::printf("%s\n", why(one, least, table.unit()).c_str());
 }
 
 void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& planned) {

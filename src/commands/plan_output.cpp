@@ -85,25 +85,40 @@ class RankTable {
   std::vector<std::vector<std::string>> columns_;  // of each rank, the lines' values
 };
 
-std::string in_gib(int64_t bytes) { return gibibytes(static_cast<double>(bytes), 3); }
+// How a table writes bytes whose most are these.
+auto written_in(const ByteUnit& unit) {
+  return [unit](int64_t bytes) { return unit.of(static_cast<double>(bytes), 3); };
+}
 
 void print_memory(const std::vector<RankPlan>& ranks) {
-  RankTable table(ranks, "memory of a rank at its peak, GiB");
+  const ByteUnit unit = unit_for(static_cast<double>(fullest(ranks).ledger.peak()));
+  const auto written = written_in(unit);
+  RankTable table(ranks, text("memory of a rank at its peak, ", unit.name));
   for (int i = 0; i < category_count; i++)
     table.line(
         text("  ", name_of(static_cast<Category>(i))),
-        [&](const RankPlan& rank) { return rank.ledger.at_peak()[static_cast<size_t>(i)]; }, in_gib);
+        [&](const RankPlan& rank) { return rank.ledger.at_peak()[static_cast<size_t>(i)]; }, written);
   table.line(
-      "  total", [](const RankPlan& rank) { return rank.ledger.peak(); }, in_gib);
-  table.heading("the most in each phase, GiB");
+      "  total", [](const RankPlan& rank) { return rank.ledger.peak(); }, written);
+  table.heading(text("the most in each phase, ", unit.name));
   for (int i = 0; i < phase_count; i++)
     table.line(
         text("  ", name_of(static_cast<Phase>(i))),
-        [&](const RankPlan& rank) { return rank.ledger.peak_of(static_cast<Phase>(i)); }, in_gib);
+        [&](const RankPlan& rank) { return rank.ledger.peak_of(static_cast<Phase>(i)); }, written);
   table.print();
 }
 
+// The most that a rank gives to one kind of collective of one group.
+int64_t largest_payload(const std::vector<RankPlan>& ranks) {
+  int64_t most = 0;
+  for (const RankPlan& rank : ranks)
+    for (const GroupTraffic& group : rank.traffic)
+      for (const Traffic& traffic : group.of) most = std::max(most, traffic.bytes);
+  return most;
+}
+
 void print_communication(const std::vector<RankPlan>& ranks) {
+  const ByteUnit unit = unit_for(static_cast<double>(largest_payload(ranks)));
   RankTable table(ranks, "communication of a step, calls");
   const auto lines = [&](int64_t Traffic::*amount, const auto& written) {
     for (size_t group = 0; group < ranks.front().traffic.size(); group++)
@@ -119,8 +134,8 @@ void print_communication(const std::vector<RankPlan>& ranks) {
       }
   };
   lines(&Traffic::calls, with_commas);
-  table.heading("its payload, GiB");
-  lines(&Traffic::bytes, in_gib);
+  table.heading(text("its payload, ", unit.name));
+  lines(&Traffic::bytes, written_in(unit));
   table.print();
 }
 
@@ -190,9 +205,7 @@ void print_plan(const PlannedStep& step) {
       std::string(torch_name_of(step.dtype)).c_str(), step.mesh.data, step.mesh.fsdp, step.mesh.tensor,
       step.options.batch.sequence_ranks > 1 ? ", sequence-parallel" : "",
       static_cast<long long>(step.options.batch.micro_batch), with_commas(step.options.batch.block_size).c_str(),
-      step.longest             ? " (the most that fit)"
-      : step.options.recompute ? ", recomputed"
-                               : "");
+      text(step.options.recompute ? ", recomputed" : "", step.longest ? " (the most that fit)" : "").c_str());
   print_memory(step.ranks);
   if (step.world() > 1) print_communication(step.ranks);
   print_line("FLOPs of a step, all ranks, 10^12", {});

@@ -95,22 +95,25 @@ void print_search(const SearchSpace& space, const SearchResult& result) {
                 counted(result.tried, "setting").c_str(), bytes_text(result.smallest).c_str());
     return;
   }
+  const size_t shown = std::min(most_lines, result.fitting.size());
+  int64_t most = 0;
+  for (size_t i = 0; i < shown; i++) most = std::max(most, result.fitting[i].peak);
+  const ByteUnit unit = unit_for(static_cast<double>(most));
   std::printf(
-      "data  fsdp  tensor  micro  times  recompute   state  gathered  activations    peak GiB    step s  "
-      "  tokens/s  MFU %%  bound by\n");
-  const auto gigabytes = [](int64_t bytes, int width) {
-    return padded(gibibytes(static_cast<double>(bytes), 2), width);
-  };
-  for (size_t i = 0; i < std::min(most_lines, result.fitting.size()); i++) {
+      "data  fsdp  tensor  micro  times  recompute   state  gathered  activations    peak %s    step s  "
+      "  tokens/s  MFU %%  bound by\n",
+      unit.name);
+  const auto amount = [&](int64_t bytes, int width) { return padded(unit.of(static_cast<double>(bytes), 2), width); };
+  for (size_t i = 0; i < shown; i++) {
     const PlannedSetting& setting = result.fitting[i];
     const auto number = [](int64_t value, int width) { return padded(with_commas(value), width); };
     const std::string line =
         number(setting.mesh.data, 4) + number(setting.mesh.fsdp, 6) + number(setting.mesh.tensor, 8) +
         number(setting.options.batch.micro_batch, 7) + number(setting.options.batch.accumulation, 7) +
-        padded(setting.options.recompute ? "yes" : "no", 11) + gigabytes(setting.state, 8) +
-        gigabytes(setting.gathered, 10) + gigabytes(setting.activations, 13) + gigabytes(setting.peak, 12) +
-        padded(fixed(setting.estimate.seconds(), 3), 10) + number(static_cast<int64_t>(setting.tokens_per_second), 12) +
-        padded(fixed(100 * setting.mfu, 1), 7) + "  " + setting.estimate.bound();
+        padded(setting.options.recompute ? "yes" : "no", 11) + amount(setting.state, 8) + amount(setting.gathered, 10) +
+        amount(setting.activations, 13) + amount(setting.peak, 12) + padded(fixed(setting.estimate.seconds(), 3), 10) +
+        number(static_cast<int64_t>(setting.tokens_per_second), 12) + padded(fixed(100 * setting.mfu, 1), 7) + "  " +
+        setting.estimate.bound();
     std::printf("%s\n", line.c_str());
   }
   std::printf("%s of %s fit%s; estimates are the datasheet's limits, not measurements\n",

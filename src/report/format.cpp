@@ -49,13 +49,19 @@ std::string duration_text(double seconds) {
 }
 
 std::string fixed(double value, int digits) { return print("%.*f", digits, value); }
-std::string gibibytes(double bytes, int digits) { return fixed(bytes / (1 << 30), digits); }
 std::string mebibytes(double bytes, int digits) { return fixed(bytes / (1 << 20), digits); }
 std::string scientific(double value) { return print("%.1e", value); }
 
 std::string padded(const std::string& text, int width) {
   const auto have = static_cast<int>(text.size());
   return have >= width ? text : std::string(static_cast<size_t>(width - have), ' ') + text;
+}
+
+ByteUnit unit_for(double most) {
+  constexpr double kib = 1024, mib = kib * kib, gib = mib * kib;
+  if (most >= 4 * gib) return {"GiB", gib};
+  if (most >= 4 * mib) return {"MiB", mib};
+  return {"KiB", kib};
 }
 
 }  // namespace llama_tp

@@ -11,9 +11,17 @@ std::string counted(int64_t count, const std::string& noun);  // "1 rank", "1,23
 std::string bytes_text(int64_t bytes);                        // "1.25 GiB"
 std::string duration_text(double seconds);                    // "0:42", "1:02:03"
 std::string fixed(double value, int digits);                  // "0.123"
-std::string gibibytes(double bytes, int digits);              // "1.25"
 std::string mebibytes(double bytes, int digits);              // "1.250"
 std::string scientific(double value);                         // "4.8e-04"
 std::string padded(const std::string& text, int width);       // to the right edge of `width` columns
+
+// That in which the numbers of one table or picture are written.
+struct ByteUnit {
+  const char* name;
+  double bytes;
+  std::string of(double amount, int digits) const { return fixed(amount / bytes, digits); }  // "1.25"
+};
+// In which the largest of them, `most` bytes, has one to four digits.
+ByteUnit unit_for(double most);
 
 }  // namespace llama_tp
