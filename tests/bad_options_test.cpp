@@ -109,7 +109,9 @@ TEST_F(BadOptions, MeshesThatCannotBeAreRefusedWithThoseThatCan) {
   write_file(path("odd.json"), small_config({{"intermediate_size", 63}}).dump());
   expect_refused(2, train("--tensor-parallel 2 --config " + path("odd.json")), {"intermediate_size (63)", "can be 1"});
   expect_refused(4, train("--tensor-parallel 1 --global-batch-size 6 --per-device-train-batch-size 1"),
-                 {"--global-batch-size 6", "4 data-parallel ranks", "4 and 8"});
+                 {"--global-batch-size 6", "4 ranks with data of their own", "the nearest are 4 and 8"});
+  expect_refused(4, train("--tensor-parallel 1 --global-batch-size 3 --per-device-train-batch-size 1"),
+                 {"--global-batch-size 3", "the nearest is 4"});
   const CommandResult automatic = run_command(llama_tp_with(3) + " " + train("--config " + path("odd.json")));
   EXPECT_EQ(automatic.status, 0) << automatic.err;
   EXPECT_TRUE(holds(automatic.out, "tensor-parallel auto: 1 of 3 ranks", "data-parallel 3 × tensor-parallel 1"));

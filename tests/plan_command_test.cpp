@@ -275,7 +275,15 @@ TEST(Plan, SearchFindsTheMeshesThatFitFastestFirst) {
     }
 }
 
-// In a step of several forwards all is done as often but the optimizer's work and the sums over copies.
+TEST(Plan, SearchTriesEveryMicroBatchThatDividesTheStep) {
+  const Json found =
+      planned("--config data/demo/config.json --block-size 64 --search --world 2 --global-batch-size 24 --memory 80GB");
+  std::set<int64_t> tried;
+  for (const Json& one : found["fitting"])
+    if (one["fsdp"] == 2 && !one["gradient_checkpointing"]) tried.insert(one["micro_batch"].get<int64_t>());
+  EXPECT_EQ(tried, (std::set<int64_t>{1, 2, 3, 4, 6, 12}));
+}
+
 // Each column of --compare is what a plan of that mesh says; the sentences below are the table's differences.
 TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
   const std::string shared = "--config llama-3.2-1b --threads 2 --memory 20GB ";
@@ -299,6 +307,7 @@ TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
   EXPECT_NE(table.out.find("fsdp=4 needs "), std::string::npos) << table.out;
 }
 
+// In a step of several forwards all is done as often but the optimizer's work and the sums over copies.
 TEST(Plan, AGlobalBatchRepeatsForwardAndBackward) {
   const std::string mesh =
       "--config llama-3.2-1b --fsdp 2 --data-parallel 2 --per-device-train-batch-size 1 --block-size 512 ";
@@ -396,7 +405,9 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--world 8", "--search");
   refused(config + "--search --world 8 --tensor-parallel 2", "--tensor-parallel; leave it out");
   refused(config + "--search --world 3 --global-batch-size 7", "multiple of the ranks");
-  refused(config + "--fsdp 2 --global-batch-size 7", "--global-batch-size 7");
+  refused(config + "--fsdp 2 --per-device-train-batch-size 2 --global-batch-size 7", "the nearest are 4 and 8");
+  refused(config + "--search --world 2 --max-sequence", "leave one of them out");
+  refused(config + "--search --world 2 --sequence-parallel off", "sp=off to --compare");
 }
 
 }  // namespace

@@ -67,7 +67,11 @@ class PlanRun {
                            step_.mesh.data_ranks(), options.integer("block-size", 2, most_block),
                            options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");
-    if (options.given("global-batch-size")) settle_accumulation();
+    BatchShape& batch = step_.options.batch;
+    if (options.given("global-batch-size"))
+      batch.accumulation =
+          accumulation_for(options.integer("global-batch-size", 1, batch.global_batch() * most_accumulation),
+                           batch.micro_batch, batch.data_ranks);
     read_limits();
     backend_ = backend_from(options, threads);
     check_tokens(step_.options.batch.block_size);
@@ -93,15 +97,6 @@ class PlanRun {
             "--max-sequence needs the memory to fill: --memory 80GiB, or a --device");
     require(!step_.longest || !options_.given("block-size"),
             "--max-sequence finds the --block-size; leave one of them out");
-  }
-
-  void settle_accumulation() {
-    BatchShape& batch = step_.options.batch;
-    const int64_t wanted = options_.integer("global-batch-size", 1, most_samples_a_rank * most_ranks);
-    require(wanted % batch.global_batch() == 0 && wanted / batch.global_batch() <= most_accumulation,
-            "--global-batch-size ", wanted, " is not --per-device-train-batch-size ", batch.micro_batch, " × ",
-            batch.data_ranks, " ranks with data of their own × at most ", most_accumulation);
-    batch.accumulation = wanted / batch.global_batch();
   }
 
   void check_tokens(int64_t block) const {
@@ -139,14 +134,19 @@ void run_search(const Options& options, int threads) {
   const ModelConfig config = read_model_config(options.word("config"), read_family_file(options.word("family")));
   const TensorParallelPlan plan = resolve_plan(config);
   require(options.given("world"), "--search needs the number of ranks to place: --world 8");
-  for (const char* fixed : {"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size",
-                            "gradient-checkpointing", "max-sequence", "sequence-parallel"})
+  for (const char* fixed :
+       {"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size", "gradient-checkpointing"})
     require(!options.given(fixed), "--search tries every --", fixed, "; leave it out");
+  require(!options.given("sequence-parallel"), "--search divides the tokens wherever tensor ranks can; leave ",
+          "--sequence-parallel out, or name schemes with sp=off to --compare");
+  require(!options.given("max-sequence"), "--search is for one --block-size, --max-sequence for one mesh",
+          "; leave one of them out");
   SearchSpace space{config,
                     plan,
                     options.dtype("dtype", DType::bf16),
                     options.integer("world", 1, most_ranks),
                     options.integer("block-size", 2, most_block),
+                    1,
                     1,
                     fsdp_from(options),
                     0,
@@ -156,6 +156,7 @@ void run_search(const Options& options, int threads) {
   space.global_batch = options.given("global-batch-size")
                            ? options.integer("global-batch-size", 1, space.ranks * most_accumulation)
                            : space.ranks;
+  space.most_samples = std::min(most_samples_a_rank, most_block / space.block_size);
   const auto backend = backend_from(options, threads);
   const SearchResult result = search(space, *backend);
   require(result.tried > 0, "--search: no mesh of ", space.ranks, " ranks can divide --global-batch-size ",

@@ -31,9 +31,11 @@ class Search {
  private:
   void try_mesh(int64_t data, int64_t fsdp, int64_t tensor) {
     const MeshShape mesh{static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
+    if (space_.global_batch % mesh.data_ranks() != 0) return;
+    const int64_t samples = space_.global_batch / mesh.data_ranks();
     for (const bool recompute : {false, true})
-      for (int64_t micro = 1; space_.global_batch % (micro * data * fsdp) == 0; micro *= 2)
-        if (!fits(mesh, micro, recompute)) break;
+      for (int64_t micro = 1; micro <= std::min(samples, space_.most_samples); micro++)
+        if (samples % micro == 0 && !fits(mesh, micro, recompute)) break;
   }
 
   bool fits(const MeshShape& mesh, int64_t micro, bool recompute) {

@@ -14,6 +14,7 @@ struct SearchSpace {
   DType dtype = DType::bf16;
   int64_t ranks = 1, block_size = 1024;
   int64_t global_batch = 1;  // samples of a step, the same for all settings
+  int64_t most_samples = 1;  // of a forward
   FsdpOptions fsdp;
   int64_t memory = 0;  // bytes of a rank that may be taken
   DeviceSheet device;
@@ -33,8 +34,8 @@ struct SearchResult {
   int64_t smallest = 0;  // bytes of the setting that needs least, whether it fits or not
 };
 
-// A tensor-parallel size is tried if the model's sizes allow it, a micro-batch (1, 2, 4, …) if with the mesh it divides
-// the global batch; no larger one where one did not fit. tried counts those that were rehearsed.
+// A tensor-parallel size is tried if the model's sizes allow it, a micro-batch if with the mesh it divides the global
+// batch; no larger one where one did not fit. tried counts those that were rehearsed.
 SearchResult search(const SearchSpace& space, Backend& backend);
 
 void print_search(const SearchSpace& space, const SearchResult& result);

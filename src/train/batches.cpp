@@ -44,6 +44,16 @@ int64_t count_targets(const Dataset& data, const std::vector<int64_t>& samples) 
   return count;
 }
 
+int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data_ranks) {
+  const int64_t forward = micro_batch * data_ranks, forwards = global_batch / forward;
+  const std::string nearest =
+      forwards == 0 ? text("is ", forward) : text("are ", forwards * forward, " and ", (forwards + 1) * forward);
+  require(global_batch % forward == 0, "--global-batch-size ", global_batch,
+          " is no multiple of --per-device-train-batch-size ", micro_batch, " × ", data_ranks,
+          " ranks with data of their own (", forward, "); the nearest ", nearest);
+  return forwards;
+}
+
 EpochBatches::EpochBatches(const Dataset& data, BatchShape shape, uint64_t seed)
     : data_(data), shape_(shape), seed_(seed) {}
 

@@ -31,6 +31,9 @@ struct BatchShape {
   static int64_t parts(int64_t all, int64_t size) { return (all + size - 1) / size; }
 };
 
+// Forwards of a step of `global_batch` samples. Errors: no number of them takes as many; the nearest that one does.
+int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data_ranks);
+
 // The sequences of the samples in order, each seeing itself alone, then as many tokens as are missing, in sequences of
 // their own whose targets are ignored.
 void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const BatchShape& shape, HostBatch& batch);

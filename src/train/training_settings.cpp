@@ -35,11 +35,8 @@ int64_t accumulation_steps(const TrainingSettings& settings, int64_t data_ranks)
   if (wanted == 0) return std::max<int64_t>(1, steps);
   require(steps == 0 || steps * each == wanted, "--global-batch-size ", wanted,
           " is not --per-device-train-batch-size ", settings.micro_batch, " × ", data_ranks,
-          " data-parallel ranks × --gradient-accumulation-steps ", steps, "; leave one of them out");
-  require(wanted % each == 0, "--global-batch-size ", wanted, " is no multiple of --per-device-train-batch-size ",
-          settings.micro_batch, " × ", data_ranks, " data-parallel ranks (", each, "); the nearest are ",
-          std::max(each, wanted / each * each), " and ", (wanted / each + 1) * each);
-  return wanted / each;
+          " ranks with data of their own × --gradient-accumulation-steps ", steps, "; leave one of them out");
+  return accumulation_for(wanted, settings.micro_batch, data_ranks);
 }
 
 BatchShape batch_shape(const TrainingSettings& settings, const MeshShape& mesh, const Dataset& data,
