@@ -76,6 +76,15 @@ TEST(Charts, LinesPassThroughTheirValues) {
   EXPECT_GT(y, 0);
 }
 
+// Steps and tokens are counted.
+TEST(Charts, NoTickOfACountLiesBetweenWholeNumbers) {
+  for (const double last : {1, 3, 4, 7, 9, 256}) {
+    const std::string svg = draw(LineChart{"lines", "step", "y", {1, last}, {"a"}, {{10, 10}}});
+    for (const XmlElement& label : of_name(parse_xml(svg), "text"))
+      EXPECT_EQ(label.text.find('.'), std::string::npos) << label.text << " of " << last;
+  }
+}
+
 TEST(Charts, LabelsKeepOffEachOther) {
   expect_labels_apart(draw(bars()));
   // Lines that end in one point, and some that end at the edges.

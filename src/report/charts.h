@@ -21,7 +21,7 @@ std::string draw(const BarChart& chart);
 // ---- values over x as lines with a point at each value, named where they end
 struct LineChart {
   std::string title, x_name, unit;
-  std::vector<double> x;  // ascending
+  std::vector<double> x;  // whole numbers, ascending
   std::vector<std::string> names;
   std::vector<std::vector<double>> lines;  // [name][x]
 };

@@ -23,7 +23,9 @@ std::string draw(const LineChart& chart) {
   for (const std::string& name : chart.names) name_width = std::max(name_width, label_width(name));
   const double right = chart_width - name_width - 34;
   Svg svg(chart_width, chart.title);
-  const Axis y(most, plot_top + plot_height, plot_top, 6), x(chart.x.back(), axis_left, right, 8, Limit::exact);
+  const double last = chart.x.back();
+  const int x_ticks = static_cast<int>(std::clamp(last, 1.0, 8.0));  // none between whole numbers
+  const Axis y(most, plot_top + plot_height, plot_top, 6), x(last, axis_left, right, x_ticks, Limit::exact);
   draw_y_axis(svg, y, axis_left, right, chart.unit);
   draw_x_axis(svg, x, plot_top, plot_top + plot_height, chart.x_name);
   std::vector<double> ends;
