@@ -226,6 +226,16 @@ TEST_F(BenchCommand, MeasuresOperationsAndCollectives) {
   EXPECT_TRUE(holds(usual, "training    ", "1 × 32 tokens", "prompt      ", "generation  "));
 }
 
+TEST_F(BenchCommand, RefusesAMeshBeforeItMeasuresAnything) {
+  for (const auto& [ranks, options] :
+       {std::pair{2, "--tensor-parallel 3"}, std::pair{0, "--rehearse rank=1,world=8 --tensor-parallel 3"}}) {
+    const CommandResult run = run_command(llama_tp_with(ranks) + " " + bench(options));
+    EXPECT_NE(run.status, 0);
+    EXPECT_NE(run.err.find("--tensor-parallel 3 does not divide"), std::string::npos) << run.err;
+    EXPECT_EQ(run.out.find("machine"), std::string::npos) << run.out;
+  }
+}
+
 TEST_F(BenchCommand, RefusesWhatItCannotCompare) {
   const auto refuse = [&](const std::string& options, const Words& words) { expect_refused(2, bench(options), words); };
   refuse("--compare tp=3", {"--compare tp=3", "a mesh of 3 ranks, but mpirun started 2", "must be 2"});

@@ -140,6 +140,7 @@ void run_comparison(const Bench& bench, const Options& options) {
 }
 
 void run_measurements(const Bench& bench, const Options& options) {
+  bench.shape();  // a mesh that cannot be is refused before anything is measured
   for (const std::string& line : introduction(bench)) bench.say(line);
   const MachineRates machine = bench.measure_machine();
   bench.say(text("machine     reads ", fixed(machine.read_bytes / 1e9, 1), " GB/s; matrix products ",
