@@ -63,6 +63,19 @@ Phase phase_of_peak(const StepRecord& record) {
   return phase;
 }
 
+// "The peak lies in loss.", or of each scheme where they differ.
+std::string where_peaks_lie(const std::vector<SchemeResult>& results) {
+  const auto phase = [](const SchemeResult& result) { return phase_of_peak(result.records.front()); };
+  const Phase first = phase(results.front());
+  std::string said = text("The peak lies in ", name_of(first));
+  if (std::all_of(results.begin(), results.end(), [&](const SchemeResult& one) { return phase(one) == first; }))
+    return said + ".";
+  said += " for " + results.front().scheme.name;
+  for (size_t i = 1; i < results.size(); i++)
+    said += text(", in ", name_of(phase(results[i])), " for ", results[i].scheme.name);
+  return said + ".";
+}
+
 AreaPanel memory_panel(const SchemeResult& result, const ByteUnit& unit) {
   const StepRecord& record = result.records.front();
   AreaPanel panel{result.scheme.name + ", rank 0", {}, record.seconds * milliseconds, {}};
@@ -103,13 +116,11 @@ Figure picture_of_peaks(const ComparisonRun& run) {
 Figure picture_of_memory(const ComparisonRun& run) {
   const ByteUnit unit = unit_for(run);
   AreaChart chart{"Memory over a step", unit.name, "ms", layer_series(), phase_series(), {}};
-  std::string said = "State lies below; on it grow, through forward, the activations that are kept for backward. ";
-  for (const SchemeResult& result : run.equal.results) {
-    chart.panels.push_back(memory_panel(result, unit));
-    said += text(&result == &run.equal.results.front() ? "The peak lies in " : ", in ",
-                 name_of(phase_of_peak(result.records.front())), " for ", result.scheme.name);
-  }
-  return {"memory", "Memory over the phases of a step, equal global batch", said + ".", draw(chart)};
+  for (const SchemeResult& result : run.equal.results) chart.panels.push_back(memory_panel(result, unit));
+  const std::string said =
+      "State lies below; on it grow, through forward, the activations that are kept for backward. ";
+  return {"memory", "Memory over the phases of a step, equal global batch", said + where_peaks_lie(run.equal.results),
+          draw(chart)};
 }
 
 }  // namespace llama_tp
