@@ -1,6 +1,7 @@
 #include "bench/comparison_table.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "report/format.h"
 
@@ -79,7 +80,7 @@ void add_times(Table& table) {
   });
   table.numbers("a step, ms", 1, [](const SchemeResult& result) { return result.seconds() * 1e3; });
   table.line("tokens/s, all ranks",
-             [](const SchemeResult& result) { return with_commas(static_cast<int64_t>(result.tokens_per_second())); });
+             [](const SchemeResult& result) { return with_commas(std::llround(result.tokens_per_second())); });
 }
 
 void add_traffic(Table& table) {

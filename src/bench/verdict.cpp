@@ -25,9 +25,10 @@ struct Fact {
     if (std::abs(tensor - fsdp) <= even * std::max(tensor, fsdp)) return 0;
     return (tensor > fsdp) == more_is_better ? 1 : -1;
   }
-  std::string said() const {
-    return what + " (" + fixed(tensor, digits) + " against " + fixed(fsdp, digits) + unit + ")";
+  std::string number(double value) const {
+    return digits == 0 ? with_commas(std::llround(value)) : fixed(value, digits);
   }
+  std::string said() const { return what + " (" + number(tensor) + " against " + number(fsdp) + unit + ")"; }
 };
 
 double mib_of(const SchemeResult& result, const std::vector<Category>& categories) {

@@ -109,7 +109,7 @@ void check_comparison(const Options& options) {
 
 std::vector<std::string> introduction(const Bench& bench) {
   return {text(bench.config.source, ": ", with_commas(parameter_count(bench.config)), " parameters, ",
-               name_of(bench.settings.dtype), ", ", counted(bench.launch.size(), "rank")),
+               torch_name_of(bench.settings.dtype), ", ", counted(bench.launch.size(), "rank")),
           bench.backend->description()};
 }
 

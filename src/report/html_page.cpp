@@ -1,5 +1,7 @@
 #include "report/html_page.h"
 
+#include <algorithm>
+
 #include "report/svg.h"
 
 namespace llama_tp {
@@ -13,7 +15,24 @@ constexpr const char* style =
     "figure { margin: 0; break-inside: avoid; } figcaption { margin: 0 0 10px; }\n"
     "svg { max-width: 100%; height: auto; }\n"
     "pre { font-size: 11.5px; line-height: 1.35; overflow-x: auto; }\n"
-    "@media print { body { margin: 0; max-width: none; } * { print-color-adjust: exact; } pre { font-size: 8px; } }\n";
+    // A sheet, upright, is about 115 characters of 10 px wide; a letter's width is three fifths of its height.
+    "@media print { body { margin: 0; max-width: none; } * { print-color-adjust: exact; }\n"
+    "  pre { overflow: visible; font-size: min(8px, calc(1100px / var(--columns))); } }\n";
+
+size_t longest_line(const std::string& text) {
+  size_t longest = 1;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    longest = std::max(longest, end - begin);
+    begin = end + 1;
+  }
+  return longest;
+}
+
+// Its longest line fits the width of a sheet of paper.
+std::string preformatted(const std::string& table) {
+  return "<pre style=\"--columns: " + std::to_string(longest_line(table)) + "\">" + xml_text(table) + "</pre>\n";
+}
 
 }  // namespace
 
@@ -25,7 +44,7 @@ std::string html_text(const Page& page) {
   for (const Figure& figure : page.figures)
     out += "<figure id=\"" + xml_text(figure.name) + "\">\n<h2>" + xml_text(figure.title) + "</h2>\n<figcaption>" +
            xml_text(figure.sentence) + "</figcaption>\n" + figure.svg + "</figure>\n";
-  if (!page.table.empty()) out += "<h2>Numbers</h2>\n<pre>" + xml_text(page.table) + "</pre>\n";
+  if (!page.table.empty()) out += "<h2>Numbers</h2>\n" + preformatted(page.table);
   return out + "</body>\n</html>\n";
 }
 
