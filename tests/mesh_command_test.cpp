@@ -1,5 +1,5 @@
 // `llama_tp train` on every mesh of up to eight ranks, with its tokens divided or not and recomputed or not: the losses
-// and gradient norms of one rank, and the same bits whenever it is run. A choice in which each two settings meet, with
+// and gradient norms of one rank, the same bits whenever it is run, and the memory and collectives of the plan. A choice in which each two settings meet, with
 // LLAMA_TP_TEST_ALL=1 all of them.
 #include <gtest/gtest.h>
 
@@ -72,6 +72,7 @@ std::vector<Setting> pairwise(const std::vector<Setting>& all) {
 
 struct Trained {
   std::vector<Json> steps;
+  Json memory;  // memory.json
   std::string weights;
 };
 
@@ -83,18 +84,36 @@ class MeshCommand : public testing::Test {
     write_file(folder_ / "text.jsonl", demo_lines(12));
   }
 
+  // What train and plan share.
+  std::string step_of(const Setting& setting, const std::string& dtype) const {
+    return " --config " + (folder_ / "config.json") +
+           " --block-size 64 --global-batch-size 8 --per-device-train-batch-size 1 --dtype " + dtype + " " +
+           options_of(setting);
+  }
+
   // Every comparison of ranks that there is goes with it.
-  Trained train(const Setting& setting) const {
+  Trained train(const Setting& setting, const std::string& dtype = "float32", int steps = 20) const {
     const std::string output = folder_ / "out";
     std::filesystem::remove_all(output);
     const CommandResult result = run_command(
-        llama_tp_with(ranks_of(setting) == 1 ? 0 : ranks_of(setting)) + " train --config " + (folder_ / "config.json") +
-        " --tokenizer " + small_tokenizer() + " --train-file " + (folder_ / "text.jsonl") + " --output-dir " + output +
-        " --block-size 64 --global-batch-size 8 --per-device-train-batch-size 1 --dtype float32 --max-steps 20 " +
-        "--learning-rate 3e-3 --check-every 5 --seed 1 " + options_of(setting));
+        llama_tp_with(ranks_of(setting) == 1 ? 0 : ranks_of(setting)) + " train --tokenizer " + small_tokenizer() +
+        " --train-file " + (folder_ / "text.jsonl") + " --output-dir " + output +
+        " --learning-rate 3e-3 --check-every 5 --seed 1" + text(" --max-steps ", steps) + step_of(setting, dtype));
     EXPECT_EQ(result.status, 0) << result.err;
     if (result.status != 0) return {};
-    return {json_lines(whole_file(output + "/metrics.jsonl")), whole_file(output + "/checkpoint-20/model.safetensors")};
+    return {json_lines(whole_file(output + "/metrics.jsonl")), Json::parse(whole_file(output + "/memory.json")),
+            whole_file(text(output, "/checkpoint-", steps, "/model.safetensors"))};
+  }
+
+  // To the byte: of each rank all that the ledger counted, and what the arenas held; and each collective's calls and
+  // bytes.
+  void expect_as_planned(const Trained& trained, const Setting& setting, const std::string& dtype) const {
+    const CommandResult result = run_command(llama_tp_with(0) + " plan --json" + step_of(setting, dtype));
+    ASSERT_EQ(result.status, 0) << result.err;
+    const Json plan = Json::parse(result.out);
+    EXPECT_EQ(trained.memory["ranks"], plan["ranks"]);
+    EXPECT_EQ(trained.memory["communication"], plan["communication"]);
+    for (const Json& rank : plan["ranks"]) EXPECT_EQ(rank["planned_bytes"], rank["peak_bytes"]);
   }
 
   ScratchFolder folder_;
@@ -132,6 +151,8 @@ TEST_F(MeshCommand, EveryMeshFollowsOneRankAndItselfToTheBit) {
     const Trained first = train(setting);
     expect_same_steps(first, one);
     expect_same_bits(train(setting), first);
+    expect_as_planned(first, setting, "float32");
+    expect_as_planned(train(setting, "bfloat16", 2), setting, "bfloat16");
   }
 }
 
