@@ -32,7 +32,8 @@ TEST_P(ChatTemplateGolden, IsRecognisedAndRendersAndMasksAsTransformersDoes) {
   const std::string folder = goldens + "/" + GetParam();
   const auto tokenizer = load_tokenizer(folder);
   ChatTemplate chat = find_chat_template(folder, *tokenizer);
-  const bool has_variant = GetParam().ends_with(".llama2") || GetParam().ends_with(".default");
+  const bool has_variant =
+      GetParam().ends_with(".llama2") || GetParam().ends_with(".default") || GetParam().ends_with(".tools");
   EXPECT_EQ(chat.name(), has_variant ? GetParam().substr(0, GetParam().rfind('.')) : GetParam());
   chat.set_today("03 Feb 2025");
   size_t cases = 0;
@@ -74,6 +75,9 @@ class ChatTemplates : public testing::Test {
   std::string refusal(const std::vector<Message>& messages, const std::string& name = "chatml") const {
     return error_of([&] { find_chat_template("", *tokenizer, name).render(messages, true); });
   }
+  static std::string jinja_of(const std::string& name) {
+    return Json::parse(read_text(goldens + "/" + name + "/tokenizer_config.json"))["chat_template"];
+  }
   // Of a folder whose tokenizer_config.json is this.
   std::string not_found(const Json& config) const {
     const ScratchFolder folder;
@@ -107,12 +111,43 @@ TEST_F(ChatTemplates, AnUnknownOneIsNeverTakenForAnother) {
       holds(not_found({{"chat_template", Json::array({{{"name", "tool_use"}, {"template", "x"}}})}}), "neither"));
   EXPECT_TRUE(holds(not_found({{"chat_template", "{{ messages[0]['content'] }}"}}), "none that this program knows"));
   // Of a known kind, but with an own system message, or without the white space.
-  const std::string chatml = Json::parse(read_text(goldens + "/chatml/tokenizer_config.json"))["chat_template"];
+  const std::string chatml = jinja_of("chatml");
   EXPECT_TRUE(
       holds(not_found({{"chat_template", "{{ '<|im_start|>system\\nYou are Nobody.' }}" + chatml}}), "none that"));
   EXPECT_TRUE(holds(not_found({{"chat_template", "{{ message['content'] | trim }}" + chatml}}), "none that"));
   EXPECT_TRUE(
       holds(error_of([&] { find_chat_template("", *tokenizer, "alpaca"); }), "--chat-template alpaca", "zephyr"));
+}
+
+TEST_F(ChatTemplates, AKnownOneThatWasChangedIsNotTakenForItself) {
+  const std::string own_system = "{% if messages[0]['role'] != 'system' %}{{ 'Be a pirate.' }}{% endif %}";
+  for (const char* name : {"chatml", "phi-3", "granite", "llama-3.1", "llama-3.2", "nemotron"})
+    EXPECT_TRUE(holds(not_found({{"chat_template", own_system + jinja_of(name)}}), "none that")) << name;
+  const auto changed = [&](const char* name, const std::string& what, const std::string& by) {
+    std::string jinja = jinja_of(name);
+    EXPECT_TRUE(holds(jinja, what)) << name;
+    for (size_t at = jinja.find(what); at != std::string::npos; at = jinja.find(what, at + by.size()))
+      jinja.replace(at, what.size(), by);
+    EXPECT_TRUE(holds(not_found({{"chat_template", jinja}}), "none that")) << name << ": " << what;
+  };
+  changed("llama-3.1", " | trim", "");
+  changed("llama-3.1", "\\n\\n", "\\n");
+  changed("llama-3.1", "bos_token + ", "");
+  changed("llama-2", ".strip()", "");
+  changed("llama-2", "\\n<</SYS>>\\n\\n", "<</SYS>>\\n");
+  changed("llama-2", " + eos_token", "");
+  changed("mistral", "message['content'] + eos_token", "message['content'] | trim + eos_token");
+  changed("mistral", "+ eos_token", "+ eos_token + ' '");
+  changed("phi-3", "|>\\n", "|>");
+  changed("nemotron", "'\\n\\n'", "'\\n'");
+  // Tulu's: as Zephyr's, but only answers end with EOS.
+  EXPECT_TRUE(holds(
+      not_found({{"chat_template",
+                  "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ '<|assistant|>\\n' + "
+                  "message['content'] + eos_token }}{% elif message['role'] == 'user' %}{{ '<|user|>\\n' + "
+                  "message['content'] + '\\n' }}{% else %}{{ '<|system|>\\n' + message['content'] + '\\n' }}{% endif %}"
+                  "{% endfor %}"}}),
+      "none that"));
 }
 
 // Python: [c for c in map(chr, range(0x110000)) if not c.strip()] gives these 29.

@@ -63,6 +63,7 @@ def each_role(start, end, after="\\n", generation_end="\\n"):
 SYSTEM_APART = ("{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] %}"
                 "{% set rest = messages[1:] %}{% else %}{% set rest = messages %}{% endif %}")
 CHATML = each_role("<|im_start|>ROLE\\n", "'<|im_end|>'")
+QWEN = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
 # name → template, added tokens, BOS and EOS. Names of the folders are <template of the program>[.<tokenizer or variant>].
 TEMPLATES = {
@@ -88,6 +89,11 @@ TEMPLATES = {
     "chatml.default": ("{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nYou are a helpful AI assistant "
                        "named SmolLM, trained by Hugging Face<|im_end|>\\n' }}{% endif %}" + CHATML,
                        ["<|im_start|>", "<|im_end|>"]),
+    "chatml.tools": ("{% if tools %}{{ '<|im_start|>system\\n' }}{% if messages[0]['role'] == 'system' %}"
+                     "{{ messages[0]['content'] }}{% else %}{{ '" + QWEN + "' }}{% endif %}"
+                     "{{ '\\n\\nYou are given tools: ' + tools | tojson + '<|im_end|>\\n' }}"
+                     "{% elif messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\n" + QWEN + "<|im_end|>\\n' }}"
+                     "{% endif %}" + CHATML, ["<|im_start|>", "<|im_end|>"]),
     "phi-3": (each_role("<|ROLE|>\\n", "'<|end|>'") + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}",
               ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]),
     "zephyr": (each_role("<|ROLE|>\\n", "eos_token"), []),

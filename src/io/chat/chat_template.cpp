@@ -54,7 +54,7 @@ std::string default_template(const Json& value, const std::string& path) {
        known_names());
 }
 
-// The Jinja text beside a tokenizer, with one kind of quotes.
+// The Jinja text beside a tokenizer, with one kind of quotes, and with line ends where a literal spells them \n.
 std::string read_jinja(const std::string& folder) {
   const std::string own = folder + "/chat_template.jinja", config = folder + "/tokenizer_config.json";
   std::string jinja;
@@ -69,6 +69,7 @@ std::string read_jinja(const std::string& folder) {
     jinja = default_template(json["chat_template"], config);
   }
   std::replace(jinja.begin(), jinja.end(), '"', '\'');
+  replace_all(jinja, "\\n", "\n");
   return jinja;
 }
 
@@ -108,10 +109,14 @@ ChatTemplate::ChatTemplate(std::string name, const std::string& content, const s
   today_ = today();
 }
 
+// Beside the marks: a template that trims says so, and one that adds a system message of its own asks whether there is one.
 bool ChatTemplate::is_marked(const std::string& jinja) const {
   std::string rest = jinja;
   if (!default_system_.empty()) replace_all(rest, default_system_, "");
-  return std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
+  const bool has_own_system = holds(rest, "!= 'system'") && default_system_.empty();
+  const bool trims = holds(rest, "trim") || holds(rest, "strip(");
+  return !has_own_system && trims == trims_ &&
+         std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
          std::none_of(foreign_marks_.begin(), foreign_marks_.end(),
                       [&](const std::string& mark) { return holds(rest, mark); });
 }

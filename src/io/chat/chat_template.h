@@ -1,7 +1,8 @@
 // Conversations as the text that a model was trained on. A chat template is data, a JSON file in src/io/chat/templates,
 // recognised by its marks in the Jinja text that comes with a tokenizer; no Jinja is run. A new template is a new file
 // there:
-//   marks, foreign_marks    all of the first and none of the second stand in the Jinja text (" and ' are the same)
+//   marks, foreign_marks    all of the first and none of the second stand in the Jinja text (" and ' are the same, and a
+//                           line's end is one however it is spelt)
 //   begin, end              what stands before the first message and, without a generation prompt, behind the last
 //   system, user            a message; {content} is its text, {bos} and {eos} are the tokenizer's, {today} is the date
 //   without_system          in the place of a system message where there is none
@@ -9,7 +10,7 @@
 //   first_user_with_system  the first user's {content} where the {system} message stands in it
 //   assistant               [before, learned, behind]: what a model learns to write is the middle
 //   generation              what asks for an answer;  stops: tokens that end one, beside EOS
-//   trim                    true: white space around each text is left out
+//   trim                    true: white space around each text is left out, and the Jinja text trims or strips
 // Left out, a text is "".
 #pragma once
 
