@@ -201,6 +201,15 @@ TEST(Family, AFileThatIsNoneIsRefused) {
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "y"})"), "mine.json: like \"y\"", "phi3"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "modules": [{"part": "wheel", "name": "a", "style": "colwise"}]})"),
                     "mine.json: a module's part is wheel"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "option": {}})"), "mine.json: key \"option\" is none"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "modules": {}})"), "mine.json: modules is no array"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "options": []})"), "mine.json: options is no object"));
+  EXPECT_TRUE(
+      holds(refused(R"({"family": "x", "like": "llama", "modules": [{"part": [], "name": "a", "style": "b"}]})"),
+            "mine.json: a module's part is an empty array"));
+  EXPECT_TRUE(holds(
+      refused(R"({"family": "x", "like": "llama", "modules": [{"part": "q", "name": "a", "style": "b", "bias": 1}]})"),
+      "mine.json: key \"bias\" is none"));
   const Json base{{"family", "x"}, {"like", "unlisted"}};
   const auto with = [&](const Json& more) {
     Json family = base;

@@ -26,10 +26,19 @@ Part part_named(const std::string& name, const std::string& source) {
   return static_cast<Part>(found - part_names.begin());
 }
 
+// Errors: a key that nothing reads, such as a misspelt one.
+void check_keys(const Json& json, const std::vector<std::string>& known, const std::string& source) {
+  for (const auto& [key, value] : json.items())
+    require(std::find(known.begin(), known.end(), key) != known.end(), source, ": key \"", key,
+            "\" is none of a family; docs/families.md shows what a family has");
+}
+
 // Puts the module where those were that it replaces, or at the end.
 void place_module(const Json& json, const std::string& source, std::vector<Module>& modules) {
+  check_keys(json, {"part", "name", "style"}, source);
   Module module;
   const Json& part = json.at("part");
+  require(!part.empty(), source, ": a module's part is an empty array; name one part, or several that are packed");
   for (const Json& name : part.is_array() ? part : Json::array({part}))
     module.parts.push_back(part_named(name, source));
   const auto replaced = [&](const Module& other) {
@@ -69,6 +78,11 @@ Family read_family(const std::string& source, const std::string& content) {
   const Json json = parse_json_or_discard(content);
   require(json.is_object(), source, ": not a JSON object; a family is one");
   require(json.contains("family"), source, ": has no \"family\", its name; docs/families.md shows what a family has");
+  check_keys(json, {"family", "model_types", "like", "modules", "options"}, source);
+  require(json.value("modules", Json::array()).is_array(), source,
+          ": modules is no array; docs/families.md shows what a family has");
+  require(json.value("options", Json::object()).is_object(), source,
+          ": options is no object; docs/families.md shows what a family has");
   try {
     Family family = json.contains("like") ? shipped_family(json.at("like"), source) : Family{};
     family.name = json.at("family");
