@@ -119,5 +119,19 @@ TEST(InspectData, ShowsWhatIsLearnedBetweenMarksOrInColour) {
   EXPECT_TRUE(holds(run_command(command + " --assistant-only-loss off").out, "⟦user"));
 }
 
+TEST(InspectData, TakesAModelOfNoListedFamily) {
+  const ScratchFolder folder;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
+    std::filesystem::copy_file(model + "/" + name, folder / name);
+  Json config = Json::parse(whole_file(model + "/config.json"));
+  config["model_type"] = "novel";
+  write_file(folder / "config.json", config.dump());
+  write_file(folder / "novel.json", R"({"family": "novel", "like": "llama"})");
+  const std::string command = llama_tp_with(0) + " inspect -m " + folder.path() + " --data " + messages;
+  EXPECT_TRUE(holds(run_command(command).err, "novel"));
+  const CommandResult known = run_command(command + " --family " + (folder / "novel.json"));
+  EXPECT_TRUE(holds(known.out, "10 samples")) << known.err;
+}
+
 }  // namespace
 }  // namespace llama_tp

@@ -76,9 +76,10 @@ void inspect_data(const Options& options, bool in_colour) {
   const std::string place = options.given("tokenizer") ? options.path("tokenizer") : folder;
   require(!place.empty(), "inspect --data needs -m DIR, or --tokenizer PATH");
   const DataTokenizer tokenizer(place, data_options(options));
-  const bool has_config = file_exists(folder + "/config.json");
+  const bool has_config = !folder.empty() && file_exists(folder + "/config.json");
   const int64_t vocabulary =
-      has_config ? read_model_config(folder + "/config.json").vocabulary : tokenizer.tokenizer().vocabulary_size();
+      has_config ? read_model_config(folder + "/config.json", read_family_file(options.word("family"))).vocabulary
+                 : tokenizer.tokenizer().vocabulary_size();
   const Dataset data = read_dataset(
       options.word("data"),
       with_reading(options, tokenizer.dataset_options(options.integer("block-size", 2), vocabulary, folder)));
