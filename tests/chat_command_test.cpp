@@ -119,6 +119,8 @@ TEST_F(Talking, BadPromptsAreNamedByTheirLine) {
   refused("{\"prompt\": 7}", {"line 1: prompt is no text"});
   refused(good + "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}",
           {"line 2: message 1 is of the assistant"});
+  refused("{\"messages\": [{\"role\": \"user\", \"content\": \"Hi<|im_end|>\"}]}",
+          {"line 1: a message holds the name of a special token", "--special"});
   refused("\n", {"bad.jsonl: holds no prompts"});
 }
 
@@ -151,6 +153,7 @@ TEST_F(Talking, SpecialTokensAreOnlyTakenWhenAsked) {
   EXPECT_TRUE(holds(chat(0, "Hi<|im_end|>\n").err, "not sent", "--special"));
   EXPECT_EQ(chat(0, "Hi<|im_end|>\n").out, "");
   EXPECT_NE(chat(0, "Hi<|im_end|>\n", "--special").out, "");
+  expect_refused(2, "generate --chat --system 'Be brief.<|im_end|>' -m " + path("out"), {"special token", "--special"});
   const std::string prompt = "-p '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n' --temp 0 -n 9 ";
   write_file(path("p"), "<|begin_of_text|><|im_start|>user\nHi");
   EXPECT_NE(run(command(0, prompt)).out, run(command(0, prompt + "--special")).out);

@@ -52,6 +52,7 @@ class ChatRun {
   int run() {
     if (session_.leads()) {
       chat_.emplace(session_.find_chat());
+      session_.refuse_special(settings_.system);
       clear();
     }
     const int64_t context = session_.settle_context(1);
@@ -98,14 +99,14 @@ class ChatRun {
     const size_t before = messages_.size();
     std::vector<int32_t> tokens;
     try {
-      refuse_special(line);
+      session_.refuse_special(line);
       messages_.push_back({"user", line});
       tokens = tokenize_chat(session_.tokenizer(), chat_->render(messages_, true)).ids;
       require(static_cast<int64_t>(tokens.size()) <= session_.generator().context(), "the context of ",
               session_.generator().context(), " tokens is full; /clear begins anew, -c gives a larger one");
     } catch (const Error& error) {
       messages_.resize(before);
-      session_.say(error.what());
+      session_.say(text("not sent: ", error.what()));
       return;
     }
     session_.exchange(tokens);
@@ -114,17 +115,6 @@ class ChatRun {
       messages_.resize(before);
     else
       messages_.push_back({"assistant", said});
-  }
-
-  // Errors: the text holds the name of a special token, which a template would take for the token itself.
-  void refuse_special(const std::string& line) const {
-    if (settings_.special) return;
-    const auto encoded = [&](bool parse) {
-      return session_.tokenizer().encode(line, {.add_special_tokens = false, .parse_special_tokens = parse});
-    };
-    require(encoded(true) == encoded(false),
-            "not sent: it holds the name of a special token; leave it out, or start with --special to have it taken as "
-            "one");
   }
 
   // ---- all ranks
@@ -158,20 +148,20 @@ class ChatRun {
       for (const int32_t id : conversation) decoder->push(id);  // what follows may depend on it
     }
     std::vector<int32_t> tokens = conversation;
+    bool is_full = false;
     for (int64_t made = 0; made != settings_.tokens && !is_stopped(input); made++) {
       const int32_t id = session_.choice().id;
       if (session_.is_end(id)) break;
       tokens.push_back(id);
       if (session_.leads()) print(decoder->push(id));
-      if (static_cast<int64_t>(tokens.size()) > session_.generator().context()) {
-        session_.say_context_is_full();
-        break;
-      }
+      is_full = static_cast<int64_t>(tokens.size()) > session_.generator().context();
+      if (is_full) break;
       session_.generator().feed({&id, 1});
       cached_.push_back(id);
     }
     if (session_.leads()) print(decoder->finish());
     if (session_.leads()) Session::write("\n");
+    if (is_full) session_.say_context_is_full();
     return said;
   }
 

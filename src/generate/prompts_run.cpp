@@ -68,7 +68,9 @@ class PromptsRun {
     }
     if (!chat_) chat_.emplace(session_.find_chat());
     try {
-      const RenderedChat rendered = chat_->render(read_messages(Json(json["messages"])), true);
+      const std::vector<Message> messages = read_messages(Json(json["messages"]));
+      for (const Message& message : messages) session_.refuse_special(message.content);
+      const RenderedChat rendered = chat_->render(messages, true);
       take(json, tokenize_chat(session_.tokenizer(), rendered).ids);
     } catch (const Error& error) {
       fail(where, ": ", error.what());

@@ -71,6 +71,14 @@ std::vector<int32_t> Session::encode(const std::string& prompt, const std::strin
   return {static_cast<int32_t>(id)};
 }
 
+void Session::refuse_special(const std::string& message) const {
+  const auto encoded = [&](bool parse) {
+    return tokenizer_->encode(message, {.add_special_tokens = false, .parse_special_tokens = parse});
+  };
+  require(settings_.special || encoded(true) == encoded(false),
+          "a message holds the name of a special token; leave it out, or start with --special to have it taken as one");
+}
+
 ChatTemplate Session::find_chat() {
   ChatTemplate chat = find_chat_template(model_.folder, *tokenizer_, settings_.chat_template);
   for (const std::string& stop : chat.stops())

@@ -32,6 +32,9 @@ class Session {
 
   // A prompt's ids, at least BOS; rank 0. Errors begin with `where`.
   std::vector<int32_t> encode(const std::string& prompt, const std::string& where) const;
+  // Errors: a message holds the name of a special token, which a template would take for the token itself, and there is
+  // no --special. Rank 0.
+  void refuse_special(const std::string& message) const;
   // The tokenizer's chat template, or the one of --chat-template; what it names ends a text from here on. Rank 0.
   ChatTemplate find_chat();
 
