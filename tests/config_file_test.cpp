@@ -57,6 +57,12 @@ TEST_F(ConfigFile, HoldsTheOptionsOfACommand) {
   write_file(printed, R"({"packing": true, "assistant_only_loss": false})");
   EXPECT_TRUE(
       holds(text_of(train("--print-config --config-file " + printed)), "\"packing\": \"on\"", "loss\": \"off\""));
+  const auto resuming = [&](bool value) {
+    write_file(printed, Json{{"resume_from_checkpoint", value}}.dump());
+    return text_of(train("--print-config --config-file " + printed));
+  };
+  EXPECT_TRUE(holds(resuming(true), "\"resume-from-checkpoint\": \"latest\""));
+  EXPECT_FALSE(holds(resuming(false), "resume-from-checkpoint"));
 }
 
 TEST_F(ConfigFile, WhatIsNoOptionIsNamed) {

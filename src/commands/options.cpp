@@ -161,6 +161,10 @@ std::vector<std::string> Options::read_config_file(const std::string& path) cons
     const bool fits = value.is_boolean() || (!known->is_flag && (value.is_string() || value.is_number()));
     require(fits, path, ": ", key, " is ", json_text_in_ascii(value), "; ",
             known->is_flag ? "true or false" : "a text, a number, true (on) or false (off)", " is needed");
+    if (value.is_boolean() && parser_->with_optional_value.contains("--" + name)) {
+      if (value.get<bool>()) arguments.push_back("--" + name);  // with the value that this implies
+      continue;
+    }
     const std::string written = value.is_string()                     ? value.get<std::string>()
                                 : known->is_flag || value.is_number() ? json_text(value)
                                 : value.get<bool>()                   ? "on"
