@@ -311,6 +311,12 @@ TEST(DatasetCache, GivesWhatReadingGivesAndIsKeyedByContent) {
   expect_equal(data, read_dataset(file, options));
   EXPECT_EQ(cache.hit(), "");
   EXPECT_TRUE(holds(cache.keep(data), kept + ": ", "; tokenized again"));
+  std::string damaged = read_text(kept);
+  damaged.back() ^= 1;
+  write_text(kept, damaged);
+  data = cache.read(file, options, "a");
+  EXPECT_EQ(cache.hit(), "");
+  EXPECT_TRUE(holds(cache.keep(data), kept + ": is damaged; tokenized again"));
   DatasetCache nowhere(file + "/cache");
   data = nowhere.read(file, options, "a");
   EXPECT_TRUE(holds(nowhere.keep(data), "tokenized data is not kept: "));

@@ -13,7 +13,7 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t block_bytes = int64_t{16} << 20;
-constexpr int cache_version = 1;
+constexpr int cache_version = 2;
 
 // Of a file's contents, a block at a time.
 std::string fingerprint(const std::string& path) {
@@ -37,7 +37,7 @@ std::string key_of(const std::string& path, const DatasetOptions& options, const
   return name;
 }
 
-// The arrays by name, each with its type, and the four numbers beside them.
+// The arrays by name, each with its type, and the numbers beside them.
 template <class Visit>
 void each_array(Dataset& data, std::vector<int64_t>& numbers, const Visit& visit) {
   visit("tokens", DType::i32, data.tokens);
@@ -47,9 +47,20 @@ void each_array(Dataset& data, std::vector<int64_t>& numbers, const Visit& visit
   visit("numbers", DType::i64, numbers);
 }
 
+// Of all arrays and the numbers: the last number, by which damage is found.
+int64_t check_sum(Dataset& data, std::vector<int64_t> numbers) {
+  uint64_t sum = 0;
+  each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
+    const auto bytes = values.size() * static_cast<size_t>(size_of(dtype));
+    sum ^= stream_named(array) * stream_named({reinterpret_cast<const char*>(values.data()), bytes});
+  });
+  return static_cast<int64_t>(sum);
+}
+
 void write(Dataset& data, const std::string& folder, const std::string& name) {
   std::filesystem::create_directories(folder);
   std::vector<int64_t> numbers{data.packed ? 1 : 0, data.documents, data.cut_samples, data.cut_tokens};
+  numbers.push_back(check_sum(data, numbers));
   std::vector<PlannedTensor> planned;
   each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
     planned.push_back({array, dtype, {static_cast<int64_t>(values.size())}});
@@ -73,7 +84,10 @@ Dataset read_arrays(const std::string& path) {
     values.resize(static_cast<size_t>(stored->shape[0]));
     file.read(*stored, whole(*stored), dtype, values.data());
   });
-  require(numbers.size() == 4, path, ": has no numbers");
+  require(numbers.size() == 5, path, ": has no numbers");
+  const int64_t sum = numbers.back();
+  numbers.pop_back();
+  require(check_sum(data, numbers) == sum, path, ": is damaged");
   data.packed = numbers[0] != 0;
   data.documents = numbers[1];
   data.cut_samples = numbers[2];
