@@ -261,6 +261,16 @@ TEST(Rope, NoScalingAndDefaultsAreSpelledInManyWays) {
   }
 }
 
+// As transformers reads a config.json that it wrote and somebody then scaled the old way, the base frequency included.
+TEST(Rope, OfBothSpellingsTheOlderCounts) {
+  const Json newer{{"rope_type", "default"}, {"rope_theta", 777}}, older{{"rope_type", "linear"}, {"factor", 4}};
+  const RopeConfig rope = read(Json{{"rope_parameters", newer}, {"rope_scaling", older}}).rope;
+  EXPECT_EQ(rope.kind, RopeKind::linear);
+  EXPECT_EQ(rope.factor, 4);
+  EXPECT_EQ(rope.theta, 500);
+  EXPECT_EQ(read(Json{{"rope_parameters", newer}, {"rope_scaling", Json::object()}}).rope.theta, 777);
+}
+
 // ---- what is refused
 
 struct Refusal {
