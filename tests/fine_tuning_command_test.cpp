@@ -117,6 +117,9 @@ TEST(InspectData, ShowsWhatIsLearnedBetweenMarksOrInColour) {
   EXPECT_TRUE(holds(colours, "\x1b[2m<|im_start|>user", "\x1b[0m\x1b[32mYo<|im_end|>\x1b[0m\x1b[2m"));
   EXPECT_EQ(colours.find("⟦"), std::string::npos);
   EXPECT_TRUE(holds(run_command(command + " --assistant-only-loss off").out, "⟦user"));
+  write_file(folder / "d.jsonl", R"({"prompt": "a\u001b[31m", "completion": "b\u0000\tc"})");
+  EXPECT_TRUE(holds(run_command(command).out, "a\\x1b[31m⟦b\\x00\tc<|end_of_text|>⟧\n"));
+  expect_refused(2, "inspect -m " + model + " --data " + messages + " --infer x", {"--infer is not for --data"});
 }
 
 TEST(InspectData, TakesAModelOfNoListedFamily) {

@@ -1,6 +1,7 @@
 #include "commands/inspect_data.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include "commands/data_options.h"
@@ -20,6 +21,19 @@ struct Style {
 constexpr Style learned_in_colour{"\x1b[32m", "\x1b[0m"}, masked_in_colour{"\x1b[2m", "\x1b[0m"};
 constexpr Style learned_in_marks{"⟦", "⟧"}, masked_in_marks{"", ""};
 
+// With control characters other than the ends of lines and tabs written out, which a terminal would obey.
+std::string visible(const std::string& text) {
+  constexpr char delete_character = 0x7f;
+  std::string out;
+  for (const char c : text) {
+    const bool is_control = (c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == delete_character;
+    std::array<char, 5> code{};
+    if (is_control) std::snprintf(code.data(), code.size(), "\\x%02x", static_cast<unsigned>(c));
+    out += is_control ? std::string(code.data()) : std::string(1, c);
+  }
+  return out;
+}
+
 // One decoder goes through the whole sequence, since what an id gives may depend on those before it.
 std::string shown(const Sample& sequence, const Tokenizer& tokenizer, bool in_colour) {
   const std::unique_ptr<StreamDecoder> decoder = tokenizer.stream_decoder({.skip_special_tokens = false});
@@ -31,7 +45,7 @@ std::string shown(const Sample& sequence, const Tokenizer& tokenizer, bool in_co
                                      : (in_colour ? &masked_in_colour : &masked_in_marks);
     if (own != style) line += text(style == nullptr ? "" : style->end, own->begin);
     style = own;
-    line += decoder->push(sequence.tokens[i]);
+    line += visible(decoder->push(sequence.tokens[i]));
   }
   return line + decoder->finish() + (style == nullptr ? "" : style->end);
 }
@@ -72,6 +86,8 @@ void declare_inspect_data(Options& options) {
 }
 
 void inspect_data(const Options& options, bool in_colour) {
+  for (const char* other : {"infer", "json", "config"})
+    require(!options.given(other), "--", other, " is not for --data; leave one of them out");
   const std::string folder = options.given("model") ? resolve_model_folder(options.path("model")) : "";
   const std::string place = options.given("tokenizer") ? options.path("tokenizer") : folder;
   require(!place.empty(), "inspect --data needs -m DIR, or --tokenizer PATH");
