@@ -178,6 +178,11 @@ TEST(Infer, RefusesByNameWhatItCannotPlace) {
       refusal("gqa", [](Json& header, std::string&) { rename(header, "o_proj.weight", "o_proj"); });
   EXPECT_TRUE(holds(bare, "model.layers.0.self_attn.o_proj, model.layers.1.self_attn.o_proj", "no .weight"));
   EXPECT_TRUE(holds(refusal("nemotron", [](Json&, std::string&) {}), "input_layernorm.bias", "LayerNorm"));
+  const std::string numbered = refusal("gqa", [](Json& header, std::string&) {
+    rename(header, "up_proj", "w1");
+    rename(header, "gate_proj", "w2");
+  });
+  EXPECT_TRUE(holds(numbered, "mlp.w1.weight [28, 32] (gate or up)", "mlp.w2.weight [28, 32] (gate or up)"));
 }
 
 TEST(Infer, NamesTheKeysThatItDidNotRead) {

@@ -37,8 +37,9 @@ const std::vector<Kind>& kinds() {
       {{Part::k_norm}, {"k", "key"}, "replicated_with_grad_allreduce"},
       {{Part::o}, {"o", "wo", "out", "output", "dense"}, "rowwise"},
       {{Part::mlp_norm}, {"post", "mlp", "ffn", "ff", "feed", "2"}, "replicated"},
+      // w1 is the gate where w3 is up, as in Llama's own files, and up where w2 is the gate, as in Qwen's first.
       {{Part::gate}, {"gate", "w1"}, "colwise"},
-      {{Part::up}, {"up", "w3", "fc", "fc1"}, "colwise"},
+      {{Part::up}, {"up", "w1", "w3", "fc", "fc1"}, "colwise"},
       {{Part::gate, Part::up}, {"gate", "w13"}, "packed_colwise"},
       {{Part::down}, {"down", "w2", "fc2", "proj"}, "rowwise"},
       {{Part::final_norm}, {"norm", "ln", "final"}, "replicated"},
