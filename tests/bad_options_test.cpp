@@ -46,6 +46,8 @@ TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
       {"inspect", {"-m DIR or --config FILE"}},
       {"tokenize -p x", {"needs -m"}},
       {tokenize + "-p x -f y", {"-p alone"}},
+      {tokenize + "-p x --special", {"--special with --decode"}},
+      {tokenize + "-p 1 --decode --add-special-tokens", {"--add-special-tokens without it"}},
       {tokenize + "--decode -p '3 x'", {"\"x\" is not a token id"}},
       {tokenize + "--decode -p -3", {"\"-3\" is not a token id"}},
       {tokenize + "--decode -p 489", {"489 is not a token id", "0 to 488"}},

@@ -171,6 +171,8 @@ TEST_F(Talking, WantsATemplateAndOneKindOfPrompt) {
   expect_refused(0, "generate -m " + path("out") + " --chat -p x",
                  {"one of -p TEXT, -f FILE, --prompts-file FILE and --chat"});
   expect_refused(0, "generate -m " + path("out") + " -p x --system y", {"--system is for --chat"});
+  expect_refused(0, "generate -m " + path("out") + " --chat --echo", {"--echo is for -p and -f"});
+  expect_refused(0, "generate -m " + path("out") + " -p x --chat-template chatml", {"--chat-template is for --chat"});
   const std::string bare = path("bare");
   std::filesystem::copy(path("out/checkpoint-60"), bare);
   write_file(bare + "/tokenizer_config.json", R"({"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"})");

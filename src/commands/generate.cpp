@@ -56,6 +56,11 @@ GenerationSettings generation_settings(const Options& options) {
   require(options.is_set("chat") || !options.given("system"), "--system is for --chat; put it into the prompt");
   require(!options.is_set("chat") || !options.is_set("logprobs"),
           "--logprobs is not for --chat; leave one of them out");
+  const bool has_messages = options.is_set("chat") || options.given("prompts-file");
+  require(!options.is_set("echo") || !(has_messages || options.is_set("logprobs")),
+          "--echo is for -p and -f without --logprobs; leave it out");
+  require(has_messages || !options.given("chat-template"),
+          "--chat-template is for --chat and --prompts-file; leave it out");
   settings.prompt = options.word("prompt");
   settings.prompt_file = options.word("file");
   settings.prompts_file = options.word("prompts-file");

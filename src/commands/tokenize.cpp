@@ -136,6 +136,8 @@ int tokenize(const Arguments& arguments, bool speaks) {
   if (!options.parse(arguments, speaks)) return 0;
   require(!options.given("p") || (!options.given("f") && !options.is_set("jsonl")),
           "tokenize takes its text from -p alone, or from -f FILE or stdin, with --jsonl or without; leave one out");
+  require(options.is_set("decode") ? !options.is_set("add-special-tokens") : !options.is_set("special"),
+          "tokenize takes --special with --decode, --add-special-tokens without it");
   const Tokenizing tokenizing(options);
   if (speaks) tokenizing.run();
   return 0;
