@@ -99,7 +99,8 @@ TEST_F(ResumeCommand, TheNextTenLossesAreThoseOfTheRunThatNeverStoppedOnAnyMesh)
       if (&first != &second) continue;
       expect_equal_bits(resumed, whole);
       for (const std::string file : saved_files)
-        EXPECT_EQ(whole_file(path("out/checkpoint-14/" + file)), whole_file(path("whole/checkpoint-14/" + file))) << file;
+        EXPECT_EQ(whole_file(path("out/checkpoint-14/" + file)), whole_file(path("whole/checkpoint-14/" + file)))
+            << file;
     }
   }
 }

@@ -20,7 +20,7 @@ struct Product {
   DType in, out;
   bool transpose_a, transpose_b;  // A is stored as [k, m], B as [n, k]
   int64_t m, n, k;
-  bool accumulate, bias;  // beta = 1, else 0
+  bool accumulate, bias;                             // beta = 1, else 0
   auto operator<=>(const Product&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a 0 in it
 
   int64_t rows_of_a() const { return transpose_a ? k : m; }
