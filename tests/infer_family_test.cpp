@@ -141,6 +141,51 @@ TEST(Infer, AMadeUpFamilyComputesWhatTheKnownOneDoes) {
   EXPECT_TRUE(holds(again.err, "exists already"));
 }
 
+// Its family and all that it computes are the run's, without --family; one that is given wins.
+TEST(Family, ACheckpointKeepsTheOneOfItsRun) {
+  const std::string samples = "tests/goldens/models/qwen3/input.jsonl";
+  std::mt19937 random(3);
+  const ScratchFolder scratch;
+  write_renamed("qwen3", random_names(random), scratch.path());
+  const std::string family = scratch / "family.json", config = scratch / "config.json", out = scratch / "out";
+  write_text(family, infer_family(ModelFiles(scratch.path()), config).text);
+  const auto run = [](int ranks, const std::string& arguments) {
+    const CommandResult result = run_command(llama_tp_with(ranks) + " " + arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  const auto train = [&](int ranks, const std::string& to, const std::string& options) {
+    run(ranks, "train --model " + scratch.path() + " --train-file " + samples +
+                   " --dtype float32 --lr-scheduler-type constant" +
+                   " --global-batch-size 2 --per-device-train-batch-size 1 --output-dir " + (scratch / to) + options);
+  };
+  const std::string with_family = " --family " + family;
+  train(2, "out", " --max-steps 2" + with_family);
+  EXPECT_EQ(read_json(out + "/checkpoint-2/config.json")["llama_tp_family"], read_json(family));
+  const std::string eval = "eval -m " + out + " --json --file " + samples;
+  EXPECT_EQ(run(0, eval), run(0, eval + with_family));
+  train(2, "out", " --max-steps 4 --resume-from-checkpoint");
+  train(2, "whole", " --max-steps 4" + with_family);
+  const std::string model = "/checkpoint-4/model.safetensors";
+  EXPECT_TRUE(read_text(out + model) == read_text(scratch / "whole" + model));
+  EXPECT_EQ(read_text(out + "/checkpoint-4/config.json"), read_text(out + "/checkpoint-2/config.json"));
+
+  Json other = read_json(family);
+  other["options"]["norm_epsilon"] = 0.5;
+  const std::string other_family = " --family " + (scratch / "other.json");
+  write_text(scratch / "other.json", other.dump());
+  EXPECT_NE(run(0, eval), run(0, eval + other_family));
+  const CommandResult resumed =
+      run_command(llama_tp_with(0) + " train --model " + scratch.path() + " --train-file " + samples +
+                  " --output-dir " + out + " --resume-from-checkpoint latest" + other_family);
+  EXPECT_TRUE(holds(resumed.err, "checkpoint-4/config.json: its run has another family; leave --family out"))
+      << resumed.err;
+  Json kept = read_json(config);
+  kept["llama_tp_family"] = 7;
+  write_text(config, kept.dump());
+  EXPECT_TRUE(holds(error_of([&] { read_model_config(config); }), "config.json: llama_tp_family: not a JSON object"));
+}
+
 // The refusal of a golden whose header was edited.
 template <class Edit>
 std::string refusal(const std::string& golden, const Edit& edit) {

@@ -183,11 +183,17 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   return config;
 }
 
-std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype) {
-  OrderedJson json = parse_ordered_json_or_discard(config_text(file.string()));
-  require(json.is_object(), file.string(), ": not a JSON object any more; it changed while the program ran");
+FamilyPointer kept_family(const std::filesystem::path& file) {
+  const OrderedJson json = parse_ordered_json_or_discard(config_text(file.string()));
+  return json.is_object() ? family_kept_in(json, file.string()) : nullptr;
+}
+
+std::string saved_config_text(const ModelConfig& config, DType dtype) {
+  OrderedJson json = parse_ordered_json_or_discard(config_text(config.source));
+  require(json.is_object(), config.source, ": not a JSON object any more; it changed while the program ran");
   json.erase("_name_or_path");
   json[json.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name_of(dtype);
+  if (!config.family->text.empty()) json[family_key] = parse_ordered_json_or_discard(config.family->text);
   return json_text(json, 2) + "\n";
 }
 

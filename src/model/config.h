@@ -63,12 +63,15 @@ struct ModelConfig {
 
 // Reads and checks config.json, a file or the name of a shipped one, in either spelling (rope_theta and rope_scaling,
 // or rope_parameters; torch_dtype or dtype). Errors: a value missing, of the wrong type, 0, negative, huge, not
-// implemented, or not fitting another: one line with key, value and mend. family: null: the one that model_type names.
+// implemented, or not fitting another: one line with key, value and mend. family: null: the one that the file
+// keeps (saved_config_text), else that model_type names.
 ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer family = nullptr);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are
-// written now.
-std::string config_text_with_dtype(const std::filesystem::path& file, DType dtype);
+// written now, and with the family that a file gave.
+std::string saved_config_text(const ModelConfig& config, DType dtype);
+// The family in such a config.json; null where it has none, or is not JSON. Errors: what is kept is no family.
+FamilyPointer kept_family(const std::filesystem::path& file);
 
 // Do the frequencies depend on a forward's length?
 bool rope_follows_length(const RopeConfig& rope);

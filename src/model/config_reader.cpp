@@ -29,10 +29,16 @@ std::string shown(const OrderedJson& value) {
   return text.size() <= most ? text : text.substr(0, most) + "…";
 }
 
+FamilyPointer family_kept_in(const OrderedJson& config, const std::string& source) {
+  const auto kept = config.find(family_key);
+  return kept == config.end() ? nullptr : parse_family(json_text(*kept), source + ": " + family_key);
+}
+
 ConfigReader::ConfigReader(const std::filesystem::path& file, FamilyPointer family)
     : source_(file.string()), family_(std::move(family)) {
   json_ = parse_ordered_json_or_discard(config_text(source_));
   require(json_.is_object(), source_, ": not a JSON object; it may be cut or not a config.json");
+  if (family_ == nullptr) family_ = family_kept_in(json_, source_);
   if (family_ != nullptr) return;
   require(has("model_type") && json_["model_type"].is_string(), source_,
           ": model_type is missing or no string; it tells the family: ", known_model_types());

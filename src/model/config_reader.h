@@ -18,11 +18,17 @@ namespace llama_tp {
 // A value for a complaint, however long it is.
 std::string shown(const OrderedJson& value);
 
+// The key of a checkpoint's config.json that keeps the family file of its run.
+inline constexpr const char* family_key = "llama_tp_family";
+
+// The family that a config.json keeps; null where it keeps none. Errors: parse_family's.
+FamilyPointer family_kept_in(const OrderedJson& config, const std::string& source);
+
 class ConfigReader {
  public:
   static constexpr int64_t largest_size = int64_t{1} << 24;  // of any one dimension; beyond it a slip of the pen
 
-  // family: null: the one that model_type names. Errors: no JSON object, no model_type, an unknown one.
+  // family: null: the one that the file keeps, else that model_type names. Errors: no JSON object, no model_type, an unknown one.
   ConfigReader(const std::filesystem::path& file, FamilyPointer family);
 
   const std::string& source() const { return source_; }

@@ -106,7 +106,9 @@ bool is_norm(Part part) {
 }
 
 FamilyPointer parse_family(const std::string& text, const std::string& source) {
-  return std::make_shared<const Family>(read_family(source, text));
+  Family family = read_family(source, text);
+  family.text = text;
+  return std::make_shared<const Family>(std::move(family));
 }
 
 FamilyPointer read_family_file(const std::string& file) {
@@ -120,7 +122,7 @@ const std::vector<FamilyPointer>& families() {
   static const std::vector<FamilyPointer> all = [] {
     std::vector<FamilyPointer> read;
     for (const auto& [name, content] : family_files)
-      read.push_back(parse_family(content, std::string("family ") + name));
+      read.push_back(std::make_shared<const Family>(read_family(std::string("family ") + name, content)));
     return read;
   }();
   return all;

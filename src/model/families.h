@@ -48,6 +48,7 @@ struct Family {
   std::vector<std::string> model_types;  // of config.json
   std::vector<Module> modules;
   std::map<std::string, std::string> options;  // JSON texts
+  std::string text;                            // the file it was read from; "" for one that the program brings along
 };
 
 using FamilyPointer = std::shared_ptr<const Family>;

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "model/checkpoint.h"
+#include "model/config_reader.h"
 #include "model/shipped_configs.h"
 #include "model/tensor_kinds.h"
 
@@ -216,6 +217,7 @@ bool is_read(const std::string& key, const Family& family) {
                                            "use_cache",
                                            "transformers_version",
                                            "_name_or_path",
+                                           family_key,
                                            "attention_dropout"};
   return known.contains(key) || std::any_of(family.options.begin(), family.options.end(), [&](const auto& option) {
            const std::string& value = option.second;

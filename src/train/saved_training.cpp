@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "io/safetensors_writer.h"
 #include "model/checkpoint.h"
+#include "model/config_reader.h"
 
 namespace llama_tp {
 
@@ -30,6 +31,7 @@ void refuse_other_config(const std::string& checkpoint, const ModelConfig& confi
   if (changes.empty()) return;
   const auto key = changes[0]["path"].get<std::string>().substr(1);
   const std::string first = key.substr(0, key.find('/'));
+  require(first != family_key, path, ": its run has another family; leave --family out, and the checkpoint's is taken");
   const auto shown = [&](const Json& options) {
     return options.contains(first) ? json_text(options[first]) : "absent";
   };
@@ -72,6 +74,16 @@ std::string find_checkpoint_to_resume(const TrainingSettings& settings, const Ou
   require(folder.ends_with(newest.substr(output.path().size())), folder, ": ", newest,
           " was saved after it; resume from that one, or remove it first");
   return folder;
+}
+
+FamilyPointer find_family(const TrainingSettings& settings) {
+  if (!settings.family.empty()) return read_family_file(settings.family);
+  const bool latest = settings.resume == "latest";
+  const std::string& place = latest ? settings.output_dir : settings.resume;
+  if (!folder_exists(place)) return nullptr;
+  const std::string folder = latest ? newest_checkpoint(place).value_or(place) : resolve_model_folder(place);
+  const std::string file = folder + "/config.json";
+  return file_exists(file) ? kept_family(file) : nullptr;
 }
 
 SavedTraining::SavedTraining(const std::string& checkpoint, const ModelConfig& config, const std::string& config_text,

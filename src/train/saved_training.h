@@ -15,6 +15,9 @@ namespace llama_tp {
 // earlier run that would be mixed with this one's, no such folder.
 std::string find_checkpoint_to_resume(const TrainingSettings& settings, const OutputFolder& output);
 
+// The family of --family, else the one that the checkpoint to resume keeps; null: the one of config.json.
+FamilyPointer find_family(const TrainingSettings& settings);
+
 class SavedTraining {
  public:
   // Opens every file and reads headers alone. now: what this run is. Errors: no training state or an incomplete one,

@@ -36,8 +36,8 @@ class TrainingRun {
       : settings_(std::move(settings)),
         launch_(launch),
         source_(find_source(settings_)),
-        config_(read_model_config(source_.config_file, read_family_file(settings_.family))),
-        config_text_(config_text_with_dtype(source_.config_file, settings_.stored_dtype())),
+        config_(read_model_config(source_.config_file, find_family(settings_))),
+        config_text_(saved_config_text(config_, settings_.stored_dtype())),
         plan_(resolve_plan(config_)),
         progress_(launch.rank() == 0 ? launch.stdout_columns() : 0, 1, 1) {}
 
