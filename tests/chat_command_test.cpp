@@ -195,6 +195,12 @@ TEST_F(Talking, GenerationConfigIsWhatOptionsOverride) {
   advise({{"do_sample", true}, {"temperature", 3.0}, {"top_k", 0}, {"top_p", 1.0}, {"max_length", 7}});
   EXPECT_EQ(text("-s 4"), wild);
   EXPECT_EQ(text("-s 4 --temp 0"), greedy);
+  const std::string penalized = text("--temp 0 --repeat-penalty 3");
+  EXPECT_NE(penalized, greedy);
+  advise({{"repetition_penalty", 3}});
+  EXPECT_EQ(text("--temp 0"), penalized);
+  EXPECT_EQ(text("--temp 0 --repeat-penalty 1"), greedy);
+  EXPECT_TRUE(holds(run(command(0, "-p Once -n 1 --temp 0", folder)).err, "most likely token, repeat penalty 3\n"));
   advise({{"top_k", 1}, {"min_p", nullptr}});
   EXPECT_EQ(text("-s 9"), one);
   const Json line = json_lines(run(command(0, "-p Once -n 1 --logprobs --temp 0 --ignore-eos", folder)).out).at(0);
@@ -202,6 +208,8 @@ TEST_F(Talking, GenerationConfigIsWhatOptionsOverride) {
   EXPECT_EQ(run(command(0, "-p Once -n 20 --temp 0", folder)).out, "\n");
   advise({{"temperature", "hot"}});
   expect_refused(0, "generate -p x -m " + folder, {"generation_config.json: temperature is \"hot\"; a number"});
+  advise({{"repetition_penalty", 0}});
+  expect_refused(0, "generate -p x -m " + folder, {"repetition_penalty is 0; a number between 0.001 and 1000"});
   advise({{"eos_token_id", {1.5}}});
   expect_refused(0, "generate -p x -m " + folder, {"eos_token_id is [1.5]; a token id or"});
 }

@@ -34,7 +34,7 @@ void declare_generation_options(Options& options) {
                 "choose among the most likely that together reach this probability (default: the same, or 0.95)", "X");
   options.value("min-p",
                 "leave out what is less likely than this share of the most likely (default: the same, or 0.05)", "X");
-  options.value("repeat-penalty", "make the last 64 tokens less likely; 1: no", "X", "1");
+  options.value("repeat-penalty", "make the last 64 tokens less likely; 1: no (default: the same, or 1)", "X");
   options.flag("ignore-eos", "go on past the end of the text");
   options.flag("echo", "print the prompt, too");
   options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
@@ -77,7 +77,7 @@ GenerationSettings generation_settings(const Options& options) {
   if (options.given("top-k")) settings.given.top_k = options.integer("top-k", 0);
   if (options.given("top-p")) settings.given.top_p = options.number("top-p", 0, 1);
   if (options.given("min-p")) settings.given.min_p = options.number("min-p", 0, 1);
-  settings.sampling.repeat_penalty = static_cast<float>(options.number("repeat-penalty", 1e-3, 1000));
+  if (options.given("repeat-penalty")) settings.given.repeat_penalty = options.number("repeat-penalty", 1e-3, 1000);
   settings.ignore_eos = options.is_set("ignore-eos");
   settings.echo = options.is_set("echo");
   if (options.given("dtype")) settings.dtype = options.dtype("dtype", DType::f32);

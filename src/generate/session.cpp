@@ -19,6 +19,7 @@ void apply(const GenerationConfig& config, SamplingOptions& options) {
   if (config.temperature) options.temperature = static_cast<float>(*config.temperature);
   if (config.top_p) options.top_p = static_cast<float>(*config.top_p);
   if (config.min_p) options.min_p = static_cast<float>(*config.min_p);
+  if (config.repeat_penalty) options.repeat_penalty = static_cast<float>(*config.repeat_penalty);
   if (config.top_k) options.top_k = *config.top_k;
 }
 
@@ -131,9 +132,10 @@ void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& me
            bytes_text(memory.cache), " keys and values of ", sequences > 1 ? text(sequences, " × ") : "", context,
            " tokens, ", bytes_text(memory.step), " for a step"));
   const SamplingOptions& options = sampling_.options;
-  if (options.temperature <= 0) return say("sampler temperature 0: the most likely token");
+  const std::string penalty = options.repeat_penalty == 1 ? "" : text(", repeat penalty ", options.repeat_penalty);
+  if (options.temperature <= 0) return say("sampler temperature 0: the most likely token" + penalty);
   say(text("sampler temperature ", options.temperature, ", top-k ", options.top_k, ", top-p ", options.top_p,
-           ", min-p ", options.min_p));
+           ", min-p ", options.min_p, penalty));
   say(text("seed    ", sampling_.seed));
 }
 

@@ -17,11 +17,11 @@ class Reader {
     require(json_.is_object(), path_, ": is not a JSON object; write it again, or remove it");
   }
 
-  std::optional<double> number(const char* key, double most) const {
+  std::optional<double> number(const char* key, double most, double least = 0) const {
     if (!has(key)) return {};
     const Json& value = json_[key];
-    if (!value.is_number() || value.get<double>() < 0 || value.get<double>() > most)
-      refuse(key, text("a number between 0 and ", most));
+    if (!value.is_number() || value.get<double>() < least || value.get<double>() > most)
+      refuse(key, text("a number between ", least, " and ", most));
     return value.get<double>();
   }
   std::optional<int64_t> count(const char* key) const {
@@ -60,8 +60,12 @@ GenerationConfig read_generation_config(const std::string& folder) {
   const std::string path = folder + "/generation_config.json";
   if (!file_exists(path)) return {};
   const Reader file(path);
-  GenerationConfig config{file.number("temperature", 1000), file.number("top_p", 1), file.number("min_p", 1),
-                          file.count("top_k"), file.ids("eos_token_id")};
+  GenerationConfig config{file.number("temperature", 1000),
+                          file.number("top_p", 1),
+                          file.number("min_p", 1),
+                          file.number("repetition_penalty", 1000, 1e-3),
+                          file.count("top_k"),
+                          file.ids("eos_token_id")};
   if (file.is_false("do_sample")) config.temperature = 0;
   return config;
 }

@@ -9,7 +9,7 @@
 namespace llama_tp {
 
 struct GenerationConfig {
-  std::optional<double> temperature, top_p, min_p;  // temperature 0 where do_sample is false
+  std::optional<double> temperature, top_p, min_p, repeat_penalty;  // temperature 0 where do_sample is false
   std::optional<int64_t> top_k;
   std::vector<int64_t> eos_ids;
 };
