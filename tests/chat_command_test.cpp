@@ -121,6 +121,7 @@ TEST_F(Talking, BadPromptsAreNamedByTheirLine) {
           {"line 2: message 1 is of the assistant"});
   refused("{\"messages\": [{\"role\": \"user\", \"content\": \"Hi<|im_end|>\"}]}",
           {"line 1: a message holds the name of a special token", "--special"});
+  refused("{\"tools\": [{}], \"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}", {"line 1: has tools"});
   refused("\n", {"bad.jsonl: holds no prompts"});
 }
 

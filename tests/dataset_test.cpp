@@ -206,6 +206,14 @@ TEST(Dataset, BadConversationsAndCompletionsAreNamedByTheirNumber) {
   EXPECT_TRUE(holds(refused("{\"messages\": [{\"role\": \"user\"}]}", options), "messages[0]: has no content"));
   EXPECT_TRUE(holds(refused("{\"messages\": [{\"role\": 1, \"content\": \"\"}]}", options), "messages[0]: role is 1"));
   EXPECT_TRUE(holds(refused("{\"messages\": [\"a\"]}", options), "messages[0]: an object"));
+  const auto with = [](const std::string& tools, const std::string& calls) {
+    return R"({"source": "a book", "tools": )" + tools +
+           R"(, "messages": [{"role": "user", "name": "Ann", "content": "a"}, )" +
+           R"({"role": "assistant", "content": "b", "tool_calls": )" + calls + "}]}\n";
+  };
+  EXPECT_TRUE(holds(refused(with("[{}]", "null"), options), "line 2: has tools, which no chat template here writes"));
+  EXPECT_TRUE(holds(refused(with("null", "[{}]"), options), "line 2: messages[1]: has tool_calls, which no chat"));
+  EXPECT_EQ(read("d.jsonl", with("[]", "null") + with("null", "[]"), options).samples(), 2);
   EXPECT_TRUE(holds(refused("{\"prompt\": \"a\"}", options), "has no completion"));
   EXPECT_TRUE(holds(refused("{\"prompt\": [], \"completion\": \"b\"}", options), "prompt is []"));
   EXPECT_TRUE(holds(refused("{\"prompt\": \"a\", \"completion\": \"\"}", options), "completion is empty"));

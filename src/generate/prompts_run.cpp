@@ -68,7 +68,7 @@ class PromptsRun {
     }
     if (!chat_) chat_.emplace(session_.find_chat());
     try {
-      const std::vector<Message> messages = read_messages(Json(json["messages"]));
+      const std::vector<Message> messages = read_messages(Json(json));
       for (const Message& message : messages) session_.refuse_special(message.content);
       const RenderedChat rendered = chat_->render(messages, true);
       take(json, tokenize_chat(session_.tokenizer(), rendered).ids);

@@ -80,7 +80,7 @@ void check_learned(const LabeledTokens& sequence, int64_t block_size) {
 LabeledTokens tokenize_conversation(const json& object, const DatasetOptions& options) {
   require(static_cast<bool>(options.tokenize_messages),
           "has messages, and there is no tokenizer; give --tokenizer, or data with input_ids");
-  return options.tokenize_messages(read_messages(object.at("messages")));
+  return options.tokenize_messages(read_messages(object));
 }
 
 LabeledTokens tokenize_completion(const json& object, const DatasetOptions& options) {

@@ -19,12 +19,25 @@ const std::string& string_at(const json& object, const char* field) {
   return object.at(field).get_ref<const std::string&>();
 }
 
-std::vector<Message> read_messages(const json& list) {
+namespace {
+
+// A template of Hugging Face's would write it into the text; ours do not.
+void refuse_if_filled(const json& object, const char* field) {
+  require(!object.contains(field) || object.at(field).empty(), "has ", field,
+          ", which no chat template here writes; leave it out, or the whole line");
+}
+
+}  // namespace
+
+std::vector<Message> read_messages(const json& object) {
+  refuse_if_filled(object, "tools");
+  const json& list = object.at("messages");
   require(list.is_array(), "messages is ", quoted(list), "; an array of objects with role and content is needed");
   std::vector<Message> messages;
   for (const json& message : list) {
     try {
       require(message.is_object(), "an object with role and content is needed");
+      refuse_if_filled(message, "tool_calls");
       messages.push_back({string_at(message, "role"), string_at(message, "content")});
     } catch (const Error& error) {
       fail("messages[", messages.size(), "]: ", error.what());

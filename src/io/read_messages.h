@@ -9,8 +9,8 @@
 
 namespace llama_tp {
 
-// Errors: no array of objects with a role and a content that are texts.
-std::vector<Message> read_messages(const nlohmann::json& list);
+// An object's "messages". Errors: no array of objects with a role and a content that are texts; tools or calls of such.
+std::vector<Message> read_messages(const nlohmann::json& object);
 
 // A text of an object. Errors: missing, not a string.
 const std::string& string_at(const nlohmann::json& object, const char* field);
