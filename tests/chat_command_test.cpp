@@ -256,6 +256,28 @@ class Terminal {
   std::string seen_;
 };
 
+std::string without_returns(std::string text) {
+  std::erase(text, '\r');
+  return text;
+}
+
+TEST_F(Talking, LinesThatArePastedTogetherAreOneMessage) {
+  const Json messages = Json::array({{{"role", "user"}, {"content", "Hi\n\nWhere is the cat?"}}});
+  const std::string answer =
+      continued(0, Json{{"messages", messages}}.dump(), "--temp 0 -n 30").at(0)["text"].get<std::string>();
+  for (const int ranks : {0, 2}) {
+    Terminal terminal("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 " +
+                      command(ranks, "--chat --temp 0 -n 30"));
+    terminal.read_until("\n> ", 1);
+    terminal.type("Hi\n\nWhere is the cat?\n\n");
+    terminal.read_until("\n> ", 2);
+    terminal.type("/clear\nHi\n\x04");
+    EXPECT_EQ(terminal.end(), 0);
+    const std::string seen = without_returns(terminal.read_until("\x01 nothing", 0));
+    EXPECT_TRUE(holds(seen, "\n" + answer + "\n\n> /clear\n", "\n> Hello!\n")) << seen;
+  }
+}
+
 // An answer without an end and with room for a million tokens: only the wish to stop it ends it.
 TEST_F(Talking, EnterOrCtrlCStopsAnAnswer) {
   struct Way {
@@ -268,9 +290,20 @@ TEST_F(Talking, EnterOrCtrlCStopsAnAnswer) {
                       command(ranks, "--chat --temp 1 -s 1 --ignore-eos -c 1000000"));
     terminal.read_until("\n> ", 1);
     terminal.type("What is the word?\n");
-    terminal.read_until("e", 60);  // some of the answer is there
+    const auto read_some_of_the_answer = [&] {
+      const std::string& seen = terminal.read_until("\x01 nothing", 0);
+      terminal.read_until("e", static_cast<int>(std::count(seen.begin(), seen.end(), 'e')) + 60);
+    };
+    read_some_of_the_answer();
     terminal.type(key);
     terminal.read_until("\n> ", 2);
+    terminal.type("Where is the cat?\n");
+    read_some_of_the_answer();
+    terminal.type("Hi\n");  // stops it, and is answered
+    terminal.read_until("\n> ", 3);
+    read_some_of_the_answer();
+    terminal.type("\n");
+    terminal.read_until("\n> ", 4);
     terminal.type("/exit\n");
     EXPECT_EQ(terminal.end(), 0);
     EXPECT_EQ(terminal.read_until("\x01 nothing", 0).find("is full"), std::string::npos);

@@ -11,6 +11,8 @@ namespace llama_tp {
 
 namespace {
 
+constexpr int paste_pause = 50;  // ms that may lie between two lines of a paste
+
 volatile sig_atomic_t interrupted = 0;
 
 void note(int /*signal*/) { interrupted = 1; }
@@ -34,40 +36,43 @@ ChatInput::ChatInput(bool from_terminal) : from_terminal_(from_terminal) { take_
 ChatInput::~ChatInput() { take_sigint(SIG_DFL); }
 
 bool ChatInput::fill() {
+  if (ended_) return false;
   std::array<char, 4096> bytes{};
   const ssize_t count = ::read(STDIN_FILENO, bytes.data(), bytes.size());
+  ended_ = count == 0;
   if (count <= 0) return false;
   waiting_.append(bytes.data(), static_cast<size_t>(count));
   return true;
 }
 
-std::optional<std::string> ChatInput::line() {
+void ChatInput::fill_while_more_comes(int pause) {
+  pollfd in{STDIN_FILENO, POLLIN, 0};
+  while (::poll(&in, 1, pause) > 0 && (in.revents & POLLIN) != 0 && fill()) {
+  }
+}
+
+std::optional<std::string> ChatInput::message() {
   take_interrupt();
-  size_t end = waiting_.find('\n');
-  while (end == std::string::npos) {
+  while (waiting_.find('\n') == std::string::npos)
     if (!fill()) {
       if (take_interrupt() || waiting_.empty()) return std::nullopt;
-      end = waiting_.size();  // the last line may lack its end
-      waiting_.push_back('\n');
-    } else {
-      end = waiting_.find('\n');
+      waiting_.push_back('\n');  // the last line may lack its end
     }
-  }
+  if (from_terminal_) fill_while_more_comes(paste_pause);
+  const bool is_one_line = !from_terminal_ || waiting_.starts_with('/');
+  const size_t end = is_one_line ? waiting_.find('\n') : waiting_.rfind('\n');
   std::string text = waiting_.substr(0, end);
   waiting_.erase(0, end + 1);
-  if (text.ends_with('\r')) text.pop_back();
+  text.erase(text.find_last_not_of("\r\n") + 1);
   return text;
 }
 
 bool ChatInput::wants_stop() {
   if (take_interrupt()) return true;
   if (!from_terminal_) return false;
-  pollfd in{STDIN_FILENO, POLLIN, 0};
-  while (::poll(&in, 1, 0) > 0 && (in.revents & POLLIN) != 0 && fill()) {
-  }
-  const size_t end = waiting_.rfind('\n');
-  if (end == std::string::npos) return false;
-  waiting_.erase(0, end + 1);
+  fill_while_more_comes(0);
+  if (waiting_.find('\n') == std::string::npos) return false;
+  waiting_.erase(0, waiting_.find_first_not_of("\r\n"));
   return true;
 }
 

@@ -1,4 +1,4 @@
-// What a person types: whole lines and, during an answer, the wish to stop it: Enter or Ctrl-C.
+// What a person types: messages and, during an answer, the wish to stop it: Enter or Ctrl-C.
 #pragma once
 
 #include <optional>
@@ -9,23 +9,27 @@ namespace llama_tp {
 // At most one at a time: it takes SIGINT.
 class ChatInput {
  public:
-  // from_terminal: a person sits there, whose Enter during an answer is a wish; else stdin is a file of lines, all of
-  // which are messages.
+  // from_terminal: a person sits there, whose Enter during an answer is a wish, and who may paste several lines; else
+  // stdin is a file of lines, each of which is a message.
   explicit ChatInput(bool from_terminal);
   ChatInput(const ChatInput&) = delete;
   ChatInput& operator=(const ChatInput&) = delete;
   ~ChatInput();
 
-  // Waits for the next line; none at the end of stdin, or when Ctrl-C came instead.
-  std::optional<std::string> line();
-  // Whether Enter or Ctrl-C came since the last call of either function.
+  // Waits for the next line, and takes those that come with it for one message, unless it begins with a slash. None at
+  // the end of stdin, or when Ctrl-C came instead.
+  std::optional<std::string> message();
+  // Whether Enter or Ctrl-C came since the last call of either function. What was typed before Enter is the next message.
   bool wants_stop();
 
  private:
   // Reads what is there, waiting for something first. False at the end.
   bool fill();
+  // Reads until nothing has come for so many ms.
+  void fill_while_more_comes(int pause);
 
   bool from_terminal_;
+  bool ended_ = false;   // a terminal tells its end (Ctrl-D) once
   std::string waiting_;  // read, and not given yet
 };
 

@@ -18,7 +18,8 @@ constexpr const char* help =
     "/clear  forget the conversation\n"
     "/exit   leave (as Ctrl-D does)\n"
     "/help   this text\n"
-    "Enter, or without mpirun Ctrl-C, stops an answer.";
+    "Enter, or without mpirun Ctrl-C, stops an answer.\n"
+    "Lines that are pasted together are one message; what is typed during an answer is the next.";
 
 // Turns have any length. They go through in pieces of powers of two, so that a few shapes are all there are.
 std::vector<std::span<const int32_t>> pieces_of(std::span<const int32_t> tokens) {
@@ -81,7 +82,7 @@ class ChatRun {
     session_.say(text("chat    ", chat_->name(), "; /help tells what there is"));
     while (true) {
       if (at_terminal) Session::write("\n> ");
-      const std::optional<std::string> line = input.line();
+      const std::optional<std::string> line = input.message();
       if (!line || *line == "/exit") break;
       if (*line == "/help")
         session_.say(help);
