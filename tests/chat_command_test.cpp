@@ -213,6 +213,14 @@ TEST_F(Talking, GenerationConfigIsWhatOptionsOverride) {
   expect_refused(0, "generate -p x -m " + folder, {"repetition_penalty is 0; a number between 0.001 and 1000"});
   advise({{"eos_token_id", {1.5}}});
   expect_refused(0, "generate -p x -m " + folder, {"eos_token_id is [1.5]; a token id or"});
+  const auto vocabulary = Json::parse(whole_file(folder + "/config.json"))["vocab_size"].get<int>();
+  advise({{"eos_token_id", vocabulary - 1}});
+  EXPECT_EQ(text("--temp 0"), greedy);
+  for (const Json& beyond : {Json(vocabulary), Json(UINT64_MAX)}) {
+    advise({{"eos_token_id", {0, beyond}}});
+    expect_refused(2, "generate -p x -m " + folder,
+                   {"eos_token_id is [0," + beyond.dump() + "]; ", "0 to " + std::to_string(vocabulary - 1)});
+  }
 }
 
 // A program at a terminal of its own.

@@ -54,6 +54,9 @@ TEST_F(ConfigFile, HoldsTheOptionsOfACommand) {
       EXPECT_NE(text_of(name + " --config-file " + printed), "");
     }
   }
+  write_file(file, R"({"prompt": "Good", "n_predict": 0.9e1, "temp": 0, "seed": 9223372036854775807})");
+  EXPECT_EQ(text_of(by_file), text_of(start + " -p Good -n 9 --temp 0"));
+  EXPECT_TRUE(holds(text_of(by_file + " --print-config"), "\"seed\": 9223372036854775807"));
   write_file(printed, R"({"packing": true, "assistant_only_loss": false})");
   EXPECT_TRUE(
       holds(text_of(train("--print-config --config-file " + printed)), "\"packing\": \"on\"", "loss\": \"off\""));
@@ -77,6 +80,8 @@ TEST_F(ConfigFile, WhatIsNoOptionIsNamed) {
   refused("{\"prompt\": [\"a\"]}", {"options.json: prompt is [\"a\"]; a text, a number"});
   refused("{\"echo\": 1}", {"options.json: echo is 1; true or false"});
   refused("{\"prompt\": \"a\", \"temp\": \"hot\"}", {"--temp \"hot\" is not a number"});
+  refused("{\"prompt\": \"a\", \"n-predict\": 2.5}", {"--n-predict \"2.5\" is not a whole number"});
+  refused("{\"prompt\": \"a\", \"n-predict\": 1e30}", {"--n-predict \"1e+30\" is not a whole number"});
   expect_refused(0, "plan --config-file /nonexistent", {"/nonexistent", "no such file"});
 }
 

@@ -64,6 +64,18 @@ std::pair<double, size_t> leading_number(const std::string& written) {
   }
 }
 
+// Also "1e2" and "100.0", as a JSON file may have it, as far as a double holds every whole number.
+std::optional<int64_t> whole_number(const std::string& written) {
+  constexpr double largest_exact = 0x1p53;
+  int64_t whole = 0;
+  const char* const end = written.data() + written.size();
+  if (const auto read = std::from_chars(written.data(), end, whole); read.ec == std::errc() && read.ptr == end)
+    return whole;
+  const auto [value, used] = leading_number(written);
+  const bool is_whole = used > 0 && used == written.size() && std::abs(value) <= largest_exact;
+  return is_whole && std::trunc(value) == value ? std::optional(static_cast<int64_t>(value)) : std::nullopt;
+}
+
 }  // namespace
 
 Options::Options(const std::string& command, const std::string& what_it_does, const std::string& example)
@@ -244,17 +256,11 @@ std::string Options::path(const std::string& name) const {
 
 int64_t Options::integer(const std::string& name, int64_t least, int64_t most) const {
   const std::string written = word(name);
-  int64_t value = 0;
-  size_t used = 0;
-  try {
-    value = std::stoll(written, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  require(used == written.size() && used > 0, "--", name, " \"", written, "\" is not a whole number");
-  require(value >= least, "--", name, " ", written, " must be ", least, " or more");
-  require(value <= most, "--", name, " ", written, " must be ", most, " or less");
-  return value;
+  const std::optional<int64_t> value = whole_number(written);
+  require(value.has_value(), "--", name, " \"", written, "\" is not a whole number");
+  require(*value >= least, "--", name, " ", written, " must be ", least, " or more");
+  require(*value <= most, "--", name, " ", written, " must be ", most, " or less");
+  return *value;
 }
 
 int64_t Options::bytes(const std::string& name) const {

@@ -30,7 +30,7 @@ Session::Session(const GenerationSettings& settings, const Launch& launch)
       launch_(launch),
       model_(settings.model, settings.dtype, {{}, {}, settings.tensor_parallel}, settings.backend, launch,
              settings.family),
-      config_(read_generation_config(model_.folder)),
+      config_(read_generation_config(model_.folder, model_.config.vocabulary)),
       sampling_{settings.sampling, 0, settings.log_probabilities} {
   apply(config_, sampling_.options);
   apply(settings.given, sampling_.options);

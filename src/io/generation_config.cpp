@@ -34,11 +34,12 @@ class Reader {
     return has(key) && !json_[key].get<bool>();
   }
   // One id or several.
-  std::vector<int64_t> ids(const char* key) const {
+  std::vector<int64_t> ids(const char* key, int64_t vocabulary) const {
     std::vector<int64_t> all;
     if (!has(key)) return all;
     for (const Json& id : json_[key].is_array() ? json_[key] : Json::array({json_[key]})) {
-      if (!id.is_number_unsigned()) refuse(key, "a token id or an array of them");
+      if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(vocabulary))
+        refuse(key, text("a token id or an array of them, each 0 to ", vocabulary - 1, ","));
       all.push_back(id.get<int64_t>());
     }
     return all;
@@ -56,7 +57,7 @@ class Reader {
 
 }  // namespace
 
-GenerationConfig read_generation_config(const std::string& folder) {
+GenerationConfig read_generation_config(const std::string& folder, int64_t vocabulary) {
   const std::string path = folder + "/generation_config.json";
   if (!file_exists(path)) return {};
   const Reader file(path);
@@ -65,7 +66,7 @@ GenerationConfig read_generation_config(const std::string& folder) {
                           file.number("min_p", 1),
                           file.number("repetition_penalty", 1000, 1e-3),
                           file.count("top_k"),
-                          file.ids("eos_token_id")};
+                          file.ids("eos_token_id", vocabulary)};
   if (file.is_false("do_sample")) config.temperature = 0;
   return config;
 }

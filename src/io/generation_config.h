@@ -15,7 +15,7 @@ struct GenerationConfig {
 };
 
 // Of a model folder; all empty where it has none. Other keys are left alone. Errors: not JSON, values of another type
-// or outside of their range.
-GenerationConfig read_generation_config(const std::string& folder);
+// or outside of their range; ids that the vocabulary does not have.
+GenerationConfig read_generation_config(const std::string& folder, int64_t vocabulary);
 
 }  // namespace llama_tp
