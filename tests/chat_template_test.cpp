@@ -140,6 +140,14 @@ TEST_F(ChatTemplates, AKnownOneThatWasChangedIsNotTakenForItself) {
   changed("mistral", "+ eos_token", "+ eos_token + ' '");
   changed("phi-3", "|>\\n", "|>");
   changed("nemotron", "'\\n\\n'", "'\\n'");
+  changed("chatml", "{{ '\\n' }}", "");
+  changed("chatml", "{% endfor %}", "{% endfor %}{{ '\\n' }}");
+  changed("granite", "{{ '\\n' }}", "");
+  changed("granite", "{% if message", "\n    {% if message['role'] == 'tool' %}{{ 'Tool' }}{% endif %}{% if message");
+  changed("llama-2", "{% for", "{% if system is not defined %}{% set system = 'Be kind.' %}{% endif %}{% for");
+  changed("phi-3", "{{", "\n    {{");
+  changed("zephyr.llama2", "{{ message['content'] + eos_token }}", "{{ message['content'] + eos_token }}\n");
+  changed("mistral", "message['content'] + ' [/INST]'", "message['content'].replace('a', 'b') + ' [/INST]'");
   // Tulu's: as Zephyr's, but only answers end with EOS.
   EXPECT_TRUE(holds(
       not_found({{"chat_template",
@@ -148,6 +156,39 @@ TEST_F(ChatTemplates, AKnownOneThatWasChangedIsNotTakenForItself) {
                   "message['content'] + '\\n' }}{% else %}{{ '<|system|>\\n' + message['content'] + '\\n' }}{% endif %}"
                   "{% endfor %}"}}),
       "none that"));
+}
+
+// Blocks and comments take their line's indentation and end with them, outputs only where a dash says so.
+TEST_F(ChatTemplates, WhiteSpaceThatIsNotWrittenDoesNotMatter) {
+  const ScratchFolder folder;
+  const auto found = [&](const std::string& jinja) {
+    write_text(folder / "chat_template.jinja", jinja);
+    return find_chat_template(folder.path(), *tokenizer).name();
+  };
+  EXPECT_EQ(found("{# It's ChatML. #}\n"
+                  "{% for message in messages %}\n"
+                  "    {%- if message.role == \"tool\" %}{{ 'a tool\\'s answer' }}{% endif %}\n"
+                  "    {{- \"<|im_start|>\" + message.role }}{{ '\\n' + message['content'] -}}\n"
+                  "    {{ '<|im_end|>' }}\n"
+                  "  {% endfor %}\n"
+                  "{% if add_generation_prompt %}\n"
+                  "{{ '<|im_start|>assistant' }}\n"
+                  "{% endif %}\n"),
+            "chatml");
+  EXPECT_EQ(
+      found("{% for message in messages %}\n"
+            "{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
+            "{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n"
+            "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n' + message['content'] + eos_token }}\n"
+            "{% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n"
+            "{% endfor %}"),
+      "zephyr");
+  // What a variable may hold: set once to a text and once to a message's.
+  EXPECT_EQ(found("{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + "
+                  "'<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
+                  "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+                  "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"),
+            "llama-3");
 }
 
 // Python: [c for c in map(chr, range(0x110000)) if not c.strip()] gives these 29.

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "io/chat/jinja_outputs.h"
 #include "io/chat/white_space.h"
 #include "io/files.h"
 
@@ -54,20 +55,20 @@ std::string default_template(const Json& value, const std::string& path) {
        known_names());
 }
 
-// The Jinja text beside a tokenizer, with one kind of quotes, and with line ends where a literal spells them \n.
+// The Jinja text beside a tokenizer.
 std::string read_jinja(const std::string& folder) {
   const std::string own = folder + "/chat_template.jinja", config = folder + "/tokenizer_config.json";
-  std::string jinja;
-  if (file_exists(own)) {
-    jinja = read_text(own, largest_file);
-  } else {
-    const Json json = file_exists(config) ? parse_json_or_discard(read_text(config, largest_file)) : Json::object();
-    require(json.is_object() && json.contains("chat_template") && !json["chat_template"].is_null(), folder,
-            ": has no chat template (chat_template.jinja, or in tokenizer_config.json), as models have that were not "
-            "trained to chat; choose one with --chat-template: ",
-            known_names());
-    jinja = default_template(json["chat_template"], config);
-  }
+  if (file_exists(own)) return read_text(own, largest_file);
+  const Json json = file_exists(config) ? parse_json_or_discard(read_text(config, largest_file)) : Json::object();
+  require(json.is_object() && json.contains("chat_template") && !json["chat_template"].is_null(), folder,
+          ": has no chat template (chat_template.jinja, or in tokenizer_config.json), as models have that were not "
+          "trained to chat; choose one with --chat-template: ",
+          known_names());
+  return default_template(json["chat_template"], config);
+}
+
+// With one kind of quotes, and with line ends where a literal spells them \n: where marks are looked for.
+std::string with_plain_literals(std::string jinja) {
   std::replace(jinja.begin(), jinja.end(), '"', '\'');
   replace_all(jinja, "\\n", "\n");
   return jinja;
@@ -99,6 +100,7 @@ ChatTemplate::ChatTemplate(std::string name, const std::string& content, const s
   const auto value = [&](const char* key) { return json.value(key, std::string()); };
   const auto list = [&](const char* key) { return json.value(key, std::vector<std::string>()); };
   marks_ = list("marks"), foreign_marks_ = list("foreign_marks"), stops_ = list("stops");
+  unreached_ = list("unreached");
   begin_ = value("begin"), end_ = value("end"), generation_ = value("generation"), user_ = value("user");
   system_ = value("system"), without_system_ = value("without_system");
   first_user_with_system_ = value("first_user_with_system");
@@ -119,6 +121,19 @@ bool ChatTemplate::is_marked(const std::string& jinja) const {
          std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
          std::none_of(foreign_marks_.begin(), foreign_marks_.end(),
                       [&](const std::string& mark) { return holds(rest, mark); });
+}
+
+// What is marked alike may differ by a newline or a text of its own. So the outputs of the Jinja text must make up
+// conversations as they are rendered here, with and without a system message, and no output may be left over.
+bool ChatTemplate::is_written_by(const std::string& jinja) const {
+  ChatTemplate form = *this;
+  form.bos_ = jinja::bos, form.eos_ = jinja::eos, form.today_ = jinja::data;
+  const std::string data(1, jinja::data);
+  const std::vector<Message> turns{{"user", data}, {"assistant", data}, {"user", data}, {"assistant", data}};
+  std::vector<std::string> conversations{form.render(turns, false).text, form.render({turns[0]}, true).text};
+  if (!system_.empty() || !first_user_with_system_.empty())
+    conversations.push_back(form.render({{"system", data}, turns[0], turns[1], turns[2]}, true).text);
+  return spell(jinja_outputs(jinja, unreached_), conversations);
 }
 
 std::string ChatTemplate::text_of(const Message& message) const {
@@ -166,10 +181,10 @@ RenderedChat ChatTemplate::render(const std::vector<Message>& messages, bool add
 }
 
 ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer, const std::string& name) {
-  const std::string jinja = name.empty() ? read_jinja(folder) : "";
+  const std::string jinja = name.empty() ? read_jinja(folder) : "", plain = with_plain_literals(jinja);
   for (const auto& [known, content] : template_files) {
-    ChatTemplate found(known, content, jinja);
-    if (name.empty() ? !found.is_marked(jinja) : name != known) continue;
+    ChatTemplate found(known, content, plain);
+    if (name.empty() ? !found.is_marked(plain) || !found.is_written_by(jinja) : name != known) continue;
     if (tokenizer.bos()) found.bos_ = tokenizer.token_of(*tokenizer.bos()).value_or("");
     if (tokenizer.eos()) found.eos_ = tokenizer.token_of(*tokenizer.eos()).value_or("");
     return found;

@@ -3,6 +3,8 @@
 // there:
 //   marks, foreign_marks    all of the first and none of the second stand in the Jinja text (" and ' are the same, and a
 //                           line's end is one however it is spelt)
+//   unreached               conditions in the Jinja text that do not hold here, for instance that there are tools; an
+//                           else is "else CONDITION". What the other branches can write must be what the data below say
 //   begin, end              what stands before the first message and, without a generation prompt, behind the last
 //   system, user            a message; {content} is its text, {bos} and {eos} are the tokenizer's, {today} is the date
 //   without_system          in the place of a system message where there is none
@@ -53,11 +55,12 @@ class ChatTemplate {
   friend ChatTemplate find_chat_template(const std::string&, const Tokenizer&, const std::string&);
   ChatTemplate(std::string name, const std::string& content, const std::string& jinja);
   bool is_marked(const std::string& jinja) const;
+  bool is_written_by(const std::string& jinja) const;
   std::string filled(std::string form, const std::string& content) const;
   std::string text_of(const Message& message) const;
 
   std::string name_;
-  std::vector<std::string> marks_, foreign_marks_, stops_;
+  std::vector<std::string> marks_, foreign_marks_, unreached_, stops_;
   std::string begin_, system_, without_system_, first_user_with_system_, user_, generation_, end_;
   std::array<std::string, 3> assistant_;
   std::string default_system_;

@@ -1,0 +1,305 @@
+#include "io/chat/jinja_outputs.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <regex>
+#include <string_view>
+
+#include "io/chat/white_space.h"
+
+namespace llama_tp {
+
+namespace {
+
+using Texts = std::vector<std::string>;
+using Outputs = std::vector<JinjaOutput>;
+
+constexpr std::array<std::string_view, 3> roles{"system", "user", "assistant"};
+constexpr size_t most_texts = 64;  // of one output; beyond that it is unknown
+
+// Behind the literal that begins at `at`.
+size_t literal_end(std::string_view text, size_t at) {
+  const char quote = text[at++];
+  while (at < text.size() && text[at] != quote) at += text[at] == '\\' ? 2 : 1;
+  return std::min(at + 1, text.size());
+}
+
+bool is_quote(char c) { return c == '\'' || c == '"'; }
+
+std::string literal_value(std::string_view literal) {
+  std::string value;
+  for (size_t i = 1; i + 1 < literal.size(); i++) {
+    if (literal[i] != '\\') {
+      value += literal[i];
+      continue;
+    }
+    const char escaped = literal[++i];
+    const size_t known = std::string_view("ntr\\'\"").find(escaped);
+    value += known == std::string_view::npos ? jinja::unknown : "\n\t\r\\'\""[known];
+  }
+  return value;
+}
+
+// The operands of + and ~, which bind less than filters do.
+Texts operands(std::string_view expression) {
+  Texts parts(1);
+  int depth = 0;
+  for (size_t i = 0; i < expression.size();) {
+    const char c = expression[i];
+    if (depth == 0 && (c == '+' || c == '~')) {
+      parts.emplace_back();
+      i++;
+      continue;
+    }
+    depth += (c == '(' || c == '[') - (c == ')' || c == ']');
+    const size_t end = is_quote(c) ? literal_end(expression, i) : i + 1;
+    parts.back() += expression.substr(i, end - i);
+    i = end;
+  }
+  for (std::string& part : parts) part = trimmed(part);
+  return parts;
+}
+
+Outputs one(std::string text) { return {{std::move(text), {}}}; }
+Outputs one(char stand_in) { return one(std::string(1, stand_in)); }
+
+// Each of the first followed by each of the second.
+Outputs joined(const Outputs& first, const Outputs& second) {
+  if (first.size() * second.size() > most_texts) return one(jinja::unknown);
+  Outputs all;
+  for (const JinjaOutput& a : first)
+    for (const JinjaOutput& b : second) {
+      all.push_back({a.text + b.text, a.sources});
+      all.back().sources.insert(b.sources.begin(), b.sources.end());
+    }
+  return all;
+}
+
+// A condition with one kind of quotes and single blanks.
+std::string plain(std::string_view text) {
+  std::string out;
+  for (const char c : trimmed(text)) {
+    const bool space = c == ' ' || c == '\n' || c == '\t';
+    if (!space || out.back() != ' ') out += space ? ' ' : c == '"' ? '\'' : c;
+  }
+  return out;
+}
+
+class Scan {
+ public:
+  Scan(const std::string& text, const Texts& unreached) : text_(text), unreached_(unreached) {
+    if (text_.ends_with('\n')) text_.pop_back();  // as Jinja does
+  }
+
+  Outputs outputs() {
+    for (size_t at = 0; at < text_.size();) {
+      const size_t open = next_tag(at);
+      plain_text(at, open);
+      if (open == text_.size()) break;
+      at = tag(open);
+    }
+    flush();
+    return outputs_;
+  }
+
+ private:
+  // An if that is open: whether its branch is left out, and whether another was not.
+  struct If {
+    bool skipped, any_reached;
+    std::string condition;
+  };
+
+  size_t next_tag(size_t at) const {
+    for (; at + 1 < text_.size(); at++)
+      if (text_[at] == '{' && (text_[at + 1] == '{' || text_[at + 1] == '%' || text_[at + 1] == '#')) return at;
+    return text_.size();
+  }
+
+  void plain_text(size_t begin, size_t end) {
+    std::string_view piece(text_.data() + begin, end - begin);
+    if (strip_next_) piece.remove_prefix(std::min(piece.find_first_not_of(" \t\r\n"), piece.size()));
+    strip_next_ = false;
+    if (end < text_.size()) piece = stripped_before_tag(piece, end);
+    write(one(std::string(piece)));
+  }
+
+  std::string_view stripped_before_tag(std::string_view piece, size_t tag) const {
+    const auto without = [&](const char* spaces) { return piece.substr(0, piece.find_last_not_of(spaces) + 1); };
+    if (text_.compare(tag + 2, 1, "-") == 0) return without(" \t\r\n");
+    if (text_[tag + 1] == '{' || text_.compare(tag + 2, 1, "+") == 0) return piece;
+    const size_t last = tag == 0 ? std::string::npos : text_.find_last_not_of(" \t", tag - 1);
+    return last == std::string::npos || text_[last] == '\n' ? without(" \t") : piece;
+  }
+
+  // Reads the tag at `open`; returns what is behind it.
+  size_t tag(size_t open) {
+    const char kind = text_[open + 1];
+    const std::string close = kind == '{' ? "}}" : std::string(1, kind) + "}";
+    size_t end = open + 2;
+    while (end < text_.size() && text_.compare(end, 2, close) != 0)
+      end = kind != '#' && is_quote(text_[end]) ? literal_end(text_, end) : end + 1;
+    std::string_view inner = std::string_view(text_).substr(open + 2, end - open - 2);
+    if (inner.starts_with('-') || inner.starts_with('+')) inner.remove_prefix(1);
+    strip_next_ = inner.ends_with('-');
+    if (strip_next_) inner.remove_suffix(1);
+    if (kind == '{') write(values(inner));
+    if (kind == '%') statement(trimmed(inner));
+    end = std::min(end + 2, text_.size());
+    return kind != '{' && text_.compare(end, 1, "\n") == 0 ? end + 1 : end;
+  }
+
+  void statement(const std::string& inner) {
+    const size_t blank = inner.find_first_of(" \t\r\n");
+    const std::string word = inner.substr(0, blank);
+    const std::string rest = blank == std::string::npos ? "" : plain(inner.substr(blank));
+    if (word == "if") {
+      ifs_.push_back({false, false, ""});
+      branch(rest, rest);
+    } else if ((word == "elif" || word == "else") && !ifs_.empty()) {
+      branch(word == "elif" ? rest : "else " + ifs_.back().condition, word == "elif" ? rest : "");
+    } else if (word == "endif" && !ifs_.empty()) {
+      const bool any_reached = ifs_.back().any_reached;
+      ifs_.pop_back();
+      if (any_reached) flush();
+    } else if (word == "for" || word == "endfor") {
+      flush();
+    } else if (word == "set") {
+      assign(inner.substr(std::min(word.size(), inner.size())));
+    } else if (word != "generation" && word != "endgeneration") {
+      write(one(jinja::unknown));
+    }
+  }
+
+  void branch(const std::string& name, const std::string& condition) {
+    If& open = ifs_.back();
+    open.skipped = false;
+    const bool skipped = std::find(unreached_.begin(), unreached_.end(), name) != unreached_.end();
+    if (!skipped) flush();
+    open.skipped = skipped;
+    open.any_reached |= !skipped;
+    open.condition = condition;
+  }
+
+  bool skips() const {
+    return std::any_of(ifs_.begin(), ifs_.end(), [](const If& open) { return open.skipped; });
+  }
+
+  // A variable has every text that it was ever set to; what is no text (false, none) adds none.
+  void assign(const std::string& assignment) {
+    static const std::regex form(R"(\s*(\w+)\s*=([^=][\s\S]*))"),
+        no_text(R"(\s*(false|true|none|False|True|None|\d+)\s*)");
+    std::smatch parts;
+    if (!std::regex_match(assignment, parts, form)) return write(one(jinja::unknown));
+    if (skips()) return;
+    Outputs added = std::regex_match(parts[2].str(), no_text) ? Outputs{} : values(parts[2].str());
+    sources_++;
+    Outputs& texts = variables_[parts[1]];
+    for (JinjaOutput& text : added) {
+      text.sources.insert(sources_);
+      texts.push_back(std::move(text));
+    }
+  }
+
+  Outputs values(std::string_view expression) const {
+    Outputs all = one("");
+    for (const std::string& operand : operands(expression)) all = joined(all, operand_values(operand));
+    return all;
+  }
+
+  Outputs operand_values(const std::string& operand) const {
+    static const std::regex path(R"((\w+)((?:\.\w+|\[['"]\w+['"]\]|\[\d+:?\])*)(\.strip\(\)|\s*\|\s*trim)?)");
+    static const std::regex raise(R"(raise_exception\([\s\S]*\))"), date(R"(strftime_now\(['"]%d %b %Y['"]\))");
+    if (!operand.empty() && is_quote(operand[0]) && literal_end(operand, 0) == operand.size())
+      return one(literal_value(operand));
+    if (std::regex_match(operand, raise)) return one("");
+    if (std::regex_match(operand, date)) return one(jinja::data);
+    std::smatch parts;
+    if (!std::regex_match(operand, parts, path)) return one(jinja::unknown);
+    const std::string name = parts[1], keys = parts[2];
+    if (keys.empty() && name == "bos_token") return one(jinja::bos);
+    if (keys.empty() && name == "eos_token") return one(jinja::eos);
+    if (keys.find("role") != std::string::npos) return one(jinja::role);
+    const auto variable = variables_.find(name);
+    if (variable == variables_.end()) return one(jinja::data);
+    if (variable->second.empty()) return one(jinja::unknown);
+    if (!keys.empty()) return one(jinja::data);
+    Outputs texts = variable->second;
+    if (parts[3].matched)
+      for (JinjaOutput& output : texts) output.text = trimmed(output.text);
+    return texts;
+  }
+
+  void write(const Outputs& texts) {
+    if (!skips()) current_ = joined(current_, texts);
+  }
+
+  void flush() {
+    if (skips()) return;
+    sources_++;
+    for (JinjaOutput& output : current_) {
+      output.sources.insert(sources_);
+      if (!output.text.empty()) outputs_.push_back(std::move(output));
+    }
+    current_ = one("");
+  }
+
+  std::string text_;
+  const Texts& unreached_;
+  bool strip_next_ = false;
+  std::vector<If> ifs_;
+  std::map<std::string, Outputs> variables_;
+  size_t sources_ = 0;
+  Outputs current_ = one(""), outputs_;
+};
+
+// Behind `output` where it stands at `at`, a role as any of the three; npos where it does not.
+size_t matched(const std::string& output, const std::string& text, size_t at) {
+  for (const char c : output) {
+    if (c != jinja::role) {
+      if (at == text.size() || text[at++] != c) return std::string::npos;
+      continue;
+    }
+    const std::string_view rest = std::string_view(text).substr(at);
+    const auto role = std::find_if(roles.begin(), roles.end(), [&](std::string_view r) { return rest.starts_with(r); });
+    if (role == roles.end()) return std::string::npos;
+    at += role->size();
+  }
+  return at;
+}
+
+// Adds the sources of the outputs in all sequences that make the conversation; false where there is none.
+bool spell_one(const Outputs& outputs, const std::string& conversation, std::set<size_t>& used) {
+  const size_t size = conversation.size();
+  std::vector<bool> begins(size + 1), ends(size + 1);  // a sequence leads to this place, and from it to the end
+  begins[0] = ends[size] = true;
+  for (size_t at = 0; at < size; at++)
+    for (const JinjaOutput& output : outputs)
+      if (const size_t end = begins[at] ? matched(output.text, conversation, at) : std::string::npos;
+          end != std::string::npos)
+        begins[end] = true;
+  for (size_t at = size; at-- > 0;)
+    for (const JinjaOutput& output : outputs)
+      if (const size_t end = matched(output.text, conversation, at); end != std::string::npos && ends[end]) {
+        ends[at] = true;
+        if (begins[at]) used.insert(output.sources.begin(), output.sources.end());
+      }
+  return ends[0];
+}
+
+}  // namespace
+
+std::vector<JinjaOutput> jinja_outputs(const std::string& text, const std::vector<std::string>& unreached) {
+  return Scan(text, unreached).outputs();
+}
+
+bool spell(const std::vector<JinjaOutput>& outputs, const std::vector<std::string>& conversations) {
+  std::set<size_t> used;
+  for (const std::string& conversation : conversations)
+    if (!spell_one(outputs, conversation, used)) return false;
+  return std::all_of(outputs.begin(), outputs.end(), [&](const JinjaOutput& output) {
+    return std::includes(used.begin(), used.end(), output.sources.begin(), output.sources.end());
+  });
+}
+
+}  // namespace llama_tp

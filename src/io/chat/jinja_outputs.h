@@ -1,0 +1,31 @@
+// What a Jinja text can write, read off without running it: enough to tell a known chat template from one that was
+// changed by a newline or a word.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+namespace llama_tp {
+
+// What stands for a value in an output.
+namespace jinja {
+constexpr char role = '\1', data = '\2', bos = '\3', eos = '\4';
+constexpr char unknown = '\5';  // an expression or a tag that is not understood here
+}  // namespace jinja
+
+// One text that may be written, and the places in the Jinja text, tags and `{% set %}`, that it comes from.
+struct JinjaOutput {
+  std::string text;
+  std::set<size_t> sources;
+};
+
+// The outputs between two branches or loops, each in full: plain text, literals and the values of `{% set %}`, with
+// white space as transformers sets Jinja up (trim_blocks, lstrip_blocks). A variable that is set to several texts makes
+// as many outputs. Branches whose condition is one of `unreached` are left out, those of an else as "else CONDITION".
+std::vector<JinjaOutput> jinja_outputs(const std::string& text, const std::vector<std::string>& unreached);
+
+// Whether each conversation is a sequence of outputs, and each source of an output is one of an output in there.
+bool spell(const std::vector<JinjaOutput>& outputs, const std::vector<std::string>& conversations);
+
+}  // namespace llama_tp
