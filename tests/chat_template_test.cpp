@@ -147,6 +147,9 @@ TEST_F(ChatTemplates, AKnownOneThatWasChangedIsNotTakenForItself) {
   changed("llama-2", "{% for", "{% if system is not defined %}{% set system = 'Be kind.' %}{% endif %}{% for");
   changed("phi-3", "{{", "\n    {{");
   changed("zephyr.llama2", "{{ message['content'] + eos_token }}", "{{ message['content'] + eos_token }}\n");
+  changed("nemotron", "User\\n' + message['content'].strip()", "User\\n' + message['content']");
+  changed("llama-3.1", "message['content'] | trim + '<|eot_id|>' }}{% endgen",
+          "message['content'] + '<|eot_id|>' }}{% endgen");
   changed("mistral", "message['content'] + ' [/INST]'", "message['content'].replace('a', 'b') + ' [/INST]'");
   // Tulu's: as Zephyr's, but only answers end with EOS.
   EXPECT_TRUE(holds(

@@ -111,14 +111,10 @@ ChatTemplate::ChatTemplate(std::string name, const std::string& content, const s
   today_ = today();
 }
 
-// Beside the marks: a template that trims says so, and one that adds a system message of its own asks whether there is one.
 bool ChatTemplate::is_marked(const std::string& jinja) const {
   std::string rest = jinja;
   if (!default_system_.empty()) replace_all(rest, default_system_, "");
-  const bool has_own_system = holds(rest, "!= 'system'") && default_system_.empty();
-  const bool trims = holds(rest, "trim") || holds(rest, "strip(");
-  return !has_own_system && trims == trims_ &&
-         std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
+  return std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
          std::none_of(foreign_marks_.begin(), foreign_marks_.end(),
                       [&](const std::string& mark) { return holds(rest, mark); });
 }
@@ -128,7 +124,7 @@ bool ChatTemplate::is_marked(const std::string& jinja) const {
 bool ChatTemplate::is_written_by(const std::string& jinja) const {
   ChatTemplate form = *this;
   form.bos_ = jinja::bos, form.eos_ = jinja::eos, form.today_ = jinja::data;
-  const std::string data(1, jinja::data);
+  const std::string data(jinja::data);
   const std::vector<Message> turns{{"user", data}, {"assistant", data}, {"user", data}, {"assistant", data}};
   std::vector<std::string> conversations{form.render(turns, false).text, form.render({turns[0]}, true).text};
   if (!system_.empty() || !first_user_with_system_.empty())

@@ -213,7 +213,7 @@ class Scan {
     if (!operand.empty() && is_quote(operand[0]) && literal_end(operand, 0) == operand.size())
       return one(literal_value(operand));
     if (std::regex_match(operand, raise)) return one("");
-    if (std::regex_match(operand, date)) return one(jinja::data);
+    if (std::regex_match(operand, date)) return one(std::string(jinja::data));
     std::smatch parts;
     if (!std::regex_match(operand, parts, path)) return one(jinja::unknown);
     const std::string name = parts[1], keys = parts[2];
@@ -221,10 +221,9 @@ class Scan {
     if (keys.empty() && name == "eos_token") return one(jinja::eos);
     if (keys.find("role") != std::string::npos) return one(jinja::role);
     const auto variable = variables_.find(name);
-    if (variable == variables_.end()) return one(jinja::data);
-    if (variable->second.empty()) return one(jinja::unknown);
-    if (!keys.empty()) return one(jinja::data);
-    Outputs texts = variable->second;
+    const bool is_data = variable == variables_.end() || !keys.empty();
+    if (!is_data && variable->second.empty()) return one(jinja::unknown);
+    Outputs texts = is_data ? one(std::string(jinja::data)) : variable->second;
     if (parts[3].matched)
       for (JinjaOutput& output : texts) output.text = trimmed(output.text);
     return texts;

@@ -4,14 +4,16 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace llama_tp {
 
 // What stands for a value in an output.
 namespace jinja {
-constexpr char role = '\1', data = '\2', bos = '\3', eos = '\4';
-constexpr char unknown = '\5';  // an expression or a tag that is not understood here
+constexpr char role = '\1', bos = '\2', eos = '\3';
+constexpr char unknown = '\4';               // an expression or a tag that is not understood here
+constexpr std::string_view data = "\v\5\v";  // a text in white space, for trimming to show
 }  // namespace jinja
 
 // One text that may be written, and the places in the Jinja text, tags and `{% set %}`, that it comes from.
