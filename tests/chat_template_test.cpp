@@ -151,6 +151,11 @@ TEST_F(ChatTemplates, AKnownOneThatWasChangedIsNotTakenForItself) {
   changed("llama-3.1", "message['content'] | trim + '<|eot_id|>' }}{% endgen",
           "message['content'] + '<|eot_id|>' }}{% endgen");
   changed("mistral", "message['content'] + ' [/INST]'", "message['content'].replace('a', 'b') + ' [/INST]'");
+  // Only the last answer lacks its end; a message with no text is left out; an answer is always asked for.
+  changed("chatml", "{{ '\\n' }}", "{% if not loop.last %}{{ '\\n' }}{% endif %}");
+  changed("chatml", "message['role'] == 'system'", "message['role'] == 'system' and message['content']");
+  changed("chatml", "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+          "{{ '<|im_start|>assistant\\n' }}");
   // Tulu's: as Zephyr's, but only answers end with EOS.
   EXPECT_TRUE(holds(
       not_found({{"chat_template",
@@ -192,6 +197,21 @@ TEST_F(ChatTemplates, WhiteSpaceThatIsNotWrittenDoesNotMatter) {
                   "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
                   "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"),
             "llama-3");
+}
+
+// Phi-3.5's.
+TEST_F(ChatTemplates, AnEmptySystemMessageIsLeftOutWhereTheJinjaTextDoesSo) {
+  const std::vector<Message> messages{{"system", ""}, {"user", "u"}};
+  std::string jinja = jinja_of("phi-3");
+  const std::string condition = "message['role'] == 'system'";
+  jinja.replace(jinja.find(condition), condition.size(), condition + " and message['content']");
+  const ScratchFolder folder;
+  write_text(folder / "chat_template.jinja", jinja);
+  const ChatTemplate chat = find_chat_template(folder.path(), *tokenizer);
+  EXPECT_EQ(chat.name(), "phi-3");
+  EXPECT_EQ(chat.render(messages, true).text, "<|user|>\nu<|end|>\n<|assistant|>\n");
+  EXPECT_EQ(find_chat_template("", *tokenizer, "phi-3").render(messages, true).text,
+            "<|system|>\n<|end|>\n<|user|>\nu<|end|>\n<|assistant|>\n");
 }
 
 // Python: [c for c in map(chr, range(0x110000)) if not c.strip()] gives these 29.

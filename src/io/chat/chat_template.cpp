@@ -108,13 +108,16 @@ ChatTemplate::ChatTemplate(std::string name, const std::string& content, const s
   trims_ = json.value("trim", false);
   for (const std::string& system : list("default_systems"))
     if (holds(jinja, system) && system.size() > default_system_.size()) default_system_ = system;
+  if (const std::string condition = value("if_system"); holds(jinja, condition)) if_system_ = condition;
   today_ = today();
 }
 
 bool ChatTemplate::is_marked(const std::string& jinja) const {
   std::string rest = jinja;
   if (!default_system_.empty()) replace_all(rest, default_system_, "");
-  return std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
+  const bool always_asks = !generation_.empty() && !holds(rest, "add_generation_prompt");
+  return !always_asks &&
+         std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
          std::none_of(foreign_marks_.begin(), foreign_marks_.end(),
                       [&](const std::string& mark) { return holds(rest, mark); });
 }
@@ -129,7 +132,7 @@ bool ChatTemplate::is_written_by(const std::string& jinja) const {
   std::vector<std::string> conversations{form.render(turns, false).text, form.render({turns[0]}, true).text};
   if (!system_.empty() || !first_user_with_system_.empty())
     conversations.push_back(form.render({{"system", data}, turns[0], turns[1], turns[2]}, true).text);
-  return spell(jinja_outputs(jinja, unreached_), conversations);
+  return spell(jinja_outputs(jinja, unreached_, {if_system_}), conversations);
 }
 
 std::string ChatTemplate::text_of(const Message& message) const {
@@ -148,13 +151,14 @@ std::string ChatTemplate::filled(std::string form, const std::string& content) c
 RenderedChat ChatTemplate::render(const std::vector<Message>& messages, bool add_generation_prompt) const {
   check_roles(messages);
   RenderedChat chat{filled(begin_, ""), {}};
-  const bool has_system = messages[0].role == "system";
+  const size_t first = messages[0].role == "system" ? 1 : 0;
+  const bool has_system = first == 1 && (if_system_.empty() || !messages[0].content.empty());
   require(!has_system || !system_.empty() || !first_user_with_system_.empty(), "has a system message, for which ",
           name_, " has no place; put it into the user's first");
   if (has_system && !system_.empty()) chat.text += filled(system_, text_of(messages[0]));
   if (!has_system)
     chat.text += default_system_.empty() ? filled(without_system_, "") : filled(system_, default_system_);
-  for (size_t i = has_system ? 1 : 0; i < messages.size(); i++) {
+  for (size_t i = first; i < messages.size(); i++) {
     if (messages[i].role == "assistant") {
       chat.text += filled(assistant_[0], "");
       const size_t begin = chat.text.size();

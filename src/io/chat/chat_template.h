@@ -9,6 +9,7 @@
 //   system, user            a message; {content} is its text, {bos} and {eos} are the tokenizer's, {today} is the date
 //   without_system          in the place of a system message where there is none
 //   default_systems         texts of a system message where there is none: the longest that stands in the Jinja text
+//   if_system               the condition in the Jinja text that leaves out a system message that is empty, if it is there
 //   first_user_with_system  the first user's {content} where the {system} message stands in it
 //   assistant               [before, learned, behind]: what a model learns to write is the middle
 //   generation              what asks for an answer;  stops: tokens that end one, beside EOS
@@ -63,7 +64,7 @@ class ChatTemplate {
   std::vector<std::string> marks_, foreign_marks_, unreached_, stops_;
   std::string begin_, system_, without_system_, first_user_with_system_, user_, generation_, end_;
   std::array<std::string, 3> assistant_;
-  std::string default_system_;
+  std::string default_system_, if_system_;
   bool trims_ = false;
   std::string bos_, eos_, today_;
 };

@@ -76,6 +76,10 @@ Outputs joined(const Outputs& first, const Outputs& second) {
   return all;
 }
 
+bool is_one_of(const Texts& texts, const std::string& text) {
+  return std::find(texts.begin(), texts.end(), text) != texts.end();
+}
+
 // A condition with one kind of quotes and single blanks.
 std::string plain(std::string_view text) {
   std::string out;
@@ -86,9 +90,16 @@ std::string plain(std::string_view text) {
   return out;
 }
 
+// Whether a branch is for the last message alone, or for what a message says: that shows in no output.
+bool chooses_messages(const std::string& condition) {
+  static const std::regex choice(R"(.*(\bloop\.last\b|\.content\b|\['content'\]).*)");
+  return std::regex_match(condition, choice) && condition != "loop.last and add_generation_prompt";
+}
+
 class Scan {
  public:
-  Scan(const std::string& text, const Texts& unreached) : text_(text), unreached_(unreached) {
+  Scan(const std::string& text, const Texts& unreached, const Texts& heeded)
+      : text_(text), unreached_(unreached), heeded_(heeded) {
     if (text_.ends_with('\n')) text_.pop_back();  // as Jinja does
   }
 
@@ -174,8 +185,9 @@ class Scan {
   void branch(const std::string& name, const std::string& condition) {
     If& open = ifs_.back();
     open.skipped = false;
-    const bool skipped = std::find(unreached_.begin(), unreached_.end(), name) != unreached_.end();
+    const bool skipped = is_one_of(unreached_, name);
     if (!skipped) flush();
+    if (!skipped && chooses_messages(condition) && !is_one_of(heeded_, condition)) write(one(jinja::unknown));
     open.skipped = skipped;
     open.any_reached |= !skipped;
     open.condition = condition;
@@ -244,7 +256,7 @@ class Scan {
   }
 
   std::string text_;
-  const Texts& unreached_;
+  const Texts &unreached_, &heeded_;
   bool strip_next_ = false;
   std::vector<If> ifs_;
   std::map<std::string, Outputs> variables_;
@@ -288,8 +300,9 @@ bool spell_one(const Outputs& outputs, const std::string& conversation, std::set
 
 }  // namespace
 
-std::vector<JinjaOutput> jinja_outputs(const std::string& text, const std::vector<std::string>& unreached) {
-  return Scan(text, unreached).outputs();
+std::vector<JinjaOutput> jinja_outputs(const std::string& text, const std::vector<std::string>& unreached,
+                                       const std::vector<std::string>& heeded) {
+  return Scan(text, unreached, heeded).outputs();
 }
 
 bool spell(const std::vector<JinjaOutput>& outputs, const std::vector<std::string>& conversations) {

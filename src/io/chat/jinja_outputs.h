@@ -25,7 +25,9 @@ struct JinjaOutput {
 // The outputs between two branches or loops, each in full: plain text, literals and the values of `{% set %}`, with
 // white space as transformers sets Jinja up (trim_blocks, lstrip_blocks). A variable that is set to several texts makes
 // as many outputs. Branches whose condition is one of `unreached` are left out, those of an else as "else CONDITION".
-std::vector<JinjaOutput> jinja_outputs(const std::string& text, const std::vector<std::string>& unreached);
+// A condition on a message's text, or on its being the last, makes an unknown output unless it is one of `heeded`.
+std::vector<JinjaOutput> jinja_outputs(const std::string& text, const std::vector<std::string>& unreached,
+                                       const std::vector<std::string>& heeded);
 
 // Whether each conversation is a sequence of outputs, and each source of an output is one of an output in there.
 bool spell(const std::vector<JinjaOutput>& outputs, const std::vector<std::string>& conversations);
