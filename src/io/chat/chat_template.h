@@ -1,6 +1,6 @@
 // Conversations as the text that a model was trained on. A chat template is data, a JSON file in src/io/chat/templates,
-// recognised by its marks in the Jinja text that comes with a tokenizer; no Jinja is run. A new template is a new file
-// there:
+// recognised in the Jinja text that comes with a tokenizer by marks and by what that text can write (jinja_outputs.h);
+// no Jinja is run. A new template is a new file there:
 //   marks, foreign_marks    all of the first and none of the second stand in the Jinja text (" and ' are the same, and a
 //                           line's end is one however it is spelt)
 //   unreached               conditions in the Jinja text that do not hold here, for instance that there are tools; an

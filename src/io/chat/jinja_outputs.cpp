@@ -16,7 +16,9 @@ using Texts = std::vector<std::string>;
 using Outputs = std::vector<JinjaOutput>;
 
 constexpr std::array<std::string_view, 3> roles{"system", "user", "assistant"};
-constexpr size_t most_texts = 64;  // of one output; beyond that it is unknown
+constexpr size_t longest_operand = 1000;  // that is no literal: std::regex takes stack for each byte
+constexpr size_t longest_text = 1 << 16;
+constexpr size_t most_texts = 64;  // of one output; beyond these it is unknown
 
 // Behind the literal that begins at `at`.
 size_t literal_end(std::string_view text, size_t at) {
@@ -70,6 +72,7 @@ Outputs joined(const Outputs& first, const Outputs& second) {
   Outputs all;
   for (const JinjaOutput& a : first)
     for (const JinjaOutput& b : second) {
+      if (a.text.size() + b.text.size() > longest_text) return one(jinja::unknown);
       all.push_back({a.text + b.text, a.sources});
       all.back().sources.insert(b.sources.begin(), b.sources.end());
     }
@@ -92,8 +95,13 @@ std::string plain(std::string_view text) {
 
 // Whether a branch is for the last message alone, or for what a message says: that shows in no output.
 bool chooses_messages(const std::string& condition) {
-  static const std::regex choice(R"(.*(\bloop\.last\b|\.content\b|\['content'\]).*)");
-  return std::regex_match(condition, choice) && condition != "loop.last and add_generation_prompt";
+  static const std::regex choice(R"(\bloop\.last\b|\.content\b|\['content'\])");
+  return std::regex_search(condition, choice) && condition != "loop.last and add_generation_prompt";
+}
+
+bool is_no_text(const std::string& value) {
+  static const Texts words{"false", "true", "none", "False", "True", "None"};
+  return is_one_of(words, value) || value.find_first_not_of("0123456789") == std::string::npos;
 }
 
 class Scan {
@@ -199,14 +207,13 @@ class Scan {
 
   // A variable has every text that it was ever set to; what is no text (false, none) adds none.
   void assign(const std::string& assignment) {
-    static const std::regex form(R"(\s*(\w+)\s*=([^=][\s\S]*))"),
-        no_text(R"(\s*(false|true|none|False|True|None|\d+)\s*)");
-    std::smatch parts;
-    if (!std::regex_match(assignment, parts, form)) return write(one(jinja::unknown));
+    const size_t equals = assignment.find('=');
+    if (equals == std::string::npos) return write(one(jinja::unknown));
     if (skips()) return;
-    Outputs added = std::regex_match(parts[2].str(), no_text) ? Outputs{} : values(parts[2].str());
+    const std::string name = trimmed(assignment.substr(0, equals)), value = trimmed(assignment.substr(equals + 1));
+    Outputs added = is_no_text(value) ? Outputs{} : values(value);
     sources_++;
-    Outputs& texts = variables_[parts[1]];
+    Outputs& texts = variables_[name];
     for (JinjaOutput& text : added) {
       text.sources.insert(sources_);
       texts.push_back(std::move(text));
@@ -221,10 +228,11 @@ class Scan {
 
   Outputs operand_values(const std::string& operand) const {
     static const std::regex path(R"((\w+)((?:\.\w+|\[['"]\w+['"]\]|\[\d+:?\])*)(\.strip\(\)|\s*\|\s*trim)?)");
-    static const std::regex raise(R"(raise_exception\([\s\S]*\))"), date(R"(strftime_now\(['"]%d %b %Y['"]\))");
+    static const std::regex date(R"(strftime_now\(['"]%d %b %Y['"]\))");
     if (!operand.empty() && is_quote(operand[0]) && literal_end(operand, 0) == operand.size())
       return one(literal_value(operand));
-    if (std::regex_match(operand, raise)) return one("");
+    if (operand.starts_with("raise_exception(")) return one("");
+    if (operand.size() > longest_operand) return one(jinja::unknown);
     if (std::regex_match(operand, date)) return one(std::string(jinja::data));
     std::smatch parts;
     if (!std::regex_match(operand, parts, path)) return one(jinja::unknown);
