@@ -223,6 +223,11 @@ TEST(Infer, RefusesByNameWhatItCannotPlace) {
       refusal("gqa", [](Json& header, std::string&) { rename(header, "o_proj.weight", "o_proj"); });
   EXPECT_TRUE(holds(bare, "model.layers.0.self_attn.o_proj, model.layers.1.self_attn.o_proj", "no .weight"));
   EXPECT_TRUE(holds(refusal("nemotron", [](Json&, std::string&) {}), "input_layernorm.bias", "LayerNorm"));
+  const std::string behind = refusal("qwen3", [](Json& header, std::string&) {
+    rename(header, "post_attention_layernorm", "post_feedforward_layernorm");
+    rename(header, "input_layernorm", "post_attention_layernorm");
+  });
+  EXPECT_TRUE(holds(behind, "what is what of model.layers.*.post_feedforward_layernorm.weight [24]", "by hand"));
   const std::string numbered = refusal("gqa", [](Json& header, std::string&) {
     rename(header, "up_proj", "w1");
     rename(header, "gate_proj", "w2");

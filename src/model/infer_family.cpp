@@ -79,6 +79,7 @@ class Inference {
     std::vector<const Kind*> named;
     for (const Kind& kind : kinds()) {
       if (in_block == outside_blocks(kind.parts.front()) || shape_of(kind, config_) != candidate.shape) continue;
+      if (words.contains(kind.never) && *kind.never != '\0') continue;
       candidate.possible.push_back(&kind);
       if (std::any_of(kind.words.begin(), kind.words.end(), [&](const auto& word) { return words.contains(word); }))
         named.push_back(&kind);

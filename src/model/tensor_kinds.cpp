@@ -27,7 +27,8 @@ std::vector<std::string> split_at(const std::string& name, const char* marks) {
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
       {{Part::embedding}, {"embed", "embedding", "embeddings", "tok", "wte", "emb"}, "embedding_rowwise"},
-      {{Part::attention_norm}, {"input", "attn", "attention", "pre", "1"}, "replicated"},
+      // Models that norm what attention gives have a post_attention_norm, too, and none before it.
+      {{Part::attention_norm}, {"input", "attn", "attention", "pre", "1"}, "replicated", "post"},
       {{Part::q}, {"q", "wq", "query", "queries"}, "colwise"},
       {{Part::k}, {"k", "wk", "key", "keys"}, "colwise"},
       {{Part::v}, {"v", "wv", "value", "values"}, "colwise"},

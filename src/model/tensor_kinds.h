@@ -12,11 +12,13 @@ namespace llama_tp {
 
 using Parts = std::vector<Part>;
 
-// One part or several packed along `out`, the words that a name may have for it, its TP style.
+// One part or several packed along `out`, the words that a name may have for it, its TP style, and a word that no name
+// of it has.
 struct Kind {
   Parts parts;
   std::vector<std::string> words;
   const char* style;
+  const char* never = "";
 };
 
 const std::vector<Kind>& kinds();
