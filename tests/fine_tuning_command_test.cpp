@@ -116,6 +116,7 @@ TEST(InspectData, ShowsWhatIsLearnedBetweenMarksOrInColour) {
   const std::string colours = run_command(command, 100, Output::on_terminal).out;
   EXPECT_TRUE(holds(colours, "\x1b[2m<|im_start|>user", "\x1b[0m\x1b[32mYo<|im_end|>\x1b[0m\x1b[2m"));
   EXPECT_EQ(colours.find("⟦"), std::string::npos);
+  EXPECT_TRUE(holds(run_command("NO_COLOR=1 " + command, 100, Output::on_terminal).out, "⟦Yo<|im_end|>⟧"));
   EXPECT_TRUE(holds(run_command(command + " --assistant-only-loss off").out, "⟦user"));
   write_file(folder / "d.jsonl", R"({"prompt": "a\u001b[31m", "completion": "b\u0000\tc"})");
   EXPECT_TRUE(holds(run_command(command).out, "a\\x1b[31m⟦b\\x00\tc<|end_of_text|>⟧\n"));

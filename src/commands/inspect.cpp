@@ -1,5 +1,6 @@
 // The parameter table: what the checkpoint calls each tensor, how the plan splits it, and the slice of one rank.
 #include <cstdio>
+#include <cstdlib>
 
 #include "base/json.h"
 #include "commands/commands.h"
@@ -114,7 +115,9 @@ int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
   declare_inspect_data(options);
   if (!options.parse(arguments, speaks)) return 0;
   if (options.given("data")) {
-    if (speaks) inspect_data(options, on_terminal);
+    // https://no-color.org
+    const char* const no_colour = std::getenv("NO_COLOR");
+    if (speaks) inspect_data(options, on_terminal && (no_colour == nullptr || *no_colour == '\0'));
     return 0;
   }
   require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE");

@@ -7,7 +7,7 @@
 namespace llama_tp {
 
 void declare_inspect_data(Options& options);
-// in_colour: stdout is a terminal; else what is learned stands between marks.
+// in_colour: for a terminal; else what is learned stands between marks.
 void inspect_data(const Options& options, bool in_colour);
 
 }  // namespace llama_tp
