@@ -67,7 +67,7 @@ std::string read_jinja(const std::string& folder) {
   return default_template(json["chat_template"], config);
 }
 
-// With one kind of quotes, and with line ends where a literal spells them \n: where marks are looked for.
+// With one kind of quotes, and with line ends where a literal spells them \n: where texts are looked for.
 std::string with_plain_literals(std::string jinja) {
   std::replace(jinja.begin(), jinja.end(), '"', '\'');
   replace_all(jinja, "\\n", "\n");
@@ -99,8 +99,7 @@ ChatTemplate::ChatTemplate(std::string name, const std::string& content, const s
   require(json.is_object(), "chat template ", name_, ": not a JSON object");
   const auto value = [&](const char* key) { return json.value(key, std::string()); };
   const auto list = [&](const char* key) { return json.value(key, std::vector<std::string>()); };
-  marks_ = list("marks"), foreign_marks_ = list("foreign_marks"), stops_ = list("stops");
-  unreached_ = list("unreached");
+  marks_ = list("marks"), stops_ = list("stops"), unreached_ = list("unreached");
   begin_ = value("begin"), end_ = value("end"), generation_ = value("generation"), user_ = value("user");
   system_ = value("system"), without_system_ = value("without_system");
   first_user_with_system_ = value("first_user_with_system");
@@ -112,19 +111,12 @@ ChatTemplate::ChatTemplate(std::string name, const std::string& content, const s
   today_ = today();
 }
 
-bool ChatTemplate::is_marked(const std::string& jinja) const {
-  std::string rest = jinja;
-  if (!default_system_.empty()) replace_all(rest, default_system_, "");
-  const bool always_asks = !generation_.empty() && !holds(rest, "add_generation_prompt");
-  return !always_asks &&
-         std::all_of(marks_.begin(), marks_.end(), [&](const std::string& mark) { return holds(rest, mark); }) &&
-         std::none_of(foreign_marks_.begin(), foreign_marks_.end(),
-                      [&](const std::string& mark) { return holds(rest, mark); });
-}
-
-// What is marked alike may differ by a newline or a text of its own. So the outputs of the Jinja text must make up
-// conversations as they are rendered here, with and without a system message, and no output may be left over.
-bool ChatTemplate::is_written_by(const std::string& jinja) const {
+// The outputs of the Jinja text must make up conversations as they are rendered here, with and without a system message,
+// and no output may be left over. Whether it asks for an answer only when told to shows in no output.
+bool ChatTemplate::is_written_by(const std::string& jinja, const std::string& plain) const {
+  const auto stands = [&](const std::string& mark) { return holds(plain, mark); };
+  if (!std::all_of(marks_.begin(), marks_.end(), stands)) return false;
+  if (!generation_.empty() && !holds(jinja, "add_generation_prompt")) return false;
   ChatTemplate form = *this;
   form.bos_ = jinja::bos, form.eos_ = jinja::eos, form.today_ = jinja::data;
   const std::string data(jinja::data);
@@ -184,7 +176,7 @@ ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& toke
   const std::string jinja = name.empty() ? read_jinja(folder) : "", plain = with_plain_literals(jinja);
   for (const auto& [known, content] : template_files) {
     ChatTemplate found(known, content, plain);
-    if (name.empty() ? !found.is_marked(plain) || !found.is_written_by(jinja) : name != known) continue;
+    if (name.empty() ? !found.is_written_by(jinja, plain) : name != known) continue;
     if (tokenizer.bos()) found.bos_ = tokenizer.token_of(*tokenizer.bos()).value_or("");
     if (tokenizer.eos()) found.eos_ = tokenizer.token_of(*tokenizer.eos()).value_or("");
     return found;

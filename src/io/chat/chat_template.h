@@ -1,8 +1,8 @@
 // Conversations as the text that a model was trained on. A chat template is data, a JSON file in src/io/chat/templates,
-// recognised in the Jinja text that comes with a tokenizer by marks and by what that text can write (jinja_outputs.h);
-// no Jinja is run. A new template is a new file there:
-//   marks, foreign_marks    all of the first and none of the second stand in the Jinja text (" and ' are the same, and a
-//                           line's end is one however it is spelt)
+// recognised by what the Jinja text that comes with a tokenizer can write (jinja_outputs.h); no Jinja is run. A new
+// template is a new file there:
+//   marks                   what must stand in the Jinja text beside that: an output may come twice, so that one line end
+//                           would do for two (" and ' are the same, and a line's end is one however it is spelt)
 //   unreached               conditions in the Jinja text that do not hold here, for instance that there are tools; an
 //                           else is "else CONDITION". What the other branches can write must be what the data below say
 //   begin, end              what stands before the first message and, without a generation prompt, behind the last
@@ -55,13 +55,13 @@ class ChatTemplate {
  private:
   friend ChatTemplate find_chat_template(const std::string&, const Tokenizer&, const std::string&);
   ChatTemplate(std::string name, const std::string& content, const std::string& jinja);
-  bool is_marked(const std::string& jinja) const;
-  bool is_written_by(const std::string& jinja) const;
+  // plain: the same Jinja text with one spelling of literals.
+  bool is_written_by(const std::string& jinja, const std::string& plain) const;
   std::string filled(std::string form, const std::string& content) const;
   std::string text_of(const Message& message) const;
 
   std::string name_;
-  std::vector<std::string> marks_, foreign_marks_, unreached_, stops_;
+  std::vector<std::string> marks_, unreached_, stops_;
   std::string begin_, system_, without_system_, first_user_with_system_, user_, generation_, end_;
   std::array<std::string, 3> assistant_;
   std::string default_system_, if_system_;
