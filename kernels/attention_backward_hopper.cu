@@ -37,10 +37,12 @@ __device__ __forceinline__ void bring_keys(HopperBackwardTiles<head_dim, tile_ke
   const Sequence& sequence = work.sequence;
   bring_held(tiles, queries_at(maps, work.head, sequence.first_query + work.first_query, head_dim));
   uint32_t landings = 0;
-  for (int n = 0, key = work.keys.begin; key < work.keys.end; n++, key += tile_keys) {
+  KeyTiles at(work.keys);
+  for (int n = 0; at.is_left(); n++, at.advance()) {
     const Turn turn(n);
     wait_for(tiles.empty[turn.stage], turn.parity ^ 1);  // in the first round of the ring the phase before the first
-    bring_pair(tiles, turn.stage, keys_at(maps, work.kv_head, sequence.first_key + key), sequence.keys - key, landings);
+    bring_pair(tiles, turn.stage, keys_at(maps, work.kv_head, sequence.first_key + at.key), sequence.keys - at.key,
+               landings);
   }
 }
 
@@ -80,13 +82,8 @@ __device__ __forceinline__ void walk_over_keys(HopperBackwardTiles<head_dim, til
   const int own = work.first_query + warp_of_block() * 16;
   set_zero(sums.s);
   set_zero(sums.ds);
-  wait_for(tiles.held_full, 0);
-  for (int n = 0, key = work.keys.begin; key < work.keys.end; n++, key += tile_keys) {
-    const Turn turn(n);
-    wait_for(tiles.full[turn.stage], turn.parity);
-    add_keys(tiles, turn.stage, call, work.sequence, own, key, sums);
-    give_back(tiles.empty[turn.stage]);
-  }
+  walk(tiles, KeyTiles(work.keys),
+       [&](int stage, const KeyTiles& at) { add_keys(tiles, stage, call, work.sequence, own, at.key, sums); });
 }
 
 // grid: tiles of queries, heads, sequences
@@ -149,8 +146,8 @@ __device__ __forceinline__ void bring_queries(HopperBackwardTiles<head_dim, tile
   const Sequence& sequence = work.sequence;
   bring_held(tiles, keys_at(maps, work.kv_head, sequence.first_key + work.first_key));
   uint32_t landings = 0;
-  QueryTiles at(work.queries);
-  for (int n = 0; at.head < work.heads; n++, at.advance()) {
+  QueryTiles at(work.queries, work.heads);
+  for (int n = 0; at.is_left(); n++, at.advance()) {
     const Turn turn(n);
     const int head = work.kv_head * work.heads + at.head, token = sequence.first_query + at.query;
     const int exist = sequence.queries - at.query;
@@ -201,14 +198,8 @@ __device__ __forceinline__ void walk_over_queries(HopperBackwardTiles<head_dim, 
   const int own = work.first_key + warp_of_block() * 16;
   set_zero(sums.s);
   set_zero(sums.ds);
-  wait_for(tiles.held_full, 0);
-  QueryTiles at(work.queries);
-  for (int n = 0; at.head < work.heads; n++, at.advance()) {
-    const Turn turn(n);
-    wait_for(tiles.full[turn.stage], turn.parity);
-    add_queries(tiles, turn.stage, call, work.sequence, own, at.query, sums);
-    give_back(tiles.empty[turn.stage]);
-  }
+  walk(tiles, QueryTiles(work.queries, work.heads),
+       [&](int stage, const QueryTiles& at) { add_queries(tiles, stage, call, work.sequence, own, at.query, sums); });
 }
 
 // grid: tiles of keys, key/value heads, sequences

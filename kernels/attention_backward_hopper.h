@@ -105,13 +105,23 @@ __device__ __forceinline__ void bring_pair(Tiles& tiles, int stage, const RowPai
   if (lane_of_warp() == 0) arrive(tiles.full[stage]);
 }
 
-// The tiles of queries that see some keys, in the order in which they come: those of a head, then of the next.
+// The tiles of keys that some queries see, in the order in which they come.
+struct KeyTiles {
+  int key, end;
+
+  __device__ __forceinline__ explicit KeyTiles(const Range& keys) : key(keys.begin), end(keys.end) {}
+  __device__ __forceinline__ bool is_left() const { return key < end; }
+  __device__ __forceinline__ void advance() { key += tile_keys; }
+};
+
+// The tiles of queries that see some keys: those of a head, then of the next of the group.
 struct QueryTiles {
   Range queries;
-  int head, query;  // head: within the group
+  int heads, head = 0, query;
 
-  __device__ __forceinline__ explicit QueryTiles(const Range& of_a_head)
-      : queries(of_a_head), head(0), query(of_a_head.begin) {}
+  __device__ __forceinline__ QueryTiles(const Range& of_a_head, int of_heads)
+      : queries(of_a_head), heads(of_heads), query(of_a_head.begin) {}
+  __device__ __forceinline__ bool is_left() const { return head < heads; }
   __device__ __forceinline__ void advance() {
     query += tile_queries;
     if (query < queries.end) return;
@@ -119,6 +129,18 @@ struct QueryTiles {
     head++;
   }
 };
+
+// What the warpgroups do with the ring: add(stage, at) for each tile when it is there.
+template <class Tiles, class At, class Add>
+__device__ __forceinline__ void walk(Tiles& tiles, At at, const Add& add) {
+  wait_for(tiles.held_full, 0);
+  for (int n = 0; at.is_left(); n++, at.advance()) {
+    const Turn turn(n);
+    wait_for(tiles.full[turn.stage], turn.parity);
+    add(turn.stage, at);
+    give_back(tiles.empty[turn.stage]);
+  }
+}
 
 // The numbers of a tile's queries, two a lane, on their way while its place in the ring is in use.
 struct Statistics {
