@@ -96,6 +96,9 @@ TEST_F(BenchCommand, LoadsACheckpointBesidePlainReads) {
     EXPECT_EQ(read_tensors(model + "/model.safetensors").size(), 21u);
   }
   expect_refused(2, bench("--loading " + model + "/none"), {"--loading", "make it first"});
+  const CommandResult no_model = run_command(llama_tp_with(0) + " " + bench("--loading docs"));
+  EXPECT_EQ(no_model.out, "");  // nothing was measured
+  EXPECT_TRUE(holds(no_model.err, "docs: holds no *.safetensors"));
 }
 
 TEST_F(BenchCommand, DividesTheWholeStepIntoPhases) {

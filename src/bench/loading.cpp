@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/parts.h"
 #include "bench/rates.h"
 #include "bench/timing.h"
 #include "io/for_each_item.h"
@@ -57,7 +58,7 @@ void read_plainly(const std::vector<File>& files, int64_t bytes, int64_t skipped
   for (const File& file : files) {
     const int64_t size = file.size(), begin = std::min(skipped, size), count = std::min(size - begin, bytes - done);
     skipped -= begin;
-    for_each_item((count + block - 1) / block, count, 0, [&](int64_t item, char*) {
+    for_each_item(parts_of(count, block), count, 0, [&](int64_t item, char*) {
       const int64_t at = item * block;
       file.read(to + done + at, std::min(block, count - at), begin + at);
     });
@@ -67,8 +68,12 @@ void read_plainly(const std::vector<File>& files, int64_t bytes, int64_t skipped
 
 }  // namespace
 
-void bench_loading(const Bench& bench, const std::string& folder) {
+void check_loading(const Bench& bench, const std::string& folder) {
   require(bench.backend->is_host(), "--loading reads into the memory of the CPU; add --backend cpu");
+  if (!std::filesystem::is_empty(folder)) ModelFiles{folder};
+}
+
+void bench_loading(const Bench& bench, const std::string& folder) {
   const std::unique_ptr<Mesh> mesh = bench.mesh();
   const bool is_empty = std::filesystem::is_empty(folder);
   bench.world->barrier();  // all have looked before one writes

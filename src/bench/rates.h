@@ -15,6 +15,8 @@ void bench_kernels(const Bench& bench, const MachineRates& machine);
 // Reads a checkpoint's weights, beside plain reads of as many bytes of its files, into memory that is new and into the
 // same again. An empty folder gets random weights first.
 void bench_loading(const Bench& bench, const std::string& folder);
+// Errors: bench_loading could not do that.
+void check_loading(const Bench& bench, const std::string& folder);
 // Among the tensor-parallel ranks, by size.
 void bench_collectives(const Bench& bench);
 

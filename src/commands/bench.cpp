@@ -140,7 +140,9 @@ void run_comparison(const Bench& bench, const Options& options) {
 }
 
 void run_measurements(const Bench& bench, const Options& options) {
-  bench.shape();  // a mesh that cannot be is refused before anything is measured
+  // What cannot be is refused before anything is measured.
+  bench.shape();
+  if (options.given("loading")) check_loading(bench, options.path("loading"));
   for (const std::string& line : introduction(bench)) bench.say(line);
   const MachineRates machine = bench.measure_machine();
   bench.say(text("machine     reads ", fixed(machine.read_bytes / 1e9, 1), " GB/s; matrix products ",
