@@ -55,7 +55,7 @@ void print_sample(const Dataset& data, int64_t sample, const Tokenizer& tokenize
   for (int64_t i = first; i < last; i++) {
     const Sample sequence = data.sequence(i);
     const std::string place = last - first > 1 ? text(", sequence ", i - first + 1, " of ", last - first) : "";
-    std::printf("sample %lld%s: %s, of which %s learned\n%s\n\n", static_cast<long long>(sample + 1), place.c_str(),
+    std::printf("sample %lld%s: %s, of which %s learned\n%s\n\n", static_cast<long long>(sample) + 1, place.c_str(),
                 counted(static_cast<int64_t>(sequence.tokens.size()), "token").c_str(),
                 with_commas(count_targets(sequence)).c_str(), shown(sequence, tokenizer, in_colour).c_str());
   }

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "backend/recorder.h"
+#include "base/parts.h"
 #include "base/random.h"
-#include "base/round_up.h"
 #include "model/rehearsal.h"
 
 namespace llama_tp {

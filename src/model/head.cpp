@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/parts.h"
 #include "model/multiplier.h"
 
 namespace llama_tp {
@@ -16,12 +17,6 @@ constexpr int64_t chunk_bytes = int64_t{64} << 20;  // of their gradient
 int64_t tokens_in(int64_t bytes, int64_t row_bytes) {
   constexpr int64_t multiple = 64;  // tokens, for products of whole tiles
   return std::max(multiple, bytes / row_bytes / multiple * multiple);
-}
-
-// body(begin, count) for [0, total) in steps.
-template <class Body>
-void each_step(int64_t total, int64_t step, const Body& body) {
-  for (int64_t begin = 0; begin < total; begin += step) body(begin, std::min(step, total - begin));
 }
 
 }  // namespace
@@ -54,7 +49,7 @@ void Head::piece(const Tensor& x, const Tensor& targets, float scale, const Tens
 
 void Head::pieces(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits,
                   const Tensor& loss) const {
-  each_step(x.shape[0], tokens_in(piece_bytes, slice_.rows * size_of(DType::f32)), [&](int64_t begin, int64_t count) {
+  each_part(x.shape[0], tokens_in(piece_bytes, slice_.rows * size_of(DType::f32)), [&](int64_t begin, int64_t count) {
     piece(x.rows(begin, count), targets.rows(begin, count), scale,
           dlogits.exists() ? dlogits.rows(begin, count) : dlogits, loss);
   });
@@ -78,7 +73,7 @@ void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) 
 void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
   Frame frame(runtime_.step);
   const Tensor whole = tp_.enter(frame, x);  // [T, H]; its own gradient once its chunk is done
-  each_step(
+  each_part(
       whole.shape[0], tokens_in(chunk_bytes, slice_.rows * size_of(runtime_.dtype)),
       [&](int64_t begin, int64_t count) { chunk(whole.rows(begin, count), targets.rows(begin, count), scale, loss); });
   tp_.enter_backward(whole, x);  // each rank had it through its part of the vocabulary

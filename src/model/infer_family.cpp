@@ -76,13 +76,15 @@ class Inference {
   void find_possible(Candidate& candidate) const {
     const bool in_block = candidate.name.find('*') != std::string::npos;
     const std::set<std::string> words = words_of(candidate.name.substr(in_block ? candidate.name.find('*') : 0));
+    const auto has_one_of = [&](const std::vector<std::string>& some) {
+      return std::any_of(some.begin(), some.end(), [&](const std::string& word) { return words.contains(word); });
+    };
     std::vector<const Kind*> named;
     for (const Kind& kind : kinds()) {
       if (in_block == outside_blocks(kind.parts.front()) || shape_of(kind, config_) != candidate.shape) continue;
-      if (words.contains(kind.never) && *kind.never != '\0') continue;
+      if (has_one_of(kind.never)) continue;
       candidate.possible.push_back(&kind);
-      if (std::any_of(kind.words.begin(), kind.words.end(), [&](const auto& word) { return words.contains(word); }))
-        named.push_back(&kind);
+      if (has_one_of(kind.words)) named.push_back(&kind);
     }
     if (!named.empty()) candidate.possible = named;
   }

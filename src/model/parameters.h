@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "backend/arena.h"
-#include "base/round_up.h"
+#include "base/parts.h"
 #include "model/plan.h"
 
 namespace llama_tp {

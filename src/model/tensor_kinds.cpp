@@ -28,7 +28,7 @@ const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
       {{Part::embedding}, {"embed", "embedding", "embeddings", "tok", "wte", "emb"}, "embedding_rowwise"},
       // Models that norm what attention gives have a post_attention_norm, too, and none before it.
-      {{Part::attention_norm}, {"input", "attn", "attention", "pre", "1"}, "replicated", "post"},
+      {{Part::attention_norm}, {"input", "attn", "attention", "pre", "1"}, "replicated", {"post"}},
       {{Part::q}, {"q", "wq", "query", "queries"}, "colwise"},
       {{Part::k}, {"k", "wk", "key", "keys"}, "colwise"},
       {{Part::v}, {"v", "wv", "value", "values"}, "colwise"},

@@ -12,13 +12,13 @@ namespace llama_tp {
 
 using Parts = std::vector<Part>;
 
-// One part or several packed along `out`, the words that a name may have for it, its TP style, and a word that no name
+// One part or several packed along `out`, the words that a name may have for it, its TP style, and words that no name
 // of it has.
 struct Kind {
   Parts parts;
   std::vector<std::string> words;
   const char* style;
-  const char* never = "";
+  std::vector<std::string> never{};
 };
 
 const std::vector<Kind>& kinds();

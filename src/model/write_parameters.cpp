@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/convert_floats.h"
+#include "base/parts.h"
 #include "base/split_float.h"
 
 namespace llama_tp {
@@ -27,7 +28,7 @@ constexpr float largest_f16 = 65504;
 class Source {
  public:
   Source(const std::string& name, Tensor stored, Tensor rest, DType dtype, Backend& backend)
-      : name_(name), stored_(std::move(stored)), rest_(std::move(rest)), dtype_(dtype), backend_(backend) {}
+      : name_(name), stored_(stored), rest_(rest), dtype_(dtype), backend_(backend) {}
 
   int64_t element() const { return size_of(dtype_); }
 
@@ -92,7 +93,7 @@ class Gathering {
   void run() {
     const int64_t rows = row_.axis == 0 ? row_.stride : row_.shape[0];
     const int64_t step = std::max<int64_t>(1, gathering_bytes / (tp_ * row_bytes()));
-    for (int64_t begin = 0; begin < rows; begin += step) gather(begin, std::min(step, rows - begin));
+    each_part(rows, step, [&](int64_t begin, int64_t count) { gather(begin, count); });
   }
 
  private:

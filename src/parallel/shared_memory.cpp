@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/parts.h"
 
 namespace llama_tp {
 
@@ -35,7 +36,7 @@ void check_on_all(MpiGroup& group, int error, int64_t bytes, const char* what) {
 
 SharedMemory::SharedMemory(MpiGroup& group, int64_t bytes_per_rank) {
   const int64_t page = sysconf(_SC_PAGESIZE);
-  bytes_per_rank_ = (bytes_per_rank + page - 1) / page * page;
+  bytes_per_rank_ = round_up(bytes_per_rank, page);
   bytes_ = bytes_per_rank_ * group.size();
 
   static int made = 0;

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "base/parts.h"
 #include "parallel/rank_order_sum.h"
 #include "parallel/streaming_copy.h"
 
@@ -33,8 +34,6 @@ struct alignas(line_bytes) Flag {
 static_assert(std::atomic<uint64_t>::is_always_lock_free, "ranks are processes: a lock would be another one in each");
 constexpr int64_t flags_bytes = most_lanes * static_cast<int64_t>(sizeof(Flag));
 
-int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
-
 void copy(void* to, const void* from, int64_t bytes) {
   if (to != from) std::memcpy(to, from, static_cast<size_t>(bytes));
 }
@@ -57,7 +56,7 @@ int lanes_for(int threads, int ranks) {
 struct Pieces {
   int64_t elements, step;
   Pieces(int64_t all, int ranks, int64_t element_bytes)
-      : elements(all), step(round_up((all + ranks - 1) / ranks, line_bytes / element_bytes)) {}
+      : elements(all), step(round_up(parts_of(all, ranks), line_bytes / element_bytes)) {}
   int64_t begin(int rank) const { return std::min(rank * step, elements); }
   int64_t count(int rank) const { return begin(rank + 1) - begin(rank); }
 };
@@ -128,7 +127,7 @@ SharedWindow::SharedWindow(MpiGroup& group, int threads, const WaitPolicy& polic
 template <class Work>
 void SharedWindow::in_lanes(int64_t units, int64_t unit_bytes, int64_t traffic, const Work& work) {
   const int lanes = static_cast<int>(std::clamp<int64_t>(traffic / least_bytes_of_a_lane, 1, lanes_));
-  const int64_t step = round_up((units + lanes - 1) / lanes, line_bytes / unit_bytes);
+  const int64_t step = round_up(parts_of(units, lanes), line_bytes / unit_bytes);
   std::exception_ptr stopped;  // no exception may leave a parallel region
   const auto run = [&](int index) {
     const int64_t begin = std::min(index * step, units), end = std::min(begin + step, units);

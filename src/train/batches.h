@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/parts.h"
 #include "io/dataset.h"
 #include "io/sample_order.h"
 #include "model/batch.h"
@@ -23,12 +24,9 @@ struct BatchShape {
 
   int64_t global_batch() const { return micro_batch * accumulation * data_ranks; }
   // Of a forward; what its samples leave is filled up with tokens that count for nothing.
-  int64_t tokens() const { return parts(micro_batch * block_size, sequence_ranks) * sequence_ranks; }
+  int64_t tokens() const { return round_up(micro_batch * block_size, sequence_ranks); }
   // Ranges of a forward's sequences: its samples' and the pieces that fill up.
-  int64_t sequences() const { return micro_batch * sample_sequences + parts(tokens(), block_size); }
-
- private:
-  static int64_t parts(int64_t all, int64_t size) { return (all + size - 1) / size; }
+  int64_t sequences() const { return micro_batch * sample_sequences + parts_of(tokens(), block_size); }
 };
 
 // Forwards of a step of `global_batch` samples. Errors: no number of them takes as many; the nearest that one does.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/parts.h"
 #include "io/checkpoint_files.h"
 
 namespace llama_tp {
@@ -41,7 +42,6 @@ int64_t accumulation_steps(const TrainingSettings& settings, int64_t data_ranks)
 
 BatchShape batch_shape(const TrainingSettings& settings, const MeshShape& mesh, const Dataset& data,
                        const Dataset& validation) {
-  const auto parts = [](int64_t all, int64_t size) { return (all + size - 1) / size; };
   const int64_t data_ranks = mesh.data_ranks();
   // No sample is longer than the longest: a forward need not be either.
   const int64_t longest = std::max(data.longest_sample(), validation.samples() > 0 ? validation.longest_sample() : 0);
@@ -52,8 +52,8 @@ BatchShape batch_shape(const TrainingSettings& settings, const MeshShape& mesh, 
                    settings.sequence_parallel ? mesh.tensor : 1,
                    std::max(data.most_sequences(), validation.most_sequences())};
   // A step that takes all samples takes no more of them in a larger batch.
-  shape.micro_batch = std::min(shape.micro_batch, parts(data.samples(), data_ranks));
-  shape.accumulation = std::min(shape.accumulation, parts(data.samples(), shape.micro_batch * data_ranks));
+  shape.micro_batch = std::min(shape.micro_batch, parts_of(data.samples(), data_ranks));
+  shape.accumulation = std::min(shape.accumulation, parts_of(data.samples(), shape.micro_batch * data_ranks));
   return shape;
 }
 

@@ -66,11 +66,11 @@ void store_master(float* w, int16_t*, Where i, Floats master) {
 template <class X>
 void update(const Step& step, X* w, int16_t* rest, float* grad, float* m, float* v, int64_t count) {
   each_lanes(count, [&](auto i) {
-    ask_ahead(grad, i);
-    ask_ahead(w, i);
-    ask_ahead(m, i);
-    ask_ahead(v, i);
-    if constexpr (sizeof(X) == 2) ask_ahead(rest, i);
+    prefetch(grad, i);
+    prefetch(w, i);
+    prefetch(m, i);
+    prefetch(v, i);
+    if constexpr (sizeof(X) == 2) prefetch(rest, i);
     const Floats g = load(grad, i) * step.clip;
     const Floats weight = load_master(w, rest, i) * step.keep;
     const Floats first = load(m, i) + step.beta1_rest * (g - load(m, i));

@@ -6,7 +6,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/parallel.h"
-#include "base/round_up.h"
+#include "base/parts.h"
 
 namespace llama_tp {
 

@@ -71,7 +71,7 @@ void CpuBackend::run_cross_entropy_backward(const Tensor& logits, const Tensor& 
       const bool here = target >= 0 && target < columns;
       const float logit = here ? row[target] : 0;  // before the row is written over
       each_lanes(columns, [=](auto i) {
-        ask_ahead(row, i);
+        prefetch(row, i);
         store(out, i, exponential(load(row, i) - log_sum) * scale);
       });
       std::fill_n(out + columns, stride - columns, X{});

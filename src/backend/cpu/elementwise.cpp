@@ -4,6 +4,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/rows.h"
 #include "backend/cpu/vector.h"
+#include "base/parts.h"
 
 namespace llama_tp {
 
@@ -11,7 +12,7 @@ namespace {
 
 constexpr int64_t squares_block = 65536;  // elements; part of the result
 
-int64_t blocks_of(int64_t n) { return (n + squares_block - 1) / squares_block; }
+int64_t blocks_of(int64_t n) { return parts_of(n, squares_block); }
 
 // Always sixteen running sums, whatever the processor: the square of a float is exact in f64, so that the result
 // depends on nothing but x.
@@ -23,7 +24,7 @@ double sum_of_squares(const float* x, int64_t n) {
   int64_t i = 0;
   for (; i + step <= n; i += step) {
     Eight first, second;
-    ask_ahead(x, Whole{i});
+    prefetch(x, Whole{i});
     std::memcpy(&first, x + i, sizeof first);
     std::memcpy(&second, x + i + step / 2, sizeof second);
     const Sums a = __builtin_convertvector(first, Sums), b = __builtin_convertvector(second, Sums);

@@ -12,7 +12,7 @@
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/transposed_copy.h"
 #include "backend/cpu/vector.h"
-#include "base/round_up.h"
+#include "base/parts.h"
 
 namespace llama_tp {
 
@@ -108,11 +108,6 @@ int64_t largest_workspace(OneDnn& onednn, int64_t rows, int64_t chunk, const Mak
   return bytes;
 }
 
-template <class Body>
-void each_chunk(int64_t rows, int64_t chunk, const Body& body) {
-  for (int64_t begin = 0; begin < rows; begin += chunk) body(begin, std::min(chunk, rows - begin));
-}
-
 // Rows of dyᵀ, one for each of dw's, that lie in the caches until the product has read them.
 int64_t rows_that_fit(int threads, int64_t tokens) {
   return threads * transposed_bytes / (tokens * int64_t{sizeof(bf16)});
@@ -158,7 +153,7 @@ void CpuBackend::run_linear_forward(const Tensor& x, const Tensor& w, const Tens
                         workspace);
   const Widened wide(workspace, tokens, k, rows, 0);
   copy(threads_, tokens, k, View{x.as<bf16>(), k}, wide.x);
-  each_chunk(rows, widened_rows, [&](int64_t begin, int64_t n) {
+  each_part(rows, widened_rows, [&](int64_t begin, int64_t n) {
     copy(threads_, n, k, View{w.as<bf16>() + begin * k, k}, wide.w);
     if (bias.exists()) copy(threads_, 1, n, View{bias.as<bf16>() + begin, n}, wide.bias);
     onednn_->run(forward_product(x, n, DType::f32, DType::f32, bias.exists()), wide.x.data, wide.w.data, wide.bias.data,
@@ -191,7 +186,7 @@ void CpuBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, co
     return onednn_->run(backward_input_product(dx, rows, dy.dtype, dx.dtype, false), dy.data, w.data, nullptr, dx.data,
                         workspace);
   const Widened wide(workspace, tokens, k, rows, 0);
-  each_chunk(rows, widened_rows, [&](int64_t begin, int64_t n) {
+  each_part(rows, widened_rows, [&](int64_t begin, int64_t n) {
     copy(threads_, n, k, View{w.as<bf16>() + begin * k, k}, wide.w);
     copy(threads_, tokens, n, View{dy.as<bf16>() + begin, rows}, View{wide.y.data, n});
     onednn_->run(backward_input_product(dx, n, DType::f32, DType::f32, begin > 0), wide.y.data, wide.w.data, nullptr,
@@ -233,7 +228,7 @@ void CpuBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, c
   };
   if (!as_stored) {
     const Transposed transposed(workspace, threads_, tokens, rows, 0);
-    each_chunk(rows, transposed.chunk, [&](int64_t begin, int64_t n) {
+    each_part(rows, transposed.chunk, [&](int64_t begin, int64_t n) {
       transposed_copy(threads_, dy.as<bf16>() + begin, rows, tokens, n, transposed.dy);
       add(begin, n, dy.dtype, transposed.dy, x.data, transposed.product);
     });
@@ -242,7 +237,7 @@ void CpuBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, c
   if (direct(dy.dtype)) return add(0, rows, dy.dtype, dy.data, x.data, workspace);
   const Widened wide(workspace, tokens, k, rows, 0);
   copy(threads_, tokens, k, View{x.as<bf16>(), k}, wide.x);
-  each_chunk(rows, widened_rows, [&](int64_t begin, int64_t n) {
+  each_part(rows, widened_rows, [&](int64_t begin, int64_t n) {
     copy(threads_, tokens, n, View{dy.as<bf16>() + begin, rows}, View{wide.y.data, n});
     add(begin, n, DType::f32, wide.y.data, wide.x.data, wide.product);
   });
@@ -257,7 +252,7 @@ void CpuBackend::run_bias_backward(const Tensor& dy, const Tensor& db, void* /*w
   constexpr int64_t columns = 64;
   const int64_t tokens = dy.shape[0], n = dy.shape[1];
   with_type(dy.dtype, [&]<class Y>(Y) {
-    each_row(threads_, (n + columns - 1) / columns, tokens * columns, [&](int64_t block) {
+    each_row(threads_, parts_of(n, columns), tokens * columns, [&](int64_t block) {
       const int64_t begin = block * columns;
       float* sums = db.as<float>() + begin;
       float added[columns] = {};

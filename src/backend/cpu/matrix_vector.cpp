@@ -59,16 +59,14 @@ float number(float value) { return value; }
 float number(bf16 value) { return to_float(value); }
 
 // sums[r][t] = w[r] · x[t] for `rows` rows that are read side by side, `apart` elements from each other. Each of these
-// streams goes on where it ended with the next rows, and is asked for ahead of its turn: processors alone keep too few
-// reads in flight, and lose a stream that starts anew with every row.
+// streams goes on where it ended with the next rows: processors lose one that starts anew with every row.
 template <class Dot, int tokens, int rows, class Weight>
 void dots(const Weight* w, int64_t apart, View<typename Dot::Input> x, int64_t k, float (&sums)[rows][tokens]) {
-  constexpr int64_t ahead = 2048 / int64_t{sizeof(Weight)};
   constexpr int chains = rows * tokens < 4 ? 4 : 1;  // an addition waits for the one before it
   Floats sum[chains][rows][tokens] = {};
   const auto step = [&](int chain, int64_t i) {
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) __builtin_prefetch(w + r * apart + i + ahead);
+    for (int r = 0; r < rows; r++) prefetch(w + r * apart, Whole{i});
 #pragma GCC unroll 8
     for (int t = 0; t < tokens; t++) {
       const auto input = Dot::input(x.data + t * x.stride + i);

@@ -5,6 +5,7 @@
 #include "backend/cpu/parallel.h"
 #include "backend/tensor.h"
 #include "backend/with_type.h"
+#include "base/parts.h"
 
 namespace llama_tp {
 
@@ -28,7 +29,7 @@ void each_row(int threads, int64_t rows, int64_t elements, const Kernel& kernel)
 inline constexpr int64_t flat_block = 16384;
 template <class Kernel>
 void each_block(int threads, int64_t n, const Kernel& kernel) {
-  each_row(threads, (n + flat_block - 1) / flat_block, flat_block, [&](int64_t block) {
+  each_row(threads, parts_of(n, flat_block), flat_block, [&](int64_t block) {
     const int64_t begin = block * flat_block;
     kernel(begin, std::min(flat_block, n - begin));
   });

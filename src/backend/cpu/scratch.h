@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "base/parts.h"
+
 namespace llama_tp {
 
 class Scratch {
@@ -16,7 +18,7 @@ class Scratch {
   T* take(int64_t count) {
     constexpr int64_t line = 64;
     char* at = base_ == nullptr ? nullptr : base_ + used_;
-    used_ += (count * static_cast<int64_t>(sizeof(T)) + line - 1) / line * line;
+    used_ += round_up(count * static_cast<int64_t>(sizeof(T)), line);
     return reinterpret_cast<T*>(at);
   }
   int64_t used() const { return used_; }

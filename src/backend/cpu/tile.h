@@ -8,7 +8,7 @@
 #include <type_traits>
 
 #include "backend/cpu/matrix_tiles.h"
-#include "base/round_up.h"
+#include "base/parts.h"
 
 namespace llama_tp {
 

@@ -117,10 +117,10 @@ void store(bf16* row, Where i, Floats value) {
   store_bits(row, i, round_to_bf16(value));
 }
 
-// Asks for what lies 2 KiB behind element i of a stream that does not come from the caches: processors alone keep too
-// few reads in flight.
+// Of a stream that does not come from the caches: what lies 2 KiB behind element i. Processors alone keep too few reads
+// in flight.
 template <class Element, class Where>
-void ask_ahead(const Element* row, Where i) {
+void prefetch(const Element* row, Where i) {
   __builtin_prefetch(reinterpret_cast<const char*>(row + i.begin) + 2048);
 }
 
