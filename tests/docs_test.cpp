@@ -56,18 +56,34 @@ std::string line_of(const std::string& path, size_t number) {
   return line;
 }
 
+// The line of the file that has it and lies nearest, to mend the link with; 0: none has it.
+size_t nearest_line_of(const Link& link) {
+  std::istringstream lines(read_text(link.path));
+  size_t nearest = 0;
+  std::string line;
+  const auto away = [&](size_t number) { return number > link.line ? number - link.line : link.line - number; };
+  for (size_t number = 1; std::getline(lines, line); number++)
+    if (line.find(code_of(link.words)) != std::string::npos && (nearest == 0 || away(number) < away(nearest)))
+      nearest = number;
+  return nearest;
+}
+
 bool holds(const Link& link) {
   if (!std::filesystem::exists(link.path)) return false;
   return link.line == 0 || line_of(link.path, link.line).find(code_of(link.words)) != std::string::npos;
+}
+
+std::string what_is_wrong(const Link& link) {
+  if (!std::filesystem::exists(link.path)) return ", which is not there";
+  return text(":", link.line, ", which is: ", line_of(link.path, link.line), "; line ", nearest_line_of(link),
+              " is the nearest that has it");
 }
 
 TEST(Docs, LinksLeadWhereTheySay) {
   size_t of_lines = 0;
   for (const std::string& page : pages())
     for (const Link& link : links_of(page, read_text(page))) {
-      EXPECT_TRUE(holds(link)) << page << ": [" << link.words << "] leads to " << link.path
-                               << (link.line > 0 ? text(":", link.line, ", which is: ", line_of(link.path, link.line))
-                                                 : ", which is not there");
+      EXPECT_TRUE(holds(link)) << page << ": [" << link.words << "] leads to " << link.path << what_is_wrong(link);
       of_lines += link.line > 0 ? 1 : 0;
     }
   EXPECT_GT(of_lines, 20u);
@@ -80,6 +96,7 @@ TEST(Docs, TheCheckOfLinksFindsWhatIsWrong) {
   EXPECT_FALSE(holds(only("[`gtest`](../tests/docs_test.cpp#L3)")));
   EXPECT_FALSE(holds(only("[`gtest`](../tests/docs_test.cpp#L100000)")));
   EXPECT_FALSE(holds(only("[gone](../tests/gone.cpp)")));
+  EXPECT_EQ(nearest_line_of(only("[`gtest`](../tests/docs_test.cpp#L3)")), 2u);
 }
 
 }  // namespace
