@@ -7,7 +7,9 @@
 #include "backend/cpu/huge_pages.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/onednn.h"
+#include "backend/cpu/packed_copy.h"
 #include "backend/cpu/transposed_copy.h"
+#include "base/parts.h"
 #include "operation_fixture.h"
 
 // Allocations of the whole process are counted while `watching`; the sanitizers bring an allocator of their own.
@@ -75,11 +77,12 @@ class LinearCpu {
 struct Sizes {
   int64_t tokens, k, n;
 };
-// Odd, smaller than a vector, few tokens, many; rows of w beyond one widened chunk (128); and of dyᵀ beyond one
-// transposed chunk (524 at 2,000 tokens and two threads).
-const std::vector<Sizes> all_sizes{{1, 64, 32},    {1, 1, 1},      {2, 33, 7},   {3, 130, 65},  {5, 96, 31},
-                                   {8, 257, 9},    {9, 64, 48},    {17, 31, 13}, {64, 96, 80},  {100, 7, 3},
-                                   {33, 50, 2050}, {7, 100, 1500}, {4, 513, 70}, {6, 1024, 10}, {1999, 3, 600}};
+// Odd, smaller than a vector, few tokens, many; rows of w beyond one widened chunk (128); of dyᵀ beyond one transposed
+// chunk (524 at 2,000 tokens and two threads); with 256 tokens or more operands are packed, in blocks of 64 columns.
+const std::vector<Sizes> all_sizes{{1, 64, 32},    {1, 1, 1},      {2, 33, 7},      {3, 130, 65},   {5, 96, 31},
+                                   {8, 257, 9},    {9, 64, 48},    {17, 31, 13},    {64, 96, 80},   {100, 7, 3},
+                                   {33, 50, 2050}, {7, 100, 1500}, {4, 513, 70},    {6, 1024, 10},  {1999, 3, 600},
+                                   {256, 64, 64},  {300, 130, 97}, {257, 191, 203}, {1200, 65, 700}};
 
 void with_every_path(const std::function<void(Bf16, DType)>& body) {
   body(Bf16::direct, DType::f32);
@@ -133,6 +136,32 @@ TEST(CpuLinear, BackwardInputIsTheProductWithTheWeight) {
   });
 }
 
+// Rows of w beyond what is packed at once (4 MiB of bf16, 16 MiB of f32), the last part much shorter than the others:
+// 2,060 and 4,100 rows are parts of 704 and of 1,408. Every 37th token is looked at.
+TEST(CpuLinear, BackwardInputOfALargeWeightIsTheSumOverPartsOfItsRows) {
+  with_every_path([](Bf16 products, DType dtype) {
+    LinearCpu cpu(products);
+    Random random(9);
+    const int64_t tokens = 259, k = dtype == DType::bf16 ? 1040 : 1030, n = dtype == DType::bf16 ? 2060 : 4100;
+    const Owned dy = random.normals({tokens, n}, dtype), w = random.normals({n, k}, dtype);
+    ASSERT_GT(static_cast<const Tensor&>(w).bytes(), int64_t{dtype == DType::bf16 ? 4 : 16} << 20);
+    const Owned dx({tokens, k}, dtype, [](int64_t) { return 1e9; });
+    cpu->linear_backward_input(dy, w, dx);
+    for (int64_t t = 0; t < tokens; t += 37) {
+      std::vector<double> sums(static_cast<size_t>(k)), terms(sums);
+      for (int64_t row = 0; row < n; row++)
+        for (int64_t i = 0; i < k; i++) {
+          const double term = dy[t * n + row] * w[row * k + i];
+          sums[static_cast<size_t>(i)] += term;
+          terms[static_cast<size_t>(i)] += std::fabs(term);
+        }
+      for (int64_t i = 0; i < k; i++)
+        expect_close(dx, t * k + i, sums[static_cast<size_t>(i)], static_cast<double>(n),
+                     terms[static_cast<size_t>(i)]);
+    }
+  });
+}
+
 TEST(CpuLinear, BackwardWeightAddsTheProductOfGradientAndInputToWhatIsThere) {
   with_every_path([](Bf16 products, DType dtype) {
     LinearCpu cpu(products);
@@ -167,6 +196,28 @@ TEST(CpuLinear, ATransposedCopyHasEachElementInItsNewPlaceAndNothingBeyond) {
         for (int64_t row = 0; row < rows; row++) EXPECT_EQ(to[column * rows + row], from[row * stride + column]);
       EXPECT_EQ(to[columns * rows], 7.0);
     }
+}
+
+// Where an element lies that packed_copy.h puts into blocks; all else is zero.
+TEST(CpuLinear, APackedCopyHasEachElementInItsBlockAndZerosAroundIt) {
+  Random random(10);
+  for (const DType dtype : activation_types)
+    for (const auto& [rows, columns] : {std::pair{1, 1}, {31, 33}, {32, 64}, {33, 65}, {16, 128}, {100, 200}})
+      for (const int threads : {1, 3}) {
+        const int64_t pair = dtype == DType::bf16 ? 2 : 1, padded_rows = round_up(rows, 16 * pair);
+        const int64_t count = packed_bytes(dtype, rows, columns) / size_of(dtype);
+        ASSERT_EQ(count, padded_rows * round_up(columns, 64));
+        const Owned from = random.normals({rows, columns}, dtype);
+        const Owned to({count + 1}, dtype, [](int64_t) { return 7.0; });
+        packed_copy(threads, from, static_cast<const Tensor&>(to).data);
+        std::vector<double> expected(static_cast<size_t>(count) + 1);
+        expected.back() = 7;
+        for (int64_t row = 0; row < rows; row++)
+          for (int64_t column = 0; column < columns; column++)
+            expected[static_cast<size_t>(column / 64 * 64 * padded_rows + row / pair * pair * 64 + column % 64 * pair +
+                                         row % pair)] = from[row * columns + column];
+        for (int64_t i = 0; i <= count; i++) EXPECT_EQ(to[i], expected[static_cast<size_t>(i)]) << i;
+      }
 }
 
 TEST(CpuLinear, BiasGradientAddsTheColumnsOfTheGradient) {

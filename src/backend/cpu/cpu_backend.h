@@ -1,4 +1,4 @@
-// The operations on the cores of one process: matrix products by oneDNN (linear.cpp), matrix-vector products and
+// The operations on the cores of one process: matrix products by oneDNN (linear_forward.cpp, linear_backward.cpp), matrix-vector products and
 // attention by own kernels, the element-wise rest by loops that the compiler vectorizes. Each operation's file has the
 // operation's name.
 #pragma once
@@ -42,7 +42,7 @@ class CpuBackend : public Backend {
   int64_t add_sum_of_squares_workspace(const Tensor& x) override;
 
  protected:
-  // linear.cpp
+  // linear_forward.cpp, linear_backward.cpp
   void run_linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
                           void* workspace) override;
   void run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) override;

@@ -13,12 +13,13 @@
 
 namespace llama_tp {
 
-// c[m, n] = or += a[m, k] · b[k, n] + bias[n], all dense and row-major; sums in f32.
+// c[m, n] = or += a[m, k] · b[k, n] + bias[n], all dense and row-major but for what is said; sums in f32.
 struct Product {
   int64_t m = 0, n = 0, k = 0;
   DType input = DType::f32, output = DType::f32;  // of a, b and bias; of c
   bool a_transposed = false;                      // a is stored as [k, m]
   bool b_transposed = false;                      // b is stored as [n, k]
+  bool b_packed = false;                          // b lies as packed_copy.h has it
   bool bias = false;
   bool accumulate = false;  // into c, which must be f32
 
@@ -30,6 +31,8 @@ class OneDnn {
   explicit OneDnn(int threads);
   ~OneDnn();
 
+  // Whether the code for this product wants b packed, and packs it itself where it is not.
+  bool prefers_packed(const Product& product);
   // Bytes of scratch memory; makes the primitive. Errors: oneDNN has none for this product.
   int64_t workspace(const Product& product);
   // Makes no primitive that workspace() has made. oneDNN itself takes and returns some hundred bytes for its list of
