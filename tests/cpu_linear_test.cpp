@@ -77,11 +77,12 @@ class LinearCpu {
 struct Sizes {
   int64_t tokens, k, n;
 };
-// Odd, smaller than a vector, few tokens, many; rows of w beyond one widened chunk (128); of dyᵀ beyond one transposed
-// chunk (524 at 2,000 tokens and two threads); with 256 tokens or more operands are packed, in blocks of 64 columns.
+// Odd, smaller than a vector, few tokens, many: backward takes 1,024 at a time; rows of w beyond one widened chunk (128);
+// of dyᵀ beyond one transposed chunk (1,024 with two threads and as many tokens); with 256 tokens or more operands are
+// packed, in blocks of 64 columns.
 const std::vector<Sizes> all_sizes{{1, 64, 32},    {1, 1, 1},      {2, 33, 7},      {3, 130, 65},   {5, 96, 31},
                                    {8, 257, 9},    {9, 64, 48},    {17, 31, 13},    {64, 96, 80},   {100, 7, 3},
-                                   {33, 50, 2050}, {7, 100, 1500}, {4, 513, 70},    {6, 1024, 10},  {1999, 3, 600},
+                                   {33, 50, 2050}, {7, 100, 1500}, {4, 513, 70},    {6, 1024, 10},  {1999, 3, 1100},
                                    {256, 64, 64},  {300, 130, 97}, {257, 191, 203}, {1200, 65, 700}};
 
 void with_every_path(const std::function<void(Bf16, DType)>& body) {
@@ -137,17 +138,17 @@ TEST(CpuLinear, BackwardInputIsTheProductWithTheWeight) {
 }
 
 // Rows of w beyond what is packed at once (4 MiB of bf16, 16 MiB of f32), the last part much shorter than the others:
-// 2,060 and 4,100 rows are parts of 704 and of 1,408. Every 37th token is looked at.
+// 2,060 and 4,100 rows are parts of 704 and of 1,408; 1,100 tokens are two parts. Every 157th token is looked at.
 TEST(CpuLinear, BackwardInputOfALargeWeightIsTheSumOverPartsOfItsRows) {
   with_every_path([](Bf16 products, DType dtype) {
     LinearCpu cpu(products);
     Random random(9);
-    const int64_t tokens = 259, k = dtype == DType::bf16 ? 1040 : 1030, n = dtype == DType::bf16 ? 2060 : 4100;
+    const int64_t tokens = 1100, k = dtype == DType::bf16 ? 1040 : 1030, n = dtype == DType::bf16 ? 2060 : 4100;
     const Owned dy = random.normals({tokens, n}, dtype), w = random.normals({n, k}, dtype);
     ASSERT_GT(static_cast<const Tensor&>(w).bytes(), int64_t{dtype == DType::bf16 ? 4 : 16} << 20);
     const Owned dx({tokens, k}, dtype, [](int64_t) { return 1e9; });
     cpu->linear_backward_input(dy, w, dx);
-    for (int64_t t = 0; t < tokens; t += 37) {
+    for (int64_t t = 0; t < tokens; t += 157) {
       std::vector<double> sums(static_cast<size_t>(k)), terms(sums);
       for (int64_t row = 0; row < n; row++)
         for (int64_t i = 0; i < k; i++) {

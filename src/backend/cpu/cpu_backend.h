@@ -1,4 +1,4 @@
-// The operations on the cores of one process: matrix products by oneDNN (linear_forward.cpp, linear_backward.cpp), matrix-vector products and
+// The operations on the cores of one process: matrix products by oneDNN (linear_*.cpp), matrix-vector products and
 // attention by own kernels, the element-wise rest by loops that the compiler vectorizes. Each operation's file has the
 // operation's name.
 #pragma once
@@ -42,7 +42,7 @@ class CpuBackend : public Backend {
   int64_t add_sum_of_squares_workspace(const Tensor& x) override;
 
  protected:
-  // linear_forward.cpp, linear_backward.cpp
+  // linear_forward.cpp, linear_backward_input.cpp, linear_backward_weight.cpp
   void run_linear_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
                           void* workspace) override;
   void run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) override;
@@ -114,8 +114,8 @@ class CpuBackend : public Backend {
  private:
   // Whether oneDNN takes this type as it is.
   bool direct(DType dtype) const { return dtype == DType::f32 || bf16_products_; }
-  // Whether dy is transposed before its product with x.
-  bool transposes(const Tensor& dy) const;
+  // Whether dy of this type is transposed before its product with x.
+  bool transposes(DType dtype) const { return matrix_tiles_ && bf16_products_ && dtype == DType::bf16; }
 
   const int threads_;
   const bool bf16_products_, matrix_tiles_;

@@ -1,7 +1,9 @@
-// What the matrix products' two directions share: operands widened to f32, for a CPU without bf16 products.
+// What the matrix products' directions share: how one is done in parts, and operands widened to f32, for a CPU without
+// bf16 products.
 #pragma once
 
 #include <algorithm>
+#include <array>
 
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/rows.h"
@@ -9,6 +11,29 @@
 #include "backend/cpu/vector.h"
 
 namespace llama_tp {
+
+// ---- parts
+
+// Of a product's rows, columns or sum: parts of one size, the last one perhaps smaller.
+struct Parts {
+  int64_t all = 0, size = 0;
+  bool several() const { return size < all; }
+  std::array<int64_t, 2> sizes() const { return {size, all % size == 0 ? size : all % size}; }
+};
+inline Parts whole(int64_t all) { return {all, all}; }
+// About equal ones of about `most`, whole blocks of oneDNN's.
+inline Parts in_parts(int64_t all, int64_t most) {
+  constexpr int64_t granule = 64;
+  return {all, std::min(all, round_up(parts_of(all, parts_of(all, most)), granule))};
+}
+
+// Operands of this many tokens and as many rows of a weight stay in the caches; what a product of more needs beside them
+// is bounded by it.
+inline constexpr int64_t tokens_at_once = 1024;
+// Fewer tokens do not pay for packing (packed_copy.h).
+inline constexpr int64_t fewest_packed_tokens = 256;
+
+// ---- widened operands
 
 // Of w, widened at a time: f32 rows that stay in a second-level cache between the widening and the product.
 inline constexpr int64_t widened_rows = 128;
