@@ -1,15 +1,14 @@
-// `llama_tp train` on every mesh of up to eight ranks, with its tokens divided or not and recomputed or not: the losses
-// and gradient norms of one rank, the same bits whenever it is run, and the memory and collectives of the plan. A choice in which each two settings meet, with
-// LLAMA_TP_TEST_ALL=1 all of them.
+// `llama_tp train` on every mesh of up to eight ranks, with its tokens divided or not, recomputed or not, and FSDP's
+// weights fetched ahead and kept or not: the losses and gradient norms of one rank, the same bits whenever it is run, and
+// the memory and collectives of the plan. A choice in which each two settings meet, with LLAMA_TP_TEST_ALL=1 all of them.
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstdlib>
 #include <filesystem>
-#include <set>
 
 #include "scratch_folder.h"
 #include "support/command.h"
+#include "support/planned.h"
+#include "support/settings.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
@@ -17,57 +16,35 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Ranks of data, fsdp and tensor; whether sequence parallelism and recompute are on.
-using Setting = std::array<int, 5>;
+struct Setting {
+  int data = 1, fsdp = 1, tensor = 1;  // ranks
+  bool sequence_parallel = false, recompute = false, prefetch = true, reshard = true;
 
-int ranks_of(const Setting& setting) { return setting[0] * setting[1] * setting[2]; }
+  int ranks() const { return data * fsdp * tensor; }
+  Values values() const { return {data, fsdp, tensor, sequence_parallel, recompute, prefetch, reshard}; }
+  std::string options() const {
+    const auto on = [](bool is) { return is ? " on" : " off"; };
+    std::string all = text("--data-parallel ", data, " --fsdp ", fsdp, " --tensor-parallel ", tensor);
+    if (tensor > 1) all += text(" --sequence-parallel", on(sequence_parallel));
+    if (fsdp > 1) all += text(" --fsdp-prefetch", on(prefetch), " --fsdp-reshard-after-forward", on(reshard));
+    return all + (recompute ? " --gradient-checkpointing" : "");
+  }
+};
 
-std::string options_of(const Setting& setting) {
-  return text("--data-parallel ", setting[0], " --fsdp ", setting[1], " --tensor-parallel ", setting[2],
-              setting[2] > 1 ? (setting[3] == 1 ? " --sequence-parallel on" : " --sequence-parallel off") : "",
-              setting[4] == 1 ? " --gradient-checkpointing" : "");
-}
-
+// What means nothing on a mesh has its default there.
 std::vector<Setting> all_settings() {
   std::vector<Setting> all;
   for (const int data : {1, 2, 4})
     for (const int fsdp : {1, 2, 4})
       for (const int tensor : {1, 2, 4})
-        for (const int sequence : {0, 1})
-          for (const int recompute : {0, 1})
-            if (data * fsdp * tensor <= 8 && (tensor > 1 || sequence == 0))
-              all.push_back({data, fsdp, tensor, sequence, recompute});
+        for (const bool sequence_parallel : {false, true})
+          for (const bool recompute : {false, true})
+            for (const bool prefetch : {true, false})
+              for (const bool reshard : {true, false})
+                if (data * fsdp * tensor <= 8 && (tensor > 1 || !sequence_parallel) &&
+                    (fsdp > 1 || (prefetch && reshard)))
+                  all.push_back({data, fsdp, tensor, sequence_parallel, recompute, prefetch, reshard});
   return all;
-}
-
-// {place, value, place, value} of each two of a setting's values.
-using Pairs = std::set<std::array<int, 4>>;
-Pairs pairs_of(const Setting& setting) {
-  Pairs pairs;
-  for (int a = 0; a < 5; a++)
-    for (int b = a + 1; b < 5; b++)
-      pairs.insert({a, setting[static_cast<size_t>(a)], b, setting[static_cast<size_t>(b)]});
-  return pairs;
-}
-
-// Few of the settings in which every pair of values occurs that occurs at all: always the one with most new pairs.
-std::vector<Setting> pairwise(const std::vector<Setting>& all) {
-  std::vector<Setting> chosen;
-  Pairs seen;
-  for (;;) {
-    const Setting* best = nullptr;
-    size_t most = 0;
-    for (const Setting& setting : all) {
-      Pairs with = pairs_of(setting);
-      with.merge(Pairs(seen));
-      if (with.size() - seen.size() <= most) continue;
-      best = &setting;
-      most = with.size() - seen.size();
-    }
-    if (best == nullptr) return chosen;
-    chosen.push_back(*best);
-    seen.merge(pairs_of(*best));
-  }
 }
 
 struct Trained {
@@ -88,7 +65,7 @@ class MeshCommand : public testing::Test {
   std::string step_of(const Setting& setting, const std::string& dtype) const {
     return " --config " + (folder_ / "config.json") +
            " --block-size 64 --global-batch-size 8 --per-device-train-batch-size 1 --dtype " + dtype + " " +
-           options_of(setting);
+           setting.options();
   }
 
   // Every comparison of ranks that there is goes with it.
@@ -96,7 +73,7 @@ class MeshCommand : public testing::Test {
     const std::string output = folder_ / "out";
     std::filesystem::remove_all(output);
     const CommandResult result = run_command(
-        llama_tp_with(ranks_of(setting) == 1 ? 0 : ranks_of(setting)) + " train --tokenizer " + small_tokenizer() +
+        llama_tp_with(setting.ranks() == 1 ? 0 : setting.ranks()) + " train --tokenizer " + small_tokenizer() +
         " --train-file " + (folder_ / "text.jsonl") + " --output-dir " + output +
         " --learning-rate 3e-3 --check-every 5 --seed 1" + text(" --max-steps ", steps) + step_of(setting, dtype));
     EXPECT_EQ(result.status, 0) << result.err;
@@ -108,12 +85,32 @@ class MeshCommand : public testing::Test {
   // To the byte: of each rank all that the ledger counted, and what the arenas held; and each collective's calls and
   // bytes.
   void expect_as_planned(const Trained& trained, const Setting& setting, const std::string& dtype) const {
-    const CommandResult result = run_command(llama_tp_with(0) + " plan --json" + step_of(setting, dtype));
-    ASSERT_EQ(result.status, 0) << result.err;
-    const Json plan = Json::parse(result.out);
-    EXPECT_EQ(trained.memory["ranks"], plan["ranks"]);
+    const Json plan = planned(step_of(setting, dtype)), &measured = trained.memory["ranks"];
+    EXPECT_EQ(measured, plan["ranks"]);
     EXPECT_EQ(trained.memory["communication"], plan["communication"]);
-    for (const Json& rank : plan["ranks"]) EXPECT_EQ(rank["planned_bytes"], rank["peak_bytes"]);
+    EXPECT_EQ(trained.memory["communication"].empty(), setting.ranks() == 1);
+    for (const Json& rank : measured) {
+      EXPECT_EQ(rank["planned_bytes"], rank["peak_bytes"]);
+      int64_t sum = 0;
+      for (const auto& [name, bytes] : rank["categories"].items()) sum += bytes.get<int64_t>();
+      EXPECT_EQ(sum, rank["peak_bytes"]);
+    }
+    expect_resident(trained.memory["resident"], measured);
+  }
+
+  // Of each rank: what the arenas do not hold is named, and all together is what the process has.
+  static void expect_resident(const Json& resident, const Json& measured) {
+    size_t ranks = 0;
+    for (const Json& entry : measured)
+      for (const Json& rank : entry["ranks"]) {
+        const Json& one = resident.at(rank.get<size_t>());
+        int64_t sum = entry["peak_bytes"].get<int64_t>();
+        for (const auto& [name, bytes] : one["remainder"].items()) sum += bytes.get<int64_t>();
+        EXPECT_EQ(sum, one["resident_bytes"]);
+        EXPECT_EQ(one["remainder_bytes"], one["resident_bytes"].get<int64_t>() - entry["peak_bytes"].get<int64_t>());
+        ranks++;
+      }
+    EXPECT_EQ(ranks, resident.size());
   }
 
   ScratchFolder folder_;
@@ -144,10 +141,9 @@ void expect_same_bits(const Trained& a, const Trained& b) {
 }
 
 TEST_F(MeshCommand, EveryMeshFollowsOneRankAndItselfToTheBit) {
-  const Trained one = train({1, 1, 1, 0, 0});
-  const bool whole = std::getenv("LLAMA_TP_TEST_ALL") != nullptr;
-  for (const Setting& setting : whole ? all_settings() : pairwise(all_settings())) {
-    SCOPED_TRACE(options_of(setting));
+  const Trained one = train({});
+  for (const Setting& setting : settings_under_test(all_settings())) {
+    SCOPED_TRACE(setting.options());
     const Trained first = train(setting);
     expect_same_steps(first, one);
     expect_same_bits(train(setting), first);
@@ -156,12 +152,9 @@ TEST_F(MeshCommand, EveryMeshFollowsOneRankAndItselfToTheBit) {
   }
 }
 
-TEST(MeshSettings, OfTheChoiceHoldEveryPair) {
-  Pairs all, chosen;
-  for (const Setting& setting : all_settings()) all.merge(pairs_of(setting));
-  for (const Setting& setting : pairwise(all_settings())) chosen.merge(pairs_of(setting));
-  EXPECT_EQ(chosen, all);
-  EXPECT_EQ(all_settings().size(), 17u * 2 + 9 * 2);  // 17 meshes, 9 of them with more than one tensor rank
+TEST(MeshSettings, AreAllThatAMeshCanHave) {
+  // 3 meshes of data ranks alone, 5 more with tensor ranks; 5 with fsdp ranks, 4 more with tensor ranks as well.
+  EXPECT_EQ(all_settings().size(), 3u * 2 + 5 * 4 + 5 * 8 + 4 * 16);
 }
 
 }  // namespace

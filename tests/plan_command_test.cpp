@@ -1,7 +1,7 @@
-// `llama_tp plan`: what it foresees is what a run measures, and what the mathematics says.
+// `llama_tp plan`: what it searches, compares and refuses. (mesh_command_test.cpp: what it foresees is what a run on any
+// mesh measures; plan_formulas_test.cpp: and what the mathematics says.)
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <map>
 #include <set>
 #include <tuple>
@@ -17,11 +17,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-struct MeshSizes {
-  int data, fsdp, tensor;
-  int ranks() const { return data * fsdp * tensor; }
-};
-
 class PlanCommand : public testing::Test {
  protected:
   PlanCommand() {
@@ -29,59 +24,8 @@ class PlanCommand : public testing::Test {
     write_file(folder_ / "ids.jsonl", random_id_lines(16, 64, small_vocabulary));
   }
 
-  // Both commands on the same mesh; options are those that they share.
-  void expect_measured_as_planned(const MeshSizes& mesh, const std::string& options) const {
-    const std::string shared =
-        text(" --data-parallel ", mesh.data, " --fsdp ", mesh.fsdp, " --tensor-parallel ", mesh.tensor, " --config ",
-             folder_ / "config.json", " --block-size 64 --per-device-train-batch-size 2 ", options);
-    const std::string output = folder_ / "out";
-    std::filesystem::remove_all(output);
-    const CommandResult run =
-        run_command(llama_tp_with(mesh.ranks() > 1 ? mesh.ranks() : 0) + " train --train-file " +
-                    (folder_ / "ids.jsonl") + " --output-dir " + output + " --max-steps 2 --save-steps 1" + shared);
-    ASSERT_EQ(run.status, 0) << run.err;
-    const Json report = Json::parse(whole_file(output + "/memory.json")), measured = report["ranks"];
-    const Json plan = planned(shared);
-    EXPECT_EQ(measured, plan["ranks"]);
-    EXPECT_EQ(report["communication"], plan["communication"]);
-    EXPECT_EQ(report["communication"].empty(), mesh.ranks() == 1);
-    expect_resident(report["resident"], measured);
-    for (const Json& rank : measured) {
-      EXPECT_EQ(rank["planned_bytes"], rank["peak_bytes"]);
-      int64_t sum = 0;
-      for (const auto& [name, bytes] : rank["categories"].items()) sum += bytes.get<int64_t>();
-      EXPECT_EQ(sum, rank["peak_bytes"]);
-    }
-  }
-
-  // Of each rank: what the arenas do not hold is named, and all together is what the process has.
-  static void expect_resident(const Json& resident, const Json& measured) {
-    size_t ranks = 0;
-    for (const Json& entry : measured)
-      for (const Json& rank : entry["ranks"]) {
-        const Json& one = resident.at(rank.get<size_t>());
-        int64_t sum = entry["peak_bytes"].get<int64_t>();
-        for (const auto& [name, bytes] : one["remainder"].items()) sum += bytes.get<int64_t>();
-        EXPECT_EQ(sum, one["resident_bytes"]);
-        EXPECT_EQ(one["remainder_bytes"], one["resident_bytes"].get<int64_t>() - entry["peak_bytes"].get<int64_t>());
-        ranks++;
-      }
-    EXPECT_EQ(ranks, resident.size());
-  }
-
   ScratchFolder folder_;
 };
-
-TEST_F(PlanCommand, ForeseesWhatEveryMeshMeasuresToTheByte) {
-  for (const MeshSizes& mesh : {MeshSizes{1, 1, 1}, MeshSizes{1, 1, 2}, MeshSizes{1, 1, 4}, MeshSizes{2, 1, 2},
-                                MeshSizes{1, 2, 1}, MeshSizes{2, 2, 1}, MeshSizes{1, 2, 2}, MeshSizes{1, 4, 1}})
-    for (const char* options : {"--dtype float32", "--dtype bfloat16", "--dtype bfloat16 --gradient-checkpointing",
-                                "--dtype bfloat16 --sequence-parallel off --fsdp-prefetch off",
-                                "--dtype bfloat16 --fsdp-reshard-after-forward off"}) {
-      SCOPED_TRACE(testing::Message() << mesh.data << " × " << mesh.fsdp << " × " << mesh.tensor << " " << options);
-      expect_measured_as_planned(mesh, options);
-    }
-}
 
 // What it takes is counted apart, and in no phase of a step.
 TEST_F(PlanCommand, EvaluationIsAPhaseOfItsOwn) {
@@ -188,7 +132,6 @@ TEST(Plan, AGlobalBatchRepeatsForwardAndBackward) {
   EXPECT_EQ(three["data all_reduce"], one["data all_reduce"]);
 }
 
-// The numbers are those of transformers' models of these configs, made on torch's meta device.
 // The table's unit follows its largest number: a small model's rows are not all 0.000.
 TEST(Plan, IsWrittenInAUnitOfItsSize) {
   constexpr double kib = 1024, mib = kib * kib, gib = mib * kib;
@@ -203,6 +146,7 @@ TEST(Plan, IsWrittenInAUnitOfItsSize) {
   }
 }
 
+// The numbers are those of transformers' models of these configs, made on torch's meta device.
 TEST(Plan, KnowsTheModelsByName) {
   const std::pair<const char*, int64_t> sizes[] = {
       {"llama-2-7b", 6'738'415'616},      {"llama-2-13b", 13'015'864'320},     {"llama-2-70b", 68'976'648'192},
