@@ -1,6 +1,8 @@
-// No malloc and no mmap inside a training step, which is in all else what its rehearsal was. This program defines
-// malloc and its kin itself, so that it sees every call, of any library and thread; operator new ends there, too. Under
-// AddressSanitizer, which has its own malloc, its hook takes their place.
+// No malloc and no mmap inside a training step, which is in all else what its rehearsal was. A choice of settings in
+// which each two meet, with LLAMA_TP_TEST_ALL=1 all of them.
+//
+// This program defines malloc and its kin itself, so that it sees every call, of any library and thread; operator new
+// ends there, too. Under AddressSanitizer, which has its own malloc, its hook takes their place.
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <gtest/gtest.h>
@@ -22,6 +24,7 @@
 #include "parallel/local_communicator.h"
 #include "scratch_folder.h"
 #include "support/golden_model.h"
+#include "support/settings.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define LLAMA_TP_ADDRESS_SANITIZER
@@ -187,56 +190,83 @@ void expect_none(Trainer& trainer, const std::vector<HostBatch>& batches, Mesh& 
   EXPECT_EQ(count, 0u) << what << "\n" << by;
 }
 
-// Which ranks do what, and whether the tensor-parallel ones divide the tokens.
-struct Placement {
-  MeshOptions mesh;
-  bool sequence_parallel = false;
+// What a step is taken with.
+struct Setting {
+  int model = 0;  // of those that a test names
+  DType dtype = DType::f32;
+  MeshOptions mesh = {};
+  bool sequence_parallel = false, recompute = false;
+  FsdpOptions fsdp = {};
+
   int64_t sequence_ranks() const { return sequence_parallel ? *mesh.tensor : 1; }
+  Values values() const {
+    return {model,
+            dtype == DType::bf16,
+            static_cast<int>(*mesh.data),
+            static_cast<int>(*mesh.fsdp),
+            static_cast<int>(*mesh.tensor),
+            sequence_parallel,
+            recompute,
+            fsdp.prefetch,
+            fsdp.reshard_after_forward};
+  }
   std::string name() const {
-    return text(*mesh.data, " × ", *mesh.fsdp, " × ", *mesh.tensor, sequence_parallel ? " by tokens" : "");
+    return text(name_of(dtype), " on ", *mesh.data, " × ", *mesh.fsdp, " × ", *mesh.tensor,
+                sequence_parallel ? " by tokens" : "", recompute ? " with recompute" : "",
+                fsdp.prefetch ? "" : " without prefetch", fsdp.reshard_after_forward ? "" : " without resharding");
   }
 };
 
-// Every mesh of the ranks.
-std::vector<Placement> placements() {
-  std::vector<Placement> all;
+// Every mesh of the ranks, with its tokens divided and whole.
+std::vector<Setting> meshes() {
+  std::vector<Setting> all;
   const int size = ranks().size();
   for (int fsdp = 1; fsdp <= size; fsdp++)
     for (int tensor = 1; tensor <= size / fsdp; tensor++)
       for (const bool sequence_parallel : {false, true})
         if (size % (fsdp * tensor) == 0 && (tensor > 1 || !sequence_parallel))
-          all.push_back({{size / (fsdp * tensor), fsdp, tensor}, sequence_parallel});
+          all.push_back({.mesh = {size / (fsdp * tensor), fsdp, tensor}, .sequence_parallel = sequence_parallel});
   return all;
 }
 
-// The four ways of FSDP, two of them for each setting of recompute.
-std::vector<FsdpOptions> ways(bool recompute) {
-  return recompute ? std::vector<FsdpOptions>{{true, true}, {false, false}}
-                   : std::vector<FsdpOptions>{{true, false}, {false, true}};
+std::vector<Setting> all_settings(size_t models, const std::vector<DType>& dtypes) {
+  std::vector<Setting> all;
+  for (size_t model = 0; model < models; model++)
+    for (const DType dtype : dtypes)
+      for (Setting setting : meshes())
+        for (const bool recompute : {false, true})
+          for (const FsdpOptions& fsdp : {FsdpOptions{true, true}, {true, false}, {false, true}, {false, false}}) {
+            // Where nothing is gathered all ways are the same.
+            if (*setting.mesh.fsdp == 1 && !(fsdp.prefetch && fsdp.reshard_after_forward)) continue;
+            setting.model = static_cast<int>(model), setting.dtype = dtype;
+            setting.recompute = recompute, setting.fsdp = fsdp;
+            all.push_back(setting);
+          }
+  return all;
 }
 
+struct ModelInSetting : GoldenModel {
+  ModelInSetting(const std::vector<std::string>& names, const Setting& setting)
+      : GoldenModel(names[static_cast<size_t>(setting.model)], setting.dtype, "config.json", setting.mesh) {
+    shape.sequence_ranks = setting.sequence_ranks();
+  }
+};
+
 TEST(Allocation, NoneHappensInATrainingStep) {
-  for (const std::string& name :
-       divided({"kv_replicated", "biases", "rope_dynamic", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3",
-                "granite", "nemotron"}))  // samples of different lengths
-    for (const DType dtype : {DType::f32, DType::bf16})
-      for (const bool recompute : {false, true})
-        for (const Placement& on : placements())
-          for (const FsdpOptions& fsdp : ways(recompute)) {
-            if (*on.mesh.fsdp == 1 && !fsdp.prefetch) continue;  // nothing is gathered
-            GoldenModel model(name, dtype, "config.json", on.mesh);
-            model.shape.sequence_ranks = on.sequence_ranks();
-            const auto trainer = model.trainer(recompute, 1, fsdp);
-            std::vector<HostBatch> batches;
-            for (int64_t round = 0; round < model.rounds(); round++) batches.push_back(model.batch_of_round(round));
-            expect_none(*trainer, batches, *model.mesh,
-                        text(name, " in ", name_of(dtype), recompute ? " with recompute on " : " on ", on.name()));
-          }
+  const std::vector<std::string> names = divided({"kv_replicated", "biases", "rope_dynamic", "gqa_3", "gqa_8", "qwen3",
+                                                  "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron"});
+  for (const Setting& setting : settings_under_test(all_settings(names.size(), {DType::f32, DType::bf16}))) {
+    ModelInSetting model(names, setting);  // samples of different lengths
+    const auto trainer = model.trainer(setting.recompute, 1, setting.fsdp);
+    std::vector<HostBatch> batches;
+    for (int64_t round = 0; round < model.rounds(); round++) batches.push_back(model.batch_of_round(round));
+    expect_none(*trainer, batches, *model.mesh, model.folder + " in " + setting.name());
+  }
 }
 
 // Large enough for several chunks of logits, several turns of the window that ranks share, and the threads' full teams.
 // An odd number of tokens, which ranks that divide them fill up.
-void expect_none_in_a_larger_model(DType dtype, const Placement& on) {
+void expect_none_in_a_larger_model(const Setting& setting) {
   const ScratchFolder scratch;
   write_text(scratch / "config.json",
              R"({"model_type": "llama", "hidden_size": 192, "num_hidden_layers": 2, "num_attention_heads": 24,
@@ -245,9 +275,9 @@ void expect_none_in_a_larger_model(DType dtype, const Placement& on) {
   const TensorParallelPlan plan = resolve_plan(config);
   std::string said;
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, plan, on.mesh, *backend, said);
-  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
-  const TrainerOptions options{{1, 1, mesh->shape().data_ranks(), 799, on.sequence_ranks()}, false, false, {}};
+  const auto mesh = make_mesh(ranks(), config, plan, setting.mesh, *backend, said);
+  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), setting.dtype);
+  const TrainerOptions options{{1, 1, mesh->shape().data_ranks(), 799, setting.sequence_ranks()}, false, false, {}};
   runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->replicas()));
   Trainer trainer(config, plan, options, runtime, mesh->replicas());
   initialize_weights(config, 1, trainer.parameters(), *backend);
@@ -256,16 +286,20 @@ void expect_none_in_a_larger_model(DType dtype, const Placement& on) {
   data.starts.push_back(799);
   HostBatch batch;
   fill_batch(data, {0}, options.batch, batch);
-  expect_none(trainer, {batch}, *mesh, text("a larger model in ", name_of(dtype), " on ", on.name()));
+  expect_none(trainer, {batch}, *mesh, "a larger model in " + setting.name());
   EXPECT_EQ(runtime.state.high_water(), runtime.state.reserved());
   EXPECT_EQ(runtime.step.high_water(), runtime.step.reserved());
 }
 
 TEST(Allocation, NoneHappensInAStepOfALargerModel) {
+  std::vector<Setting> all;
   for (const DType dtype : {DType::f32, DType::bf16})
-    for (const Placement& on : placements())
-      if (*on.mesh.tensor == ranks().size() || *on.mesh.fsdp == ranks().size())
-        expect_none_in_a_larger_model(dtype, on);
+    for (Setting setting : meshes()) {
+      if (*setting.mesh.tensor != ranks().size() && *setting.mesh.fsdp != ranks().size()) continue;
+      setting.dtype = dtype;
+      all.push_back(setting);
+    }
+  for (const Setting& setting : settings_under_test(all)) expect_none_in_a_larger_model(setting);
 }
 
 // Calls, FLOPs and bytes of every operation and collective, and the ledger: what a step adds to them.
@@ -294,18 +328,16 @@ std::vector<double> added_by_a_step(Trainer& trainer, const HostBatch& batch, co
   return added;
 }
 
-void expect_run_as_rehearsed(const std::string& name, bool recompute, const Placement& on, const FsdpOptions& fsdp) {
-  SCOPED_TRACE(text(name, recompute ? " with recompute on " : " on ", on.name()));
-  GoldenModel model(name, DType::bf16, "config.json", on.mesh);
-  model.shape.sequence_ranks = on.sequence_ranks();
-  const auto trainer = model.trainer(recompute, 1, fsdp);
+void expect_run_as_rehearsed(GoldenModel& model, const Setting& setting) {
+  SCOPED_TRACE(model.folder + " in " + setting.name());
+  const auto trainer = model.trainer(setting.recompute, 1, setting.fsdp);
   const Runtime& run = *model.runtime;
   const auto like = [](const Communicator& group) { return MetaCommunicator(group.rank(), group.size()); };
   MetaBackend meta(*model.backend);
   MetaCommunicator tp = like(run.tp), kv = like(run.kv_replicas), shards = like(run.shards),
                    replicas = like(model.mesh->replicas());
-  Runtime rehearsal(meta, tp, kv, shards, DType::bf16);
-  Trainer planned(model.config, model.plan, {model.shape, recompute, true, fsdp}, rehearsal, replicas);
+  Runtime rehearsal(meta, tp, kv, shards, setting.dtype);
+  Trainer planned(model.config, model.plan, {model.shape, setting.recompute, true, setting.fsdp}, rehearsal, replicas);
   const HostBatch batch = model.batch_of_round(0);
   EXPECT_EQ(added_by_a_step(planned, batch, rehearsal), added_by_a_step(*trainer, batch, run));
   EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
@@ -316,11 +348,12 @@ void expect_run_as_rehearsed(const std::string& name, bool recompute, const Plac
 }
 
 TEST(Rehearsal, IsTheRunInWorkTrafficAndMemoryOfEveryPhase) {
-  for (const std::string& name : divided(
-           {"kv_replicated", "biases", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron"}))
-    for (const bool recompute : {false, true})
-      for (const Placement& on : placements())
-        for (const FsdpOptions& fsdp : ways(recompute)) expect_run_as_rehearsed(name, recompute, on, fsdp);
+  const std::vector<std::string> names = divided(
+      {"kv_replicated", "biases", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron"});
+  for (const Setting& setting : settings_under_test(all_settings(names.size(), {DType::bf16}))) {
+    ModelInSetting model(names, setting);
+    expect_run_as_rehearsed(model, setting);
+  }
 }
 
 }  // namespace
