@@ -1,4 +1,5 @@
-// `llama_tp train --resume-from-checkpoint`: a run that stopped goes on, on whatever mesh, as if it had never stopped.
+// `llama_tp train --resume-from-checkpoint`: a run that stopped goes on, on whatever mesh, as if it had never stopped. Of
+// the changes from one mesh to another a choice in which each two sizes meet, with LLAMA_TP_TEST_ALL=1 all of them.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -8,6 +9,7 @@
 #include "support/command.h"
 #include "support/error_of.h"
 #include "support/refusal.h"
+#include "support/settings.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
@@ -17,12 +19,28 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr MeshOfRanks alone{0, ""}, tensor2{2, ""};
-constexpr MeshOfRanks meshes[] = {{1, ""},
-                                  tensor2,
-                                  {2, "--tensor-parallel 1"},
-                                  {4, "--tensor-parallel 2"},
-                                  {2, "--fsdp 2"},
-                                  {4, "--fsdp 2 --tensor-parallel 2"}};
+
+struct Mesh {
+  int data, fsdp, tensor;
+  std::string options() const {
+    return text("--data-parallel ", data, " --fsdp ", fsdp, " --tensor-parallel ", tensor, " ");
+  }
+  bool operator==(const Mesh&) const = default;
+};
+constexpr Mesh meshes[] = {{1, 1, 1}, {1, 1, 2}, {2, 1, 1}, {2, 1, 2}, {1, 2, 1}, {1, 2, 2}};
+
+// A run on the first mesh goes on on the second.
+struct Change {
+  Mesh first, second;
+  Values values() const { return {first.data, first.fsdp, first.tensor, second.data, second.fsdp, second.tensor}; }
+};
+
+std::vector<Change> all_changes() {
+  std::vector<Change> all;
+  for (const Mesh& first : meshes)
+    for (const Mesh& second : meshes) all.push_back({first, second});
+  return all;
+}
 
 class ResumeCommand : public testing::Test {
  protected:
@@ -48,6 +66,9 @@ class ResumeCommand : public testing::Test {
     const CommandResult result = run(mesh, output, options);
     EXPECT_EQ(result.status, 0) << result.err << result.out;
     return result.out;
+  }
+  std::string train(const Mesh& mesh, const std::string& output, const std::string& options) const {
+    return train({mesh.data * mesh.fsdp * mesh.tensor, ""}, output, mesh.options() + options);
   }
   std::vector<Json> metrics(const std::string& output) const {
     return json_lines(whole_file(path(output + "/metrics.jsonl")));
@@ -78,13 +99,14 @@ const char* const saved_files[] = {"model.safetensors", "training_state/m/model.
                                    "training_state/v/model.safetensors", "training_state/state.json"};
 
 TEST_F(ResumeCommand, TheNextTenLossesAreThoseOfTheRunThatNeverStoppedOnAnyMesh) {
-  for (const MeshOfRanks& first : meshes) {
+  const std::vector<Change> chosen = settings_under_test(all_changes());
+  for (const Mesh& first : meshes) {
     fs::remove_all(path("whole"));
     train(first, "whole", whole_run);
     const std::vector<Json> whole = metrics("whole");
     ASSERT_EQ(whole.size(), static_cast<size_t>(all_steps));
-    for (const MeshOfRanks& second : meshes) {
-      SCOPED_TRACE(text(first.ranks, " ranks ", first.options, ", then ", second.ranks, " ", second.options));
+    const auto go_on = [&](const Mesh& second) {
+      SCOPED_TRACE(first.options() + "then " + second.options());
       copy_until("whole", saved_step, "out");
       const std::string said = train(second, "out", whole_run + " --resume-from-checkpoint latest");
       EXPECT_TRUE(holds(said, "resumed     after step 4 of 14", "from " + path("out/checkpoint-4")));
@@ -96,12 +118,14 @@ TEST_F(ResumeCommand, TheNextTenLossesAreThoseOfTheRunThatNeverStoppedOnAnyMesh)
         EXPECT_NEAR(resumed[i]["loss"], whole[i]["loss"], 1e-5) << "step " << i + 1;
       }
       EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{4, 8, 12, 14}));
-      if (&first != &second) continue;
-      expect_equal_bits(resumed, whole);
-      for (const std::string file : saved_files)
-        EXPECT_EQ(whole_file(path("out/checkpoint-14/" + file)), whole_file(path("whole/checkpoint-14/" + file)))
-            << file;
-    }
+    };
+    for (const Change& change : chosen)
+      if (change.first == first && change.second != first) go_on(change.second);
+    go_on(first);
+    expect_equal_bits(metrics("out"), whole);
+    for (const std::string file : saved_files)
+      EXPECT_EQ(whole_file(path("out/checkpoint-14/" + file)), whole_file(path("whole/checkpoint-14/" + file)))
+          << file << " on " << first.options();
   }
 }
 
