@@ -6,6 +6,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "base/sampling.h"
 #include "operation_fixture.h"
+#include "support/settings.h"
 
 namespace llama_tp {
 namespace {
@@ -228,20 +229,30 @@ std::vector<Logits> kinds_of_logits(int64_t vocabulary, unsigned seed) {
   return kinds;
 }
 
+// So many logits come from so many ranks and are filtered as some_options() says at this place.
+struct Sampled {
+  int vocabulary, ranks, options;
+  Values values() const { return {vocabulary, ranks, options}; }
+};
+
 TEST_F(BesideTheCpu, EveryChoiceIsTheSame) {
+  const std::vector<SamplingOptions> options = some_options();
+  std::vector<Sampled> all;
+  for (const int vocabulary : {1, 2, 37, 257, 3001})
+    for (const int ranks : {1, 2, 4})
+      for (int i = 0; i < std::ssize(options); i++)
+        if (ranks <= vocabulary) all.push_back({vocabulary, ranks, i});
   unsigned seed = 10;
-  for (const int64_t vocabulary : {1, 2, 37, 257, 3001})
-    for (const int64_t ranks : {1, 2, 4}) {
-      if (ranks > vocabulary) continue;
-      std::vector<Drawing> drawings;
-      for (const Logits& logits : kinds_of_logits(vocabulary, seed += 10)) {
-        Random random(seed);
-        std::vector<int32_t> recent(penalty_window);
-        for (int32_t& id : recent) id = static_cast<int32_t>(random.below(vocabulary));
-        drawings.push_back({logits, static_cast<float>(random.below(1 << 24)) * 0x1p-24f, recent});
-      }
-      for (const SamplingOptions& options : some_options()) expect_same(drawings, options, ranks);
+  for (const Sampled& sampled : settings_under_test(all)) {
+    std::vector<Drawing> drawings;
+    for (const Logits& logits : kinds_of_logits(sampled.vocabulary, seed += 10)) {
+      Random random(seed);
+      std::vector<int32_t> recent(penalty_window);
+      for (int32_t& id : recent) id = static_cast<int32_t>(random.below(sampled.vocabulary));
+      drawings.push_back({logits, static_cast<float>(random.below(1 << 24)) * 0x1p-24f, recent});
     }
+    expect_same(drawings, options[static_cast<size_t>(sampled.options)], sampled.ranks);
+  }
 }
 
 TEST_F(BesideTheCpu, ChoicesFromAWholeVocabularyAreTheSame) {

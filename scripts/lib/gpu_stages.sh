@@ -61,7 +61,7 @@ stage_operations() {
   [ "$backend" = cuda ] || skip "the tests of operations on the CPU are make test's"
   [ -x "$on_device" ] || skip "there is no $on_device: this build has no CUDA"
   local status
-  try "$on_device" --gtest_color=no
+  try env LLAMA_TP_TEST_ALL=1 "$on_device" --gtest_color=no
   status=$?
   grep -E '^\[  FAILED  \]' "$out/operations.log" | sed 's/ ([0-9]* ms)//' | sort -u >&3
   tell "$(grep -c '^\[       OK' "$out/operations.log") tests passed, $(why $status)"
