@@ -10,6 +10,7 @@
 #include "scratch_folder.h"
 #include "support/command.h"
 #include "support/error_of.h"
+#include "support/settings.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
@@ -109,7 +110,7 @@ TEST_P(KilledRun, LeavesWholeCheckpointsOnly) {
 // Runs that are killed at random moments of their whole life, each of which goes on from what the one before saved, do
 // together what one undisturbed run does, bit for bit.
 TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
-  const int moments = std::getenv("LLAMA_TP_TEST_ALL") == nullptr ? 12 : 67;  // of each number of ranks
+  const int moments = test_all() ? 67 : 6;  // of each number of ranks
   const std::string output = folder_ / "out", log = folder_ / "log";
   const std::string resume = " --save-total-limit 2 --resume-from-checkpoint --max-steps ";
   const double longest_life = some_saves();
