@@ -240,8 +240,9 @@ class Backend {
   virtual DeviceStreams* device() { return nullptr; }
   // What repeats operations without the host's time for each; null: there is nothing to gain.
   virtual Recorder* recorder() { return nullptr; }
-  // Bytes a second that this rank reads from its memory, measured in a fraction of a second; 0 where it has no room.
-  virtual double read_bandwidth() = 0;
+  // Bytes a second that this rank reads from its memory, measured in a fraction of a second, or after two passes in so
+  // many; 0 where it has no room.
+  virtual double read_bandwidth(double most_seconds) = 0;
   // "cpu: 2 threads, AVX512-BF16 …": one line for the user.
   virtual std::string description() const = 0;
 

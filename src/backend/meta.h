@@ -16,7 +16,7 @@ class MetaBackend : public Backend {
   void upload(const void*, const Tensor&) override {}
   void download(const Tensor&, void*) override {}
   void synchronize() override {}
-  double read_bandwidth() override { return 0; }
+  double read_bandwidth(double) override { return 0; }
   std::string description() const override { return "rehearsal of " + planned_.description(); }
 
   int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override {

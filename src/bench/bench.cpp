@@ -38,7 +38,8 @@ double Bench::most_of_ranks(double value) const {
 }
 
 MachineRates Bench::measure_machine() const {
-  return {sum_over_ranks(backend->read_bandwidth()), sum_over_ranks(product_rate())};
+  constexpr double seconds = 1;
+  return {sum_over_ranks(backend->read_bandwidth(seconds)), sum_over_ranks(product_rate())};
 }
 
 double Bench::product_rate() const {

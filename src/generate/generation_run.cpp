@@ -85,17 +85,23 @@ class GenerationRun {
   }
 
   void close(int64_t prompt, double prompt_seconds, int64_t fed, double decode_seconds) {
-    HostGroup& world = session_.model().mesh->world();
-    world.barrier();
-    double machine = 0;
-    for (const double rate : world.all_gather(session_.model().backend->read_bandwidth())) machine += rate;
-    const double token_rate = static_cast<double>(fed) / decode_seconds, byte_rate = token_rate * bytes_of_token();
     session_.say(text("\nprompt  ", counted(prompt, "token"), ", ",
                       fixed(static_cast<double>(prompt) / prompt_seconds, 1), " tokens/s"));
-    if (fed > 0)
-      session_.say(text("decode  ", counted(fed, "token"), ", ", fixed(token_rate, 1), " tokens/s, ",
-                        fixed(byte_rate / 1e9, 2), " GB/s (", fixed(100 * byte_rate / machine, 0), "% of the ",
-                        fixed(machine / 1e9, 1), " GB/s that these ranks can read)"));
+    if (fed == 0) return;
+    const double machine = bandwidth_of_ranks(decode_seconds), token_rate = static_cast<double>(fed) / decode_seconds,
+                 byte_rate = token_rate * bytes_of_token();
+    session_.say(text("decode  ", counted(fed, "token"), ", ", fixed(token_rate, 1), " tokens/s, ",
+                      fixed(byte_rate / 1e9, 2), " GB/s (", fixed(100 * byte_rate / machine, 0), "% of the ",
+                      fixed(machine / 1e9, 1), " GB/s that these ranks can read)"));
+  }
+
+  // Who has waited for a text of so many seconds does not wait longer for what it is compared with.
+  double bandwidth_of_ranks(double most_seconds) {
+    HostGroup& world = session_.model().mesh->world();
+    world.barrier();
+    double sum = 0;
+    for (const double rate : world.all_gather(session_.model().backend->read_bandwidth(most_seconds))) sum += rate;
+    return sum;
   }
 
   const GenerationSettings& settings_;

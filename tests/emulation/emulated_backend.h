@@ -17,7 +17,7 @@ class EmulatedBackend : public CudaOperations {
   void upload(const void* host, const Tensor& tensor) override;
   void download(const Tensor& tensor, void* host) override;
   void synchronize() override {}
-  double read_bandwidth() override { return cpu_->read_bandwidth(); }
+  double read_bandwidth(double most_seconds) override { return cpu_->read_bandwidth(most_seconds); }
   std::string description() const override { return "cuda: emulated"; }
 
   int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override;

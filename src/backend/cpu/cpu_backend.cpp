@@ -56,7 +56,7 @@ std::string CpuBackend::description() const {
               ", bf16 products: ", products, ", huge pages: ", huge_page_policy(), why_.empty() ? "" : "; ", why_);
 }
 
-double CpuBackend::read_bandwidth() { return measure_read_bandwidth(threads_); }
+double CpuBackend::read_bandwidth(double most_seconds) { return measure_read_bandwidth(threads_, most_seconds); }
 
 std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& why) {
   return std::make_unique<CpuBackend>(threads, !OneDnn::bf16_instructions().empty(), why);

@@ -26,7 +26,7 @@ class CpuBackend : public Backend {
   bool is_host() const override { return true; }
   void download(const Tensor& tensor, void* host) override;
   void synchronize() override {}
-  double read_bandwidth() override;
+  double read_bandwidth(double most_seconds) override;
   std::string description() const override;
 
   int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override;

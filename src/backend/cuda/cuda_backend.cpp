@@ -159,7 +159,8 @@ int64_t CudaBackend::free_memory() const {
 }
 
 // By copies, which read as much as they write. The best of a few.
-double CudaBackend::read_bandwidth() {
+// Five passes take some milliseconds.
+double CudaBackend::read_bandwidth(double) {
   constexpr size_t bytes = size_t{256} << 20;
   constexpr int passes = 5;
   const Temporary from(bytes), to(bytes);

@@ -32,7 +32,7 @@ class CudaBackend : public CudaOperations, public Recorder {
   void download(const Tensor& tensor, void* host) override;
   void synchronize() override;
   int64_t free_memory() const override;
-  double read_bandwidth() override;
+  double read_bandwidth(double most_seconds) override;
   std::string description() const override { return description_; }
   DeviceStreams* device() override { return &streams_; }
   // LLAMA_TP_CUDA_GRAPH=0 in the environment: nothing is recorded.
