@@ -110,16 +110,16 @@ TEST_F(Cuda, TokensFromARecordingAreThoseOfTransformers) {
   EXPECT_EQ(cuda_double().graphs_started, static_cast<int>(expected.size()) - 1);
 }
 
-// What is chosen behind each of some tokens that follow a prompt of 250, over the bound of 256 keys where another
-// recording begins, and its probability; with two sequences and with one.
+// What is chosen behind each of some tokens that follow prompts of 250 and of 20, over the bound of 256 keys where
+// another recording begins, and its probability; with two sequences and with one.
 std::vector<double> choices_behind_tokens() {
   CudaModel model("gqa");
   constexpr int64_t context = 300;
-  const std::vector<int32_t> prompt(250, 3);
-  model.reserve(plan_generation(model.config, model.plan, context, {250, 250}, *model.backend, *model.runtime));
+  const std::vector<int32_t> prompt(250, 3), other(20, 5);
+  model.reserve(plan_generation(model.config, model.plan, context, {250, 20}, *model.backend, *model.runtime));
   Generator generator(model.config, model.plan, context, *model.runtime, 2, {{.temperature = 3}, 5, true});
   load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
-  generator.feed(std::vector<Feed>{{0, prompt}, {1, prompt}});
+  generator.feed(std::vector<Feed>{{0, prompt}, {1, other}});
   std::vector<double> all;
   for (int32_t i = 0; i < 12; i++) {
     const std::vector<int32_t> first{i}, second{i + 1};
