@@ -38,7 +38,8 @@ struct Change {
 std::vector<Change> all_changes() {
   std::vector<Change> all;
   for (const Mesh& first : meshes)
-    for (const Mesh& second : meshes) all.push_back({first, second});
+    for (const Mesh& second : meshes)
+      if (first != second) all.push_back({first, second});
   return all;
 }
 
@@ -120,7 +121,7 @@ TEST_F(ResumeCommand, TheNextTenLossesAreThoseOfTheRunThatNeverStoppedOnAnyMesh)
       EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{4, 8, 12, 14}));
     };
     for (const Change& change : chosen)
-      if (change.first == first && change.second != first) go_on(change.second);
+      if (change.first == first) go_on(change.second);
     go_on(first);
     expect_equal_bits(metrics("out"), whole);
     for (const std::string file : saved_files)
