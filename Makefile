@@ -1,5 +1,5 @@
 # make            ./llama_tp
-# make test       every test but the long ones (a pairwise choice of meshes); make test-all: all of them
+# make test       every test but the long ones (a pairwise choice of settings); make test-all: all of them
 # make demo       train a small Llama on two ranks and let it write; make bench: speed and memory
 # make bundle     build/llama_tp-bundle.tar.gz: the program and what it needs, for machines with a GPU and without MPI or oneDNN
 # make racecheck  the CUDA kernels, emulated, under ThreadSanitizer
