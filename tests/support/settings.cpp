@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <numeric>
 #include <set>
 
 namespace llama_tp {
@@ -46,6 +47,13 @@ std::vector<size_t> pairwise(const std::vector<Values>& all) {
     chosen.push_back(best);
     seen.merge(pairs[best]);
   }
+}
+
+std::vector<size_t> places_under_test(const std::vector<Values>& all) {
+  if (!test_all()) return pairwise(all);
+  std::vector<size_t> every(all.size());
+  std::iota(every.begin(), every.end(), size_t{0});
+  return every;
 }
 
 }  // namespace llama_tp
