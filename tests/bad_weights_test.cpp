@@ -80,7 +80,7 @@ TEST_F(BadWeights, DamagedSafetensorsAreNamedWithTheDamage) {
   const Damage damages[] = {
       {cut_to(0), {"has 0 bytes", "copy it again"}},
       {cut_to(7), {"has 7 bytes"}},
-      {cut_to(100), {"claims a header of ", " and has 100", "cut"}},
+      {cut_to(100), {"claims a header of ", " and has 92 behind", "cut"}},
       {cut_to(size / 2), {"its range ends at ", "cut: copy it again"}},
       {cut_to(size - 1), {"its range ends at ", "cut: copy it again"}},
       {cut_to(size + 8), {"its tensors end at byte "}},

@@ -213,6 +213,12 @@ TEST(SafetensorsHeader, TypesShapesAndRangesThatDoNotFitAreRefused) {
   EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[0,9223372036854775807]"), 8), "of 8 bytes"));
   EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[0,18446744073709551616]"), 8), "18446744073709551616"));
   EXPECT_TRUE(holds(refusal(one("F32", "[2]", "[9223372036854775808,9223372036854775816]"), 8), "more than 2^63"));
+  // One mend each: a type that is not read is no damage.
+  EXPECT_FALSE(holds(refusal(one("F31", "[2]", "[0,8]"), 8), "copy it again"));
+  EXPECT_TRUE(
+      holds(refusal(one("F32", "[2]", "[0]"), 8), "1 numbers instead of 2; the file is damaged", "copy it again"));
+  EXPECT_TRUE(holds(refusal(one("F32", "null", "[0,8]"), 8), "shape holds null", "copy it again"));
+  EXPECT_TRUE(holds(refusal(R"({"__metadata__":5})", 0), ": __metadata__: holds a number", "copy it again"));
   // 2^62 elements of 4 bytes are 0 modulo 2^64.
   EXPECT_TRUE(holds(refusal(one("F32", "[4611686018427387904]", "[0,0]"), 0), "overflows"));
   EXPECT_TRUE(holds(refusal(one("F32", "[0,4611686018427387904,8]", "[0,0]"), 0), "overflows"));

@@ -81,7 +81,7 @@ SafetensorsHeader read_header(const File& file) {
   require(length <= safetensors_largest_header, file.path(), ": claims a header of ", length, " bytes; at most ",
           safetensors_largest_header, " are allowed: not a safetensors file, or damaged");
   require(static_cast<int64_t>(length) <= size - safetensors_length_bytes, file.path(), ": claims a header of ", length,
-          " bytes and has ", size, "; the file is cut: copy it again");
+          " bytes and has ", size - safetensors_length_bytes, " behind its length; the file is cut: copy it again");
   std::string text(static_cast<size_t>(length), '\0');
   file.read(text.data(), static_cast<int64_t>(length), safetensors_length_bytes);
   return parse_safetensors_header(file.path(), text, size);

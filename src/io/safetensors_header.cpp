@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::string_view metadata_key = "__metadata__";
 
+// What helps against a header or ranges that contradict themselves.
+constexpr std::string_view copy_again = "; the file is damaged or cut: copy it again";
+
 // Types that the format has and DType has not; their size is still needed to check the ranges.
 constexpr std::pair<std::string_view, int64_t> unread_types[] = {
     {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"U32", 4}, {"U64", 8}, {"C64", 8}};
@@ -21,6 +24,14 @@ int64_t element_bytes(const std::string& dtype_name) {
   for (const auto& [name, bytes] : unread_types)
     if (name == dtype_name) return bytes;
   return size_of(dtype_named(dtype_name));
+}
+
+int64_t element_bytes_of(const StoredTensor& tensor, const std::string& path) {
+  try {
+    return element_bytes(tensor.dtype_name);
+  } catch (const Error& error) {
+    fail(path, ": tensor ", tensor.name, ": ", error.what());
+  }
 }
 
 struct Range {
@@ -45,7 +56,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   bool number_unsigned(uint64_t value) override {
     if (at_ == At::shape || at_ == At::offsets) {
-      if (value > INT64_MAX) fail(where(), field_, " holds ", value, ", more than 2^63 - 1");
+      if (value > INT64_MAX) refuse(field_, " holds ", value, ", more than 2^63 - 1");
       numbers_.push_back(static_cast<int64_t>(value));
       return true;
     }
@@ -69,8 +80,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     } else {
       field_ = std::move(value);
       if (at_ == At::metadata) return true;
-      if (field_ != "dtype" && field_ != "shape" && field_ != "data_offsets") fail(where(), "unknown field ", field_);
-      if (!fields_.insert(field_).second) fail(where(), "field ", field_, " stands twice");
+      if (field_ != "dtype" && field_ != "shape" && field_ != "data_offsets") refuse("unknown field ", field_);
+      if (!fields_.insert(field_).second) refuse("field ", field_, " stands twice");
     }
     return true;
   }
@@ -92,7 +103,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool end_object() override {
-    if (at_ == At::tensor && fields_.size() != 3) fail(where(), "lacks dtype, shape or data_offsets");
+    if (at_ == At::tensor && fields_.size() != 3) refuse("lacks dtype, shape or data_offsets");
     at_ = at_ == At::top ? At::outside : At::top;
     return true;
   }
@@ -108,7 +119,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     if (at_ == At::shape) {
       header.tensors.back().shape = std::move(numbers_);
     } else {
-      if (numbers_.size() != 2) fail(where(), "data_offsets holds ", numbers_.size(), " numbers instead of 2");
+      if (numbers_.size() != 2) refuse("data_offsets holds ", numbers_.size(), " numbers instead of 2");
       ranges.back() = {numbers_[0], numbers_[1]};
     }
     at_ = At::tensor;
@@ -123,12 +134,17 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  private:
   enum class At { outside, top, metadata, tensor, shape, offsets };
 
-  std::string where() const { return text(path_, ": tensor ", name_, ": "); }
+  std::string where() const { return text(path_, name_ == metadata_key ? ": " : ": tensor ", name_, ": "); }
+
+  template <class... Parts>
+  [[noreturn]] void refuse(const Parts&... parts) const {
+    fail(where(), parts..., copy_again);
+  }
 
   bool unexpected(const std::string& what) {
     if (at_ == At::outside) fail(path_, ": its header holds ", what, " instead of an object; not a safetensors file");
-    if (at_ == At::top) fail(where(), "holds ", what, " instead of an object");
-    fail(where(), field_, " holds ", what, ", which has no place there");
+    if (at_ == At::top) refuse("holds ", what, " instead of an object");
+    refuse(field_, " holds ", what, ", which has no place there");
   }
 
   const std::string& path_;
@@ -150,10 +166,10 @@ int64_t bytes_needed(const StoredTensor& tensor, int64_t element) {
   return empty ? 0 : bytes;
 }
 
-void check_range(const StoredTensor& tensor, Range range, int64_t data_bytes) {
+void check_range(const StoredTensor& tensor, int64_t element, Range range, int64_t data_bytes) {
   require(range.begin <= range.end, "its range ends at ", range.end, ", before its begin at ", range.begin);
   require(range.end <= data_bytes, "its range ends at ", range.end, " of ", data_bytes, " bytes of data");
-  const int64_t needed = bytes_needed(tensor, element_bytes(tensor.dtype_name));
+  const int64_t needed = bytes_needed(tensor, element);
   require(needed == range.end - range.begin, tensor.dtype_name, " ", shape_text(tensor.shape), " takes ", needed,
           " bytes, its range has ", range.end - range.begin);
 }
@@ -196,13 +212,14 @@ SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_
   SafetensorsHeader sorted{{}, std::move(reader.header.metadata)};
   int64_t covered = 0;
   for (const size_t i : order) {
+    const int64_t element = element_bytes_of(tensors[i], path);
     try {
-      check_range(tensors[i], ranges[i], data_bytes);
+      check_range(tensors[i], element, ranges[i], data_bytes);
       require(ranges[i].begin >= covered, "its range begins at ", ranges[i].begin, ", inside of ",
               sorted.tensors.empty() ? "" : sorted.tensors.back().name, "'s, which ends at ", covered);
       require(ranges[i].begin == covered, "bytes ", covered, " to ", ranges[i].begin, " before it belong to no tensor");
     } catch (const Error& error) {
-      fail(path, ": tensor ", tensors[i].name, ": ", error.what(), "; the file is damaged or cut: copy it again");
+      fail(path, ": tensor ", tensors[i].name, ": ", error.what(), copy_again);
     }
     covered = ranges[i].end;
     tensors[i].offset = data_begin + ranges[i].begin;
