@@ -363,7 +363,7 @@ TEST(Dataset, ATokenizerThatIsMissingOrDoesNotFitTheVocabularyIsNamed) {
   EXPECT_TRUE(
       holds(error_of([&] { read("d.jsonl", text_lines({"z"}), options); }), "line 1: the tokenizer gives id 122"));
   options.tokenize = nullptr;
-  EXPECT_TRUE(holds(error_of([&] { read("d.txt", "abc", options); }), "no tokenizer", "--tokenizer"));
+  EXPECT_TRUE(holds(error_of([&] { read("d.txt", "abc", options); }), "no tokenizer", "model's folder", "--tokenizer"));
   EXPECT_EQ(read("d.jsonl", "{\"input_ids\": [1, 2]}", options).samples(), 1);
   options.eos = 100;
   EXPECT_TRUE(holds(error_of([&] { read("d.txt", "abc", options); }), "EOS id 100"));

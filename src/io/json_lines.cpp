@@ -22,6 +22,10 @@ constexpr std::string_view json_space = " \t\r\n";
 // In the order of Kind, behind blank.
 constexpr std::array<std::string_view, 4> kind_names{"text", "messages", "prompt", "input_ids"};
 constexpr std::string_view kind_list = "text, messages, prompt and completion, or input_ids";
+constexpr std::string_view no_tokenizer =
+    ", and there is no tokenizer; put it into the model's folder (train and inspect take --tokenizer, too), or give "
+    "data "
+    "with input_ids";
 
 json parse_object(std::string_view line) {
   if (const int64_t bad = first_bad_utf8(line); bad >= 0)
@@ -78,14 +82,12 @@ void check_learned(const LabeledTokens& sequence, int64_t block_size) {
 }
 
 LabeledTokens tokenize_conversation(const json& object, const DatasetOptions& options) {
-  require(static_cast<bool>(options.tokenize_messages),
-          "has messages, and there is no tokenizer; give --tokenizer, or data with input_ids");
+  require(static_cast<bool>(options.tokenize_messages), "has messages", no_tokenizer);
   return options.tokenize_messages(read_messages(object));
 }
 
 LabeledTokens tokenize_completion(const json& object, const DatasetOptions& options) {
-  require(static_cast<bool>(options.tokenize_completion),
-          "has prompt and completion, and there is no tokenizer; give --tokenizer, or data with input_ids");
+  require(static_cast<bool>(options.tokenize_completion), "has prompt and completion", no_tokenizer);
   const std::string &prompt = string_at(object, "prompt"), &completion = string_at(object, "completion");
   require(!completion.empty(), "completion is empty; give it text, or leave the line out");
   return options.tokenize_completion(prompt, completion);
@@ -112,8 +114,7 @@ std::string_view name_of(JsonLine::Kind kind) {
 }
 
 std::vector<int32_t> tokenize_document(std::string_view document, const DatasetOptions& options) {
-  require(static_cast<bool>(options.tokenize),
-          "has text, and there is no tokenizer; give --tokenizer, or data with input_ids");
+  require(static_cast<bool>(options.tokenize), "has text", no_tokenizer);
   std::vector<int32_t> ids = options.tokenize(document);
   check_ids(ids, options.vocabulary);
   return ids;
