@@ -33,7 +33,15 @@ constexpr int64_t copy_block = 4 << 20;
        " are free; free some or choose another folder");
 }
 
-bool is_full_disk(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
+bool is_full_disk(int error) { return error == ENOSPC || error == EDQUOT; }
+bool grows_too_much(int error) { return is_full_disk(error) || error == EFBIG; }
+
+// Precondition: grows_too_much(errno).
+[[noreturn]] void fail_to_grow(const std::string& path, int64_t needed) {
+  if (is_full_disk(errno)) fail_full(path, needed);
+  fail(path, ": may not grow by the ", needed,
+       " bytes that are needed; raise the limit of a file's size (ulimit -f), or choose another folder");
+}
 
 std::string folder_of(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
@@ -94,7 +102,8 @@ void File::write(const void* from, int64_t bytes, int64_t offset) const {
     const auto give = static_cast<size_t>(std::min(bytes - done, largest_transfer));
     const ssize_t taken = ::pwrite(descriptor_, static_cast<const char*>(from) + done, give, offset + done);
     if (taken < 0 && errno == EINTR) continue;
-    if (taken == 0 || (taken < 0 && is_full_disk(errno))) fail_full(path_, bytes - done);
+    if (taken == 0) fail_full(path_, bytes - done);
+    if (taken < 0 && grows_too_much(errno)) fail_to_grow(path_, bytes - done);
     if (taken < 0) fail_with_errno(path_, "write it");
     done += taken;
   }
@@ -106,10 +115,10 @@ void File::reserve(int64_t bytes) const {
   if (missing > 0 && missing > free_bytes(path_)) fail_full(path_, missing);
 #ifdef __linux__
   if (bytes > 0 && ::fallocate(descriptor_, 0, 0, bytes) == 0) return;
-  if (bytes > 0 && is_full_disk(errno)) fail_full(path_, missing);
+  if (bytes > 0 && grows_too_much(errno)) fail_to_grow(path_, missing);
 #endif
   if (::ftruncate(descriptor_, bytes) != 0) {
-    if (is_full_disk(errno)) fail_full(path_, missing);
+    if (grows_too_much(errno)) fail_to_grow(path_, missing);
     fail(path_, ": cannot be made ", bytes, " bytes long: ", std::strerror(errno), "; name a regular file");
   }
 }
