@@ -24,7 +24,7 @@ CpuBackend::~CpuBackend() = default;
 void* CpuBackend::reserve(int64_t bytes) {
   void* const memory = take_pages(bytes);
   require(memory != nullptr, "cpu: the system gives no ", bytes,
-          " bytes of memory; a smaller batch, --gradient-checkpointing or more ranks need less");
+          " bytes of memory; more ranks, a smaller batch, a shorter context or --gradient-checkpointing need less");
   return memory;
 }
 
