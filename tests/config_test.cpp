@@ -86,6 +86,8 @@ TEST(Config, EveryKeyIsHeard) {
   EXPECT_EQ(config.plan_overrides[1], std::make_pair(std::string("layers.1.mlp.up_proj"), std::string("replicated")));
   EXPECT_EQ(config.plan_overrides[2].first, "a");
   EXPECT_FALSE(read(Json{{"pad_token_id", -1}}).pad_id);  // as some files say "none"
+  EXPECT_TRUE(read(Json{{"attention_dropout", 0.0}, {"resid_pdrop", 0}}).dropouts.empty());
+  EXPECT_EQ(read(Json{{"attention_dropout", 0.1}}).dropouts, std::vector<std::string>{"attention_dropout"});
 }
 
 // A window by layer: of all, from a layer on, or where layer_types says.

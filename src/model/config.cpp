@@ -155,6 +155,11 @@ void read_token_ids(const ConfigReader& reader, ModelConfig& config) {
   }
 }
 
+void read_dropouts(const ConfigReader& reader, ModelConfig& config) {
+  for (const char* key : {"attention_dropout", "resid_pdrop", "embd_pdrop"})
+    if (reader.has(key) && reader[key] != 0) config.dropouts.emplace_back(key);
+}
+
 void read_plan(const ConfigReader& reader, ModelConfig& config) {
   if (!reader.has("tp_plan")) return;
   const OrderedJson& plan = reader["tp_plan"];  // in its order: the later of two entries wins
@@ -177,6 +182,7 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   read_options(reader, config);
   check_parts(config);
   read_token_ids(reader, config);
+  read_dropouts(reader, config);
   read_plan(reader, config);
   config.rope = read_rope(reader, config.rotary_dim, config.max_positions);
   config.dtype = read_dtype(reader);

@@ -52,6 +52,7 @@ struct ModelConfig {
   DType dtype = DType::f32;  // of the weights as config.json states it
   std::optional<int64_t> bos_id, pad_id;
   std::vector<int64_t> eos_ids;
+  std::vector<std::string> dropouts;  // keys of config.json that ask for some: no operation here drops anything
   // A TP plan in config.json: module pattern → style, in the order of the file.
   std::vector<std::pair<std::string, std::string>> plan_overrides;
 

@@ -45,6 +45,8 @@ std::vector<std::string> data_lines(const Introduction& run) {
 
 std::vector<std::string> lines_of(const Introduction& run) {
   std::vector<std::string> lines{model_line(run)};
+  for (const std::string& key : run.config.dropouts)
+    lines.push_back(text(indent, key, " of ", run.config.source, " is not applied: training has no dropout here"));
   lines.insert(lines.end(), run.resumption.begin(), run.resumption.end());
   lines.push_back(mesh_line(run));
   lines.push_back(text("device      ", run.device));
