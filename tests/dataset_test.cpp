@@ -147,6 +147,13 @@ TEST(Dataset, BadLinesAreNamedByTheirNumber) {
   const std::string labels = "{\"input_ids\": [1, 2], \"labels\": ";
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1]}"), "line 1: has 1 labels for 2 input_ids"));
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[]}"), "line 1: has 0 labels for 2 input_ids"));
+  const std::string three = "{\"input_ids\": [1, 2, 3], \"attention_mask\": ";
+  EXPECT_TRUE(holds(refusal("d.jsonl", three + "[1, 1]}"), "attention_mask is [1,1]", "each of the 3 input_ids"));
+  EXPECT_TRUE(
+      holds(refusal("d.jsonl", three + "[1, 1, 0]}"), "line 1: attention_mask has a 0", "input_ids[2]", "-100"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", three + "[1, 1, 0], \"labels\": [1, 2, 3]}"), "input_ids[2]"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", three + "[0, 1, 1], \"labels\": [-100, 2, 3]}"), "input_ids[1]"));
+  EXPECT_EQ(read("d.jsonl", three + "[1, 1, 0], \"labels\": [1, 2, -100]}", options_with(8)).samples(), 1);
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "null}"), "line 1: labels is null"));
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, -99]}"), "labels[1] is -99", "-100"));
   // 2^64 - 100 is -100 to whoever looks at the low bits alone.

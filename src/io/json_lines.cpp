@@ -63,6 +63,18 @@ std::vector<int32_t> read_ids(const json& object, const char* field, int64_t voc
   return ids;
 }
 
+// Padding at the end that is not learned is seen by nothing; any other would be taken for text.
+void check_attention_mask(const json& mask, const JsonLine& line) {
+  require(mask.is_array() && mask.size() == line.tokens.size(), "attention_mask is ", quoted(mask),
+          "; an array is needed, with a number for each of the ", line.tokens.size(), " input_ids");
+  for (size_t i = 0, padding = 0; i < mask.size(); i++) {
+    padding += mask[i] == 0;
+    const bool unlearned = !line.labels.empty() && line.labels[i] == ignored_label;
+    require(padding == 0 || (mask[i] == 0 && unlearned), "attention_mask has a 0 where input_ids[", i,
+            "] would be taken for text; leave padding out, or put it at the end with labels of ", ignored_label);
+  }
+}
+
 void check_ids(const std::vector<int32_t>& ids, int64_t vocabulary) {
   for (const int32_t id : ids)
     require(id >= 0 && id < vocabulary, "the tokenizer gives id ", id, ", the model's vocabulary has ids 0 to ",
@@ -137,6 +149,7 @@ JsonLine parse_json_line(std::string_view line, const DatasetOptions& options) {
       require(parsed.labels.size() == parsed.tokens.size(), "has ", parsed.labels.size(), " labels for ",
               parsed.tokens.size(), " input_ids; there must be one for each");
     }
+    if (object.contains("attention_mask")) check_attention_mask(object["attention_mask"], parsed);
   } else {
     LabeledTokens labeled = parsed.kind == JsonLine::Kind::messages ? tokenize_conversation(object, options)
                                                                     : tokenize_completion(object, options);
