@@ -190,6 +190,7 @@ TEST(Launch, AnErrorOfAllRanksIsPrintedOnce) {
   EXPECT_EQ(result.status, 1);
   EXPECT_EQ(result.count("llama_tp: config.json: no such file\n"), 1) << result.output;
   EXPECT_EQ(result.count("config.json"), 1) << result.output;
+  EXPECT_EQ(result.count("\n"), 1) << result.output;  // mpirun adds nothing
 }
 
 TEST(Launch, DifferentErrorsNameTheirRanks) {

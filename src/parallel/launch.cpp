@@ -19,9 +19,20 @@
 #include "parallel/cores.h"
 #include "parallel/launcher_process.h"
 
+// What Open MPI's MPI_Abort calls when it has sent mpirun a text of seven lines, which would bury the error's one. More
+// than that: mpirun 4.1 takes the text for damaged now and then, complains, and ends the job a second later. Null where
+// another MPI is linked.
+extern "C" int ompi_mpi_abort(MPI_Comm comm, int status) __attribute__((weak));
+
 namespace llama_tp {
 
 namespace {
+
+[[noreturn]] void abort_job() {
+  if (ompi_mpi_abort != nullptr) ompi_mpi_abort(MPI_COMM_WORLD, EXIT_FAILURE);
+  MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+  std::_Exit(EXIT_FAILURE);
+}
 
 const char* environment(std::initializer_list<const char*> names) {
   for (const char* name : names)
@@ -89,7 +100,7 @@ Launch::Launch() : launcher_(find_launcher()) {
     start_mpi();
   } catch (const std::exception& error) {
     if (local_rank_ == 0) std::cerr << "llama_tp: " << error.what() << std::endl;
-    MPI_Abort(MPI_COMM_WORLD, 1);
+    abort_job();
   }
 }
 
@@ -175,7 +186,7 @@ constexpr uint64_t fine = 0, stopped = 1, first_hash = 2;
 constexpr auto grace = std::chrono::milliseconds(300);
 // From the last message to the end of the job: mpirun must have read it.
 constexpr auto time_to_print = std::chrono::milliseconds(50);
-// MPI_Abort ends the others long before.
+// abort_job ends the others long before.
 constexpr auto time_to_be_stopped = std::chrono::seconds(5);
 
 void print_error(const std::string& message) {
@@ -252,7 +263,7 @@ void Launch::end_together(const Outcome& outcome) {
     if (rank_ == ranks.front()) print_error(who(ranks, size_, host_) + outcome.message);
     if (rank_ == failed_ranks().front()) {
       std::this_thread::sleep_for(time_to_print);
-      MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+      abort_job();
     }
   }
   std::this_thread::sleep_for(time_to_be_stopped);
