@@ -55,6 +55,7 @@ TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
       {tokenize + "--jsonl <<< '\"cut'", {"stdin: line 1: is not JSON"}},
       {tokenize + "--jsonl <<< 3", {"one JSON string; put the text in double quotes"}},
       {generate(""), {"one of -p TEXT, -f FILE, "}},
+      {generate("-p a -c 1000000000"), {"this rank needs ", "are free (cpu: ", "a shorter context"}},
       {generate("-p a -f b"), {"--prompts-file FILE and --chat; leave the others out"}},
       {generate("-p a -n x"), {"--n-predict \"x\" is not a whole number"}},
       {generate("-p a -n 3x"), {"--n-predict \"3x\""}},

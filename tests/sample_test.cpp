@@ -217,7 +217,7 @@ class BesideTheCpu : public testing::Test {
         << options.top_p << ", min-p " << options.min_p << ", temperature " << options.temperature;
   }
 
-  Device device_, cpu_{make_cpu_backend(1)};
+  Device device_, cpu_{make_cpu_backend({})};
 };
 
 // Logits all alike, in few steps, near each other, ordinary, and far apart.

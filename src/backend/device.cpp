@@ -24,9 +24,9 @@ std::unique_ptr<Backend> make_cuda_backend(const DevicePlace&) {
 
 std::unique_ptr<Backend> make_backend(const std::string& name, const DevicePlace& place) {
   require(name == "auto" || name == "cpu" || name == "cuda", "--backend ", name, ": it can be auto, cpu or cuda");
-  if (name == "cpu") return make_cpu_backend(place.threads);
+  if (name == "cpu") return make_cpu_backend(place);
   const std::string why_not = why_no_cuda();
-  if (name == "auto" && !why_not.empty()) return make_cpu_backend(place.threads, why_not);
+  if (name == "auto" && !why_not.empty()) return make_cpu_backend(place, why_not);
   return make_cuda_backend(place);
 }
 

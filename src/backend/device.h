@@ -12,6 +12,7 @@ namespace llama_tp {
 struct DevicePlace {
   int threads = 1;     // of the CPU backend
   int local_rank = 0;  // among the ranks of the host: its CUDA device
+  int local_size = 1;  // of the ranks of the host, which share its memory
   std::string host = "this host";
 };
 

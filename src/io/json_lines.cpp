@@ -24,8 +24,7 @@ constexpr std::array<std::string_view, 4> kind_names{"text", "messages", "prompt
 constexpr std::string_view kind_list = "text, messages, prompt and completion, or input_ids";
 constexpr std::string_view no_tokenizer =
     ", and there is no tokenizer; put it into the model's folder (train and inspect take --tokenizer, too), or give "
-    "data "
-    "with input_ids";
+    "data with input_ids";
 
 json parse_object(std::string_view line) {
   if (const int64_t bad = first_bad_utf8(line); bad >= 0)

@@ -100,7 +100,7 @@ Launch::Launch() : launcher_(find_launcher()) {
     start_mpi();
   } catch (const std::exception& error) {
     if (local_rank_ == 0) std::cerr << "llama_tp: " << error.what() << std::endl;
-    abort_job();
+    MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
   }
 }
 

@@ -36,7 +36,7 @@ class Launch {
   int node_of(int world_rank) const { return node_of_[static_cast<size_t>(world_rank)]; }
   const std::string& host() const { return host_; }
   // For make_backend.
-  DevicePlace place() const { return {threads_, local_rank_, host_}; }
+  DevicePlace place() const { return {threads_, local_rank_, local_size_, host_}; }
 
   // OpenMP threads of this rank, already set.
   int threads() const { return threads_; }

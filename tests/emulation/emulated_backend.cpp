@@ -13,7 +13,7 @@ constexpr int64_t scratch_bytes = int64_t{64} << 20;
 std::unique_ptr<Backend> backend_under_test(int) { return std::make_unique<EmulatedBackend>(); }
 std::vector<int> thread_counts_under_test() { return {1, 1}; }
 
-EmulatedBackend::EmulatedBackend() : cpu_(make_cpu_backend(1)) {
+EmulatedBackend::EmulatedBackend() : cpu_(make_cpu_backend({})) {
   scratch_.reserve(*cpu_, scratch_bytes);
   cpu_->use_workspace(&scratch_);
 }

@@ -4,17 +4,19 @@
 #include <utility>
 
 #include "backend/cpu/bandwidth.h"
+#include "backend/cpu/free_memory.h"
 #include "backend/cpu/huge_pages.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/parallel.h"
 
 namespace llama_tp {
 
-CpuBackend::CpuBackend(int threads, bool bf16_products, std::string why)
+CpuBackend::CpuBackend(int threads, bool bf16_products, std::string why, int sharers)
     : threads_(threads),
       bf16_products_(bf16_products),
       matrix_tiles_(OneDnn::bf16_instructions() == "AMX"),
       why_(std::move(why)),
+      free_memory_(free_host_memory() / sharers),
       onednn_(std::make_unique<OneDnn>(threads)) {
   require(threads >= 1, "cpu: ", threads, " threads; a rank needs at least one");
 }
@@ -58,8 +60,8 @@ std::string CpuBackend::description() const {
 
 double CpuBackend::read_bandwidth(double most_seconds) { return measure_read_bandwidth(threads_, most_seconds); }
 
-std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& why) {
-  return std::make_unique<CpuBackend>(threads, !OneDnn::bf16_instructions().empty(), why);
+std::unique_ptr<Backend> make_cpu_backend(const DevicePlace& place, const std::string& why) {
+  return std::make_unique<CpuBackend>(place.threads, !OneDnn::bf16_instructions().empty(), why, place.local_size);
 }
 
 }  // namespace llama_tp

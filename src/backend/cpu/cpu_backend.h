@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "backend/backend.h"
+#include "backend/device.h"
 
 namespace llama_tp {
 
@@ -15,8 +15,8 @@ class OneDnn;
 class CpuBackend : public Backend {
  public:
   // bf16_products: whether oneDNN multiplies bf16 itself; else products of bf16 are done in f32. why: what
-  // description() ends with. Errors: threads < 1.
-  CpuBackend(int threads, bool bf16_products, std::string why = "");
+  // description() ends with. sharers: backends that start together and share the memory. Errors: threads < 1.
+  CpuBackend(int threads, bool bf16_products, std::string why = "", int sharers = 1);
   ~CpuBackend() override;
 
   // Anonymous pages, huge where the system allows; each belongs to the memory of the core that first writes it.
@@ -26,6 +26,8 @@ class CpuBackend : public Backend {
   bool is_host() const override { return true; }
   void download(const Tensor& tensor, void* host) override;
   void synchronize() override {}
+  // This one's share of what was free when it was made, before any of them took some.
+  int64_t free_memory() const override { return free_memory_; }
   double read_bandwidth(double most_seconds) override;
   std::string description() const override;
 
@@ -120,10 +122,11 @@ class CpuBackend : public Backend {
   const int threads_;
   const bool bf16_products_, matrix_tiles_;
   const std::string why_;
+  const int64_t free_memory_;
   std::unique_ptr<OneDnn> onednn_;
 };
 
-// threads: how many cores this rank may use. why: no other device was taken, if there is something to say.
-std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& why = "");
+// why: no other device was taken, if there is something to say.
+std::unique_ptr<Backend> make_cpu_backend(const DevicePlace& place, const std::string& why = "");
 
 }  // namespace llama_tp

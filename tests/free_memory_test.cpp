@@ -1,0 +1,62 @@
+// What the system says of its memory, from made-up files of /proc and /sys.
+#include "backend/cpu/free_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "io/files.h"
+#include "scratch_folder.h"
+
+namespace llama_tp {
+namespace {
+
+class FreeMemory : public testing::Test {
+ protected:
+  void write(const std::string& path, const std::string& content) const {
+    const std::filesystem::path whole = std::filesystem::path(folder_ / path);
+    std::filesystem::create_directories(whole.parent_path());
+    write_text(whole.string(), content);
+  }
+  void group(const std::string& path, const std::string& limit, int64_t used, int64_t inactive) const {
+    write("sys/fs/cgroup" + path + "/memory.max", limit + "\n");
+    write("sys/fs/cgroup" + path + "/memory.current", std::to_string(used) + "\n");
+    write("sys/fs/cgroup" + path + "/memory.stat",
+          "anon 1\nfile 2\ninactive_anon 3\ninactive_file " + std::to_string(inactive) + "\nactive_file 4\n");
+  }
+  int64_t free() const { return free_host_memory(folder_ / ""); }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(FreeMemory, IsWhatIsAvailableAndSwap) {
+  write("proc/meminfo", "MemTotal:       1000 kB\nMemFree:         100 kB\nMemAvailable:    600 kB\nSwapFree: 50 kB\n");
+  EXPECT_EQ(free(), 650 * 1024);
+  write("proc/self/cgroup", "4:memory:/old\n");
+  EXPECT_EQ(free(), 650 * 1024);
+}
+
+TEST_F(FreeMemory, IsNotMoreThanAnyControlGroupAboveLeaves) {
+  write("proc/meminfo", "MemAvailable:    600 kB\n");
+  write("proc/self/cgroup", "1:cpu:/\n0::/outer/inner\n");
+  EXPECT_EQ(free(), 600 * 1024);  // no such files
+  group("/outer/inner", "max", 1000, 10);
+  EXPECT_EQ(free(), 600 * 1024);
+  group("/outer", "50000", 20000, 300);
+  EXPECT_EQ(free(), 30300);
+  group("/outer/inner", "40000", 39000, 10);
+  EXPECT_EQ(free(), 1010);
+  group("", "500", 900, 0);
+  EXPECT_EQ(free(), 0);
+}
+
+TEST_F(FreeMemory, IsUnlimitedWhereNobodySays) {
+  EXPECT_EQ(free(), std::numeric_limits<int64_t>::max());
+  write("proc/meminfo", "MemTotal:       1000 kB\n");
+  EXPECT_EQ(free(), std::numeric_limits<int64_t>::max());
+}
+
+TEST(FreeMemoryOfThisMachine, IsSomeMebibytes) { EXPECT_GT(free_host_memory(), int64_t{16} << 20); }
+
+}  // namespace
+}  // namespace llama_tp
