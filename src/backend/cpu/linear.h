@@ -1,4 +1,4 @@
-// What the matrix products' directions share: how one is done in parts, and operands widened to f32, for a CPU without
+// What the matrix products' directions share: how one is done in blocks, and operands widened to f32, for a CPU without
 // bf16 products.
 #pragma once
 
@@ -10,19 +10,24 @@
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/vector.h"
 
-namespace llama_tp {
+namespace llama_tp::linear {
 
-// ---- parts
+// ---- blocks
 
-// Of a product's rows, columns or sum: parts of one size, the last one perhaps smaller.
-struct Parts {
+// A product's rows, columns or sum in blocks of one size, the last one perhaps smaller.
+struct Blocking {
   int64_t all = 0, size = 0;
   bool several() const { return size < all; }
   std::array<int64_t, 2> sizes() const { return {size, all % size == 0 ? size : all % size}; }
+  // body(begin, count)
+  template <class Body>
+  void each(const Body& body) const {
+    each_part(all, size, body);
+  }
 };
-inline Parts whole(int64_t all) { return {all, all}; }
-// About equal ones of about `most`, whole blocks of oneDNN's.
-inline Parts in_parts(int64_t all, int64_t most) {
+inline Blocking whole(int64_t all) { return {all, all}; }
+// About equal ones of about `most`, multiples of oneDNN's own.
+inline Blocking in_blocks(int64_t all, int64_t most) {
   constexpr int64_t granule = 64;
   return {all, std::min(all, round_up(parts_of(all, parts_of(all, most)), granule))};
 }
@@ -35,8 +40,11 @@ inline constexpr int64_t fewest_packed_tokens = 256;
 
 // ---- widened operands
 
-// Of w, widened at a time: f32 rows that stay in a second-level cache between the widening and the product.
-inline constexpr int64_t widened_rows = 128;
+// Rows of w, widened at a time: in f32 they stay in a second-level cache between the widening and the product.
+inline Blocking widened_rows(int64_t all) {
+  constexpr int64_t rows = 128;
+  return {all, std::min(all, rows)};
+}
 
 inline bool empty(const Tensor& y) { return y.elements() == 0; }
 
@@ -56,16 +64,16 @@ void copy(int threads, int64_t rows, int64_t columns, View<From> from, View<To> 
   });
 }
 
-// What the three widened products share: all of x (or dx), a chunk of w (or dw), and that chunk's columns of y (or
-// dy), in f32, with oneDNN's scratch memory.
+// What the three widened products share: all of x (or dx), a block of w's rows (or dw's), and that block's columns of y
+// (or dy), in f32, with oneDNN's scratch memory.
 struct Widened {
   Widened(void* workspace, int64_t tokens, int64_t k, int64_t n, int64_t product_bytes) {
     Scratch scratch(workspace);
-    const int64_t chunk = std::min(n, widened_rows);
+    const int64_t rows = widened_rows(n).size;
     x = {scratch.take<float>(tokens * k), k};
-    w = {scratch.take<float>(chunk * k), k};
-    y = {scratch.take<float>(tokens * chunk), chunk};
-    bias = {scratch.take<float>(chunk), chunk};
+    w = {scratch.take<float>(rows * k), k};
+    y = {scratch.take<float>(tokens * rows), rows};
+    bias = {scratch.take<float>(rows), rows};
     product = scratch.take<char>(product_bytes);
     bytes = scratch.used();
   }
@@ -74,13 +82,12 @@ struct Widened {
   int64_t bytes;
 };
 
-// make(n) is the product for n of the rows that are done `chunk` at a time: the largest scratch that oneDNN wants for
-// any of them.
-template <class Make>
-int64_t largest_workspace(OneDnn& onednn, int64_t rows, int64_t chunk, const Make& make) {
-  int64_t bytes = onednn.workspace(make(std::min(rows, chunk)));
-  if (rows > chunk && rows % chunk != 0) bytes = std::max(bytes, onednn.workspace(make(rows % chunk)));
+// The largest scratch memory that oneDNN wants for any product that each_product(visit) visits.
+template <class EachProduct>
+int64_t largest_workspace(OneDnn& onednn, const EachProduct& each_product) {
+  int64_t bytes = 0;
+  each_product([&](const Product& product) { bytes = std::max(bytes, onednn.workspace(product)); });
   return bytes;
 }
 
-}  // namespace llama_tp
+}  // namespace llama_tp::linear

@@ -1,7 +1,7 @@
 // dx = dy w. Two things that oneDNN does slowly by itself are done in the workspace before it is called:
 // - w is packed (packed_copy.h) by going along its rows. oneDNN would fetch it a few cache lines of each row at a time.
-// - A product with a large w is a sum over parts of its rows, for some tokens at a time, so that the operands stay in the
-//   caches.
+// - A product with a large w is a sum over blocks of its rows, for some tokens at a time, so that the operands stay in
+//   the caches.
 // Where the CPU has no bf16 products, operands are widened to f32.
 #include <cstring>
 
@@ -11,22 +11,25 @@
 
 namespace llama_tp {
 
+using namespace linear;
+
 namespace {
 
 // In f32 a product takes so long that only the workspace counts.
-Parts parts_of_weight(const Tensor& w) {
+Blocking blocks_of_weight(const Tensor& w) {
   const bool bf16 = w.dtype == DType::bf16;
   const int64_t small = int64_t{bf16 ? 4 : 16} << 20;
-  return w.bytes() <= small ? whole(w.shape[0]) : in_parts(w.shape[0], bf16 ? 1024 : 2048);
+  return w.bytes() <= small ? whole(w.shape[0]) : in_blocks(w.shape[0], bf16 ? 1024 : 2048);
 }
 
-// How dx is made: from w as it is stored, or packed, in one part or several.
+// How dx is made: from w as it is stored, or packed, in one block or several.
 struct InputPlan {
   InputPlan(OneDnn& onednn, const Tensor& w, const Tensor& dx)
-      : rows(parts_of_weight(w)), tokens(whole(dx.shape[0])), columns(dx.shape[1]), dtype(w.dtype) {
-    if (rows.several()) tokens = in_parts(tokens.all, tokens_at_once);
-    packed = tokens.all >= fewest_packed_tokens;
-    each_product([&](const Product& product) { packed = packed && onednn.prefers_packed(product); });
+      : rows(blocks_of_weight(w)), tokens(whole(dx.shape[0])), columns(dx.shape[1]), dtype(w.dtype) {
+    if (rows.several()) tokens = in_blocks(tokens.all, tokens_at_once);
+    bool prefers = tokens.all >= fewest_packed_tokens;
+    each_product([&](const Product& product) { prefers = prefers && onednn.prefers_packed(product); });
+    packed = prefers;
     if (packed) return;
     rows = whole(rows.all);
     tokens = whole(tokens.all);
@@ -47,7 +50,7 @@ struct InputPlan {
       }
   }
 
-  Parts rows, tokens;  // of w; of dy and dx
+  Blocking rows, tokens;  // of w; of dy and dx
   int64_t columns;
   DType dtype;
   bool packed = false;
@@ -63,7 +66,7 @@ struct InputScratch {
     bytes = scratch.used();
   }
   char* w = nullptr;
-  char* dy = nullptr;    // the columns that a part of w's rows meets
+  char* dy = nullptr;    // the columns that a block of w's rows meets
   float* sum = nullptr;  // dx until it is rounded
   char* product;
   int64_t bytes;
@@ -84,18 +87,18 @@ Product widened_input_product(const Tensor& dx, int64_t k, bool accumulate) {
 }
 
 int64_t widened_input_workspace(OneDnn& onednn, const Tensor& w, const Tensor& dx) {
-  const auto product = [&](bool accumulate) {
-    return largest_workspace(onednn, w.shape[0], widened_rows,
-                             [&](int64_t n) { return widened_input_product(dx, n, accumulate); });
-  };
-  return Widened(nullptr, dx.shape[0], dx.shape[1], w.shape[0], std::max(product(false), product(true))).bytes;
+  const int64_t product = largest_workspace(onednn, [&](const auto& visit) {
+    for (const int64_t k : widened_rows(w.shape[0]).sizes())
+      for (const bool accumulate : {false, true}) visit(widened_input_product(dx, k, accumulate));
+  });
+  return Widened(nullptr, dx.shape[0], dx.shape[1], w.shape[0], product).bytes;
 }
 
 void run_widened_input(OneDnn& onednn, int threads, const Tensor& dy, const Tensor& w, const Tensor& dx,
                        void* workspace) {
   const int64_t tokens = dx.shape[0], k = dx.shape[1], rows = w.shape[0];
   const Widened wide(workspace, tokens, k, rows, 0);
-  each_part(rows, widened_rows, [&](int64_t begin, int64_t n) {
+  widened_rows(rows).each([&](int64_t begin, int64_t n) {
     copy(threads, n, k, View{w.as<bf16>() + begin * k, k}, wide.w);
     copy(threads, tokens, n, View{dy.as<bf16>() + begin, rows}, View{wide.y.data, n});
     onednn.run(widened_input_product(dx, n, begin > 0), wide.y.data, wide.w.data, nullptr, wide.x.data, wide.product);
@@ -109,9 +112,8 @@ int64_t CpuBackend::linear_backward_input_workspace(const Tensor& dy, const Tens
   if (empty(dx) || empty(dy)) return 0;
   if (!direct(dy.dtype)) return widened_input_workspace(*onednn_, w, dx);
   const InputPlan plan(*onednn_, w, dx);
-  int64_t bytes = 0;
-  plan.each_product([&](const Product& product) { bytes = std::max(bytes, onednn_->workspace(product)); });
-  return InputScratch(nullptr, plan, bytes).bytes;
+  const int64_t product = largest_workspace(*onednn_, [&](const auto& visit) { plan.each_product(visit); });
+  return InputScratch(nullptr, plan, product).bytes;
 }
 
 void CpuBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) {
@@ -122,7 +124,7 @@ void CpuBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, co
   const InputScratch scratch(workspace, plan, 0);
   const auto tokens = [&](const Tensor& own_dy, const Tensor& own_dx) {
     float* const sum = scratch.sum;
-    each_part(plan.rows.all, plan.rows.size, [&](int64_t begin, int64_t k) {
+    plan.rows.each([&](int64_t begin, int64_t k) {
       if (plan.packed) packed_copy(threads_, w.rows(begin, k), scratch.w);
       if (scratch.dy != nullptr) gather_columns(threads_, own_dy, begin, k, scratch.dy);
       onednn_->run(plan.product(own_dx.shape[0], k, begin > 0), scratch.dy != nullptr ? scratch.dy : own_dy.data,
@@ -131,8 +133,7 @@ void CpuBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, co
     const int64_t columns = plan.columns;
     if (sum != nullptr) copy(threads_, own_dx.shape[0], columns, View{sum, columns}, View{own_dx.as<bf16>(), columns});
   };
-  each_part(plan.tokens.all, plan.tokens.size,
-            [&](int64_t begin, int64_t m) { tokens(dy.rows(begin, m), dx.rows(begin, m)); });
+  plan.tokens.each([&](int64_t begin, int64_t m) { tokens(dy.rows(begin, m), dx.rows(begin, m)); });
 }
 
 }  // namespace llama_tp

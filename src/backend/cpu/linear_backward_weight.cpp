@@ -1,6 +1,6 @@
 // dw += dyᵀ x and db += Σ dy. Two things that oneDNN does slowly by itself are done in the workspace before it is called,
 // for some tokens at a time:
-// - x is packed (packed_copy.h) by going along its rows. oneDNN would do it again for each part of the rows of dw.
+// - x is packed (packed_copy.h) by going along its rows. oneDNN would do it again for each block of the rows of dw.
 // - dy is transposed, for some rows of dw at a time: with a transposed first operand products in AMX's tiles take half
 //   as long again.
 // Where the CPU has no bf16 products, operands are widened to f32.
@@ -10,6 +10,8 @@
 #include "backend/cpu/transposed_copy.h"
 
 namespace llama_tp {
+
+using namespace linear;
 
 namespace {
 
@@ -34,14 +36,15 @@ Product weight_product(int64_t m, int64_t columns, int64_t k, DType input, bool 
 // How dw is made: from dy as it is stored, all rows at once, or transposed, some at a time; from x as it is or packed.
 struct WeightPlan {
   WeightPlan(OneDnn& onednn, int threads, bool transposes, const Tensor& dy, const Tensor& x)
-      : tokens(in_parts(x.shape[0], tokens_at_once)),
+      : tokens(in_blocks(x.shape[0], tokens_at_once)),
         rows(whole(dy.shape[1])),
         columns(x.shape[1]),
         dtype(x.dtype),
         transposed(transposes) {
-    if (transposed) rows = in_parts(rows.all, rows_that_fit(threads, tokens.size));
-    packed = tokens.all >= fewest_packed_tokens;
-    each_product([&](const Product& product) { packed = packed && onednn.prefers_packed(product); });
+    if (transposed) rows = in_blocks(rows.all, rows_that_fit(threads, tokens.size));
+    bool prefers = tokens.all >= fewest_packed_tokens;
+    each_product([&](const Product& product) { prefers = prefers && onednn.prefers_packed(product); });
+    packed = prefers;
     if (!packed && !transposed) tokens = whole(tokens.all);
   }
   Product product(int64_t m, int64_t k) const { return weight_product(m, columns, k, dtype, transposed, packed); }
@@ -51,7 +54,7 @@ struct WeightPlan {
       for (const int64_t k : tokens.sizes()) visit(product(m, k));
   }
 
-  Parts tokens, rows;  // of dy and x; of dw
+  Blocking tokens, rows;  // of dy and x; of dw
   int64_t columns;
   DType dtype;
   bool transposed, packed = false;
@@ -72,8 +75,9 @@ struct WeightScratch {
 };
 
 int64_t widened_weight_workspace(OneDnn& onednn, const Tensor& dy, const Tensor& x) {
-  const int64_t product = largest_workspace(onednn, dy.shape[1], widened_rows, [&](int64_t n) {
-    return weight_product(n, x.shape[1], x.shape[0], DType::f32, false, false);
+  const int64_t product = largest_workspace(onednn, [&](const auto& visit) {
+    for (const int64_t n : widened_rows(dy.shape[1]).sizes())
+      visit(weight_product(n, x.shape[1], x.shape[0], DType::f32, false, false));
   });
   return Widened(nullptr, x.shape[0], x.shape[1], dy.shape[1], product).bytes;
 }
@@ -83,7 +87,7 @@ void run_widened_weight(OneDnn& onednn, int threads, const Tensor& dy, const Ten
   const int64_t tokens = x.shape[0], k = x.shape[1], rows = dy.shape[1];
   const Widened wide(workspace, tokens, k, rows, 0);
   copy(threads, tokens, k, View{x.as<bf16>(), k}, wide.x);
-  each_part(rows, widened_rows, [&](int64_t begin, int64_t n) {
+  widened_rows(rows).each([&](int64_t begin, int64_t n) {
     copy(threads, tokens, n, View{dy.as<bf16>() + begin, rows}, View{wide.y.data, n});
     onednn.run(weight_product(n, x.shape[1], x.shape[0], DType::f32, false, false), wide.y.data, wide.x.data, nullptr,
                dw.as<float>() + begin * k, wide.product);
@@ -98,9 +102,8 @@ int64_t CpuBackend::linear_backward_weight_workspace(const Tensor& dy, const Ten
   if (empty(dw) || empty(dy)) return 0;
   if (!direct(dy.dtype)) return widened_weight_workspace(*onednn_, dy, x);
   const WeightPlan plan(*onednn_, threads_, transposes(dy.dtype), dy, x);
-  int64_t bytes = 0;
-  plan.each_product([&](const Product& product) { bytes = std::max(bytes, onednn_->workspace(product)); });
-  return WeightScratch(nullptr, plan, bytes).bytes;
+  const int64_t product = largest_workspace(*onednn_, [&](const auto& visit) { plan.each_product(visit); });
+  return WeightScratch(nullptr, plan, product).bytes;
 }
 
 void CpuBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) {
@@ -111,14 +114,13 @@ void CpuBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, c
   const auto add = [&](const Tensor& own_dy, const Tensor& own_x) {
     const int64_t tokens = own_x.shape[0];
     if (plan.packed) packed_copy(threads_, own_x, scratch.x);
-    each_part(plan.rows.all, plan.rows.size, [&](int64_t begin, int64_t m) {
+    plan.rows.each([&](int64_t begin, int64_t m) {
       if (plan.transposed) transposed_copy(threads_, own_dy.as<bf16>() + begin, plan.rows.all, tokens, m, scratch.dy);
       onednn_->run(plan.product(m, tokens), plan.transposed ? scratch.dy : own_dy.data,
                    plan.packed ? scratch.x : own_x.data, nullptr, dw.rows(begin, m).data, scratch.product);
     });
   };
-  each_part(plan.tokens.all, plan.tokens.size,
-            [&](int64_t begin, int64_t count) { add(dy.rows(begin, count), x.rows(begin, count)); });
+  plan.tokens.each([&](int64_t begin, int64_t count) { add(dy.rows(begin, count), x.rows(begin, count)); });
 }
 
 // ---- bias

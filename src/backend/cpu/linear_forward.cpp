@@ -6,6 +6,8 @@
 
 namespace llama_tp {
 
+using namespace linear;
+
 namespace {
 
 // For n rows of w, all or some.
@@ -22,8 +24,9 @@ int64_t CpuBackend::linear_forward_workspace(const Tensor& x, const Tensor& w, c
   if (empty(y)) return 0;
   if (x.shape[0] <= few_tokens) return matrix_vector_workspace(x);
   if (direct(x.dtype)) return onednn_->workspace(forward_product(x, w.shape[0], x.dtype, y.dtype, bias.exists()));
-  const int64_t product = largest_workspace(*onednn_, w.shape[0], widened_rows, [&](int64_t n) {
-    return forward_product(x, n, DType::f32, DType::f32, bias.exists());
+  const int64_t product = largest_workspace(*onednn_, [&](const auto& visit) {
+    for (const int64_t n : widened_rows(w.shape[0]).sizes())
+      visit(forward_product(x, n, DType::f32, DType::f32, bias.exists()));
   });
   return Widened(nullptr, x.shape[0], x.shape[1], w.shape[0], product).bytes;
 }
@@ -38,7 +41,7 @@ void CpuBackend::run_linear_forward(const Tensor& x, const Tensor& w, const Tens
                         workspace);
   const Widened wide(workspace, tokens, k, rows, 0);
   copy(threads_, tokens, k, View{x.as<bf16>(), k}, wide.x);
-  each_part(rows, widened_rows, [&](int64_t begin, int64_t n) {
+  widened_rows(rows).each([&](int64_t begin, int64_t n) {
     copy(threads_, n, k, View{w.as<bf16>() + begin * k, k}, wide.w);
     if (bias.exists()) copy(threads_, 1, n, View{bias.as<bf16>() + begin, n}, wide.bias);
     onednn_->run(forward_product(x, n, DType::f32, DType::f32, bias.exists()), wide.x.data, wide.w.data, wide.bias.data,

@@ -115,7 +115,7 @@ struct OneDnn::Cache {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::map<Product, Entry> entries;
-  std::map<Product, bool> packed;  // those that were asked for
+  std::map<Product, bool> prefers_packed;  // of those with b packed that were asked for
 };
 
 // oneDNN makes what configures matrix tiles when it first runs a product, which would be inside a step: run one.
@@ -130,14 +130,15 @@ OneDnn::OneDnn(int threads) : threads_(threads), cache_(std::make_unique<Cache>(
 OneDnn::~OneDnn() = default;
 
 bool OneDnn::prefers_packed(const Product& product) {
-  const auto known = cache_->packed.find(product);
-  if (known != cache_->packed.end()) return known->second;
-  omp_set_num_threads(threads_);
   Product packed = product;
   packed.b_packed = true;
+  const auto known = cache_->prefers_packed.find(packed);
+  if (known != cache_->prefers_packed.end()) return known->second;
+  omp_set_num_threads(threads_);
   try {
     const Memory::desc any({product.k, product.n}, type_of(product.input), Tag::any);
-    return cache_->packed[product] = describe(product, any, cache_->engine).weights_desc() == operand_b(packed);
+    const auto chosen = describe(product, any, cache_->engine).weights_desc();
+    return cache_->prefers_packed[packed] = chosen == operand_b(packed);
   } catch (const dnnl::error& error) {
     refuse(product, error);
   }

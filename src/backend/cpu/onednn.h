@@ -31,7 +31,7 @@ class OneDnn {
   explicit OneDnn(int threads);
   ~OneDnn();
 
-  // Whether the code for this product wants b packed, and packs it itself where it is not.
+  // Whether the code for this product, whatever it says of b, wants it packed, and packs it itself where it is not.
   bool prefers_packed(const Product& product);
   // Bytes of scratch memory; makes the primitive. Errors: oneDNN has none for this product.
   int64_t workspace(const Product& product);
