@@ -153,7 +153,11 @@ TEST(Dataset, BadLinesAreNamedByTheirNumber) {
       holds(refusal("d.jsonl", three + "[1, 1, 0]}"), "line 1: attention_mask has a 0", "input_ids[2]", "-100"));
   EXPECT_TRUE(holds(refusal("d.jsonl", three + "[1, 1, 0], \"labels\": [1, 2, 3]}"), "input_ids[2]"));
   EXPECT_TRUE(holds(refusal("d.jsonl", three + "[0, 1, 1], \"labels\": [-100, 2, 3]}"), "input_ids[1]"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", three + "[true, true, false]}"), "attention_mask has a 0", "input_ids[2]"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", three + "[1, 0.5, 1]}"), "attention_mask[1] is 0.5", "1 (seen)"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", three + "[1, 1, \"0\"]}"), "attention_mask[2] is \"0\"", "1 (seen)"));
   EXPECT_EQ(read("d.jsonl", three + "[1, 1, 0], \"labels\": [1, 2, -100]}", options_with(8)).samples(), 1);
+  EXPECT_EQ(read("d.jsonl", three + "[true, 1.0, 1]}", options_with(8)).samples(), 1);
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "null}"), "line 1: labels is null"));
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, -99]}"), "labels[1] is -99", "-100"));
   // 2^64 - 100 is -100 to whoever looks at the low bits alone.

@@ -66,10 +66,14 @@ std::vector<int32_t> read_ids(const json& object, const char* field, int64_t voc
 void check_attention_mask(const json& mask, const JsonLine& line) {
   require(mask.is_array() && mask.size() == line.tokens.size(), "attention_mask is ", quoted(mask),
           "; an array is needed, with a number for each of the ", line.tokens.size(), " input_ids");
-  for (size_t i = 0, padding = 0; i < mask.size(); i++) {
-    padding += mask[i] == 0;
+  bool padding = false;
+  for (size_t i = 0; i < mask.size(); i++) {
+    const bool seen = mask[i] == 1 || mask[i] == true;
+    require(seen || mask[i] == 0 || mask[i] == false, "attention_mask[", i, "] is ", quoted(mask[i]),
+            "; 1 (seen) or 0 (padding) is needed");
+    padding = padding || !seen;
     const bool unlearned = !line.labels.empty() && line.labels[i] == ignored_label;
-    require(padding == 0 || (mask[i] == 0 && unlearned), "attention_mask has a 0 where input_ids[", i,
+    require(!padding || (!seen && unlearned), "attention_mask has a 0 where input_ids[", i,
             "] would be taken for text; leave padding out, or put it at the end with labels of ", ignored_label);
   }
 }
