@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <random>
+#include <set>
 #include <sstream>
 
 #include "io/safetensors_writer.h"
@@ -325,6 +327,36 @@ TEST(SafetensorsWriter, WritesInAnyOrderWhatTheReaderReads) {
   // The format's alignment: data begins at a multiple of 8, and elements lie at multiples of their size.
   EXPECT_EQ(plan.header.size() % 8, 0u);
   for (const StoredTensor& tensor : plan.tensors) EXPECT_EQ(tensor.offset % size_of(tensor.dtype()), 0) << tensor.name;
+}
+
+TEST(SafetensorsWriter, AFileOfThatNameStaysAsItIsUntilTheNewOneIsWhole) {
+  const ScratchFolder scratch;
+  const FilePlan plan = plan_file("model.safetensors", {{"a", DType::f32, {1}}});
+  const auto files = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(scratch.path())) names.insert(entry.path().filename());
+    return names;
+  };
+  const float value = 3;
+  write_text(scratch / "model.safetensors", "older");
+  {
+    SafetensorsWriter writer(scratch.path(), plan);
+    EXPECT_THROW(writer.finish(), Error);
+    EXPECT_EQ(files(), (std::set<std::string>{"model.safetensors", "model.safetensors.partial"}));
+  }
+  const FilePlan too_large = plan_file("model.safetensors", {{"a", DType::u8, {int64_t{1} << 60}}});
+  EXPECT_THROW(SafetensorsWriter(scratch.path(), too_large), Error);
+  EXPECT_EQ(files(), std::set<std::string>{"model.safetensors"});
+  EXPECT_EQ(read_text(scratch / "model.safetensors"), "older");
+  {
+    SafetensorsWriter writer(scratch.path(), plan);
+    writer.write("a", 0, &value, 4);
+    writer.finish();
+  }
+  EXPECT_EQ(files(), std::set<std::string>{"model.safetensors"});
+  EXPECT_EQ(read_floats(SafetensorsFile(scratch / "model.safetensors"), "a", {0, 1, 0, 1}), std::vector<float>{3});
+  const FilePlan device = plan_file("null", {{"a", DType::f32, {1}}});
+  EXPECT_TRUE(holds(error_of([&] { SafetensorsWriter writer("/dev", device); }), "/dev/null", "no regular file"));
 }
 
 TEST(SafetensorsWriter, AnUnfinishedTensorAndBytesOutsideOfOneAreErrors) {

@@ -65,13 +65,12 @@ void write(Dataset& data, const std::string& folder, const std::string& name) {
   each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
     planned.push_back({array, dtype, {static_cast<int64_t>(values.size())}});
   });
-  const FilePlan plan = plan_file(name + ".partial", planned);
+  const FilePlan plan = plan_file(name, planned);
   SafetensorsWriter writer(folder, plan);
   each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
     writer.write(array, 0, values.data(), static_cast<int64_t>(values.size()) * size_of(dtype));
   });
   writer.finish();
-  std::filesystem::rename(folder + "/" + plan.name, folder + "/" + name);
 }
 
 Dataset read_arrays(const std::string& path) {

@@ -1,7 +1,10 @@
 #include "io/safetensors_writer.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <numeric>
 
 #include "base/error.h"
@@ -16,6 +19,15 @@ const std::map<std::string, std::string> format_metadata{{"format", "pt"}};
 
 int64_t elements(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+// The path, where a file may get that name.
+std::string free_path(const std::string& path) {
+  std::error_code none;
+  const auto kind = std::filesystem::status(path, none).type();
+  require(kind == std::filesystem::file_type::not_found || kind == std::filesystem::file_type::regular, path,
+          ": is no regular file; name another");
+  return path;
 }
 
 // "model-00001-of-00002.safetensors"
@@ -83,8 +95,11 @@ SavePlan plan_model(const std::vector<PlannedTensor>& tensors, int64_t shard_byt
   return plan;
 }
 
+SafetensorsWriter::SafetensorsWriter(const FilePlan& plan, const std::string& path)
+    : plan_(plan), path_(free_path(path)), file_(File::create(path_ + ".partial")), written_(plan.tensors.size()) {}
+
 SafetensorsWriter::SafetensorsWriter(const std::string& folder, const FilePlan& plan)
-    : plan_(plan), file_(File::create(folder + "/" + plan.name)), written_(plan.tensors.size()) {
+    : SafetensorsWriter(plan, folder + "/" + plan.name) {
   for (size_t i = 0; i < plan.tensors.size(); i++) by_name_.emplace(plan.tensors[i].name, i);
   file_.reserve(plan.bytes);
   file_.write(plan.header.data(), static_cast<int64_t>(plan.header.size()), 0);
@@ -105,6 +120,13 @@ void SafetensorsWriter::finish() {
     require(written_[i] == plan_.tensors[i].bytes, file_.path(), ": tensor ", plan_.tensors[i].name, ": ", written_[i],
             " of its ", plan_.tensors[i].bytes, " bytes were written");
   file_.sync();
+  require(std::rename(file_.path().c_str(), path_.c_str()) == 0, file_.path(), ": cannot rename it to ", path_, ": ",
+          std::strerror(errno));
+  finished_ = true;
+}
+
+SafetensorsWriter::~SafetensorsWriter() {
+  if (!finished_) std::remove(file_.path().c_str());
 }
 
 }  // namespace llama_tp

@@ -46,22 +46,31 @@ FilePlan plan_file(const std::string& name, const std::vector<PlannedTensor>& te
 // larger than a shard has a file of its own.
 SavePlan plan_model(const std::vector<PlannedTensor>& tensors, int64_t shard_bytes = largest_shard_bytes);
 
-// Writes one planned file. Not for two threads at once.
+// Writes one planned file, which has its name once it is whole: until then a file of that name stays as it is. Not for
+// two threads at once.
 class SafetensorsWriter {
  public:
-  // Creates folder/plan.name, takes its room on the disk and writes the header; `plan` must outlive the writer.
-  // Errors: a full disk (needed and free bytes), no such folder.
+  // Creates folder/plan.name.partial, takes its room on the disk and writes the header; `plan` must outlive the writer.
+  // Errors: a full disk (needed and free bytes), no such folder, something else than a file of that name.
   SafetensorsWriter(const std::string& folder, const FilePlan& plan);
+  // What was not finished is removed.
+  ~SafetensorsWriter();
+  SafetensorsWriter(const SafetensorsWriter&) = delete;
+  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
 
   // Bytes [first_byte, first_byte + bytes) of a tensor; any order, each byte once.
   void write(std::string_view tensor, int64_t first_byte, const void* from, int64_t bytes);
 
-  // Returns when the file is on the disk. Errors: a tensor that was not written whole, named.
+  // Returns when the file is on the disk, and has its name. Errors: a tensor that was not written whole, named.
   void finish();
 
  private:
+  SafetensorsWriter(const FilePlan& plan, const std::string& path);
+
   const FilePlan& plan_;
+  const std::string path_;
   File file_;
+  bool finished_ = false;
   std::map<std::string_view, size_t> by_name_;
   std::vector<int64_t> written_;  // bytes of each tensor
 };
