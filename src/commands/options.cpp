@@ -267,10 +267,11 @@ int64_t Options::bytes(const std::string& name) const {
   constexpr std::pair<std::string_view, double> units[] = {
       {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}, {"KB", 1e3},
       {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},    {"B", 1},        {"", 1}};
+  constexpr double least = 0x1p20, most = 1e18;  // less is an amount whose unit was forgotten
   const std::string written = word(name);
   const auto [value, used] = leading_number(written);
   for (const auto& [unit, bytes] : units)
-    if (used > 0 && written.substr(used) == unit && value * bytes >= 1 && value * bytes < 1e18)
+    if (used > 0 && written.substr(used) == unit && value * bytes >= least && value * bytes < most)
       return static_cast<int64_t>(value * bytes);
   fail("--", name, " ", written, " is no amount of memory; give it like 80GiB or 80GB");
 }

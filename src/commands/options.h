@@ -50,7 +50,7 @@ class Options {
   std::string path(const std::string& name) const;
   // Errors: no whole number, or outside of [least, most].
   int64_t integer(const std::string& name, int64_t least = INT64_MIN, int64_t most = INT64_MAX) const;
-  // "80GiB", "80GB" or a number of bytes. Errors: no amount of memory.
+  // "80GiB", "80GB" or a number of bytes. Errors: no amount of memory, or less than a MiB.
   int64_t bytes(const std::string& name) const;
   // Errors: no number, not finite, outside of [least, most].
   double number(const std::string& name, double least = -1e300, double most = 1e300) const;
