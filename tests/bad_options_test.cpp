@@ -28,9 +28,17 @@ struct Refused {
   Words words;
 };
 
+// Each by one rank, some by two and by four.
+void expect_all_refused(const std::vector<Refused>& cases) {
+  for (size_t i = 0; i < cases.size(); i++) {
+    expect_refused(0, cases[i].arguments, cases[i].words);
+    if (i % 9 == 0) expect_refused(i % 2 == 0 ? 2 : 4, cases[i].arguments, cases[i].words);
+  }
+}
+
 TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
   const std::string tokenize = "tokenize -m " + small_tokenizer() + " ";
-  const Refused cases[] = {
+  expect_all_refused({
       {"fly", {"\"fly\" is no command", "train, generate, eval, inspect, plan, tokenize"}},
       {"train --fly 3", {"train: ", "fly", "train --help"}},
       {"generate -x", {"generate: ", "x", "generate --help"}},
@@ -54,6 +62,11 @@ TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
       {tokenize + "--decode --jsonl <<< '[3, 489]'", {"stdin: line 1: 489 is not a token id"}},
       {tokenize + "--jsonl <<< '\"cut'", {"stdin: line 1: is not JSON"}},
       {tokenize + "--jsonl <<< 3", {"one JSON string; put the text in double quotes"}},
+  });
+}
+
+TEST_F(BadOptions, ThoseOfGenerateAreNamedWithTheMend) {
+  expect_all_refused({
       {generate(""), {"one of -p TEXT, -f FILE, "}},
       {generate("-p a -c 1000000000"), {"this rank needs ", "are free (cpu: ", "a shorter context"}},
       {generate("-p a -f b"), {"--prompts-file FILE and --chat; leave the others out"}},
@@ -74,6 +87,11 @@ TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
       {generate("-p 'Good morning, cow' -c 2"), {"the prompt has ", " tokens, but the context only 2", "-c"}},
       {generate("-f " + path("none.txt")), {path("none.txt"), "no such file"}},
       {generate("-f " + path("sound")), {path("sound"), "is a folder"}},
+  });
+}
+
+TEST_F(BadOptions, ThoseOfTrainAreNamedWithTheMendAndNoFolderIsMade) {
+  expect_all_refused({
       {train("--sequence-parallel perhaps"), {"--sequence-parallel perhaps", "on or off"}},
       {train("--block-size 1"), {"--block-size 1 must be 2 or more"}},
       {train("--per-device-train-batch-size 0"), {"--per-device-train-batch-size 0 must be 1 or more"}},
@@ -93,11 +111,7 @@ TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
       {"inspect --config " + path("config.json") + " --tensor-parallel 16",
        {"num_attention_heads (8)", "1, 2, 4 or 8"}},
       {"inspect --config " + path("config.json") + " --rank 1", {"--rank 1", "1 ranks"}},
-  };
-  for (size_t i = 0; i < std::size(cases); i++) {
-    expect_refused(0, cases[i].arguments, cases[i].words);
-    if (i % 9 == 0) expect_refused(i % 2 == 0 ? 2 : 4, cases[i].arguments, cases[i].words);
-  }
+  });
   EXPECT_FALSE(fs::exists(path("new")));
 }
 
