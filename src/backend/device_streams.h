@@ -22,7 +22,7 @@ struct DeviceStreams {
   std::string identity;  // of the hardware, among the devices of its host
   int devices = 0;       // that this process sees
   bool shared = false;   // with another rank
-  kernels::Stream compute = nullptr, communication = nullptr;
+  kernels::Stream compute = nullptr;
   std::vector<Watcher*> watchers;
 };
 

@@ -17,6 +17,7 @@ namespace {
 
 struct NcclLibrary {
   SharedLibrary file{text("libnccl.so.", NCCL_MAJOR)};
+  decltype(&ncclGetVersion) get_version = file.symbol("ncclGetVersion");
   decltype(&ncclGetUniqueId) get_unique_id = file.symbol("ncclGetUniqueId");
   decltype(&ncclCommInitRank) init_rank = file.symbol("ncclCommInitRank");
   decltype(&ncclCommDestroy) destroy = file.symbol("ncclCommDestroy");
@@ -35,6 +36,16 @@ const NcclLibrary& nccl() {
   return library;
 }
 
+// Before NCCL is called first: it reads the environment then.
+void order_collectives() {
+  constexpr int first_that_orders = 22600;  // 2.26
+  int version = 0;
+  nccl().get_version(&version);
+  require(version >= first_that_orders, "nccl: libnccl.so.", NCCL_MAJOR, " is ", version / 10000, ".",
+          version / 100 % 100, "; 2.26 or later is needed, which starts the collectives of all groups in one order");
+  setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
+}
+
 // The front of Communicator has refused other sums.
 ncclDataType_t type_of(DType dtype) {
   if (dtype == DType::f64) return ncclFloat64;
@@ -44,7 +55,10 @@ ncclDataType_t type_of(DType dtype) {
 class NcclCommunicator : public Communicator, private Watcher {
  public:
   NcclCommunicator(MpiGroup group, const WaitPolicy& policy, DeviceStreams& device)
-      : Communicator(group.rank(), group.size()), policy_(policy), device_(device) {
+      : Communicator(group.rank(), group.size()),
+        policy_(policy),
+        device_(device),
+        stream_(CudaStream::Priority::urgent) {
     for (Done& done : done_) done.compute = device.compute;
     ncclUniqueId id{};
     if (rank() == 0) expect(nccl().get_unique_id(&id), "ncclGetUniqueId");
@@ -105,10 +119,10 @@ class NcclCommunicator : public Communicator, private Watcher {
   template <class Call>
   Pending start(const char* name, const Call& call) {
     called_.record(device_.compute);
-    called_.hold(device_.communication);
-    expect(call(device_.communication), name);
+    called_.hold(stream_);
+    expect(call(stream_), name);
     Done& done = done_[next_++ % done_.size()];
-    done.event.record(device_.communication);
+    done.event.record(stream_);
     return Pending(done);
   }
 
@@ -122,6 +136,7 @@ class NcclCommunicator : public Communicator, private Watcher {
 
   const WaitPolicy& policy_;
   DeviceStreams& device_;
+  CudaStream stream_;
   ncclComm_t comm_ = nullptr;
   CudaEvent called_;
   std::array<Done, 8> done_;
@@ -156,6 +171,7 @@ class LoneDeviceCommunicator : public Communicator {
 std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
                                                      DeviceStreams& device) {
   if (world_ranks.size() == 1) return std::make_unique<LoneDeviceCommunicator>(device);
+  order_collectives();
   // NCCL refuses two ranks on one device unless it takes them for ranks of different hosts; it then uses sockets.
   if (device.shared) setenv("NCCL_HOSTID", text(launch.host(), ".", launch.rank()).c_str(), 0);
   return std::make_unique<NcclCommunicator>(MpiGroup(world_ranks, launch.wait_policy()), launch.wait_policy(), device);

@@ -1,8 +1,10 @@
 // Makes the communicator for a list of ranks whose tensors lie in the memory of CUDA devices, by NCCL.
 //
-// All communicators of a rank work on one stream, in the order in which the program calls them, which is the same on
-// all ranks: two of them can never wait for each other crosswise. A collective begins when the compute stream has come
-// to the place of its call; Pending::wait makes the compute stream wait for its end, the host goes on.
+// Each communicator has a stream of its own. A collective begins when the compute stream has come to the place of its
+// call; Pending::wait makes the compute stream wait for its end, the host goes on. So one that is waited for at once, as
+// most of tensor parallelism, does not stand behind a block that FSDP gathers meanwhile. Two of different groups must not
+// hold multiprocessors that the other needs, one way round on this rank and the other way on that: NCCL starts them in the
+// order in which the program calls them (NCCL_LAUNCH_ORDER_IMPLICIT, from NCCL 2.26 on), which is the same on all ranks.
 //
 // Sums run in NCCL's order, which depends on the number of ranks, the tensor's size and the topology: two runs of one
 // mesh on the same machines agree bitwise, and every rank gets the same bits, but they are not the bits of rank order.
@@ -20,7 +22,7 @@
 namespace llama_tp {
 
 // Collective over the listed ranks of the world, which become ranks 0, 1, … of the group in this order; this process is
-// one of them. device must outlive it. Errors: there is no libnccl; what NCCL says; Stopped.
+// one of them. device must outlive it. Errors: there is no libnccl, or an older one; what NCCL says; Stopped.
 std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
                                                      DeviceStreams& device);
 

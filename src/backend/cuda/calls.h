@@ -1,8 +1,9 @@
-// The CUDA runtime for code that a plain C++ compiler compiles: its errors as Error, its events as objects.
+// The CUDA runtime for code that a plain C++ compiler compiles: its errors as Error, its streams and events as objects.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <string_view>
 
 #include "base/error.h"
@@ -13,6 +14,28 @@ namespace llama_tp {
 inline void check_cuda(cudaError_t status, std::string_view what) {
   if (status != cudaSuccess) fail("cuda: ", what, ": ", cudaGetErrorString(status));
 }
+
+// A stream that does not wait for the default one, which libraries may use. Of two whose kernels could begin, the urgent
+// one's do: those of a collective take a few multiprocessors for long, and would else wait for all blocks of a product.
+class CudaStream {
+ public:
+  enum class Priority : uint8_t { usual, urgent };
+
+  explicit CudaStream(Priority priority) {
+    int least = 0, greatest = 0;
+    check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
+    check_cuda(
+        cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, priority == Priority::urgent ? greatest : least),
+        "cudaStreamCreate");
+  }
+  ~CudaStream() { cudaStreamDestroy(stream_); }
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+  operator cudaStream_t() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
 
 // A moment of a stream for which other streams can wait.
 class CudaEvent {

@@ -49,7 +49,8 @@ std::string why_no_cuda_device() {
 
 CudaBackend::CudaBackend(const DevicePlace& place) {
   choose_device(place);
-  make_streams();
+  compute_.emplace(CudaStream::Priority::usual);
+  stream_ = streams_.compute = *compute_;
   try_a_kernel();
   products_ = std::make_unique<CublasLt>();
   description_ += text(", driver ", version_text(driver_version()), ", cuBLASLt ", products_->version());
@@ -75,13 +76,6 @@ void CudaBackend::choose_device(const DevicePlace& place) {
                       ", device ", device_, " of ", streams_.devices);
 }
 
-// Streams of their own: those that are not "non-blocking" wait for the default stream, which libraries may use.
-void CudaBackend::make_streams() {
-  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
-  check_cuda(cudaStreamCreateWithFlags(&streams_.communication, cudaStreamNonBlocking), "cudaStreamCreate");
-  streams_.compute = stream_;
-}
-
 void CudaBackend::try_a_kernel() const {
   constexpr size_t bytes = 256;
   const Temporary place(bytes);
@@ -94,12 +88,6 @@ void CudaBackend::try_a_kernel() const {
          ", does not run this program's kernels, which are made for ", LLAMA_TP_CUDA_ARCH, " (", error.what(),
          "); build with make CUDA_ARCH=", architecture_ == "90" ? "90a" : architecture_);
   }
-}
-
-CudaBackend::~CudaBackend() {
-  graph_.forget();
-  cudaStreamDestroy(streams_.communication);
-  cudaStreamDestroy(stream_);
 }
 
 void CudaBackend::repeat(const std::vector<int64_t>& key, const std::function<void()>& work) {

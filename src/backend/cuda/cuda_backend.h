@@ -4,8 +4,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "backend/cuda/calls.h"
 #include "backend/cuda/cublas_lt.h"
 #include "backend/cuda/cuda_graph.h"
 #include "backend/cuda/cuda_operations.h"
@@ -24,7 +26,6 @@ class CudaBackend : public CudaOperations, public Recorder {
   // ranks that meet). Errors: why_no_cuda_device; a driver older than this program's CUDA; a device for which the
   // program has no kernels; no libcublasLt.
   explicit CudaBackend(const DevicePlace& place);
-  ~CudaBackend() override;
 
   void* reserve(int64_t bytes) override;
   void release(void* base, int64_t bytes) override;
@@ -51,11 +52,11 @@ class CudaBackend : public CudaOperations, public Recorder {
 
  private:
   void choose_device(const DevicePlace& place);
-  void make_streams();
   void try_a_kernel() const;
 
   int device_ = 0;
   std::string description_, architecture_;  // the latter as nvcc counts: "90"
+  std::optional<CudaStream> compute_;       // once the device is chosen
   DeviceStreams streams_;
   std::unique_ptr<CublasLt> products_;
   CudaGraph graph_;
