@@ -1,7 +1,8 @@
 // The whole program's path on a device whose memory the host cannot touch: training on every kind of mesh, evaluation
 // and generation with the CUDA backend's kernels, emulated (emulation/device_memory.h). Code between a command and the
 // kernels that reads or writes a tensor from the host ends here in a segmentation fault, and what reads a step's memory
-// before it was written in NaN. The results must be those of transformers, within the same tolerances as on the CPU.
+// before it was written in NaN; collectives are as late as they may be (late_communicator.h). The results must be those of
+// transformers, within the same tolerances as on the CPU.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -10,6 +11,7 @@
 #include "emulation/emulated_backend.h"
 #include "generate/generator.h"
 #include "io/files.h"
+#include "late_communicator.h"
 #include "model/checkpoint.h"
 #include "model/placement.h"
 #include "parallel/local_communicator.h"
@@ -20,37 +22,6 @@
 
 namespace llama_tp {
 namespace {
-
-// A group's collectives on the emulated device: they may use its memory, as NCCL may.
-class DeviceCommunicator : public Communicator {
- public:
-  explicit DeviceCommunicator(Communicator& group) : Communicator(group.rank(), group.size()), group_(group) {}
-
- protected:
-  Pending run_all_reduce(const Tensor& x) override {
-    return on_device([&] { return group_.all_reduce(x); });
-  }
-  Pending run_all_gather(const Tensor& part, const Tensor& whole) override {
-    return on_device([&] { return group_.all_gather(part, whole); });
-  }
-  Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override {
-    return on_device([&] { return group_.reduce_scatter(whole, part); });
-  }
-  Pending run_broadcast(const Tensor& x, int root) override {
-    return on_device([&] { return group_.broadcast(x, root); });
-  }
-
- private:
-  // A group of one copies on the host: the model must not ask it to.
-  template <class Collective>
-  Pending on_device(const Collective& collective) {
-    if (size() == 1) return collective();
-    const emulation::DeviceAccess access;
-    return collective();
-  }
-
-  Communicator& group_;
-};
 
 // What a step finds in its memory is whatever was there before: here NaN in every type, and −1 in i32.
 void poison(Runtime& runtime) {
@@ -65,10 +36,10 @@ void poison(Runtime& runtime) {
 struct DeviceModel : GoldenModel {
   DeviceModel(const std::string& name, DType dtype, const MeshOptions& mesh_options)
       : GoldenModel(name, dtype, "config.json", mesh_options),
-        tensor(mesh->tensor()),
-        kv(mesh->kv_replicas()),
-        shards(mesh->shards()),
-        copies(mesh->replicas()) {
+        tensor(mesh->tensor(), backend),
+        kv(mesh->kv_replicas(), backend),
+        shards(mesh->shards(), backend),
+        copies(mesh->replicas(), backend) {
     runtime.reset();
     backend = std::make_unique<EmulatedBackend>();
     runtime = std::make_unique<Runtime>(*backend, tensor, kv, shards, dtype);
@@ -81,7 +52,7 @@ struct DeviceModel : GoldenModel {
     poison(*runtime);
   }
 
-  DeviceCommunicator tensor, kv, shards, copies;
+  LateCommunicator tensor, kv, shards, copies;
 };
 
 // Every mesh of the ranks that the model's sizes allow.
@@ -117,6 +88,36 @@ TEST_P(DeviceMemoryGolden, LossAndEveryGradientAreThoseOfTransformersOnEveryMesh
       model.shape.sequence_ranks = recompute ? model.mesh->shape().tensor : 1;
       expect_golden_gradients(model, recompute, {});
     }
+}
+
+void take_a_step(DeviceModel& model, bool recompute) {
+  const auto trainer = model.trainer(recompute);
+  trainer->begin();
+  for (int64_t round = 0; round < model.rounds(); round++)
+    trainer->accumulate(model.batch_of_round(round), model.targets);
+  trainer->finish(model.targets);
+}
+
+// In backward, of both column-parallel products of a block: what they multiplied is gathered while one product goes on,
+// the gradient of it summed while the other does. So do FSDP's blocks come and their gradients leave, but for the first
+// that comes in either direction and the last that leaves.
+TEST(DeviceMemory, CollectivesRunBesideProducts) {
+  const int size = ranks().size();
+  if (size == 1) return;  // it sends nothing
+  for (const bool sequence : {false, true}) {
+    DeviceModel model(a_model(), DType::f32, {1, 1, size});
+    model.shape.sequence_ranks = sequence ? size : 1;
+    take_a_step(model, false);
+    const int64_t twice_a_block = 2 * model.config.layers * model.rounds();
+    EXPECT_EQ(model.tensor.beside_products(Collective::all_gather), sequence ? twice_a_block : 0);
+    EXPECT_EQ(model.tensor.beside_products(Collective::reduce_scatter), sequence ? twice_a_block : 0);
+    EXPECT_EQ(model.tensor.beside_products(Collective::all_reduce), sequence ? 0 : twice_a_block);
+  }
+  DeviceModel model(a_model(), DType::f32, {1, size, 1});
+  take_a_step(model, false);
+  const int64_t all_but_one = (model.config.layers - 1) * model.rounds();
+  EXPECT_EQ(model.shards.beside_products(Collective::all_gather), 2 * all_but_one);
+  EXPECT_EQ(model.shards.beside_products(Collective::reduce_scatter), all_but_one);
 }
 
 // In f32 within the tolerance of the CPU; in bf16 no worse than 1.5 times transformers' own bf16 run (tests of the

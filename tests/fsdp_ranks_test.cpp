@@ -94,7 +94,7 @@ TEST(Fsdp, SendsWhatTheFormulaSays) {
     for (const FsdpOptions& fsdp : variants) expect_formula(name, fsdp);
 }
 
-// The most that backward holds with one gathered block, with a second one that is prefetched, and with all of them.
+// The most that backward holds, in bytes.
 int64_t most_in_backward(const FsdpOptions& fsdp) {
   GoldenModel model("gqa", DType::bf16, "config.json", {1, ranks().size(), 1});
   const auto trainer = model.trainer(false, 1, fsdp);
@@ -103,14 +103,18 @@ int64_t most_in_backward(const FsdpOptions& fsdp) {
   return model.runtime->ledger.peak_of(Phase::backward);
 }
 
-TEST(Fsdp, HoldsAsManyGatheredBlocksAsTheOptionsSay) {
+// One gathered block and its gradients; a second one of both, and a part of gradients under way, with prefetch; all blocks
+// where none is dropped.
+TEST(Fsdp, HoldsAsManyBlocksAsTheOptionsSay) {
   if (ranks().size() == 1) return;
   GoldenModel model("gqa", DType::bf16, "config.json", {1, ranks().size(), 1});
-  const int64_t block = model.trainer()->parameters().block_unit(0).elements * size_of(DType::bf16);
-  const int64_t one = most_in_backward({false, true});
-  EXPECT_EQ(most_in_backward({true, true}), one + block);
+  const int64_t block = model.trainer()->parameters().block_unit(0).elements, weights = block * size_of(DType::bf16),
+                gradients = block * size_of(DType::f32);
+  const int64_t one = most_in_backward({false, true}), under_way = gradients + gradients / ranks().size();
+  EXPECT_EQ(most_in_backward({true, true}), one + weights + under_way);
   for (const bool prefetch : {false, true})
-    EXPECT_EQ(most_in_backward({prefetch, false}), one + (model.config.layers - 1) * block);
+    EXPECT_EQ(most_in_backward({prefetch, false}),
+              one + (model.config.layers - 1) * weights + (prefetch ? under_way : 0));
 }
 
 }  // namespace

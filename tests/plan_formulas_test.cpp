@@ -151,9 +151,10 @@ TEST(PlanFormulas, FsdpDividesTheStateAndGathersABlock) {
   EXPECT_EQ(held["master_weights"], parameters / 8 * 2);
   EXPECT_EQ(held["gradients"], parameters / 8 * 4);
   EXPECT_EQ(held["moments"], parameters / 8 * 8);
-  // Two blocks gathered, one's gradient whole, and the norms of both kinds.
+  // Two blocks gathered, two blocks' gradients whole, and the norms of both kinds.
   EXPECT_EQ(held["gathered_parameters"], (2 * block_matrices + norms) * 2);
-  EXPECT_EQ(held["unsharded_gradients"], (block_matrices + norms) * 4);
+  EXPECT_EQ(held["unsharded_gradients"], (2 * block_matrices + norms) * 4);
+  EXPECT_EQ(held["communication"], block_matrices / 8 * 4);
 }
 
 // A step cannot beat its FLOPs at the datasheet's rate.

@@ -18,8 +18,8 @@ MeshOptions mesh_from(const Options& options) {
 }
 
 void declare_fsdp(Options& options) {
-  options.value("fsdp-prefetch", "gather a block's weights while the one before it computes; a second buffer", "on|off",
-                "on");
+  options.value("fsdp-prefetch", "gather a block and sum one's gradients while another computes; second buffers",
+                "on|off", "on");
   options.value("fsdp-reshard-after-forward",
                 "drop a block's gathered weights after forward and gather them again in backward", "on|off", "on");
 }

@@ -61,13 +61,24 @@ void Attention::attend(const Tensor& x, const Batch& batch, const Tensor& rope, 
 
 void Attention::project(const AttentionSaved& saved, const Tensor& y) const {
   Frame frame(runtime_.step);
-  const Tensor partial = tp_.before_leaving(frame, y);                                // [T, H]
+  const Tensor partial = tp_.take_partial(frame, y);                                  // [T, H]
   linear_forward(runtime_.backend, saved.out, weights_.o, partial, tp_.adds_bias());  // row-parallel: a partial sum
   tp_.leave(partial, y);
 }
 
 void Attention::backward(const Tensor& dy, const Tensor& x, const Batch& batch, const Tensor& rope,
-                         const AttentionSaved& saved) const {
+                         const AttentionSaved& saved, const Tensor& dx) const {
+  Frame frame(runtime_.step);
+  const Tensor dqkv = frame.take(Category::transient, {batch.tokens(), width()}, runtime_.dtype);  // [T, (A + 2G) D]
+  attend_backward(dy, batch, rope, saved, dqkv);
+  if (config_.qk_norm)
+    runtime_.backend.head_norm_backward(saved.qkv, head_norms(), dqkv, weights_.q_norm.weight->gradient,
+                                        weights_.k_norm.weight->gradient);
+  column_parallel_backward(runtime_, tp_, dqkv, x, weights_.qkv, dx);
+}
+
+void Attention::attend_backward(const Tensor& dy, const Batch& batch, const Tensor& rope, const AttentionSaved& saved,
+                                const Tensor& dqkv) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const auto like = [&](const Tensor& tensor) { return frame.take(Category::transient, tensor.shape, tensor.dtype); };
@@ -80,14 +91,7 @@ void Attention::backward(const Tensor& dy, const Tensor& x, const Batch& batch, 
   if (saved.qkv.exists()) turn(saved.qkv, batch, rope, all);
   const Tensor dq = like(all.q), dk = like(all.k), dv = like(all.v);
   backend.attention_backward(dout, all.q, all.k, all.v, saved.out, saved.lse, batch.sequences, options(), dq, dk, dv);
-  const Tensor dqkv = frame.take(Category::transient, {batch.tokens(), width()}, runtime_.dtype);  // [T, (A + 2G) D]
   backend.rope_backward(dq, dk, dv, rope, dqkv);
-  if (config_.qk_norm)
-    backend.head_norm_backward(saved.qkv, head_norms(), dqkv, weights_.q_norm.weight->gradient,
-                               weights_.k_norm.weight->gradient);
-  const Tensor whole = tp_.enter(frame, x);                    // [T, H]
-  linear_backward(backend, dqkv, whole, weights_.qkv, whole);  // whole is its own gradient from here on
-  tp_.enter_backward(whole, x);
 }
 
 }  // namespace llama_tp

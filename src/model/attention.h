@@ -38,10 +38,10 @@ class Attention {
   // y[S, H] = saved.out · Wᵒ, summed over the ranks.
   void project(const AttentionSaved& saved, const Tensor& y) const;
 
-  // From dy [S, H], the gradients of the weights added on the way. x: [S, H] as attend saw it; its gradient takes its
-  // place.
-  void backward(const Tensor& dy, const Tensor& x, const Batch& batch, const Tensor& rope,
-                const AttentionSaved& saved) const;
+  // From dy [S, H], the gradients of the weights added on the way. x: [S, H] as attend saw it; dx: its gradient (where it
+  // may take x's place: linear.h).
+  void backward(const Tensor& dy, const Tensor& x, const Batch& batch, const Tensor& rope, const AttentionSaved& saved,
+                const Tensor& dx) const;
 
  private:
   AttentionOptions options() const { return {config_.attention_scale, layout_.window}; }
@@ -49,6 +49,9 @@ class Attention {
   AttentionSaved with_heads(Frame& frame, const AttentionSaved& saved) const;
   // Fills q, k and v from qkv.
   void turn(const Tensor& qkv, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const;
+  // Back to dqkv: [T, (A + 2G)·D], the gradient of what turn saw or, where heads have norms, of these.
+  void attend_backward(const Tensor& dy, const Batch& batch, const Tensor& rope, const AttentionSaved& saved,
+                       const Tensor& dqkv) const;
   HeadNorms head_norms() const {
     return {weights_.q_norm.weight->value, weights_.k_norm.weight->value, layout_.heads, config_.norm.epsilon};
   }

@@ -46,16 +46,19 @@ void Block::backward(const Tensor& dx, const Stream& in, const Batch& batch, con
                      const BlockSaved& saved) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
-  const Tensor normed = frame.take(Category::transient, dx.shape, runtime_.dtype);  // [S, H], then its gradient
+  const auto take = [&] { return frame.take(Category::transient, dx.shape, runtime_.dtype); };
+  const Tensor normed = take();  // [S, H]
+  // Its gradient has a place of its own where ranks sum it while normed is read.
+  const Tensor dnormed = runtime_.tp.size() > 1 && !sequence_parallel_ ? take() : normed;
 
   const Norm& second = weights_.mlp_norm;
   backend.norm_apply(saved.middle, second.weight->value, second.bias_value(), config_.norm, saved.middle_statistics,
                      normed);
   {
     Frame inner(runtime_.step);
-    mlp_.backward(multiplied(inner, backend, dx, config_.residual_multiplier), normed, saved.mlp);
+    mlp_.backward(multiplied(inner, backend, dx, config_.residual_multiplier), normed, saved.mlp, dnormed);
   }
-  backend.norm_backward(normed, saved.middle, second.weight->value, config_.norm, saved.middle_statistics, dx,
+  backend.norm_backward(dnormed, saved.middle, second.weight->value, config_.norm, saved.middle_statistics, dx,
                         second.weight->gradient, second.bias_gradient());
 
   const Norm& first = weights_.attention_norm;
@@ -63,9 +66,9 @@ void Block::backward(const Tensor& dx, const Stream& in, const Batch& batch, con
   {
     Frame inner(runtime_.step);
     attention_.backward(multiplied(inner, backend, dx, config_.residual_multiplier), normed, batch, rope,
-                        saved.attention);
+                        saved.attention, dnormed);
   }
-  backend.norm_backward(normed, in.residual, first.weight->value, config_.norm, in.statistics, dx,
+  backend.norm_backward(dnormed, in.residual, first.weight->value, config_.norm, in.statistics, dx,
                         first.weight->gradient, first.bias_gradient());
 }
 

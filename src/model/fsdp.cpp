@@ -68,17 +68,24 @@ WholeUnit::~WholeUnit() {
 
 BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass) : fsdp_(fsdp), pass_(pass) {
   if (!fsdp_.shards()) return;
+  const bool prefetch = fsdp_.options_.prefetch;
   const Shape shape{fsdp_.block_elements_};
-  if (!keeps()) {
-    slots_[0] = frame.take(Category::gathered_parameters, shape, fsdp_.runtime_.dtype);
-    if (fsdp_.options_.prefetch) slots_[1] = frame.take(Category::gathered_parameters, shape, fsdp_.runtime_.dtype);
+  for (size_t i = 0; i < (prefetch ? 2 : 1); i++) {
+    if (!keeps()) slots_[i] = frame.take(Category::gathered_parameters, shape, fsdp_.runtime_.dtype);
+    if (pass_ == Pass::backward) gradient_slots_[i] = frame.take(Category::unsharded_gradients, shape, DType::f32);
   }
-  if (pass_ == Pass::backward) gradients_ = frame.take(Category::unsharded_gradients, shape, DType::f32);
+  if (pass_ == Pass::backward && prefetch)
+    part_ = frame.take(Category::communication, {fsdp_.block_elements_ / fsdp_.runtime_.shards.size()}, DType::f32);
 }
 
 Tensor& BlockLoop::buffer(int64_t layer) {
   if (keeps()) return fsdp_.kept_[static_cast<size_t>(layer)];
   return slots_[fsdp_.options_.prefetch ? static_cast<size_t>(layer % 2) : 0];
+}
+
+Tensor BlockLoop::gradients(int64_t layer) const {
+  const Tensor& slot = gradient_slots_[fsdp_.options_.prefetch ? static_cast<size_t>(layer % 2) : 0];
+  return slot.rows(0, fsdp_.parameters_.block_unit(layer).elements);
 }
 
 void BlockLoop::start(int64_t layer) {
@@ -100,18 +107,34 @@ void BlockLoop::enter(int64_t layer) {
   const int64_t next = pass_ == Pass::backward ? layer - 1 : layer + 1;
   if (gathers() && fsdp_.options_.prefetch && next >= 0 && next < static_cast<int64_t>(fsdp_.kept_.size())) start(next);
   if (pass_ != Pass::backward) return;
-  fsdp_.runtime_.backend.zero(gradients_.rows(0, unit.elements));
-  unit.bind_gradients(gradients_);
+  fsdp_.runtime_.backend.zero(gradients(layer));
+  unit.bind_gradients(gradients(layer));
 }
 
 void BlockLoop::leave(int64_t layer) {
   if (!fsdp_.shards()) return;
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
   if (pass_ == Pass::backward) {
-    fsdp_.reduce(unit, gradients_.rows(0, unit.elements));
+    if (fsdp_.options_.prefetch)
+      start_to_reduce(unit, gradients(layer));
+    else
+      fsdp_.reduce(unit, gradients(layer));
     unit.bind_gradients({});
   }
   unit.bind_values({});
+}
+
+void BlockLoop::start_to_reduce(const Unit& unit, const Tensor& gradients) {
+  end();
+  reducing_ = &unit;
+  pending_part_ = fsdp_.runtime_.shards.reduce_scatter(gradients, part_.rows(0, unit.gradient.elements()));
+}
+
+void BlockLoop::end() {
+  if (reducing_ == nullptr) return;
+  pending_part_.wait();
+  fsdp_.runtime_.backend.add(part_.rows(0, reducing_->gradient.elements()), reducing_->gradient);
+  reducing_ = nullptr;
 }
 
 }  // namespace llama_tp

@@ -7,7 +7,8 @@
 //
 // A micro-batch, of L blocks: forward gathers the embedding, each block, the head; backward gathers each block again
 // unless they were kept, and reduce-scatters head, each block, embedding. The norms' unit is gathered once a step and
-// reduced once.
+// reduced once. With prefetch, while a block computes, the next one is gathered and the
+// gradients of the one before are scattered (where collectives run beside operations: parallel/communicator.h).
 #pragma once
 
 #include <array>
@@ -19,7 +20,7 @@
 namespace llama_tp {
 
 struct FsdpOptions {
-  bool prefetch = true;               // gather a block while the one before it computes: a second buffer
+  bool prefetch = true;  // gather a block and scatter one's gradients while another computes: second buffers
   bool reshard_after_forward = true;  // drop a block's weights after forward and gather them again in backward
 };
 
@@ -76,21 +77,30 @@ class BlockLoop {
   // frame: holds the buffers.
   BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass);
   void enter(int64_t layer);
-  // In backward the block's gradients are summed into the ranks' pieces.
+  // In backward the block's gradients are on their way to the ranks' pieces from here on, and there once the loop has
+  // left the next block or ended.
   void leave(int64_t layer);
+  // Behind the last block, and before the frame ends.
+  void end();
 
  private:
   void start(int64_t layer);
+  void start_to_reduce(const Unit& unit, const Tensor& gradients);
   bool keeps() const { return pass_ != Pass::forward && !fsdp_.options_.reshard_after_forward; }
   bool gathers() const { return !(pass_ == Pass::backward && keeps()); }
   Tensor& buffer(int64_t layer);
+  Tensor gradients(int64_t layer) const;
 
   Fsdp& fsdp_;
   Pass pass_;
   int64_t started_ = -1;  // the block whose gathering began last
   std::array<Tensor, 2> slots_;
   std::array<Pending, 2> pending_;
-  Tensor gradients_;
+  std::array<Tensor, 2> gradient_slots_;
+  // Of the block that backward left last, this rank's part on its way.
+  const Unit* reducing_ = nullptr;
+  Tensor part_;
+  Pending pending_part_;
 };
 
 }  // namespace llama_tp

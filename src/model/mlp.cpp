@@ -21,28 +21,29 @@ void Mlp::contract(const MlpSaved& saved, const Tensor& y) const {
   Frame frame(runtime_.step);
   const Shape inner{saved.up.shape[0], layout_.ffn};
   const Tensor activated = frame.take(Category::transient, inner, runtime_.dtype);  // [T, F]
-  const Tensor partial = tp_.before_leaving(frame, y);                              // [T, H]
+  const Tensor partial = tp_.take_partial(frame, y);                                // [T, H]
   runtime_.backend.activation_forward(saved.up, config_.activation, activated);
   linear_forward(runtime_.backend, activated, weights_.down, partial, tp_.adds_bias());  // row-parallel: a partial sum
   tp_.leave(partial, y);
 }
 
-void Mlp::backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved) const {
-  Frame frame(runtime_.step);
-  Backend& backend = runtime_.backend;
-  const Shape inner{saved.up.shape[0], layout_.ffn};
-  const Tensor activated = frame.take(Category::transient, inner, runtime_.dtype);   // [T, F]
-  const Tensor dactivated = frame.take(Category::transient, inner, runtime_.dtype);  // [T, F]
-  backend.activation_forward(saved.up, config_.activation, activated);
+void Mlp::backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved, const Tensor& dx) const {
   {
-    Frame gathered(runtime_.step);
-    linear_backward(backend, tp_.leave_backward(gathered, dy), activated, weights_.down, dactivated);
+    Frame frame(runtime_.step);
+    Backend& backend = runtime_.backend;
+    const Shape inner{saved.up.shape[0], layout_.ffn};
+    const Tensor activated = frame.take(Category::transient, inner, runtime_.dtype);   // [T, F]
+    const Tensor dactivated = frame.take(Category::transient, inner, runtime_.dtype);  // [T, F]
+    {
+      Frame gathered(runtime_.step);
+      InFlight left = tp_.begin_leave_backward(gathered, dy);  // [T, H], while the activation is computed again
+      backend.activation_forward(saved.up, config_.activation, activated);
+      left.pending.wait();
+      linear_backward(backend, left.whole, activated, weights_.down, dactivated);
+    }
+    backend.activation_backward(dactivated, saved.up, config_.activation, saved.up);
   }
-  backend.activation_backward(dactivated, saved.up, config_.activation,
-                              saved.up);                          // saved.up is its gradient from here on
-  const Tensor whole = tp_.enter(frame, x);                       // [T, H]
-  linear_backward(backend, saved.up, whole, weights_.up, whole);  // whole is its own gradient from here on
-  tp_.enter_backward(whole, x);
+  column_parallel_backward(runtime_, tp_, saved.up, x, weights_.up, dx);  // saved.up is its own gradient by now
 }
 
 }  // namespace llama_tp

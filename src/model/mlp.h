@@ -32,8 +32,8 @@ class Mlp {
   void contract(const MlpSaved& saved, const Tensor& y) const;
 
   // From dy [S, H], the gradients of the weights added on the way; activation(up) is computed again. x: [S, H] as
-  // expand saw it; its gradient takes its place.
-  void backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved) const;
+  // expand saw it; dx: its gradient (where it may take x's place: linear.h).
+  void backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved, const Tensor& dx) const;
 
  private:
   Shape up_shape(int64_t tokens) const { return {tokens, (config_.activation.gated ? 2 : 1) * layout_.ffn}; }

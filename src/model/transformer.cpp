@@ -107,6 +107,7 @@ void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const 
     }
     whole.leave(static_cast<int64_t>(layer));
   }
+  whole.end();
 }
 
 Stream Transformer::push_stream(const Tensor& normed) const {
@@ -119,7 +120,7 @@ void Transformer::embed(const Batch& batch, const Stream& out) {
   const WholeUnit embedding(fsdp_, embedding_unit(), Use::values);
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
-  const Tensor partial = embedding_tp_.before_leaving(frame, out.residual);  // [T, H]
+  const Tensor partial = embedding_tp_.take_partial(frame, out.residual);  // [T, H]
   backend.embedding_forward(batch.ids, parameters_.embedding().value, parameters_.embedding_slice().begin, partial);
   embedding_tp_.leave(partial, out.residual);
   multiply(backend, out.residual, config_.embedding_multiplier);
