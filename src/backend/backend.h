@@ -89,6 +89,12 @@ struct Work {
 
 class Recorder;
 
+// The loss goes through its tokens in pieces, whose f32 logits are made and used up one after another, and in chunks of
+// pieces, whose gradients of logits are multiplied together.
+struct LossTokens {
+  int64_t piece, chunk;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -240,6 +246,8 @@ class Backend {
   virtual DeviceStreams* device() { return nullptr; }
   // What repeats operations without the host's time for each; null: there is nothing to gain.
   virtual Recorder* recorder() { return nullptr; }
+  // What suits this device. columns: of the logits of this rank; gradients: the type of theirs.
+  virtual LossTokens loss_tokens(int64_t columns, DType gradients) const = 0;
   // Bytes a second that this rank reads from its memory, measured in a fraction of a second, or after two passes in so
   // many; 0 where it has no room.
   virtual double read_bandwidth(double most_seconds) = 0;

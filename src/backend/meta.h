@@ -16,6 +16,9 @@ class MetaBackend : public Backend {
   void upload(const void*, const Tensor&) override {}
   void download(const Tensor&, void*) override {}
   void synchronize() override {}
+  LossTokens loss_tokens(int64_t columns, DType gradients) const override {
+    return planned_.loss_tokens(columns, gradients);
+  }
   double read_bandwidth(double) override { return 0; }
   std::string description() const override { return "rehearsal of " + planned_.description(); }
 

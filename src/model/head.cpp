@@ -1,25 +1,9 @@
 #include "model/head.h"
 
-#include <algorithm>
-
 #include "base/parts.h"
 #include "model/multiplier.h"
 
 namespace llama_tp {
-
-namespace {
-
-// On one rank. f32 logits pass from the product to their gradient while they lie in the caches; the two products of the
-// gradient read and write the whole weight and its gradient for each chunk, so a chunk is many tokens.
-constexpr int64_t piece_bytes = int64_t{32} << 20;  // of logits, f32
-constexpr int64_t chunk_bytes = int64_t{64} << 20;  // of their gradient
-
-int64_t tokens_in(int64_t bytes, int64_t row_bytes) {
-  constexpr int64_t multiple = 64;  // tokens, for products of whole tiles
-  return std::max(multiple, bytes / row_bytes / multiple * multiple);
-}
-
-}  // namespace
 
 void Head::product(const Tensor& x, const Tensor& logits) const {
   runtime_.backend.linear_forward(x, weight_.value, {}, logits);
@@ -49,7 +33,7 @@ void Head::piece(const Tensor& x, const Tensor& targets, float scale, const Tens
 
 void Head::pieces(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits,
                   const Tensor& loss) const {
-  each_part(x.shape[0], tokens_in(piece_bytes, slice_.rows * size_of(DType::f32)), [&](int64_t begin, int64_t count) {
+  each_part(x.shape[0], loss_tokens().piece, [&](int64_t begin, int64_t count) {
     piece(x.rows(begin, count), targets.rows(begin, count), scale,
           dlogits.exists() ? dlogits.rows(begin, count) : dlogits, loss);
   });
@@ -73,9 +57,9 @@ void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) 
 void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
   Frame frame(runtime_.step);
   const Tensor whole = tp_.enter(frame, x);  // [T, H]; its own gradient once its chunk is done
-  each_part(
-      whole.shape[0], tokens_in(chunk_bytes, slice_.rows * size_of(runtime_.dtype)),
-      [&](int64_t begin, int64_t count) { chunk(whole.rows(begin, count), targets.rows(begin, count), scale, loss); });
+  each_part(whole.shape[0], loss_tokens().chunk, [&](int64_t begin, int64_t count) {
+    chunk(whole.rows(begin, count), targets.rows(begin, count), scale, loss);
+  });
   tp_.enter_backward(whole, x);  // each rank had it through its part of the vocabulary
 }
 

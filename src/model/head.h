@@ -43,6 +43,7 @@ class Head {
   void chunk(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const;
   // logits[n, V] = multiplier · x[n, H] · Wᵀ
   void product(const Tensor& x, const Tensor& logits) const;
+  LossTokens loss_tokens() const { return runtime_.backend.loss_tokens(slice_.rows, runtime_.dtype); }
   int64_t ranks() const { return slice_.split ? runtime_.tp.size() : 1; }
 
   const Weight& weight_;

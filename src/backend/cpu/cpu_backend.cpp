@@ -1,5 +1,6 @@
 #include "backend/cpu/cpu_backend.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -56,6 +57,17 @@ std::string CpuBackend::description() const {
   const std::string products = bf16_products_ ? text("by ", OneDnn::bf16_instructions()) : "in f32, this CPU has none";
   return text("cpu: ", threads_, threads_ == 1 ? " thread" : " threads", ", oneDNN ", OneDnn::version(),
               ", bf16 products: ", products, ", huge pages: ", huge_page_policy(), why_.empty() ? "" : "; ", why_);
+}
+
+// f32 logits pass from the product to their gradient while they lie in the caches; the two products of the gradient read
+// and write the whole weight and its gradient for each chunk, so a chunk is many tokens.
+LossTokens CpuBackend::loss_tokens(int64_t columns, DType gradients) const {
+  constexpr int64_t piece_bytes = int64_t{32} << 20, chunk_bytes = int64_t{64} << 20;
+  const auto tokens_in = [](int64_t bytes, int64_t row_bytes) {
+    constexpr int64_t multiple = 64;  // for products of whole tiles
+    return std::max(multiple, bytes / row_bytes / multiple * multiple);
+  };
+  return {tokens_in(piece_bytes, columns * size_of(DType::f32)), tokens_in(chunk_bytes, columns * size_of(gradients))};
 }
 
 double CpuBackend::read_bandwidth(double most_seconds) { return measure_read_bandwidth(threads_, most_seconds); }

@@ -28,6 +28,7 @@ class CpuBackend : public Backend {
   void synchronize() override {}
   // This one's share of what was free when it was made, before any of them took some.
   int64_t free_memory() const override { return free_memory_; }
+  LossTokens loss_tokens(int64_t columns, DType gradients) const override;
   double read_bandwidth(double most_seconds) override;
   std::string description() const override;
 
