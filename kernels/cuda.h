@@ -11,6 +11,8 @@
 
 #include <cuda_runtime.h>
 
+#include "kernels/check.h"
+
 namespace llama_tp::kernels {
 
 // Of the block's shared memory: what the most demanding layout asks for.
@@ -23,10 +25,6 @@ __device__ __forceinline__ Layout& shared_memory() {
   return *reinterpret_cast<Layout*>(shared_bytes);
 }
 
-inline void check(cudaError_t status, const char* name) {
-  require(status == cudaSuccess, "cuda: ", name, ": ", cudaGetErrorString(status));
-}
-
 // kernel<<<blocks, threads, shared_bytes, stream>>>(arguments...). An empty grid starts nothing.
 template <class... Parameters, class... Arguments>
 void launch(Stream stream, const char* name, dim3 blocks, int threads, size_t shared_bytes,
@@ -34,19 +32,20 @@ void launch(Stream stream, const char* name, dim3 blocks, int threads, size_t sh
   constexpr size_t without_asking = 48 << 10;
   if (blocks.x == 0 || blocks.y == 0 || blocks.z == 0) return;
   if (shared_bytes > without_asking)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-          name);
+    check_cuda(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
+        name);
   kernel<<<blocks, static_cast<unsigned>(threads), shared_bytes, stream>>>(arguments...);
-  check(cudaGetLastError(), name);
+  check_cuda(cudaGetLastError(), name);
 }
 
 // Whether this GPU has Hopper's own instructions (sm_90a) and the program was built for them.
 inline bool is_hopper() {
 #ifdef LLAMA_TP_SM_90A
   int device = 0, major = 0, minor = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
   return major == 9 && minor == 0;
 #else
   return false;

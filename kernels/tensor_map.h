@@ -21,11 +21,11 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found{};
 #if CUDART_VERSION >= 12050
-  check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
-        "cuTensorMapEncodeTiled");
+  check_cuda(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
+             "cuTensorMapEncodeTiled");
 #else
-  check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found),
-        "cuTensorMapEncodeTiled");
+  check_cuda(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found),
+             "cuTensorMapEncodeTiled");
 #endif
   require(found == cudaDriverEntryPointSuccess,
           "cuda: the driver has no cuTensorMapEncodeTiled; install one of CUDA 12 or later");

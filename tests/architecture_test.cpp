@@ -86,7 +86,7 @@ TEST(Architecture, EveryLibraryIsKnownInOnePlace) {
        {Place{"<mpi.h", "parallel/[a-z_]+\\.cpp"}, Place{"<oneapi/dnnl", "backend/cpu/[a-z_]+\\.cpp"},
         Place{"<cxxopts", "commands/[a-z_]+\\.cpp"}, Place{"<pcre2", "io/tokenizer/[a-z_]+\\.cpp"},
         Place{"<sentencepiece", "io/tokenizer/[a-z_]+\\.cpp"}, Place{"<nlohmann/json.hpp", ".*\\.cpp|base/json\\.h"},
-        Place{"<cuda", "kernels/(cuda|tensor_map)\\.h|backend/cuda/calls\\.h"},
+        Place{"<cuda", "kernels/(check|cuda|tensor_map)\\.h|backend/cuda/calls\\.h"},
         Place{"<cublasLt", "backend/cuda/cublas_lt\\.cpp"}, Place{"<nccl", "parallel/nccl_communicator\\.cpp"},
         Place{"<dlfcn", "base/shared_library\\.cpp"},
         Place{"\"backend/cuda/",

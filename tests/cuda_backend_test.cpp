@@ -90,6 +90,12 @@ TEST_F(Cuda, AWaitEndsWhenAWatcherSaysSo) {
   EXPECT_EQ(host, 0);  // reserved memory is zeros
 }
 
+TEST_F(Cuda, AnErrorOfTheDeviceSaysOfWhichOne) {
+  const auto backend = make_backend("cuda", {.local_rank = 1});
+  cuda_double().breaks = true;
+  EXPECT_EQ(error_of([&] { backend->synchronize(); }), "cuda: device 1: what was asked of it: what CUDA says");
+}
+
 // A model on the doubled device.
 struct CudaModel : GoldenModel {
   explicit CudaModel(const char* name) : GoldenModel(name, DType::f32) {

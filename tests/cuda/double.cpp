@@ -25,7 +25,13 @@ std::map<void*, size_t>& taken() {
   return sizes;
 }
 
+int& device() {
+  static int chosen = 0;
+  return chosen;
+}
+
 cudaError_t state_of_streams() {
+  if (cuda_double().breaks) return cudaErrorIllegalAddress;
   if (!cuda_double().runs_kernels) return cudaErrorNoKernelImageForDevice;
   return cuda_double().never_ends ? cudaErrorNotReady : cudaSuccess;
 }
@@ -85,7 +91,15 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = cuda_double().devices;
   return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device < cuda_double().devices ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaSetDevice(int device) {
+  if (device >= cuda_double().devices) return cudaErrorInvalidDevice;
+  llama_tp::device() = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = llama_tp::device();
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
   std::strcpy(properties->name, "Double");
@@ -102,8 +116,12 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
 }
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t*, unsigned, int) { return cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamQuery(cudaStream_t) { return llama_tp::state_of_streams(); }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return llama_tp::state_of_streams(); }
+cudaError_t cudaStreamQuery(cudaStream_t) {
+  return llama_tp::state_of_streams();
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return llama_tp::state_of_streams();
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 cudaError_t cudaEventCreate(cudaEvent_t*) { return cudaSuccess; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned) { return cudaSuccess; }

@@ -12,7 +12,8 @@ struct CudaDouble {
   int devices = 2;
   bool runs_kernels = true;
   size_t free_bytes = size_t{1} << 30;
-  bool never_ends = false;  // what was asked of a stream
+  bool never_ends = false;                   // what was asked of a stream
+  bool breaks = false;                       // whatever is asked of the device
   int graphs_started = 0;
 };
 CudaDouble& cuda_double();

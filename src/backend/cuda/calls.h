@@ -1,19 +1,11 @@
 // The CUDA runtime for code that a plain C++ compiler compiles: its errors as Error, its streams and events as objects.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
-#include <string_view>
 
-#include "base/error.h"
+#include "kernels/check.h"
 
 namespace llama_tp {
-
-// Errors: any but success, with what was asked.
-inline void check_cuda(cudaError_t status, std::string_view what) {
-  if (status != cudaSuccess) fail("cuda: ", what, ": ", cudaGetErrorString(status));
-}
 
 // A stream that does not wait for the default one, which libraries may use. Of two whose kernels could begin, the urgent
 // one's do: those of a collective take a few multiprocessors for long, and would else wait for all blocks of a product.

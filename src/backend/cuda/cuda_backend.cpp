@@ -133,7 +133,7 @@ void CudaBackend::synchronize() {
   constexpr int64_t turns_between_looks = 256;  // about a millisecond
   for (int64_t turn = 1;; turn++) {
     const cudaError_t status = cudaStreamQuery(stream_);
-    if (status != cudaErrorNotReady) return check_cuda(status, streams_.name);
+    if (status != cudaErrorNotReady) return check_cuda(status, "what was asked of it");
     if (turn % turns_between_looks == 0)
       for (Watcher* watcher : streams_.watchers) watcher->look();
     std::this_thread::yield();
