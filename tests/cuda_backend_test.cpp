@@ -9,8 +9,12 @@
 #include "generate/generator.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
+#include "report/format.h"
+#include "scratch_folder.h"
 #include "support/error_of.h"
 #include "support/golden_model.h"
+#include "support/small_model.h"
+#include "train/training_run.h"
 
 namespace llama_tp {
 namespace {
@@ -149,6 +153,28 @@ TEST_F(Cuda, ARecordingGivesTheBitsOfWhatItRecorded) {
   EXPECT_EQ(error_of([&] { choices_behind_tokens(); }), "LLAMA_TP_CUDA_GRAPH=maybe: it is 0 or 1");
   unsetenv("LLAMA_TP_CUDA_GRAPH");
   EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
+}
+
+TEST_F(Cuda, TrainingEndsWithWhatTheDriverCountsBesideThePlan) {
+  const ScratchFolder folder;
+  write_file(folder / "config.json", small_config().dump());
+  write_file(folder / "data.jsonl", random_id_lines(2, 16, small_vocabulary));
+  TrainingSettings settings;
+  settings.config = folder / "config.json";
+  settings.train_file = folder / "data.jsonl";
+  settings.output_dir = folder / "out";
+  settings.block_size = 16;
+  settings.micro_batch = settings.max_steps = 1;
+  settings.backend = "cuda";
+  testing::internal::CaptureStdout();
+  run_training(settings, ranks());
+  const std::string said = testing::internal::GetCapturedStdout();
+  const size_t context = cuda_double().context_bytes;
+  EXPECT_NE(said.find(bytes_text(static_cast<int64_t>(context)) + " CUDA's context"), std::string::npos) << said;
+  const auto memory = nlohmann::json::parse(read_text(folder / "out/memory.json"));
+  EXPECT_EQ(memory["device"][0]["remainder_bytes"], context);
+  EXPECT_EQ(memory["device"][0]["in_use_bytes"], memory["ranks"][0]["planned_bytes"].get<size_t>() + context);
+  EXPECT_GT(memory["resident"][0]["remainder"]["heap"], 0);  // no arena is in it
 }
 
 TEST_F(Cuda, LossAndEveryGradientAreThoseOfTransformers) {

@@ -234,6 +234,8 @@ class Backend {
   virtual void release(void* base, int64_t bytes) = 0;
   // Bytes that reserve can still give; the most there is where nobody knows.
   virtual int64_t free_memory() const { return std::numeric_limits<int64_t>::max(); }
+  // Bytes of the device's own memory that are in use, by whomever, as its driver counts them; 0 where it has none.
+  virtual int64_t memory_in_use() const { return 0; }
   // Copies between host memory of the tensor's own type and the tensor, which nothing else on the host may touch.
   // download waits for what was asked before; after upload host may change.
   virtual void upload(const void* host, const Tensor& tensor) = 0;

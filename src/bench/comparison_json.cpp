@@ -30,6 +30,7 @@ OrderedJson rank_json(const RankMemory& rank) {
           {"planned_bytes", rank.planned_peak},
           {"reserved_bytes", rank.reserved},
           {"given_bytes", rank.given},
+          {"in_use_bytes", rank.in_use},
           {"categories", categories_json(rank.measured)},
           {"planned_categories", categories_json(rank.planned)},
           {"communication", traffic_json(rank.traffic)},

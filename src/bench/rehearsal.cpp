@@ -38,6 +38,10 @@ void say_memory(const Bench& bench, const RankMemory& rank) {
   bench.say(table_line("  reserved in the arenas", "", in_mib(rank.reserved)));
   bench.say(table_line("  given by the system", "", in_mib(rank.given)));
   bench.say(table_line("  of it in no arena", "", in_mib(rank.given - rank.reserved)));
+  if (rank.in_use > 0) {
+    bench.say(table_line("  in use, as the driver counts", "", in_mib(rank.in_use)));
+    bench.say(table_line("  context, kernels, libraries", "", in_mib(rank.in_use - rank.reserved)));
+  }
   bench.say(table_line("  as planned", "", rank.as_planned() ? "to the byte" : "NO"));
 }
 

@@ -56,6 +56,7 @@ class SchemeRun {
         of_step[group][i].bytes = (of_step[group][i].bytes - before[group][i].bytes) / steps();
       }
     memory_.given = system.given();
+    memory_.in_use = bench_.backend->memory_in_use();
     memory_.peak = runtime_.ledger.peak();
     memory_.measured = runtime_.ledger.at_peak();
     memory_.traffic = of_step;

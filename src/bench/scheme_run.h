@@ -15,6 +15,7 @@ struct RankMemory {
   int64_t planned_peak = 0, peak = 0;
   int64_t reserved = 0;  // of the arenas
   int64_t given = 0;     // by the system, from before they were reserved to behind the last step
+  int64_t in_use = 0;    // of a device's memory behind the last step, as its driver counts; 0: on the CPU
   CategoryBytes planned{}, measured{};
   GroupTraffics planned_traffic{}, traffic{};  // of a step
 

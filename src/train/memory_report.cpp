@@ -95,12 +95,20 @@ std::string resident_entry(const ResidentMemory& resident, int64_t arenas) {
       {"resident_bytes", resident.total}, {"remainder_bytes", resident.total - arenas}, {"remainder", remainder}});
 }
 
+std::string device_entry(int64_t in_use, int64_t arenas) {
+  return json_text(OrderedJson{{"in_use_bytes", in_use}, {"remainder_bytes", in_use - arenas}});
+}
+
 std::string memory_text(const std::vector<std::string>& memory, const std::vector<std::string>& traffic,
-                        const std::vector<std::string>& resident) {
-  std::string list;
-  for (const std::string& entry : resident) list += (list.empty() ? "" : ", ") + entry;
+                        const std::vector<std::string>& resident, const std::vector<std::string>& device) {
+  const auto list_of = [](const std::vector<std::string>& entries) {
+    std::string list;
+    for (const std::string& entry : entries) list += (list.empty() ? "" : ", ") + entry;
+    return "[" + list + "]";
+  };
   return "{\"ranks\": " + memory_report(in_order(memory)) +
-         ", \"communication\": " + traffic_report(in_order(traffic)) + ", \"resident\": [" + list + "]}\n";
+         ", \"communication\": " + traffic_report(in_order(traffic)) + ", \"resident\": " + list_of(resident) +
+         (device.empty() ? "" : ", \"device\": " + list_of(device)) + "}\n";
 }
 
 }  // namespace llama_tp

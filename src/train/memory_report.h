@@ -32,12 +32,18 @@ std::string traffic_report(const std::vector<RankEntry>& entries);
 //   {"resident_bytes": N, "remainder_bytes": N, "remainder": {"heap": N, "files": N, "shared": N}}
 // The remainder is what lies outside of the arenas: heap (the data, oneDNN's primitives, MPI's buffers, stacks), files
 // (code of the program and its libraries) and shared (the windows of the ranks of a node). arenas: bytes that were
-// used.
+// used, 0 where they are in a device's memory.
 std::string resident_entry(const ResidentMemory& resident, int64_t arenas);
 
-// A run's memory.json, where each vector has every rank's entry in order:
-//   {"ranks": […], "communication": […], "resident": […]}.
+// What a device's driver counts as in use, beside the arenas: the rest is its context, the kernels, and what libraries
+// take for themselves.
+//   {"in_use_bytes": N, "remainder_bytes": N}
+std::string device_entry(int64_t in_use, int64_t arenas);
+
+// A run's memory.json, where each vector has every rank's entry in order; device is empty where arenas are in the host's
+// memory:
+//   {"ranks": […], "communication": […], "resident": […], "device": […]}.
 std::string memory_text(const std::vector<std::string>& memory, const std::vector<std::string>& traffic,
-                        const std::vector<std::string>& resident);
+                        const std::vector<std::string>& resident, const std::vector<std::string>& device);
 
 }  // namespace llama_tp

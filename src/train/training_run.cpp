@@ -259,16 +259,25 @@ class TrainingRun {
   }
 
   // Beside what was planned, what the ledger saw: the same numbers, or something is wrong. What the last step sent. And
-  // what the system counts.
+  // what the system counts, and the device's driver.
   void report_memory() {
+    const bool on_device = backend_->device() != nullptr;
+    const int64_t in_use = backend_->memory_in_use(), planned = memory_.total(), of_host = on_device ? 0 : planned;
     const ResidentMemory resident = resident_memory();
     const std::vector<std::string> entries = mesh_->world().all_gather(memory_entry(memory_, runtime_->ledger)),
                                    traffic = mesh_->world().all_gather(traffic_entry(step_traffic_)),
-                                   residents = mesh_->world().all_gather(resident_entry(resident, memory_.total()));
+                                   residents = mesh_->world().all_gather(resident_entry(resident, of_host));
+    std::vector<std::string> devices;
+    if (on_device) devices = mesh_->world().all_gather(device_entry(in_use, planned));
     if (!leads()) return;
-    write_text(settings_.output_dir + "/memory.json", memory_text(entries, traffic, residents));
-    say(text("resident    ", bytes_text(resident.total), " on rank 0: ", bytes_text(memory_.total()), " as planned, ",
-             bytes_text(resident.total - memory_.total()), " libraries, MPI, data and code"));
+    write_text(settings_.output_dir + "/memory.json", memory_text(entries, traffic, residents, devices));
+    if (on_device)
+      say(text("device      ", bytes_text(in_use), " in use on rank 0's, as its driver counts: ", bytes_text(planned),
+               " as planned, ", bytes_text(in_use - planned),
+               " CUDA's context, kernels, buffers of cuBLASLt and NCCL, and other programs"));
+    say(text("resident    ", bytes_text(resident.total),
+             " on rank 0: ", on_device ? "" : bytes_text(planned) + " as planned, ",
+             bytes_text(resident.total - of_host), " libraries, MPI, data and code"));
   }
 
   TrainingSettings settings_;

@@ -162,6 +162,8 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* all) {
   *free = *all = cuda_double().free_bytes;
+  *all += cuda_double().context_bytes;
+  for (const auto& [memory, bytes] : llama_tp::taken()) *all += bytes;
   return cudaSuccess;
 }
 // Not zeros: 0xff in every byte.

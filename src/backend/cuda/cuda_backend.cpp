@@ -146,6 +146,12 @@ int64_t CudaBackend::free_memory() const {
   return static_cast<int64_t>(free);
 }
 
+int64_t CudaBackend::memory_in_use() const {
+  size_t free = 0, all = 0;
+  check_cuda(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
+  return static_cast<int64_t>(all - free);
+}
+
 // By copies, which read as much as they write. The best of a few.
 // Five passes take some milliseconds.
 double CudaBackend::read_bandwidth(double) {

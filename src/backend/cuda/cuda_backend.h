@@ -33,6 +33,7 @@ class CudaBackend : public CudaOperations, public Recorder {
   void download(const Tensor& tensor, void* host) override;
   void synchronize() override;
   int64_t free_memory() const override;
+  int64_t memory_in_use() const override;
   double read_bandwidth(double most_seconds) override;
   std::string description() const override { return description_; }
   DeviceStreams* device() override { return &streams_; }
