@@ -22,6 +22,7 @@
 #include "train/saved_training.h"
 #include "train/trainer.h"
 #include "train/validation.h"
+#include "train/what_fits.h"
 
 namespace llama_tp {
 
@@ -119,6 +120,9 @@ class TrainingRun {
       group->follow(runtime_->ledger);
     const TrainerOptions options{shape_, settings_.recompute, validation_.samples() > 0, settings_.fsdp};
     memory_ = plan_training(config_, plan_, options, *backend_, *runtime_, mesh_->replicas());
+    if (const int64_t free = backend_->free_memory(); memory_.total() > free)
+      fail(describe_too_large({config_, plan_, options, mesh_->shape(), mesh_->rank(), settings_.dtype}, free,
+                              *backend_));
     runtime_->reserve(memory_);
     trainer_ = std::make_unique<Trainer>(config_, plan_, options, *runtime_, mesh_->replicas());
     if (saved_)

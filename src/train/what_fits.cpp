@@ -1,0 +1,102 @@
+#include "train/what_fits.h"
+
+#include <algorithm>
+
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int most_shards = 64;  // of the weights, times those that were asked for
+
+// Something else to ask for, in the words of the command line.
+struct Change {
+  std::string words;
+  AskedTraining asked;
+};
+
+RankPlan plan_of(const AskedTraining& asked, Backend& backend) {
+  return plan_rank(asked.config, asked.plan, asked.options, asked.mesh, asked.rank, asked.dtype, backend);
+}
+
+// The lists below are ordered: each entry changes more than the one before it, and needs less.
+
+std::vector<Change> smaller_batches(const AskedTraining& asked) {
+  std::vector<Change> list;
+  for (int64_t samples = asked.options.batch.micro_batch / 2; samples >= 1; samples /= 2) {
+    list.push_back({text("--per-device-train-batch-size ", samples), asked});
+    list.back().asked.options.batch.micro_batch = samples;
+  }
+  return list;
+}
+
+std::vector<Change> recomputed(const AskedTraining& asked) {
+  if (asked.options.recompute) return {};
+  Change change{"--gradient-checkpointing", asked};
+  change.asked.options.recompute = true;
+  return {change};
+}
+
+std::vector<Change> more_ranks(const AskedTraining& asked) {
+  std::vector<Change> list;
+  for (int times = 2; times <= most_shards; times *= 2) {
+    MeshShape mesh = asked.mesh;
+    mesh.fsdp *= times;
+    list.push_back({text("--fsdp ", mesh.fsdp, " on ", mesh.ranks(), " ranks"), asked});
+    list.back().asked.mesh = mesh;
+    list.back().asked.options.batch.data_ranks = mesh.data_ranks();
+  }
+  return list;
+}
+
+// The smallest batch and recompute, then these on more and more ranks.
+std::vector<Change> all_together(const AskedTraining& asked) {
+  AskedTraining least = asked;
+  std::string words;
+  for (const auto& list_of : {smaller_batches, recomputed})
+    if (const std::vector<Change> list = list_of(least); !list.empty()) {
+      words += list.back().words + " ";
+      least.options = list.back().asked.options;
+    }
+  std::vector<Change> list{{words.substr(0, words.find_last_not_of(' ') + 1), least}};
+  for (const Change& more : more_ranks(least)) list.push_back({words + more.words, more.asked});
+  return list;
+}
+
+// "; --fsdp 8 on 8 ranks (12.34 GiB)" for the first that fits; "" where none does.
+std::string first_that_fits(const std::vector<Change>& changes, int64_t free, Backend& backend) {
+  for (const Change& change : changes)
+    if (const int64_t needs = plan_of(change.asked, backend).memory.total(); needs <= free)
+      return text("; ", change.words, " (", bytes_text(needs), ")");
+  return "";
+}
+
+// The categories that the rank holds at its peak, the largest first.
+std::string table_of(const Ledger& ledger) {
+  std::vector<std::pair<int64_t, std::string_view>> held;
+  for (int i = 0; i < category_count; i++)
+    held.emplace_back(ledger.at_peak()[static_cast<size_t>(i)], name_of(static_cast<Category>(i)));
+  std::sort(held.rbegin(), held.rend());
+  std::string list;
+  for (const auto& [bytes, name] : held)
+    if (bytes > 0) list += text(list.empty() ? "" : ", ", name, " ", bytes_text(bytes));
+  return list;
+}
+
+}  // namespace
+
+std::string describe_too_large(const AskedTraining& asked, int64_t free, Backend& backend) {
+  const RankPlan own = plan_of(asked, backend);
+  std::string fitting;
+  for (const auto& list_of : {smaller_batches, recomputed, more_ranks})
+    fitting += first_that_fits(list_of(asked), free, backend);
+  if (fitting.empty()) fitting = first_that_fits(all_together(asked), free, backend);
+  return text("this rank needs ", bytes_text(own.memory.total()), " (", table_of(own.ledger), "), but ",
+              bytes_text(free), " are free (", backend.description(), "); ",
+              fitting.empty() ? text("nor would it fit with fewer samples, recompute and ", most_shards,
+                                     " times the ranks together; take a smaller model or --block-size")
+                              : "what would fit: " + fitting.substr(2));
+}
+
+}  // namespace llama_tp

@@ -1,0 +1,24 @@
+// What a training run that does not fit is told: its own plan, and what would fit instead.
+#pragma once
+
+#include <string>
+
+#include "train/training_plan.h"
+
+namespace llama_tp {
+
+// A rank's run as it was asked for.
+struct AskedTraining {
+  const ModelConfig& config;
+  const TensorParallelPlan& plan;
+  TrainerOptions options;
+  MeshShape mesh;
+  int rank;
+  DType dtype;
+};
+
+// One line for an error: what the rank needs by category, and what of fewer samples a forward, recompute and more ranks
+// fits into `free` bytes, each with its figure; where none of them does alone, all together.
+std::string describe_too_large(const AskedTraining& asked, int64_t free, Backend& backend);
+
+}  // namespace llama_tp

@@ -1,0 +1,71 @@
+// What a training run that does not fit is told: every figure is that of the plan which its words ask for.
+#include "train/what_fits.h"
+
+#include <gtest/gtest.h>
+
+#include "backend/device.h"
+#include "report/format.h"
+#include "scratch_folder.h"
+#include "support/small_model.h"
+
+namespace llama_tp {
+namespace {
+
+class WhatFits : public testing::Test {
+ protected:
+  WhatFits() {
+    write_file(folder_ / "config.json", small_config().dump());
+    config_ = read_model_config(folder_ / "config.json");
+    plan_ = resolve_plan(config_);
+  }
+
+  AskedTraining asked(int64_t samples, bool recompute, int fsdp) const {
+    const TrainerOptions options{{samples, 1, fsdp, 512, 1}, recompute, false, {}};
+    return {config_, plan_, options, {1, fsdp, 1}, 0, DType::bf16};
+  }
+  int64_t needs(int64_t samples, bool recompute, int fsdp) const {
+    const AskedTraining run = asked(samples, recompute, fsdp);
+    return plan_rank(config_, plan_, run.options, run.mesh, 0, run.dtype, *backend_).memory.total();
+  }
+  std::string said(int64_t free) const { return describe_too_large(asked(8, false, 1), free, *backend_); }
+
+  ScratchFolder folder_;
+  ModelConfig config_;
+  TensorParallelPlan plan_;
+  std::unique_ptr<Backend> backend_ = make_backend("cpu", {});
+};
+
+TEST_F(WhatFits, TheLargestBatchThatFitsIsNamedWithItsMemory) {
+  const int64_t free = needs(2, false, 1);
+  const std::string words = said(free);
+  EXPECT_NE(words.find("this rank needs " + bytes_text(needs(8, false, 1)) + " ("), std::string::npos) << words;
+  EXPECT_NE(words.find("but " + bytes_text(free) + " are free (cpu: "), std::string::npos) << words;
+  EXPECT_NE(words.find("saved_split "), std::string::npos) << words;
+  EXPECT_NE(words.find("what would fit: --per-device-train-batch-size 2 (" + bytes_text(free) + ")"), std::string::npos)
+      << words;
+  EXPECT_EQ(words.find('\n'), std::string::npos);
+}
+
+TEST_F(WhatFits, RecomputeAndMoreRanksAreNamedWhereTheyFit) {
+  const int64_t free = needs(8, true, 1);
+  EXPECT_NE(said(free).find("--gradient-checkpointing (" + bytes_text(free) + ")"), std::string::npos) << said(free);
+  EXPECT_EQ(said(free - 1).find("--gradient-checkpointing ("), std::string::npos) << said(free - 1);
+  const int64_t of_two = needs(8, false, 2);
+  ASSERT_LT(of_two, needs(8, false, 1));
+  EXPECT_NE(said(of_two).find("--fsdp 2 on 2 ranks (" + bytes_text(of_two) + ")"), std::string::npos) << said(of_two);
+}
+
+TEST_F(WhatFits, WhereNothingAloneFitsAllTogetherMay) {
+  const int64_t free = needs(1, true, 4);
+  for (const int64_t alone : {needs(1, false, 1), needs(8, true, 1), needs(8, false, 64), needs(1, true, 2)})
+    ASSERT_GT(alone, free);
+  EXPECT_NE(said(free).find("what would fit: --per-device-train-batch-size 1 --gradient-checkpointing --fsdp 4 on 4 "
+                            "ranks (" +
+                            bytes_text(free) + ")"),
+            std::string::npos)
+      << said(free);
+  EXPECT_NE(said(1).find("nor would it fit"), std::string::npos) << said(1);
+}
+
+}  // namespace
+}  // namespace llama_tp
