@@ -57,7 +57,7 @@ FOLDERS  := $(patsubst %/,%,$(sort $(dir $(filter-out $(ALONE),$(SOURCES)))))
 OBJECTS  := $(FOLDERS:%=$(BUILD)/%/folder.o) $(ALONE:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
-TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_backend_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
+TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_backend_test.cpp tests/cuda_ranks_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
 SUPPORT  := $(BUILD)/tests/libsupport.a
 
 KERNELS     := $(sort $(wildcard kernels/*.cu))
@@ -187,8 +187,13 @@ $(BUILD)/tests/emulated_hopper_%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/ho
 	$(link_emulated)
 $(BUILD)/tests/emulation_test $(BUILD)/tests/hopper_emulation_test $(BUILD)/tests/device_memory_ranks_test: %: %.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
-$(BUILD)/tests/cuda_backend_test: %: %.o $(BUILD)/tests/cuda/double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+$(BUILD)/tests/cuda_backend_test $(BUILD)/tests/cuda_ranks_test: %: %.o $(BUILD)/tests/cuda/double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
+$(BUILD)/tests/cuda_ranks_test: | $(BUILD)/tests/cuda/libnccl.so.2
+$(BUILD)/tests/cuda/libnccl.so.2: tests/cuda/nccl_double.cpp tests/cuda/nccl_double.h
+	@mkdir -p $(@D)
+	@echo "  $@"
+	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -shared -fPIC -Wl,-soname,$(@F) $< -o $@
 define link_emulated
 @mkdir -p $(@D)
 @echo "  $@"

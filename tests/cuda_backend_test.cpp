@@ -74,7 +74,7 @@ TEST_F(Cuda, APlanBeyondTheFreeMemoryIsRefusedWithItsFigure) {
 // The device never ends; one who looks says that there is no point in waiting.
 TEST_F(Cuda, AWaitEndsWhenAWatcherSaysSo) {
   struct Leaves : Watcher {
-    void look() override {
+    void look(std::chrono::duration<double>) override {
       if (++looks == 3) throw Stopped();
     }
     int looks = 0;

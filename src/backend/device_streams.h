@@ -2,6 +2,7 @@
 // the order in which they were asked for.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,8 @@ namespace llama_tp {
 class Watcher {
  public:
   virtual ~Watcher() = default;
-  // What it throws ends the wait.
-  virtual void look() = 0;
+  // waited: for how long already. What it throws ends the wait.
+  virtual void look(std::chrono::duration<double> waited) = 0;
 };
 
 struct DeviceStreams {

@@ -23,7 +23,7 @@ std::vector<int> ranks(int first, int count, int distance) {
 std::unique_ptr<Communicator> communicator(const Launch& launch, const std::vector<int>& world_ranks, GroupName name,
                                            [[maybe_unused]] Backend& backend) {
 #ifdef LLAMA_TP_CUDA_ARCH
-  if (DeviceStreams* const device = backend.device()) return make_nccl_communicator(launch, world_ranks, *device);
+  if (DeviceStreams* const device = backend.device()) return make_nccl_communicator(launch, world_ranks, name, *device);
 #endif
   return make_communicator(launch, world_ranks, name);
 }

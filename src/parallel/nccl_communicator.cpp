@@ -21,7 +21,6 @@ struct NcclLibrary {
   decltype(&ncclGetUniqueId) get_unique_id = file.symbol("ncclGetUniqueId");
   decltype(&ncclCommInitRank) init_rank = file.symbol("ncclCommInitRank");
   decltype(&ncclCommDestroy) destroy = file.symbol("ncclCommDestroy");
-  decltype(&ncclCommAbort) abort = file.symbol("ncclCommAbort");
   decltype(&ncclCommGetAsyncError) get_async_error = file.symbol("ncclCommGetAsyncError");
   decltype(&ncclGetErrorString) error_string = file.symbol("ncclGetErrorString");
   decltype(&ncclGetLastError) last_error = file.symbol("ncclGetLastError");
@@ -54,8 +53,9 @@ ncclDataType_t type_of(DType dtype) {
 
 class NcclCommunicator : public Communicator, private Watcher {
  public:
-  NcclCommunicator(MpiGroup group, const WaitPolicy& policy, DeviceStreams& device)
+  NcclCommunicator(MpiGroup group, MeetingPoint point, const WaitPolicy& policy, DeviceStreams& device)
       : Communicator(group.rank(), group.size()),
+        point_(std::move(point)),
         policy_(policy),
         device_(device),
         stream_(CudaStream::Priority::urgent) {
@@ -67,41 +67,45 @@ class NcclCommunicator : public Communicator, private Watcher {
     device_.watchers.push_back(this);
   }
 
+  // Behind an error the process ends, and what waits on the device for other ranks with it. To destroy or abort would wait
+  // for a device that may be what has failed, before this rank has said why, and other ranks would hear of it by NCCL.
   ~NcclCommunicator() override {
     std::erase(device_.watchers, static_cast<Watcher*>(this));
-    if (std::uncaught_exceptions() > 0 || someone_failed())
-      nccl().abort(comm_);  // ends what waits on the device for other ranks
-    else
-      nccl().destroy(comm_);
+    if (std::uncaught_exceptions() == 0 && !someone_failed()) nccl().destroy(comm_);
   }
 
-  // While the host waits for the device: another rank may have failed, or NCCL.
-  void look() override {
+  // While the host waits for the device: another rank may have failed, or NCCL, or not come.
+  void look(std::chrono::duration<double> waited) override {
     if (someone_failed()) throw Stopped();
     ncclResult_t state = ncclSuccess;
     expect(nccl().get_async_error(comm_, &state), "ncclCommGetAsyncError");
     expect(state, "a collective");
+    point_.look_from_device(waited);
   }
 
  protected:
   Pending run_all_reduce(const Tensor& x) override {
+    const MeetingPoint::Visit visit(point_, Meeting::all_reduce, x.bytes());
     return start("ncclAllReduce", [&](cudaStream_t stream) {
       return nccl().all_reduce(x.data, x.data, static_cast<size_t>(x.elements()), type_of(x.dtype), ncclSum, comm_,
                                stream);
     });
   }
   Pending run_all_gather(const Tensor& part, const Tensor& whole) override {
+    const MeetingPoint::Visit visit(point_, Meeting::all_gather, whole.bytes());
     return start("ncclAllGather", [&](cudaStream_t stream) {
       return nccl().all_gather(part.data, whole.data, static_cast<size_t>(part.bytes()), ncclInt8, comm_, stream);
     });
   }
   Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override {
+    const MeetingPoint::Visit visit(point_, Meeting::reduce_scatter, whole.bytes());
     return start("ncclReduceScatter", [&](cudaStream_t stream) {
       return nccl().reduce_scatter(whole.data, part.data, static_cast<size_t>(part.elements()), type_of(part.dtype),
                                    ncclSum, comm_, stream);
     });
   }
   Pending run_broadcast(const Tensor& x, int root) override {
+    const MeetingPoint::Visit visit(point_, Meeting::broadcast, x.bytes());
     return start("ncclBroadcast", [&](cudaStream_t stream) {
       return nccl().broadcast(x.data, x.data, static_cast<size_t>(x.bytes()), ncclInt8, root, comm_, stream);
     });
@@ -134,6 +138,7 @@ class NcclCommunicator : public Communicator, private Watcher {
 
   bool someone_failed() const { return policy_.board != nullptr && policy_.board->someone_failed(); }
 
+  MeetingPoint point_;
   const WaitPolicy& policy_;
   DeviceStreams& device_;
   CudaStream stream_;
@@ -169,12 +174,15 @@ class LoneDeviceCommunicator : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
-                                                     DeviceStreams& device) {
+                                                     GroupName name, DeviceStreams& device) {
   if (world_ranks.size() == 1) return std::make_unique<LoneDeviceCommunicator>(device);
   order_collectives();
   // NCCL refuses two ranks on one device unless it takes them for ranks of different hosts; it then uses sockets.
   if (device.shared) setenv("NCCL_HOSTID", text(launch.host(), ".", launch.rank()).c_str(), 0);
-  return std::make_unique<NcclCommunicator>(MpiGroup(world_ranks, launch.wait_policy()), launch.wait_policy(), device);
+  MeetingPoint point(launch.whereabouts(), name, world_ranks);
+  const MeetingPoint::Visit visit(point, Meeting::setup, 0);
+  return std::make_unique<NcclCommunicator>(MpiGroup(world_ranks, launch.wait_policy()), point, launch.wait_policy(),
+                                            device);
 }
 
 }  // namespace llama_tp

@@ -24,6 +24,6 @@ namespace llama_tp {
 // Collective over the listed ranks of the world, which become ranks 0, 1, … of the group in this order; this process is
 // one of them. device must outlive it. Errors: there is no libnccl, or an older one; what NCCL says; Stopped.
 std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
-                                                     DeviceStreams& device);
+                                                     GroupName name, DeviceStreams& device);
 
 }  // namespace llama_tp

@@ -85,6 +85,11 @@ class MeetingPoint {
     Whereabouts* whereabouts_;
   };
 
+  // For a rank that has waited so long for its device, which works on collectives that were asked for before: shows that
+  // it lives, and throws as Whereabouts::report when it is overdue. It is taken to wait in the one that was asked for
+  // last, if that was one of this group.
+  void look_from_device(std::chrono::duration<double> waited) const;
+
  private:
   friend class Whereabouts;
   Whereabouts* whereabouts_;

@@ -117,9 +117,11 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t*, unsigned, int) { return cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamQuery(cudaStream_t) {
+  cuda_double().waits++;
   return llama_tp::state_of_streams();
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  cuda_double().waits++;
   return llama_tp::state_of_streams();
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
@@ -169,6 +171,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* all) {
 // Not zeros: 0xff in every byte.
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = nullptr;
+  cuda_double().reservations++;
   if (bytes > cuda_double().free_bytes) return cudaErrorMemoryAllocation;
   *memory = emulation::reserve_device_memory(static_cast<int64_t>(bytes));
   llama_tp::taken()[*memory] = bytes;

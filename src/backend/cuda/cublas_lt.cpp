@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <exception>
 
 #include "base/error.h"
 #include "base/shared_library.h"
@@ -122,9 +123,10 @@ CublasLt::CublasLt() : library_(std::make_unique<Library>()) {
   handle_ = handle;
 }
 
+// While an error unwinds, the device may have work that never ends, for which the library would wait.
 CublasLt::~CublasLt() {
   products_.clear();
-  library_->destroy(static_cast<cublasLtHandle_t>(handle_));
+  if (std::uncaught_exceptions() == 0) library_->destroy(static_cast<cublasLtHandle_t>(handle_));
 }
 
 std::string CublasLt::version() const {

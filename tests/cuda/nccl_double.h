@@ -1,0 +1,10 @@
+// What the double of NCCL (nccl_double.cpp) answers and has seen: `nccl_double` in libnccl.so.2.
+#pragma once
+
+#include <nccl.h>
+
+struct NcclDouble {
+  ncclResult_t result = ncclSuccess;  // of collectives when they are called,
+  ncclResult_t state = ncclSuccess;   // and later
+  int destroyed = 0;
+};

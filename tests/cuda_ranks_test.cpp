@@ -1,0 +1,110 @@
+// Ranks with a CUDA device each, where CUDA and NCCL are doubled (cuda/double.h, cuda/nccl_double.h): which devices they
+// take, what they say when NCCL fails, and that a wait for the device is left when another rank does not come.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "cuda/double.h"
+#include "cuda/nccl_double.h"
+#include "parallel/mesh.h"
+#include "support/error_of.h"
+#include "support/ranks.h"
+
+namespace llama_tp {
+namespace {
+
+NcclDouble& nccl_double() {
+  static NcclDouble* const one = [] {
+    const std::string beside = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+    void* const library = dlopen((beside + "/cuda/libnccl.so.2").c_str(), RTLD_NOW);
+    require(library != nullptr, dlerror());
+    return static_cast<NcclDouble*>(dlsym(library, "nccl_double"));
+  }();
+  return *one;
+}
+
+// All ranks as one tensor group, with a value on each one's device.
+class CudaRanks : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (ranks().size() == 1) GTEST_SKIP() << "one rank needs no NCCL";
+    nccl_double() = {};
+    cuda_double() = {};
+    cuda_double().devices = ranks().size();
+    backend_ = make_backend("cuda", ranks().place());
+    mesh_ = std::make_unique<Mesh>(ranks(), MeshShape{1, 1, ranks().size()}, 1, *backend_);
+    arena_.reserve(*backend_, Arena::alignment);
+    value_ = arena_.push(Category::data, {1}, DType::f32);
+  }
+  void TearDown() override { cuda_double() = {}; }
+
+  Ledger ledger_;
+  std::unique_ptr<Backend> backend_;
+  Arena arena_{"memory", ledger_};
+  std::unique_ptr<Mesh> mesh_;
+  Tensor value_;
+};
+
+TEST_F(CudaRanks, TooFewDevicesAreRefusedWithTheirHost) {
+  cuda_double().devices = 1;
+  const auto backend = make_backend("cuda", ranks().place());
+  const std::string said = error_of([&] { Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend); });
+  EXPECT_EQ(said, text(ranks().host(), " has 1 CUDA devices for its ", ranks().size(),
+                       " ranks: ranks 0 and 1 meet on one; start a rank a device, or let them share it with "
+                       "LLAMA_TP_SHARE_DEVICE=1, which is slow"));
+}
+
+TEST_F(CudaRanks, NcclsOwnWordsArePassedOn) {
+  nccl_double().result = ncclSystemError;
+  EXPECT_EQ(error_of([&] { mesh_->tensor().all_reduce(value_).wait(); }),
+            text("nccl: ncclAllReduce of ", ranks().size(), " ranks on cuda device ", ranks().local_rank(),
+                 " (Double): what NCCL says (and where); NCCL_DEBUG=INFO tells more"));
+  nccl_double() = {.state = ncclRemoteError};
+  mesh_->tensor().all_reduce(value_).wait();
+  cuda_double().never_ends = true;
+  const std::string later = error_of([&] { backend_->synchronize(); });
+  EXPECT_TRUE(later.starts_with(text("nccl: a collective of ", ranks().size(), " ranks on cuda device "))) << later;
+}
+
+// To destroy it would wait for the device.
+TEST_F(CudaRanks, ACommunicatorIsLeftToTheEndOfTheProcessBehindAnError) {
+  try {
+    const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_);
+    fail("an error");
+  } catch (const Error&) {
+    EXPECT_EQ(nccl_double().destroyed, 0);
+  }
+  { const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_); }
+  EXPECT_EQ(nccl_double().destroyed, 1);
+}
+
+// The last test: a wait is reported once.
+TEST_F(CudaRanks, AWaitForTheDeviceBehindARankThatDoesNotComeNamesIt) {
+  mesh_->tensor().all_reduce(value_).wait();
+  const int late = ranks().size() - 1;
+  if (ranks().rank() == late) {
+    sleep(3);  // alive and elsewhere
+    return;
+  }
+  mesh_->tensor().all_reduce(value_).wait();
+  ranks().whereabouts()->set_timeout(std::chrono::seconds(1));
+  cuda_double().never_ends = true;
+  try {
+    backend_->synchronize();
+    ADD_FAILURE() << "waited for nobody";
+  } catch (const Stopped&) {  // another rank has said it
+  } catch (const Error& error) {
+    const std::string said = error.what();
+    EXPECT_NE(said.find("waited 1 s in all_reduce (number 2 of group tensor, 4 bytes) for rank " +
+                        std::to_string(late) + " on " + ranks().host()),
+              std::string::npos)
+        << said;
+    EXPECT_NE(said.find("after all_reduce (number 1 of group tensor, 4 bytes); "), std::string::npos) << said;
+  }
+  ranks().whereabouts()->set_timeout(std::chrono::seconds(0));
+}
+
+}  // namespace
+}  // namespace llama_tp
