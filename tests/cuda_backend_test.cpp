@@ -155,6 +155,23 @@ TEST_F(Cuda, ARecordingGivesTheBitsOfWhatItRecorded) {
   EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
 }
 
+// The host runs ahead of the device but for the step's loss and norm.
+TEST_F(Cuda, AStepTakesNoMemoryAndWaitsForItsResultAlone) {
+  CudaModel model("gqa");
+  const auto trainer = model.trainer();
+  const HostBatch batch = model.batch(0);
+  const CudaDouble before = cuda_double();
+  trainer->begin();
+  for (int forward = 0; forward < 2; forward++) trainer->accumulate(batch, model.targets);
+  EXPECT_EQ(cuda_double().waits, before.waits);
+  trainer->finish(model.targets);
+  const int of_result = cuda_double().waits;
+  EXPECT_GT(of_result, before.waits);
+  trainer->update({.max_grad_norm = 1});
+  EXPECT_EQ(cuda_double().waits, of_result);
+  EXPECT_EQ(cuda_double().reservations, before.reservations);
+}
+
 TEST_F(Cuda, TrainingEndsWithWhatTheDriverCountsBesideThePlan) {
   const ScratchFolder folder;
   write_file(folder / "config.json", small_config().dump());
