@@ -68,6 +68,17 @@ TEST_F(CudaRanks, NcclsOwnWordsArePassedOn) {
   EXPECT_TRUE(later.starts_with(text("nccl: a collective of ", ranks().size(), " ranks on cuda device "))) << later;
 }
 
+// Streams of several groups could wait for each other crosswise.
+TEST_F(CudaRanks, AnNcclThatDoesNotStartCollectivesInOneOrderIsRefused) {
+  nccl_double().version = 22505;
+  const std::string said = error_of([&] { Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_); });
+  EXPECT_EQ(said,
+            text("nccl: libnccl.so.2 is 2.25; 2.26 or later is needed, which starts the collectives of all groups in "
+                 "one order"));
+  nccl_double().version = 22600;
+  EXPECT_NO_THROW(Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_));
+}
+
 // To destroy it would wait for the device.
 TEST_F(CudaRanks, ACommunicatorIsLeftToTheEndOfTheProcessBehindAnError) {
   try {

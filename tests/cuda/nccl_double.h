@@ -6,5 +6,6 @@
 struct NcclDouble {
   ncclResult_t result = ncclSuccess;  // of collectives when they are called,
   ncclResult_t state = ncclSuccess;   // and later
+  int version = NCCL_VERSION_CODE;
   int destroyed = 0;
 };
