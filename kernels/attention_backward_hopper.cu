@@ -40,7 +40,7 @@ __device__ __forceinline__ void bring_keys(HopperBackwardTiles<head_dim, tile_ke
   KeyTiles at(work.keys);
   for (int n = 0; at.is_left(); n++, at.advance()) {
     const Turn turn(n);
-    wait_for(tiles.empty[turn.stage], turn.parity ^ 1);  // in the first round of the ring the phase before the first
+    if (lane_of_warp() == 0) wait_for(tiles.empty[turn.stage], turn.parity_before());
     bring_pair(tiles, turn.stage, keys_at(maps, work.kv_head, sequence.first_key + at.key), sequence.keys - at.key,
                landings);
   }
@@ -152,7 +152,7 @@ __device__ __forceinline__ void bring_queries(HopperBackwardTiles<head_dim, tile
     const int head = work.kv_head * work.heads + at.head, token = sequence.first_query + at.query;
     const int exist = sequence.queries - at.query;
     const Statistics statistics(call, head * call.shape.tokens + token, exist);
-    wait_for(tiles.empty[turn.stage], turn.parity ^ 1);  // in the first round of the ring the phase before the first
+    wait_for(tiles.empty[turn.stage], turn.parity_before());  // the lanes meet in store()
     statistics.store(tiles.lse[turn.stage], tiles.delta[turn.stage]);
     bring_pair(tiles, turn.stage, queries_at(maps, head, token, head_dim), exist, landings);
   }

@@ -52,10 +52,10 @@ __device__ __forceinline__ void initialize(HopperTiles<head_dim>& tiles) {
 
 // ---- the warp that brings the tiles
 
+// By one lane.
 template <class AnyTile>
 __device__ __forceinline__ void bring(AnyTile& tile, const TensorMap& map, int first_row, int head,
                                       MemoryBarrier& full) {
-  if (lane_of_warp() != 0) return;
   arrive_and_expect(full, AnyTile::bytes);
   copy_rows(tile, map, first_row, head, full);
 }
@@ -72,14 +72,14 @@ __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const 
   for (int n = 0, key = work.begin; key < work.end; n++, key += tile_keys) {
     const Turn turn(n);
     const int stage = turn.stage, row = sequence.first_key + key, exist = sequence.keys - key;
-    wait_for(tiles.k_empty[stage], turn.parity ^ 1);  // in the first round of the ring the phase before the first
-    bring(tiles.k[stage], k, row, work.kv_head, tiles.k_full[stage]);
-    wait_for(tiles.v_empty[stage], turn.parity ^ 1);
-    if (exist >= tile_keys) {
-      bring(tiles.v[stage], v, row, work.kv_head, tiles.v_full[stage]);
-      continue;
+    const bool whole = exist >= tile_keys;
+    if (lane_of_warp() == 0) {
+      wait_for(tiles.k_empty[stage], turn.parity_before());
+      bring(tiles.k[stage], k, row, work.kv_head, tiles.k_full[stage]);
+      wait_for(tiles.v_empty[stage], turn.parity_before());
+      bring(tiles.v[stage], v, row, work.kv_head, whole ? tiles.v_full[stage] : tiles.last_v_landed);
     }
-    bring(tiles.v[stage], v, row, work.kv_head, tiles.last_v_landed);
+    if (whole) continue;
     wait_for(tiles.last_v_landed, 0);
     clear_rows(tiles.v[stage], exist);
     fence_async_proxy();

@@ -32,6 +32,9 @@ struct Turn {
   int stage;
   uint32_t parity;
   __device__ __forceinline__ explicit Turn(int n) : stage(n % stages), parity(static_cast<uint32_t>(n / stages % 2)) {}
+  // Of the phase that ends when the place is empty: in the first round of the ring the one before the first. A lane that
+  // came there two phases late would wait for one that may never end, so one lane waits, or all meet in each turn.
+  __device__ __forceinline__ uint32_t parity_before() const { return parity ^ 1; }
 };
 
 // A warp is done with a tile.

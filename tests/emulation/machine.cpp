@@ -70,6 +70,7 @@ struct Grid {
 Grid* grid = nullptr;  // the one that runs
 
 bool hopper = false;
+Order order_of_threads = Order::in_turn;
 
 std::array<BarrierSite, 256> sites;
 size_t site_count = 0;
@@ -197,16 +198,25 @@ void prepare_block(Index index) {
        one->where.file_name(), ":", one->where.line());
 }
 
+// Whether any thread could.
+bool let_threads_go_on() {
+  const size_t count = grid->threads.size();
+  bool moved = false;
+  for (size_t i = 0; i < count; i++) {
+    Running& thread = grid->threads[order_of_threads == Order::last ? count - 1 - i : i];
+    if (thread.state != State::ready) continue;
+    moved = true;
+    resume(thread);
+    if (grid->failure) std::rethrow_exception(grid->failure);
+    if (order_of_threads != Order::in_turn) break;
+  }
+  return moved;
+}
+
 void run_block() {
   while (grid->live > 0) {
-    bool moved = false;
-    for (Running& thread : grid->threads) {
-      if (thread.state != State::ready) continue;
-      moved = true;
-      resume(thread);
-      if (grid->failure) std::rethrow_exception(grid->failure);
-    }
-    if (!moved && !land_a_tile()) report_deadlock();
+    if (order_of_threads != Order::in_turn && land_a_tile()) continue;
+    if (!let_threads_go_on() && !land_a_tile()) report_deadlock();
   }
   end_bulk_copies();
 }
@@ -352,6 +362,7 @@ void run_grid(const Launch& launch, void (*body)(void*), void* of) {
   grid = nullptr;
 }
 
+void go_on_in(Order order) { order_of_threads = order; }
 void be_hopper(bool yes) { hopper = yes; }
 bool is_hopper() { return hopper; }
 

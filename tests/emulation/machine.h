@@ -94,6 +94,11 @@ bool is_left_out(SourceLine where);
 
 // ---- for tests
 
+// Which of the threads that can go on does: each in its turn, or always the first or the last of them, so that others
+// come late, and tiles land as soon as one waits for them. A GPU may choose any.
+enum class Order : uint8_t { in_turn, first, last };
+void go_on_in(Order order);
+
 // Whether the GPU is one that has Hopper's instructions; it is not at first.
 void be_hopper(bool hopper);
 bool is_hopper();
