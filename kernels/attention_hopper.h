@@ -11,8 +11,11 @@ namespace llama_tp::kernels {
 constexpr int consumers = 2, rows_a_consumer = 64, held_rows = consumers * rows_a_consumer;
 constexpr int consumer_warps = consumers * warpgroup_size / warp_size;
 constexpr int hopper_threads = (consumers + 1) * warpgroup_size;
-// 65,536 registers for three warpgroups; numbers of registers are multiples of 8.
-constexpr int producer_registers = 24, consumer_registers = 240;
+// 65,536 registers for three warpgroups; numbers of registers are multiples of 8. More can only be taken than a thread
+// has at the start when others have given as many back.
+constexpr int producer_registers = 24, consumer_registers = 240,
+              registers_at_start = (1 << 16) / hopper_threads / 8 * 8;
+static_assert(consumers * consumer_registers + producer_registers <= (consumers + 1) * registers_at_start);
 
 // Calls start.operator()<head_dim>() for the sizes that have_hopper_tiles. Errors: another size.
 template <class Start>
