@@ -185,7 +185,7 @@ $(BUILD)/tests/emulated_%_test: $(BUILD)/tests/%_test.o $(EMULATED) $(LIBRARY) $
 	$(link_emulated)
 $(BUILD)/tests/emulated_hopper_%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/hopper/hopper.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
-$(BUILD)/tests/emulation_test $(BUILD)/tests/hopper_emulation_test $(BUILD)/tests/device_memory_ranks_test: %: %.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+$(addprefix $(BUILD)/tests/,emulation_test hopper_emulation_test matrix_layouts_test device_memory_ranks_test): %: %.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
 $(BUILD)/tests/cuda_backend_test $(BUILD)/tests/cuda_ranks_test: %: %.o $(BUILD)/tests/cuda/double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
@@ -199,7 +199,7 @@ define link_emulated
 @echo "  $@"
 @$(CXX) $(CXXFLAGS) $(CHECKED) $(LDFLAGS) $^ $(LIBRARY) $(EMULATED) -lgtest $(LDLIBS) -o $@
 endef
-$(BUILD)/tests/emulation_test.o $(BUILD)/tests/hopper_emulation_test.o: CXXFLAGS += -Wno-unknown-pragmas
+$(addprefix $(BUILD)/tests/,emulation_test.o hopper_emulation_test.o matrix_layouts_test.o): CXXFLAGS += -Wno-unknown-pragmas
 
 # The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
 RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o src/base/error.o $(patsubst %,tests/emulation/%.o,bulk_copies device_memory fiber instructions machine warpgroup))

@@ -24,7 +24,8 @@ __device__ __forceinline__ void copy_rows(AnyTile& tile, const TensorMap& map, i
 }
 
 // What a product is told of a factor (PTX ISA: matrix descriptor): where it begins and how far apart its neighbouring
-// blocks of eight rows of 128 bytes are, in units of 16 bytes; in the top bits, the swizzle.
+// blocks of eight rows of 128 bytes are, in units of 16 bytes; in the top bits, the swizzle. A distance that there is
+// not, or that the swizzle determines, is not looked at; it is what CUTLASS says then.
 __device__ __forceinline__ uint64_t descriptor(uint32_t address, int leading_bytes, int stride_bytes) {
   const auto units = [](uint32_t bytes) { return static_cast<uint64_t>((bytes & 0x3ffff) >> 4); };
   return units(address) | units(static_cast<uint32_t>(leading_bytes)) << 16 |
@@ -38,14 +39,14 @@ template <class AnyTile>
 __device__ __forceinline__ uint64_t describe_columns(const AnyTile& tile, int k) {
   return descriptor(shared_address(tile.part[0]) +
                         static_cast<uint32_t>(k / 64 * AnyTile::part_bytes + k % 64 * static_cast<int>(sizeof(bf16))),
-                    0, eight_rows_bytes);
+                    16, eight_rows_bytes);
 }
 
 // Rows k … + 15 of all columns, a factor that is summed over rows.
 template <class AnyTile>
 __device__ __forceinline__ uint64_t describe_rows(const AnyTile& tile, int k) {
-  return descriptor(shared_address(tile.part[0]) + static_cast<uint32_t>(k * 128), AnyTile::part_bytes,
-                    eight_rows_bytes);
+  return descriptor(shared_address(tile.part[0]) + static_cast<uint32_t>(k * 128),
+                    AnyTile::parts > 1 ? AnyTile::part_bytes : 0, eight_rows_bytes);
 }
 
 }  // namespace llama_tp::kernels
