@@ -39,15 +39,14 @@ __device__ __forceinline__ void replace_hidden(float (&sums)[parts][4], float va
                                                const Seen& seen) {
   const bool all_seen = seen(first_row).end >= first_column + 8 * parts && seen(first_row + 15).begin <= first_column;
   if (all_seen) return;
-  const int lane = lane_of_warp();
+  const int lane = lane_of_warp(), own_column = first_column + lane % 4 * 2;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const Range columns = seen(first_row + lane / 4 + 8 * half);
+    const int begin = columns.begin - own_column, end = columns.end - own_column;
     for (int j = 0; j < parts; j++)
-      for (int i = 0; i < 2; i++) {
-        const int column = first_column + 8 * j + lane % 4 * 2 + i;
-        if (column < columns.begin || column >= columns.end) sums[j][2 * half + i] = value;
-      }
+      for (int i = 0; i < 2; i++)
+        if (8 * j + i < begin || 8 * j + i >= end) sums[j][2 * half + i] = value;
   }
 }
 
