@@ -12,6 +12,7 @@ constexpr int tile_queries = 64, tile_keys = 128;
 struct BackwardCall {
   AttentionShape shape;
   AttentionOptions options;
+  float scale_of_powers;  // of two
   const float *lse, *delta;
   AttentionGradients<bf16> gradients;
 };
@@ -29,80 +30,32 @@ inline BackwardMaps maps_of(const AttentionInputs<bf16>& inputs, const bf16* dou
           map_of_heads(inputs.v, shape.kv_heads, shape.cache, shape.head_dim, key_rows)};
 }
 
-template <int head_dim, int rows>
+// That are held, and those that come past.
+template <int head_dim, int rows, int first_stages, int second_stages>
 struct HopperBackwardTiles {
-  SwizzledTile<rows_a_consumer, head_dim> first[consumers], second[consumers];  // q, dout; or k, v
-  SwizzledTile<rows, head_dim> other_first[stages], other_second[stages];       // k, v; or q, dout
-  float lse[stages][rows], delta[stages][rows];                                 // of queries; lse in powers of two
-  // Full: the pair is there. Empty: each warp of the consumers is done with it.
-  MemoryBarrier held_full, full[stages], empty[stages], landed;
+  SwizzledTile<rows_a_consumer, head_dim> first[consumers], second[consumers];          // q, dout; or k, v
+  SwizzledTile<rows, head_dim> other_first[first_stages], other_second[second_stages];  // k, v; or q, dout
+  MemoryBarrier held_full, landed;
 };
-
-// By one thread.
-template <class Tiles>
-__device__ __forceinline__ void initialize_barriers(Tiles& tiles) {
-  initialize(tiles.held_full, 1);
-  initialize(tiles.landed, 1);
-  for (int stage = 0; stage < stages; stage++) {
-    initialize(tiles.full[stage], 1);
-    initialize(tiles.empty[stage], consumer_warps);
-  }
-  fence_async_proxy();
-}
 
 // ---- the warp that brings the tiles
 
-// Where tiles of two matrices begin.
-struct Rows {
-  const TensorMap& map;
-  int row, head, column;
-};
 struct RowPair {
   Rows first, second;
 };
 __device__ __forceinline__ RowPair queries_at(const BackwardMaps& maps, int head, int token, int head_dim) {
-  return {{maps.q, token, head, 0}, {maps.dout, token, 0, head * head_dim}};
+  return {{maps.q, token, head}, {maps.dout, token, 0, head * head_dim}};
 }
 __device__ __forceinline__ RowPair keys_at(const BackwardMaps& maps, int kv_head, int row) {
-  return {{maps.k, row, kv_head, 0}, {maps.v, row, kv_head, 0}};
-}
-
-// The tile so many rows behind.
-template <class AnyTile>
-__device__ __forceinline__ void copy_from(AnyTile& tile, const Rows& rows, int rows_behind, MemoryBarrier& barrier) {
-  copy_rows(tile, rows.map, rows.row + rows_behind, rows.head, barrier, rows.column);
+  return {{maps.k, row, kv_head}, {maps.v, row, kv_head}};
 }
 
 template <class Tiles>
 __device__ __forceinline__ void bring_held(Tiles& tiles, const RowPair& rows) {
   if (lane_of_warp() != 0) return;
   arrive_and_expect(tiles.held_full, 2 * consumers * tiles.first[0].bytes);
-  for (int i = 0; i < consumers; i++) {
-    copy_from(tiles.first[i], rows.first, i * rows_a_consumer, tiles.held_full);
-    copy_from(tiles.second[i], rows.second, i * rows_a_consumer, tiles.held_full);
-  }
-}
-
-// To a place in the ring that is empty. exist: how many rows belong to the sequence; landings: before this pair, how many
-// had rows that do not.
-template <class Tiles>
-__device__ __forceinline__ void bring_pair(Tiles& tiles, int stage, const RowPair& rows, int exist,
-                                           uint32_t& landings) {
-  auto &first = tiles.other_first[stage], &second = tiles.other_second[stage];
-  const bool whole = exist >= first.rows;
-  MemoryBarrier& there = whole ? tiles.full[stage] : tiles.landed;
-  if (lane_of_warp() == 0) {
-    arrive_and_expect(there, first.bytes + second.bytes);
-    copy_from(first, rows.first, 0, there);
-    copy_from(second, rows.second, 0, there);
-  }
-  if (whole) return;
-  wait_for(tiles.landed, landings++ % 2);
-  clear_rows(first, exist);
-  clear_rows(second, exist);
-  fence_async_proxy();
-  __syncwarp();
-  if (lane_of_warp() == 0) arrive(tiles.full[stage]);
+  copy_held(tiles.first, rows.first, tiles.held_full);
+  copy_held(tiles.second, rows.second, tiles.held_full);
 }
 
 // The tiles of keys that some queries see, in the order in which they come.
@@ -129,18 +82,6 @@ struct QueryTiles {
     head++;
   }
 };
-
-// What the warpgroups do with the ring: add(stage, at) for each tile when it is there.
-template <class Tiles, class At, class Add>
-__device__ __forceinline__ void walk(Tiles& tiles, At at, const Add& add) {
-  wait_for(tiles.held_full, 0);
-  for (int n = 0; at.is_left(); n++, at.advance()) {
-    const Turn turn(n);
-    wait_for(tiles.full[turn.stage], turn.parity);
-    add(turn.stage, at);
-    give_back(tiles.empty[turn.stage]);
-  }
-}
 
 // The numbers of a tile's queries, two a lane, on their way while its place in the ring is in use.
 struct Statistics {

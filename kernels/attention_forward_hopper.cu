@@ -19,15 +19,14 @@ namespace llama_tp::kernels {
 
 namespace {
 
-constexpr int tile_keys = 128;
+constexpr int tile_keys = 128, stages = 2;
 
 template <int head_dim>
 struct HopperTiles {
   SwizzledTile<rows_a_consumer, head_dim> q[consumers];
   SwizzledTile<tile_keys, head_dim> k[stages], v[stages];
-  // Full: the tile is there. Empty: each warp of the consumers is done with it.
-  MemoryBarrier q_full, k_full[stages], k_empty[stages], v_full[stages], v_empty[stages];
-  MemoryBarrier last_v_landed;
+  MemoryBarrier q_full, v_landed;
+  RingBarriers<stages> k_ring, v_ring;
 };
 
 struct Work {
@@ -40,25 +39,13 @@ struct Work {
 template <int head_dim>
 __device__ __forceinline__ void initialize(HopperTiles<head_dim>& tiles) {
   initialize(tiles.q_full, 1);
-  initialize(tiles.last_v_landed, 1);
-  for (int stage = 0; stage < stages; stage++) {
-    initialize(tiles.k_full[stage], 1);
-    initialize(tiles.v_full[stage], 1);
-    initialize(tiles.k_empty[stage], consumer_warps);
-    initialize(tiles.v_empty[stage], consumer_warps);
-  }
+  initialize(tiles.v_landed, 1);
+  initialize(tiles.k_ring, 1);
+  initialize(tiles.v_ring, 1);
   fence_async_proxy();
 }
 
 // ---- the warp that brings the tiles
-
-// By one lane.
-template <class AnyTile>
-__device__ __forceinline__ void bring(AnyTile& tile, const TensorMap& map, int first_row, int head,
-                                      MemoryBarrier& full) {
-  arrive_and_expect(full, AnyTile::bytes);
-  copy_rows(tile, map, first_row, head, full);
-}
 
 template <int head_dim>
 __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const TensorMap& q, const TensorMap& k,
@@ -66,25 +53,16 @@ __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const 
   const Sequence& sequence = work.sequence;
   if (lane_of_warp() == 0) {
     arrive_and_expect(tiles.q_full, consumers * tiles.q[0].bytes);
-    for (int i = 0; i < consumers; i++)
-      copy_rows(tiles.q[i], q, sequence.first_query + work.first_query + i * rows_a_consumer, work.head, tiles.q_full);
+    copy_held(tiles.q, {q, sequence.first_query + work.first_query, work.head}, tiles.q_full);
   }
-  for (int n = 0, key = work.begin; key < work.end; n++, key += tile_keys) {
-    const Turn turn(n);
-    const int stage = turn.stage, row = sequence.first_key + key, exist = sequence.keys - key;
-    const bool whole = exist >= tile_keys;
-    if (lane_of_warp() == 0) {
-      wait_for(tiles.k_empty[stage], turn.parity_before());
-      bring(tiles.k[stage], k, row, work.kv_head, tiles.k_full[stage]);
-      wait_for(tiles.v_empty[stage], turn.parity_before());
-      bring(tiles.v[stage], v, row, work.kv_head, whole ? tiles.v_full[stage] : tiles.last_v_landed);
-    }
-    if (whole) continue;
-    wait_for(tiles.last_v_landed, 0);
-    clear_rows(tiles.v[stage], exist);
-    fence_async_proxy();
-    __syncwarp();
-    if (lane_of_warp() == 0) arrive(tiles.v_full[stage]);
+  Landing landing{tiles.v_landed};
+  Turn<stages> turn;
+  for (int key = work.begin; key < work.end; key += tile_keys, turn.advance()) {
+    const int stage = turn.stage, row = sequence.first_key + key;
+    if (lane_of_warp() == 0) wait_until_empty(tiles.k_ring, turn);
+    bring(tiles.k[stage], {k, row, work.kv_head}, tiles.k_ring.full[stage]);
+    if (lane_of_warp() == 0) wait_until_empty(tiles.v_ring, turn);
+    bring_cleared(tiles.v[stage], {v, row, work.kv_head}, sequence.keys - key, tiles.v_ring.full[stage], landing);
   }
 }
 
@@ -94,44 +72,43 @@ __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const 
 template <int head_dim>
 __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work& work, float scale, int64_t window,
                                        Sums<head_dim>& sums, RunningSoftmax& running) {
-  const auto& q = tiles.q[static_cast<int>(threadIdx.x) / warpgroup_size];
+  const auto& q = tiles.q[warpgroup_of_block()];
   const int own = work.first_query + warp_of_block() * 16;
   Sums<tile_keys> scores;
   LeftFactors<tile_keys> p;  // probabilities
   set_zero(scores);
   wait_for(tiles.q_full, 0);
-  wait_for(tiles.k_full[0], 0);
+  Turn<stages> now, next;
+  wait_until_full(tiles.k_ring, next);
   fence_products(scores);
   begin_scores(scores, q, tiles.k[0]);
   wait_for_products<0>(scores);
-  give_back(tiles.k_empty[0]);
+  give_back(tiles.k_ring, 0);
   hide(scores, work.sequence, own, work.begin, window);
   softmax(scores, scale, running);
   round_pairs(p, scores);
 
-  int n = 0;
-  for (int key = work.begin + tile_keys; key < work.end; n++, key += tile_keys) {
-    const Turn now(n), next(n + 1);
-    wait_for(tiles.k_full[next.stage], next.parity);
+  for (int key = work.begin + tile_keys; key < work.end; key += tile_keys, now = next) {
+    next.advance();
+    wait_until_full(tiles.k_ring, next);
     fence_products(scores);
     begin_scores(scores, q, tiles.k[next.stage]);
-    wait_for(tiles.v_full[now.stage], now.parity);
+    wait_until_full(tiles.v_ring, now);
     fence_products(sums, p);
     begin_sums(sums, p, tiles.v[now.stage]);
 
     wait_for_products<1>(scores);
-    give_back(tiles.k_empty[next.stage]);
+    give_back(tiles.k_ring, next.stage);
     hide(scores, work.sequence, own, key, window);
     const RowFactors factors = softmax(scores, scale, running);
     wait_for_products<0>(sums);
-    give_back(tiles.v_empty[now.stage]);
+    give_back(tiles.v_ring, now.stage);
     scale_rows(sums, factors);
     round_pairs(p, scores);
   }
-  const Turn last(n);
-  wait_for(tiles.v_full[last.stage], last.parity);
+  wait_until_full(tiles.v_ring, now);
   fence_products(sums, p);
-  begin_sums(sums, p, tiles.v[last.stage]);
+  begin_sums(sums, p, tiles.v[now.stage]);
   wait_for_products<0>(sums);
 }
 
@@ -144,10 +121,8 @@ __global__ void __launch_bounds__(hopper_threads, 1)
                                     bf16* out, float* lse) {
   if constexpr (has_hopper_instructions) {
     auto& tiles = shared_memory<HopperTiles<head_dim>>();
-    const int head = static_cast<int>(blockIdx.y);
-    Work work{sequence_at(shape.ranges, blockIdx.z), head, static_cast<int>(head * shape.kv_heads / shape.heads),
-              // The last queries see the most keys: longest first.
-              static_cast<int>(gridDim.x - 1 - blockIdx.x) * held_rows, 0, 0};
+    const HeldQueries held(shape);
+    Work work{sequence_at(shape.ranges, blockIdx.z), held.head, held.kv_head, held.first, 0, 0};
     const Sequence& sequence = work.sequence;
     if (work.first_query >= sequence.queries) return;
     const int queries = static_cast<int>(smaller(held_rows, sequence.queries - work.first_query));
@@ -169,20 +144,18 @@ __global__ void __launch_bounds__(hopper_threads, 1)
     if (work.begin < work.end) attend(tiles, work, scale, options.window, sums, running);
     const int own = warp_of_block() * 16;
     const int64_t token = sequence.first_query + work.first_query + own;
-    finish(running, scale, sums, lse == nullptr ? nullptr : lse + head * shape.tokens + token, queries - own);
-    store_directly(sums, out + (token * shape.heads + head) * head_dim, shape.heads * head_dim, queries - own);
+    finish(running, scale, sums, lse == nullptr ? nullptr : lse + work.head * shape.tokens + token, queries - own);
+    store_directly(sums, out + (token * shape.heads + work.head) * head_dim, shape.heads * head_dim, queries - own);
   }
 }
 
 template <int head_dim>
 void start(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
            const AttentionOptions& options, bf16* out, float* lse) {
-  const dim3 blocks{grid_axis(parts_of(shape.longest_query, held_rows), "attention"),
-                    grid_axis(shape.heads, "attention"), grid_axis(shape.sequences, "attention")};
   const TensorMap q = map_of_heads(inputs.q, shape.heads, shape.tokens, head_dim, rows_a_consumer);
   const TensorMap k = map_of_heads(inputs.k, shape.kv_heads, shape.cache, head_dim, tile_keys);
   const TensorMap v = map_of_heads(inputs.v, shape.kv_heads, shape.cache, head_dim, tile_keys);
-  launch(stream, "attention_forward_hopper", blocks, hopper_threads, sizeof(HopperTiles<head_dim>),
+  launch(stream, "attention_forward_hopper", blocks_of_queries(shape), hopper_threads, sizeof(HopperTiles<head_dim>),
          attention_forward_hopper_kernel<head_dim>, q, k, v, shape, options, out, lse);
 }
 

@@ -26,33 +26,126 @@ void with_hopper_head_dim(int64_t head_dim, const Start& start) {
   start.template operator()<128>();
 }
 
-// ---- the ring
+// ---- which block does what
 
-constexpr int stages = 2;
+// The 128 queries of a head that a block has. The last ones see the most keys and come first, so that no long block is left
+// at the end; and the heads of a group come together, since they read the same keys from the L2 cache.
+struct HeldQueries {
+  int head, kv_head, first;
 
-// Tile n of the walk: where in the ring, and which phase of its barriers.
-struct Turn {
-  int stage;
-  uint32_t parity;
-  __device__ __forceinline__ explicit Turn(int n) : stage(n % stages), parity(static_cast<uint32_t>(n / stages % 2)) {}
-  // Of the phase that ends when the place is empty: in the first round of the ring the one before the first. A lane that
-  // came there two phases late would wait for one that may never end, so one lane waits, or all meet in each turn.
-  __device__ __forceinline__ uint32_t parity_before() const { return parity ^ 1; }
+  __device__ __forceinline__ explicit HeldQueries(const AttentionShape& shape) {
+    const int group = static_cast<int>(shape.heads / shape.kv_heads), index = static_cast<int>(blockIdx.x);
+    kv_head = static_cast<int>(blockIdx.y);
+    head = kv_head * group + index % group;
+    first = (static_cast<int>(gridDim.x) - 1 - index) / group * held_rows;
+  }
+};
+inline dim3 blocks_of_queries(const AttentionShape& shape) {
+  return {grid_axis(parts_of(shape.longest_query, held_rows) * (shape.heads / shape.kv_heads), "attention"),
+          grid_axis(shape.kv_heads, "attention"), grid_axis(shape.sequences, "attention")};
+}
+
+// ---- a ring of tiles
+
+// Full: the tile is there. Empty: each warp of the consumers is done with it.
+template <int stages>
+struct RingBarriers {
+  MemoryBarrier full[stages], empty[stages];
 };
 
+// tiles: how many come together.
+template <int stages>
+__device__ __forceinline__ void initialize(RingBarriers<stages>& ring, int tiles) {
+  for (int stage = 0; stage < stages; stage++) {
+    initialize(ring.full[stage], tiles);
+    initialize(ring.empty[stage], consumer_warps);
+  }
+}
+
+// Where the tile lies whose turn it is, and which phase of its barriers.
+template <int stages>
+struct Turn {
+  int stage = 0;
+  uint32_t parity = 0;
+
+  __device__ __forceinline__ void advance() {
+    if (++stage < stages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
+template <int stages>
+__device__ __forceinline__ void wait_until_full(RingBarriers<stages>& ring, const Turn<stages>& turn,
+                                                Place where = Place::current()) {
+  wait_for(ring.full[turn.stage], turn.parity, where);
+}
+// In the first round of the ring that is the phase before the first. A lane that came there two phases late would wait for
+// one that may never end, so one lane waits, or all meet in each turn.
+template <int stages>
+__device__ __forceinline__ void wait_until_empty(RingBarriers<stages>& ring, const Turn<stages>& turn,
+                                                 Place where = Place::current()) {
+  wait_for(ring.empty[turn.stage], turn.parity ^ 1, where);
+}
+
 // A warp is done with a tile.
-__device__ __forceinline__ void give_back(MemoryBarrier& empty) {
+template <int stages>
+__device__ __forceinline__ void give_back(RingBarriers<stages>& ring, int stage) {
   __syncwarp();
-  if (lane_of_warp() == 0) arrive(empty);
+  if (lane_of_warp() == 0) arrive(ring.empty[stage]);
+}
+
+// ---- the warp that brings the tiles
+
+// Where the rows of a tile are.
+struct Rows {
+  const TensorMap& map;
+  int row, head, column = 0;
+};
+
+template <class AnyTile>
+__device__ __forceinline__ void bring(AnyTile& tile, const Rows& rows, MemoryBarrier& full) {
+  if (lane_of_warp() != 0) return;
+  arrive_and_expect(full, AnyTile::bytes);
+  copy_rows(tile, rows.map, rows.row, rows.head, full, rows.column);
+}
+
+// One behind the other, for each consumer one. By one thread; the bytes are announced by who waits for them there.
+template <class AnyTile>
+__device__ __forceinline__ void copy_held(AnyTile (&tiles)[consumers], const Rows& rows, MemoryBarrier& full) {
+  for (int i = 0; i < consumers; i++)
+    copy_rows(tiles[i], rows.map, rows.row + i * AnyTile::rows, rows.head, full, rows.column);
 }
 
 // Zeros from this row on, by a warp: 0 times what is there may be NaN.
 template <class AnyTile>
 __device__ __forceinline__ void clear_rows(AnyTile& tile, int first_row) {
   constexpr int pieces = AnyTile::columns_a_part / 8;
+#pragma unroll 1  // it is seldom run, by threads of few registers
   for (int part = 0; part < AnyTile::parts; part++)
+#pragma unroll 1
     for (int i = first_row * pieces + lane_of_warp(); i < AnyTile::rows * pieces; i += warp_size)
       store_bytes16(&tile.part[part][i / pieces][i % pieces * 8], Bytes16{});
+}
+
+// Where tiles that are cleared in part land before they are full.
+struct Landing {
+  MemoryBarrier& landed;
+  uint32_t parity = 0;
+};
+
+// exist: how many of the rows belong to the sequence, from the first one on; the others become zeros.
+template <class AnyTile>
+__device__ __forceinline__ void bring_cleared(AnyTile& tile, const Rows& rows, int exist, MemoryBarrier& full,
+                                              Landing& landing) {
+  if (exist >= AnyTile::rows) return bring(tile, rows, full);
+  bring(tile, rows, landing.landed);
+  wait_for(landing.landed, landing.parity);
+  landing.parity ^= 1;
+  clear_rows(tile, exist);
+  fence_async_proxy();
+  __syncwarp();
+  if (lane_of_warp() == 0) arrive(full);
 }
 
 // ---- products, each a group of its own
@@ -66,13 +159,20 @@ __device__ __forceinline__ void begin_scores(float (&sums)[Right::rows / 8][4], 
   commit_products();
 }
 
-// sums += left · right
-template <class Right>
+// sums += left · right, of right's rows from `begin` to `end`.
+template <int begin, int end, class Right>
 __device__ __forceinline__ void begin_sums(float (&sums)[Right::columns / 8][4],
                                            const uint32_t (&left)[Right::rows / 16][4], const Right& right) {
 #pragma unroll
-  for (int i = 0; i < Right::rows / 16; i++) add_product(sums, left[i], describe_rows(right, i * 16));
+  for (int i = begin / 16; i < end / 16; i++) add_product(sums, left[i], describe_rows(right, i * 16));
   commit_products();
+}
+
+// Of all of them.
+template <class Right>
+__device__ __forceinline__ void begin_sums(float (&sums)[Right::columns / 8][4],
+                                           const uint32_t (&left)[Right::rows / 16][4], const Right& right) {
+  begin_sums<0, Right::rows>(sums, left, right);
 }
 
 // ---- results

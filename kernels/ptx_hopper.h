@@ -26,6 +26,17 @@ constexpr bool has_hopper_instructions = true;
 
 constexpr int warpgroup_size = 128;
 
+// Whose number this is, taken from one lane so that the compiler knows it to be the same in all: addresses that depend on
+// it stay in uniform registers, from where products take their factors' descriptors.
+__device__ __forceinline__ int warpgroup_of_block() {
+  const int number = static_cast<int>(threadIdx.x) / warpgroup_size;
+#ifdef __CUDACC__
+  return __shfl_sync(whole_warp, number, 0);
+#else
+  return number;
+#endif
+}
+
 // Where a kernel waits: the emulation tells, and leaves one out to see that it is missed.
 #ifdef __CUDACC__
 struct Place {
