@@ -87,13 +87,13 @@ __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work&
   hide(scores, work.sequence, own, work.begin, window);
   softmax(scores, scale, running);
   round_pairs(p, scores);
+  wait_until_full(tiles.v_ring, now);
 
   for (int key = work.begin + tile_keys; key < work.end; key += tile_keys, now = next) {
     next.advance();
     wait_until_full(tiles.k_ring, next);
     fence_products(scores);
     begin_scores(scores, q, tiles.k[next.stage]);
-    wait_until_full(tiles.v_ring, now);
     fence_products(sums, p);
     begin_sums(sums, p, tiles.v[now.stage]);
 
@@ -101,12 +101,12 @@ __device__ __forceinline__ void attend(HopperTiles<head_dim>& tiles, const Work&
     give_back(tiles.k_ring, next.stage);
     hide(scores, work.sequence, own, key, window);
     const RowFactors factors = softmax(scores, scale, running);
+    wait_until_full_behind(running.total[0] + running.total[1], tiles.v_ring, next);
     wait_for_products<0>(sums);
     give_back(tiles.v_ring, now.stage);
     scale_rows(sums, factors);
     round_pairs(p, scores);
   }
-  wait_until_full(tiles.v_ring, now);
   fence_products(sums, p);
   begin_sums(sums, p, tiles.v[now.stage]);
   wait_for_products<0>(sums);

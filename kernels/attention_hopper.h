@@ -80,6 +80,15 @@ __device__ __forceinline__ void wait_until_full(RingBarriers<stages>& ring, cons
                                                 Place where = Place::current()) {
   wait_for(ring.full[turn.stage], turn.parity, where);
 }
+// The same, behind the arithmetic that this number comes from, which is never negative. ptxas moves a wait for products up
+// to the last branch in front of it, over arithmetic that is to run beside these products; and arithmetic down over a
+// branch that does not need it. This one does.
+template <int stages>
+__device__ __forceinline__ void wait_until_full_behind(float number, RingBarriers<stages>& ring,
+                                                       const Turn<stages>& turn, Place where = Place::current()) {
+  const uint32_t never = number < 0 ? 1 : 0;
+  wait_for(ring.full[turn.stage], turn.parity ^ never, where);
+}
 // In the first round of the ring that is the phase before the first. A lane that came there two phases late would wait for
 // one that may never end, so one lane waits, or all meet in each turn.
 template <int stages>
