@@ -1,10 +1,12 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2012
-# The stages of scripts/gpu_check, which sets $backend, $program, $launcher, $on_device, $out, and for the stage that runs
-# $name and $deadline. A stage's output is its log; what it says on descriptor 3 is for the report, the last line in few words.
+# The stages of scripts/gpu_check, which sets $backend, $gpus, $program, $launcher, $on_device, $out, and for the stage that
+# runs $name and $deadline. A stage's output is its log; what it says on descriptor 3 is for the report, the last line in few
+# words.
 
-# A stage, and the most seconds that it may take.
-stages=("machine 10" "operations 60" "run 50" "resume 20" "ranks 60" "rehearsal 75" "kernels 30" "training 50" "decode 40"
-  "memcheck 40" "racecheck 40" "synccheck 25" "peer 45")
+# A stage, and the most seconds that it may take. Most take far less, so that all together fit; should they not, those that
+# come first matter most: whether results are right, what a step takes, then all else.
+stages=("machine 30" "operations 75" "run 60" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 80"
+  "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
 skip() {
@@ -22,6 +24,7 @@ try() {
   fi
   timeout --kill-after=5 "$left" "$@"
   status=$?
+  if [ $status = 137 ] && [ "$SECONDS" -ge "$deadline" ]; then status=124; fi # it did not end when it was told to
   if [ $status != 0 ]; then echo "$(typed "$@"): $(why $status)" >&3; fi
   return $status
 }
@@ -43,16 +46,14 @@ if_cpu() {
   if [ "$backend" = cpu ]; then large=bench-134m large_layers="12 2" context=128 block=64 samples=1 steps=6 mesh_steps=4; fi
 }
 
-program_says() { timeout 30 "$program" bench --config data/configs/bench-134m.json --backend "$backend" --generate --prompt-tokens 1 --n-predict 1 2>&1 | grep -E '^(cpu|cuda|llama_tp): '; }
-
 stage_machine() {
-  if [ "$backend" = cuda ]; then nvidia-smi; nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm --format=csv,noheader >&3; fi
+  if [ "$backend" = cuda ]; then try nvidia-smi; try nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm --format=csv,noheader >&3; fi
   lscpu | grep -E '^(Model name|CPU\(s\))' >&3
   df -h /dev/shm . || true
-  local said
-  said=$(program_says)
-  tell "$said"
-  [ -n "$said" ] && [[ "$said" != *"llama_tp: "* ]]
+  try "$program" bench --config data/configs/bench-134m.json --backend "$backend" --generate --prompt-tokens 1 --n-predict 1 2>&1 | tee "$out/part.txt"
+  grep -E '^(cpu|cuda|llama_tp): ' "$out/part.txt" > "$out/program.txt"
+  cat "$out/program.txt" >&3
+  grep -qE '^(cpu|cuda): ' "$out/program.txt"
 }
 
 # ---- the kernels on the device
@@ -176,7 +177,8 @@ stage_ranks() {
 
 # ---- one rank of larger meshes, and speed
 
-# As many layers as fit: the first number for which the command does not run out of memory.
+# As many layers as fit: the first number for which the command does not run out of memory, be it by its plan, or later, by
+# what libraries take beside it.
 with_most_layers() { # command …, in which LAYERS stands for the config
   local layers config line status
   for layers in $large_layers; do
@@ -186,12 +188,9 @@ with_most_layers() { # command …, in which LAYERS stands for the config
     try "${words[@]}" > "$out/part.txt" 2>&1
     status=$?
     cat "$out/part.txt"
-    grep -q ' are free (' "$out/part.txt" || break
+    grep -qE ' are free \(|out of memory' "$out/part.txt" || break
   done
-  if [ $status = 0 ]; then
-    tell "\$ $(typed "${words[@]}")"
-    cat "$out/part.txt" >&3
-  fi
+  if [ $status = 0 ]; then cat "$out/part.txt" >&3; fi
   return $status
 }
 
@@ -222,7 +221,7 @@ of_the_datasheet() {
   local sheet name
   for sheet in data/devices/*.json; do
     name=$(basename "$sheet" .json)
-    nvidia-smi -L 2> /dev/null | grep -qi "$name" || continue
+    grep -qi "$name" <<< "$gpus" || continue
     sed -n 's/.* \([0-9]*\) GFLOP\/s.*/\1/p' "$out/part.txt" | awk -v sheet="$(sed -n 's/.*"bf16_flops": *\([0-9.e]*\).*/\1/p' "$sheet")" -v name="$name" \
       '{ printf "model FLOPs: %.1f%% of the %.0f TFLOP/s of data/devices/%s.json\n", 100 * $1 * 1e9 / sheet, sheet / 1e12, name }'
     return
@@ -238,22 +237,41 @@ stage_training() {
   return $status
 }
 
+# With CUDA graphs, then without.
 stage_decode() {
   local graph status=0
   if_cpu
-  for graph in 0 1; do
+  for graph in 1 0; do
     [ "$backend" = cuda ] || [ $graph = 1 ] || continue
     try env LLAMA_TP_CUDA_GRAPH=$graph "$program" bench --config "data/configs/$large.json" --backend "$backend" --generate --prompt-tokens "$((block / 8))" --n-predict 32 | tee -a /dev/fd/3 || status=1
   done
   return $status
 }
 
-# The same training by PyTorch, where it is installed.
+# The same attention and training by PyTorch, where it is installed, and how much faster we are.
 stage_peer() {
-  [ "$backend" = cuda ] || skip "the peer on the CPU is scripts/compare_pytorch.py"
-  python3 -c 'import torch, transformers; assert torch.cuda.is_available()' || skip "there is no python3 with torch, transformers and CUDA here"
-  local config
-  config=$(ls -t "$out/$large"-*.json 2> /dev/null | head -n 1)
-  [ -n "$config" ] || skip "the stage training chose no number of layers"
-  try python3 scripts/lib/torch_peer.py "$config" "$block" "$samples" | tee -a /dev/fd/3
+  local status=0 layers=8
+  if_cpu
+  if [ "$backend" = cpu ]; then layers=2; fi
+  try python3 -c 'import torch, transformers' || skip "there is no python3 with torch and transformers here"
+  [ "$backend" = cpu ] || try python3 -c 'import torch; assert torch.cuda.is_available()' || skip "PyTorch sees no CUDA device here"
+  try python3 scripts/lib/torch_peer.py attention "data/configs/$large.json" "$context" | tee "$out/part.txt" || status=1
+  cat "$out/part.txt" >&3
+  ratio "attention, forward" "$(microseconds 'attention, forward' "$out/kernels.log")" "$(number_before ' µs forward' "$out/part.txt")"
+  ratio "attention, backward" "$(microseconds 'attention, backward' "$out/kernels.log")" "$(number_before ' µs backward' "$out/part.txt")"
+  try python3 scripts/lib/torch_peer.py training "$(with_layers "$large" "$layers")" "$block" "$samples" | tee "$out/part.txt" || status=1
+  cat "$out/part.txt" >&3
+  ratio "training, in FLOP/s" "$(number_before ' GFLOP/s' "$out/part.txt")" "$(grep '^training ' "$out/training.log" 2> /dev/null | number_before ' GFLOP/s')"
+  return $status
+}
+
+# Of a line of `bench --kernels`.
+microseconds() { sed -n "s/^$1 *\([0-9.]*\) .*/\1/p" "$2" 2> /dev/null | tail -n 1; }
+# The number in front of these words, without its commas.
+number_before() { sed -n "s#.* \([0-9.,]*\)$1.*#\1#p" "${2:--}" 2> /dev/null | tail -n 1 | tr -d ,; }
+# ratio WHAT SMALLER LARGER: how many times as fast we are.
+ratio() {
+  if [ -z "$2" ] || [ -z "$3" ]; then tell "$1: no ratio, since one of the two was not measured"; else
+    tell "$1: llama_tp is $(awk -v a="$2" -v b="$3" 'BEGIN { printf "%.2f", b / a }') times as fast as PyTorch"
+  fi
 }

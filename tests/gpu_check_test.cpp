@@ -1,0 +1,63 @@
+// scripts/gpu_check on a machine where everything goes wrong: whatever happens to a stage, there is a report that says
+// what. Of the bundle that it runs in only the scripts are real.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "scratch_folder.h"
+#include "support/command.h"
+#include "support/small_model.h"
+
+namespace llama_tp {
+namespace {
+
+class GpuCheck : public testing::Test {
+ protected:
+  GpuCheck() {
+    for (const char* folder : {"bin", "tools", "data/configs", "data/devices"})
+      std::filesystem::create_directories(folder_ / folder);
+    std::filesystem::create_directories(folder_ / "scripts/lib");
+    for (const char* script : {"gpu_check", "lib/say.sh", "lib/gpu_stages.sh", "lib/torch_peer.py"})
+      std::filesystem::copy_file(std::string("scripts/") + script, folder_ / ("scripts/" + std::string(script)));
+    for (const char* config : {"llama-3.1-8b", "bench-134m"})
+      write_file(folder_ / ("data/configs/" + std::string(config) + ".json"), "{\"num_hidden_layers\": 1}");
+    add_program("tools/nvidia-smi", "echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'");
+    add_program("tools/compute-sanitizer", "exit 3");
+    add_program("tools/python3", "exit 1");
+    for (const char* program : {"bin/mpirun", "mpirun", "on_device"}) add_program(program, "exit 1");
+  }
+
+  void add_program(const std::string& name, const std::string& script) {
+    write_file(folder_ / name, "#!/bin/bash\n" + script + "\n");
+    std::filesystem::permissions(folder_ / name, std::filesystem::perms::owner_all);
+  }
+  CommandResult run(const std::string& how) const {
+    return run_command("cd " + (folder_ / "") + " && PATH=$PWD/tools:$PATH " + how);
+  }
+  std::string report() const { return whole_file(folder_ / "out/gpu_check/report.md"); }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(GpuCheck, EveryStageIsReportedWhenTheProgramFails) {
+  add_program("llama_tp", "echo 'llama_tp: cuda: device 0: no luck' >&2; exit 1");
+  EXPECT_EQ(run("scripts/gpu_check").status, 1);
+  const std::string all = report();
+  for (const char* stage : {"machine", "operations", "run", "kernels", "training", "rehearsal", "decode", "ranks",
+                            "memcheck", "racecheck", "synccheck"})
+    EXPECT_NE(all.find(std::string("| ") + stage + " | **failed** |"), std::string::npos) << stage << "\n" << all;
+  EXPECT_NE(all.find("| peer | skipped | "), std::string::npos) << all;
+  EXPECT_NE(all.find("exit status 1: llama_tp: cuda: device 0: no luck"), std::string::npos) << all;
+}
+
+TEST_F(GpuCheck, AStoppedRunHasReportedWhatCameBefore) {
+  add_program("llama_tp", "if [ $1 = train ]; then sleep 30; fi; echo 'cuda: a GPU'");
+  EXPECT_NE(run("timeout 5 scripts/gpu_check").status, 0);
+  const std::string all = report();
+  EXPECT_NE(all.find("| machine | passed | "), std::string::npos) << all;
+  EXPECT_NE(all.find("| operations | **failed** | "), std::string::npos) << all;
+  EXPECT_EQ(all.find("| kernels | "), std::string::npos) << all;
+}
+
+}  // namespace
+}  // namespace llama_tp
