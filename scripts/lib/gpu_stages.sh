@@ -5,7 +5,7 @@
 
 # A stage, and the most seconds that it may take. Most take far less, so that all together fit; should they not, those that
 # come first matter most: whether results are right, what a step takes, then all else.
-stages=("machine 30" "operations 75" "run 60" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 80"
+stages=("machine 30" "operations 100" "run 60" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 80"
   "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
@@ -61,11 +61,19 @@ stage_machine() {
 stage_operations() {
   [ "$backend" = cuda ] || skip "the tests of operations on the CPU are make test's"
   [ -x "$on_device" ] || skip "there is no $on_device: this build has no CUDA"
-  local status
-  try env LLAMA_TP_TEST_ALL=1 "$on_device" --gtest_color=no
+  local status suite
+  try env LLAMA_TP_TEST_ALL=1 "$on_device" --gtest_color=no | tee "$out/part.txt"
   status=$?
-  grep -E '^\[  FAILED  \]' "$out/operations.log" | sed 's/ ([0-9]* ms)//' | sort -u >&3
-  tell "$(grep -c '^\[       OK' "$out/operations.log") tests passed, $(why $status)"
+  # An error of the device stays with its process and fails all that comes behind: once more, each suite in one of its own.
+  if [ $status != 0 ] && [ $status != 124 ]; then
+    tell "$(why $status); once more, each suite alone:"
+    for suite in $("$on_device" --gtest_list_tests < /dev/null | grep -E '^[A-Za-z]+\.$'); do
+      try env LLAMA_TP_TEST_ALL=1 "$on_device" --gtest_color=no "--gtest_filter=$suite*"
+    done > "$out/part.txt" 2>&1
+    cat "$out/part.txt"
+  fi
+  grep -E '^\[  FAILED  \] .*\(' "$out/part.txt" | sed 's/ ([0-9]* ms)//' >&3
+  tell "$(grep -c '^\[       OK' "$out/part.txt") tests passed, $(grep -cE '^\[  FAILED  \] .*\(' "$out/part.txt") failed"
   return $status
 }
 
