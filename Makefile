@@ -2,7 +2,7 @@
 # make test       every test but the long ones (a pairwise choice of settings); make test-all: all of them
 # make demo       train a small Llama on two ranks and let it write; make bench: speed and memory
 # make bundle     build/llama_tp-bundle.tar.gz: the program and what it needs, for machines with a GPU and without MPI or oneDNN
-# make racecheck  the CUDA kernels, emulated, under ThreadSanitizer
+# make racecheck  the CUDA kernels, emulated, under ThreadSanitizer; make accesses: what they ask of memory
 # make sanitize   the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make format     clang-format and clang-tidy; make clean
 #
@@ -57,7 +57,7 @@ FOLDERS  := $(patsubst %/,%,$(sort $(dir $(filter-out $(ALONE),$(SOURCES)))))
 OBJECTS  := $(FOLDERS:%=$(BUILD)/%/folder.o) $(ALONE:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
-TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_backend_test.cpp tests/cuda_ranks_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
+TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_backend_test.cpp tests/cuda_ranks_test.cpp) $(if $(SANITIZE),tests/accesses_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
 SUPPORT  := $(BUILD)/tests/libsupport.a
 
 KERNELS     := $(sort $(wildcard kernels/*.cu))
@@ -93,7 +93,7 @@ $(BUILD)/src/io/tokenizer/%.o: CXXFLAGS += -Wno-maybe-uninitialized
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests test test-all demo bench bundle sanitize racecheck format clean found force
+.PHONY: all tests test test-all demo bench bundle sanitize racecheck accesses format clean found force
 
 all: found $(BINARY)
 
@@ -202,7 +202,8 @@ endef
 $(addprefix $(BUILD)/tests/,emulation_test.o hopper_emulation_test.o matrix_layouts_test.o): CXXFLAGS += -Wno-unknown-pragmas
 
 # The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
-RACED := $(addprefix $(BUILD)/raced/,$(KERNELS:%.cu=%.o) tests/racecheck.o src/base/error.o $(patsubst %,tests/emulation/%.o,bulk_copies device_memory fiber instructions machine warpgroup))
+OF_MACHINE := $(patsubst %,tests/emulation/%.o,bulk_copies device_memory fiber instructions machine warpgroup)
+INSTRUMENTED := $(KERNELS:%.cu=$(BUILD)/raced/%.o) $(BUILD)/raced/src/base/error.o
 $(BUILD)/raced/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  $< as C++"
@@ -211,11 +212,31 @@ $(BUILD)/raced/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) -DEMULATION_TSAN $(CPPFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/tests/racecheck: $(RACED)
+$(BUILD)/tests/racecheck: $(INSTRUMENTED) $(addprefix $(BUILD)/raced/,tests/racecheck.o $(OF_MACHINE))
 	@mkdir -p $(@D)
 	@echo "  $@"
 	@$(CXX) -fsanitize=thread $(LDFLAGS) $^ -o $@
 racecheck: $(BUILD)/tests/racecheck
+	@$<
+
+# And with a record of accesses in ThreadSanitizer's place, so not beside other sanitizers. Addresses of code are those
+# that addr2line knows (-no-pie).
+ACCESSED := $(addprefix $(BUILD)/accessed/,$(OF_MACHINE) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/accesses/*.cpp))))
+$(BUILD)/accessed/%.o: %.cpp
+	@mkdir -p $(@D)
+	@echo "  $<"
+	@$(CXX) $(CXXFLAGS) -DEMULATION_ACCESSES $(CPPFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/accessed/tests/accesses_test.o: CXXFLAGS += -g -O1 -fsanitize=thread -Wno-unknown-pragmas
+$(BUILD)/tests/accesses: $(INSTRUMENTED) $(BUILD)/accessed/tests/accesses.o $(ACCESSED)
+	$(link_accesses)
+$(BUILD)/tests/accesses_test: $(INSTRUMENTED) $(BUILD)/accessed/tests/accesses_test.o $(ACCESSED)
+	$(link_accesses)
+define link_accesses
+@mkdir -p $(@D)
+@echo "  $@"
+@$(CXX) -no-pie $(LDFLAGS) $^ $(if $(filter %_test,$@),-lgtest -lgtest_main) -o $@
+endef
+accesses: $(BUILD)/tests/accesses
 	@$<
 
 tests: $(TESTS)

@@ -143,7 +143,8 @@ __device__ __forceinline__ Bytes16 load_bytes16(const void* from) {
   return {{value.x, value.y, value.z, value.w}};
 #else
   emulation::require_aligned(from, 16);
-  return *static_cast<const Bytes16*>(from);
+  const emulation::Vector16 value = *static_cast<const emulation::Vector16*>(from);
+  return {{value[0], value[1], value[2], value[3]}};
 #endif
 }
 
@@ -153,7 +154,8 @@ __device__ __forceinline__ void store_bytes16(void* to, const Bytes16& value) {
 #else
   emulation::require_aligned(to, 16);
   emulation::note_write(to);
-  *static_cast<Bytes16*>(to) = value;
+  *static_cast<emulation::Vector16*>(to) =
+      emulation::Vector16{value.words[0], value.words[1], value.words[2], value.words[3]};
 #endif
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "emulation/accesses.h"
 #include "emulation/instructions.h"
 #include "emulation/machine.h"
 #include "emulation/sanitizers.h"
@@ -116,7 +117,8 @@ const Clock& clock_of(const uint64_t* barrier) {
   return *clock;
 }
 
-void note_accesses(void* to, const TensorMap& map, const int32_t* at, char* order, const Clock& clock) {
+void note_accesses(void* to, const TensorMap& map, const int32_t* at, char* order, const Clock& clock,
+                   const void* code) {
   const Clock own = Clock::current();
   release(to);
   clock.resume();
@@ -124,8 +126,11 @@ void note_accesses(void* to, const TensorMap& map, const int32_t* at, char* orde
   const int64_t first = std::max(at[0], 0);
   const int64_t end = std::min<int64_t>(at[0] + int64_t{map.box[0]}, static_cast<int64_t>(map.sizes[0]));
   each_row(map, at, [&](uint32_t, int64_t offset, bool exists) {
-    if (exists && first < end)
-      reads(map.from + offset + first * element_bytes, static_cast<size_t>(end - first) * element_bytes);
+    if (!exists || first >= end) return;
+    const char* const from = map.from + offset + first * element_bytes;
+    const size_t bytes = static_cast<size_t>(end - first) * element_bytes;
+    reads(from, bytes);
+    note_access(from, bytes, false, code);
   });
   writes(to, bytes_of(map));
   release(order);
@@ -209,7 +214,7 @@ void copy_tile(void* to, const TensorMap& map, const int32_t* coordinates, uint6
   require(copy_count < copies.size(), "TMA: more tiles on their way than expected");
   const BarrierState state = state_of(barrier);
   require(!is_unfenced(shared_address(barrier)), "TMA: a barrier that no fence has made visible to it");
-  note_accesses(to, map, coordinates, order_of(barrier, state.phase), clock_of(barrier));
+  note_accesses(to, map, coordinates, order_of(barrier, state.phase), clock_of(barrier), __builtin_return_address(0));
   const Unseen unseen;
   std::memset(to, 0xff, bytes);
   TileCopy& copy = copies[copy_count++];

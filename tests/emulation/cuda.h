@@ -46,7 +46,7 @@ void launch(Stream, const char* name, dim3 blocks, int threads, size_t shared_by
   using Call = std::tuple<void (*)(Parameters...), std::tuple<Parameters...>>;
   auto run = [=, call = Call{kernel, {static_cast<Parameters>(arguments)...}}]() mutable {
     emulation::run_grid(
-        {name, blocks, static_cast<unsigned>(threads), shared_bytes},
+        {name, reinterpret_cast<const void*>(kernel), blocks, static_cast<unsigned>(threads), shared_bytes},
         [](void* of) { std::apply(std::get<0>(*static_cast<Call*>(of)), std::get<1>(*static_cast<Call*>(of))); },
         &call);
   };

@@ -45,6 +45,12 @@ void release_device_memory(void* base, int64_t bytes) {
   munmap(static_cast<char*>(base) - page(), whole_pages(bytes) + 2 * page());
 }
 
+bool is_device_memory(const void* at) {
+  const auto* const byte = static_cast<const char*>(at);
+  return std::any_of(reserved.begin(), reserved.end(),
+                     [&](const Range& range) { return byte >= range.begin && byte < range.begin + range.bytes; });
+}
+
 DeviceAccess::DeviceAccess() {
   if (accesses++ == 0) protect(PROT_READ | PROT_WRITE);
 }

@@ -10,6 +10,7 @@ namespace llama_tp::emulation {
 // Zeros, on whole pages, with one on each side that nobody may use. Errors: the system has no such memory.
 void* reserve_device_memory(int64_t bytes);
 void release_device_memory(void* base, int64_t bytes);
+bool is_device_memory(const void* at);
 
 // While one lives the device's memory can be used. They nest.
 class DeviceAccess {

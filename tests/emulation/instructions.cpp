@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 
+#include "emulation/accesses.h"
 #include "emulation/machine.h"
 #include "emulation/sanitizers.h"
 
@@ -17,7 +18,6 @@ namespace {
 constexpr uint32_t whole_warp = 0xffffffffu;
 constexpr size_t copy_bytes = 16, row_elements = 8;
 
-int64_t conflicts = 0;
 bool waits_left_out = false;
 
 template <class Offer>
@@ -87,23 +87,10 @@ struct Load {
   uint32_t result[4];
 };
 
-// A row of 16 bytes fills 4 of the 32 banks, so that the 8 rows of a matrix are read at once if they lie in 8 groups.
-void count_conflicts(const Offers& offers) {
-  for (size_t matrix = 0; matrix < 4; matrix++) {
-    unsigned used = 0;
-    for (size_t r = 0; r < 8; r++) {
-      const unsigned group = 1u << (reinterpret_cast<uintptr_t>(as<Load>(offers[matrix * 8 + r]).row) / copy_bytes % 8);
-      conflicts += (used & group) != 0;
-      used |= group;
-    }
-  }
-}
-
 // element(matrix, i, j) for lane l's pair: (l/4, 2(l%4)) and the next, or the same of the transposed matrix.
 template <bool transposed>
 void carry_out_load(const Offers& offers) {
   require_all("ldmatrix", offers);
-  count_conflicts(offers);
   for (size_t lane = 0; lane < 32; lane++)
     for (size_t matrix = 0; matrix < 4; matrix++) {
       const auto element = [&](size_t i, size_t j) -> uint32_t {
@@ -115,10 +102,11 @@ void carry_out_load(const Offers& offers) {
 }
 
 template <bool transposed>
-void load(uint32_t (&to)[4], const bf16* row) {
+void load(uint32_t (&to)[4], const bf16* row, const void* code) {
   require_aligned(row, copy_bytes);
   require(is_shared(row) && is_shared(row + row_elements - 1), "ldmatrix: a row outside shared memory");
   reads(row, copy_bytes);
+  note_access(row, copy_bytes, false, code);
   Load offer{row, {}};
   together(transposed ? Instruction::load_transposed : Instruction::load, whole_warp, &offer,
            carry_out_load<transposed>);
@@ -182,8 +170,8 @@ uint32_t ballot(uint32_t mask, bool condition) {
   return offer.result;
 }
 
-void load_matrices(uint32_t (&to)[4], const bf16* row) { load<false>(to, row); }
-void load_matrices_transposed(uint32_t (&to)[4], const bf16* row) { load<true>(to, row); }
+void load_matrices(uint32_t (&to)[4], const bf16* row) { load<false>(to, row, __builtin_return_address(0)); }
+void load_matrices_transposed(uint32_t (&to)[4], const bf16* row) { load<true>(to, row, __builtin_return_address(0)); }
 
 void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   Product offer{d, a, {b0, b1}};
@@ -199,6 +187,8 @@ void copy_async(void* to_shared, const void* from, bool exists) {
   Thread& thread = this_thread();
   require(thread.pending < static_cast<int>(thread.copies.size()), "cp.async: more copies under way than expected");
   writes(to_shared, copy_bytes);
+  note_access(to_shared, copy_bytes, true, __builtin_return_address(0));
+  if (exists) note_access(from, copy_bytes, false, __builtin_return_address(0));
   std::memset(to_shared, 0xff, copy_bytes);
   thread.copies[static_cast<size_t>(thread.pending++)] = {to_shared, exists ? from : nullptr, thread.group};
 }
@@ -243,7 +233,6 @@ float power_of_two(float x) {
   return power < std::numeric_limits<float>::min() ? 0.0f : power;
 }
 
-int64_t bank_conflicts() { return conflicts; }
 void leave_out_waits(bool leave_out) { waits_left_out = leave_out; }
 bool are_waits_left_out() { return waits_left_out; }
 

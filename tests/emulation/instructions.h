@@ -28,6 +28,8 @@ void copy_async(void* to_shared, const void* from, bool exists);
 void commit_copies();
 void wait_for_copies(int open);
 
+// What is loaded and stored in one piece; the compiler keeps it in one.
+using Vector16 [[gnu::vector_size(16), gnu::may_alias]] = uint32_t;
 // Errors: it is not.
 void require_aligned(const void* address, unsigned bytes);
 // That this thread writes sixteen bytes there: what is asynchronous sees it after a fence (bulk_copies.h).
@@ -38,8 +40,6 @@ float power_of_two(float x);
 
 // ---- for tests
 
-// Rows of loaded matrices that lay in a bank which another row of the same matrix used, since the program began.
-int64_t bank_conflicts();
 // Whether from now on waiting for asynchronous copies waits for none.
 void leave_out_waits(bool leave_out);
 bool are_waits_left_out();

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "base/error.h"
+#include "emulation/accesses.h"
 #include "emulation/block_memory.h"
 #include "emulation/bulk_copies.h"
 #include "emulation/device_memory.h"
@@ -346,6 +347,7 @@ void run_grid(const Launch& launch, void (*body)(void*), void* of) {
   running.block.grid = launch.blocks;
   running.threads.resize(launch.threads);
   grid = &running;
+  begin_grid_of_accesses(launch);
   Index at;
   try {
     for (at.z = 0; at.z < launch.blocks.z; at.z++)
@@ -353,12 +355,15 @@ void run_grid(const Launch& launch, void (*body)(void*), void* of) {
         for (at.x = 0; at.x < launch.blocks.x; at.x++) {
           prepare_block(at);
           run_block();
+          end_block_of_accesses();
         }
   } catch (const Error& error) {
+    end_grid_of_accesses();
     grid = nullptr;
     fail(launch.name, ": block ", at.x, ", ", at.y, ", ", at.z, ": ", error.what());
   }
   acquire(&running.end);
+  end_grid_of_accesses();
   grid = nullptr;
 }
 

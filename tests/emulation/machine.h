@@ -43,6 +43,7 @@ const Block& this_block();
 
 struct Launch {
   const char* name;
+  const void* kernel;
   Index blocks;
   unsigned threads;
   size_t shared_bytes;
