@@ -2,7 +2,7 @@
 // Of global memory the bytes, how much of the sectors that hold them they are, how much of it is read or written 16
 // bytes a lane at once, and sectors a request; of shared memory wavefronts a request (accesses/requests.h). Then every
 // line that needs more than bytes that lie best would.
-//   accesses --launches: threads and bytes of shared memory of each kernel there
+//   accesses --launches: threads and bytes of shared memory of each kernel there, for scripts/kernels_on_paper
 #include <cstring>
 
 #include "accesses/report.h"
