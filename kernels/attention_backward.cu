@@ -61,11 +61,7 @@ __device__ __forceinline__ void load_pair_async(AnyTile& first, AnyTile& second,
 __device__ __forceinline__ int row_of(int i) { return lane_of_warp() / 4 + i / 2 * 8; }
 __device__ __forceinline__ int column_of(int j, int i) { return 8 * j + lane_of_warp() % 4 * 2 + i % 2; }
 
-// Does this query of the sequence exist and see this key?
-__device__ __forceinline__ bool sees(const Sequence& sequence, int query, int key, int64_t window) {
-  const Range keys = sequence.visible(query, window);
-  return query < sequence.queries && key >= keys.begin && key < keys.end;
-}
+__device__ __forceinline__ bool lies_in(const Range& range, int at) { return at >= range.begin && at < range.end; }
 
 template <int n>
 __device__ __forceinline__ void scale_by(float (&sums)[n][4], float factor) {
@@ -88,8 +84,11 @@ __global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call
   const int end = sequence.visible(first_query + queries - 1, window).end;
   const float scale = call.options.scale * log2_of_e;
 
-  float lse[2], delta[2];  // of the two rows that this thread has elements of
+  // Of the two rows that this thread has elements of.
+  Range seen[2];  // keys
+  float lse[2], delta[2];
   for (int half = 0; half < 2; half++) {
+    seen[half] = sequence.visible(first_query + own + row_of(2 * half), window);
     const int64_t at = head * shape.tokens + token + smaller(own + row_of(2 * half), queries - 1);
     lse[half] = call.saved.lse[at] * log2_of_e;
     delta[half] = call.delta[at];
@@ -113,8 +112,8 @@ __global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call
 #pragma unroll
     for (int j = 0; j < streamed / 8; j++)
       for (int i = 0; i < 4; i++) {
-        const bool seen = sees(sequence, first_query + own + row_of(i), key + column_of(j, i), window);
-        ds[j][i] = seen ? power_of_two(p[j][i] * scale - lse[i / 2]) * (ds[j][i] - delta[i / 2]) : 0;
+        const bool sees = lies_in(seen[i / 2], key + column_of(j, i));
+        ds[j][i] = sees ? power_of_two(p[j][i] * scale - lse[i / 2]) * (ds[j][i] - delta[i / 2]) : 0;
       }
     add_product_of_values(dq, ds, tiles.other_first[buffer]);
   }
@@ -151,6 +150,11 @@ __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call ca
     tiles.lse[buffer][i] = i < count ? call.saved.lse[at] * log2_of_e : 0;
     tiles.delta[buffer][i] = i < count ? call.delta[at] : 0;
   };
+  Range seen_by[2];  // queries, of the two keys that this thread has elements of
+  for (int half = 0; half < 2; half++) {
+    const int key = first_key + own + row_of(2 * half);
+    seen_by[half] = sequence.viewers(key, key + 1, window);
+  }
   Sums<head_dim> dk, dv;
   set_zero(dk);
   set_zero(dv);
@@ -169,7 +173,7 @@ __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call ca
     for (int j = 0; j < streamed / 8; j++)
       for (int i = 0; i < 4; i++) {
         const int column = column_of(j, i);
-        const bool seen = sees(sequence, query_of(step) + column, first_key + own + row_of(i), window);
+        const bool seen = lies_in(seen_by[i / 2], query_of(step) + column);
         p[j][i] = seen ? power_of_two(p[j][i] * scale - tiles.lse[buffer][column]) : 0;
         ds[j][i] = seen ? p[j][i] * (ds[j][i] - tiles.delta[buffer][column]) : 0;
       }

@@ -5,10 +5,15 @@
 
 namespace llama_tp::kernels {
 
-// grid: tokens, heads; one warp
+constexpr int delta_warps = 8;
+
+// A warp a head. grid: tokens, parts of the heads
 template <int n, class X>
-__global__ void attention_delta_kernel(const X* dout, const X* out, float* delta, AttentionShape shape) {
-  const int64_t token = blockIdx.x, head = blockIdx.y, first = (token * shape.heads + head) * shape.head_dim;
+__global__ void __launch_bounds__(delta_warps* warp_size)
+    attention_delta_kernel(const X* dout, const X* out, float* delta, AttentionShape shape) {
+  const int64_t token = blockIdx.x, head = int64_t{blockIdx.y} * delta_warps + warp_of_block();
+  if (head >= shape.heads) return;
+  const int64_t first = (token * shape.heads + head) * shape.head_dim;
   const float sum = Row<n>(dout + first, shape.head_dim).dot(Row<n>(out + first, shape.head_dim));
   if (lane_of_warp() == 0) delta[head * shape.tokens + token] = sum;
 }
@@ -20,8 +25,9 @@ inline int64_t delta_bytes(const AttentionShape& shape) {
 template <class X>
 void attention_delta(Stream stream, const AttentionSaved<X>& saved, float* delta, const AttentionShape& shape) {
   with_row(shape.head_dim, [&]<int n>() {
-    launch(stream, "attention_delta", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},
-           warp_size, 0, attention_delta_kernel<n, X>, saved.dout, saved.out, delta, shape);
+    launch(stream, "attention_delta",
+           {grid_axis(shape.tokens, "attention"), grid_axis(parts_of(shape.heads, delta_warps), "attention")},
+           delta_warps * warp_size, 0, attention_delta_kernel<n, X>, saved.dout, saved.out, delta, shape);
   });
 }
 
