@@ -57,8 +57,10 @@ __device__ __forceinline__ RowFactors softmax(float (&scores)[parts][4], float s
   return factors;
 }
 
+// Where a row of the warp has a factor; the largest score so far seldom changes once many have come.
 template <int parts>
 __device__ __forceinline__ void scale_rows(float (&sums)[parts][4], const RowFactors& factors) {
+  if (lanes_where(factors.of[0] != 1 || factors.of[1] != 1) == 0) return;
 #pragma unroll
   for (int j = 0; j < parts; j++)
     for (int i = 0; i < 4; i++) sums[j][i] *= factors.of[i / 2];
