@@ -42,14 +42,15 @@ struct ReluSquared {
   }
 };
 
-// Where the elements of a thread lie: n from `column` of row `row`.
+// Where the elements of a thread lie: n from `column` of row `row`. Divided in 32 bits: in 64 it would take longer than
+// the activation.
 struct Place {
   int64_t row, column;
 };
 template <int n>
 __device__ __forceinline__ Place place_of(int64_t width) {
-  const int64_t first = (int64_t{blockIdx.x} * threads + threadIdx.x) * n;
-  return {first / width, first % width};
+  const uint32_t piece = blockIdx.x * threads + threadIdx.x, pieces = static_cast<uint32_t>(width / n);
+  return {piece / pieces, int64_t{piece % pieces} * n};
 }
 
 template <class Act, bool gated, int n, class X>
@@ -102,7 +103,12 @@ void with_activation(const ActivationOptions& options, const Start& start) {
   }
 }
 
-dim3 blocks_for(int64_t elements, int n) { return {grid_axis(parts_of(elements, int64_t{threads} * n), "activation")}; }
+// Errors: more pieces than 32 bits can number, which are as many as 24 bits of blocks.
+dim3 blocks_for(int64_t elements, int n) {
+  const int64_t blocks = parts_of(elements, int64_t{threads} * n);
+  require(blocks < 1 << 24, "cuda: activation: ", elements, " elements are more than it can number");
+  return {grid_axis(blocks, "activation")};
+}
 
 }  // namespace
 

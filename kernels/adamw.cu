@@ -4,8 +4,9 @@
 //   m += (1 − β1)(g − m);   v = β2 v + (1 − β2) g²;   w −= lr / (1 − β1ᵗ) · m / (sqrt(v / (1 − β2ᵗ)) + ε);   grad = 0
 //
 // grad, m, v: f32. w: f32, or bf16 with rest (i16), which together are an f32 master (base/split_float.h). Bound by
-// memory: reads and writes 16 bytes a parameter; the gradient's zero is among them.
+// memory: reads and writes 16 bytes a parameter; the gradient's zero is among them. A thread takes four parameters.
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
@@ -42,36 +43,76 @@ __device__ __forceinline__ float clip_coefficient(float max_grad_norm, double sq
   return coefficient > 1 ? 1.0f : coefficient;
 }
 
-// The f32 master weight; an f32 weight is its own. NaN has one form, since rounding could carry a NaN's bits over into
+// f32 master weights; an f32 weight is its own. NaN has one form, since rounding could carry a NaN's bits over into
 // those of a number.
-__device__ __forceinline__ float load_master(const float* w, const int16_t*, int64_t i) { return w[i]; }
-__device__ __forceinline__ float load_master(const bf16* w, const int16_t* rest, int64_t i) {
-  return float_of_bits((uint32_t{w[i].bits} << 16) + static_cast<uint32_t>(int32_t{rest[i]}));
-}
-__device__ __forceinline__ void store_master(float* w, int16_t*, int64_t i, float master) { w[i] = master; }
-__device__ __forceinline__ void store_master(bf16* w, int16_t* rest, int64_t i, float master) {
-  const uint32_t bits = master == master ? bits_of_float(master) : 0x7fc00000u;
-  w[i].bits = static_cast<uint16_t>((bits + 0x8000u) >> 16);
-  rest[i] = static_cast<int16_t>(static_cast<uint16_t>(bits));
-}
+template <int n>
+struct Masters {
+  Packed<n, float> w;
 
-template <class X>
+  __device__ __forceinline__ Masters(const AdamWTensors<float>& tensors, int64_t i) : w(tensors.w + i) {}
+  __device__ __forceinline__ void get(float (&masters)[n]) const { w.unpack(masters); }
+  static __device__ __forceinline__ void store(const AdamWTensors<float>& tensors, int64_t i,
+                                               const float (&masters)[n]) {
+    kernels::store(tensors.w + i, masters);
+  }
+};
+template <int n>
+struct SplitMasters {
+  Packed<n, bf16> w;
+  Packed<n, int16_t> rest;
+
+  __device__ __forceinline__ SplitMasters(const AdamWTensors<bf16>& tensors, int64_t i)
+      : w(tensors.w + i), rest(tensors.rest + i) {}
+  __device__ __forceinline__ void get(float (&masters)[n]) const {
+    for (int j = 0; j < n; j++) {
+      const auto signed_rest = static_cast<int16_t>(rest.words[j / 2] >> j % 2 * 16);
+      masters[j] = float_of_bits((w.words[j / 2] >> j % 2 * 16 << 16) + static_cast<uint32_t>(int32_t{signed_rest}));
+    }
+  }
+  static __device__ __forceinline__ void store(const AdamWTensors<bf16>& tensors, int64_t i,
+                                               const float (&masters)[n]) {
+    SplitMasters split;
+    for (int j = 0; j < n; j++) {
+      const uint32_t bits = masters[j] == masters[j] ? bits_of_float(masters[j]) : 0x7fc00000u, shift = j % 2 * 16;
+      split.w.words[j / 2] = (shift == 0 ? 0 : split.w.words[j / 2]) | (bits + 0x8000u) >> 16 << shift;
+      split.rest.words[j / 2] = (shift == 0 ? 0 : split.rest.words[j / 2]) | (bits & 0xffffu) << shift;
+    }
+    split.w.store(tensors.w + i);
+    split.rest.store(tensors.rest + i);
+  }
+
+ private:
+  SplitMasters() = default;
+};
+template <int n, class X>
+using MastersOf = std::conditional_t<sizeof(X) == sizeof(float), Masters<n>, SplitMasters<n>>;
+
+// n parameters a thread, whose loads are under way while the first thread looks at the norm.
+template <int n, class X>
 __global__ void __launch_bounds__(threads)
-    adamw_kernel(Step step, AdamWTensors<X> tensors, const double* squared_norm, int64_t n) {
+    adamw_kernel(Step step, AdamWTensors<X> tensors, const double* squared_norm, int64_t count) {
   auto& clip = shared_memory<float>();
+  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * n, from = smaller(i, count - n);
+  const MastersOf<n, X> masters(tensors, from);
+  float g[n], m[n], v[n], w[n];
+  load(g, tensors.grad + from);
+  load(m, tensors.m + from);
+  load(v, tensors.v + from);
   if (threadIdx.x == 0) clip = squared_norm == nullptr ? 1.0f : clip_coefficient(step.max_grad_norm, *squared_norm);
   __syncthreads();
-  const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
-  if (i >= n) return;
-  const float g = tensors.grad[i] * clip;
-  const float weight = load_master(tensors.w, tensors.rest, i) * step.keep;
-  const float m = tensors.m[i] + step.beta1_rest * (g - tensors.m[i]);
-  const float v = tensors.v[i] * step.beta2 + step.beta2_rest * g * g;
-  const float denominator = sqrtf(v) / step.root_correction2 + step.epsilon;
-  store_master(tensors.w, tensors.rest, i, weight + step.minus_step_size * m / denominator);
-  tensors.m[i] = m;
-  tensors.v[i] = v;
-  tensors.grad[i] = 0;
+  if (i >= count) return;
+  masters.get(w);
+  for (int j = 0; j < n; j++) {
+    g[j] *= clip;
+    m[j] += step.beta1_rest * (g[j] - m[j]);
+    v[j] = v[j] * step.beta2 + step.beta2_rest * g[j] * g[j];
+    const float denominator = sqrtf(v[j]) / step.root_correction2 + step.epsilon;
+    w[j] = w[j] * step.keep + step.minus_step_size * m[j] / denominator;
+  }
+  MastersOf<n, X>::store(tensors, i, w);
+  store(tensors.m + i, m);
+  store(tensors.v + i, v);
+  store<n>(tensors.grad + i, {});
 }
 
 }  // namespace
@@ -80,8 +121,10 @@ template <class X>
 void adamw(Stream stream, const AdamWOptions& options, const AdamWTensors<X>& tensors, const double* squared_norm,
            int64_t n) {
   const double* const norm = options.max_grad_norm > 0 ? squared_norm : nullptr;
-  launch(stream, "adamw", {grid_axis(parts_of(n, threads), "adamw")}, threads, sizeof(float), adamw_kernel<X>,
-         step_of(options), tensors, norm, n);
+  with_width<float>(n, {tensors.w, tensors.rest, tensors.grad, tensors.m, tensors.v}, [&]<int width>() {
+    launch(stream, "adamw", {grid_axis(parts_of(n, int64_t{threads} * width), "adamw")}, threads, sizeof(float),
+           adamw_kernel<width, X>, step_of(options), tensors, norm, n);
+  });
 }
 
 template void adamw(Stream, const AdamWOptions&, const AdamWTensors<float>&, const double*, int64_t);

@@ -8,13 +8,13 @@ namespace llama_tp::kernels {
 constexpr int delta_warps = 8;
 
 // A warp a head. grid: tokens, parts of the heads
-template <int n, class X>
+template <class Row, class X>
 __global__ void __launch_bounds__(delta_warps* warp_size)
     attention_delta_kernel(const X* dout, const X* out, float* delta, AttentionShape shape) {
   const int64_t token = blockIdx.x, head = int64_t{blockIdx.y} * delta_warps + warp_of_block();
   if (head >= shape.heads) return;
   const int64_t first = (token * shape.heads + head) * shape.head_dim;
-  const float sum = Row<n>(dout + first, shape.head_dim).dot(Row<n>(out + first, shape.head_dim));
+  const float sum = Row(dout + first, shape.head_dim).dot(Row(out + first, shape.head_dim));
   if (lane_of_warp() == 0) delta[head * shape.tokens + token] = sum;
 }
 
@@ -24,10 +24,10 @@ inline int64_t delta_bytes(const AttentionShape& shape) {
 
 template <class X>
 void attention_delta(Stream stream, const AttentionSaved<X>& saved, float* delta, const AttentionShape& shape) {
-  with_row(shape.head_dim, [&]<int n>() {
+  with_row(shape.head_dim, [&]<class Row>() {
     launch(stream, "attention_delta",
            {grid_axis(shape.tokens, "attention"), grid_axis(parts_of(shape.heads, delta_warps), "attention")},
-           delta_warps * warp_size, 0, attention_delta_kernel<n, X>, saved.dout, saved.out, delta, shape);
+           delta_warps * warp_size, 0, attention_delta_kernel<Row, X>, saved.dout, saved.out, delta, shape);
   });
 }
 

@@ -1,5 +1,5 @@
 // A row of a head's elements shared by the lanes of a warp, and how warps are given heads. Included by the kernels that
-// take a warp a query or key.
+// take a warp a query, a key or any head.
 #pragma once
 
 #include "kernels/attention.h"
@@ -8,23 +8,33 @@
 
 namespace llama_tp::kernels {
 
-// Lane l has elements l, l + 32, …: n of them, 0 where the row has ended.
-template <int n>
+// Lane l has the n elements from l · n on, 0 where the row has ended. `whole`: rows are multiples of n elements, which
+// are then loaded and stored at once.
+template <int n, bool whole>
 struct Row {
+  static constexpr int elements = n * warp_size;  // the most
   float of[n] = {};
 
   __device__ __forceinline__ Row() {}
   template <class X>
   __device__ __forceinline__ Row(const X* from, int64_t dim) {
+    if constexpr (whole) {
+      if (first() < dim) load(of, from + first());
+    } else {
 #pragma unroll
-    for (int i = 0; i < n; i++)
-      if (lane_of_warp() + i * warp_size < dim) of[i] = widened(from[lane_of_warp() + i * warp_size]);
+      for (int i = 0; i < n; i++)
+        if (first() + i < dim) of[i] = widened(from[first() + i]);
+    }
   }
   template <class X>
-  __device__ __forceinline__ void store(X* to, int64_t dim) const {
+  __device__ __forceinline__ void write(X* to, int64_t dim) const {
+    if constexpr (whole) {
+      if (first() < dim) store(to + first(), of);
+    } else {
 #pragma unroll
-    for (int i = 0; i < n; i++)
-      if (lane_of_warp() + i * warp_size < dim) to[lane_of_warp() + i * warp_size] = rounded<X>(of[i]);
+      for (int i = 0; i < n; i++)
+        if (first() + i < dim) to[first() + i] = rounded<X>(of[i]);
+    }
   }
   // In all lanes.
   __device__ __forceinline__ float dot(const Row& other) const {
@@ -37,24 +47,36 @@ struct Row {
 #pragma unroll
     for (int i = 0; i < n; i++) of[i] = fmaf(factor, other.of[i], of[i]);
   }
+  __device__ __forceinline__ void multiply(const Row& other) {
+#pragma unroll
+    for (int i = 0; i < n; i++) of[i] *= other.of[i];
+  }
   __device__ __forceinline__ void scale(float factor) {
 #pragma unroll
     for (int i = 0; i < n; i++) of[i] *= factor;
   }
+
+ private:
+  static __device__ __forceinline__ int first() { return lane_of_warp() * n; }
 };
 
-// Calls start.operator()<n>() with the n that a row needs. Errors: a head size beyond 256.
+// Calls start.operator()<Row<n, whole>>() with the n that a row needs. Errors: a head size beyond 256.
 template <class Start>
 void with_row(int64_t head_dim, const Start& start) {
   require(head_dim >= 1 && head_dim <= 256, "attention: heads of ", head_dim, "; 1 to 256 are known");
+  const auto with = [&]<int n>() {
+    if constexpr (n > 1)
+      if (head_dim % n != 0) return start.template operator()<Row<n, false>>();
+    start.template operator()<Row<n, true>>();
+  };
   if (head_dim <= 32)
-    start.template operator()<1>();
+    with.template operator()<1>();
   else if (head_dim <= 64)
-    start.template operator()<2>();
+    with.template operator()<2>();
   else if (head_dim <= 128)
-    start.template operator()<4>();
+    with.template operator()<4>();
   else
-    start.template operator()<8>();
+    with.template operator()<8>();
 }
 
 // The warps of a block are heads of one group, so that they read the same keys at about the same time; up to eight, of

@@ -22,9 +22,9 @@ struct Call {
 };
 
 // A query with what belongs to it.
-template <int n>
+template <class Row>
 struct Query {
-  Row<n> q, dout;
+  Row q, dout;
   float lse, delta;  // lse in powers of two
 
   template <class X>
@@ -38,51 +38,51 @@ struct Query {
 struct Slope {
   float p, ds;
 };
-template <int n>
-__device__ __forceinline__ Slope slope_of(const Query<n>& query, const Row<n>& k, const Row<n>& v, float scale) {
+template <class Row>
+__device__ __forceinline__ Slope slope_of(const Query<Row>& query, const Row& k, const Row& v, float scale) {
   const float p = power_of_two(query.q.dot(k) * scale * log2_of_e - query.lse);
   return {p, p * (query.dout.dot(v) - query.delta) * scale};
 }
 
 // grid: queries of the longest sequence, blocks of heads, sequences
-template <int n, class X>
+template <class Row, class X>
 __global__ void rows_backward_queries_kernel(Call<X> call, AttentionShape shape) {
   const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
   const HeadOfWarp head(shape);
   const int query = static_cast<int>(blockIdx.x);
   if (query >= sequence.queries || !head.exists) return;
   const int64_t token = sequence.first_query + query, dim = shape.head_dim;
-  const Query<n> own(call, shape, head.number, token);
+  const Query<Row> own(call, shape, head.number, token);
   const int64_t first = (head.kv * shape.cache + sequence.first_key) * dim;
   const Range keys = sequence.visible(query, call.options.window);
-  Row<n> dq;
+  Row dq;
   for (int key = keys.begin; key < keys.end; key++) {
-    const Row<n> k(call.inputs.k + first + key * dim, dim), v(call.inputs.v + first + key * dim, dim);
+    const Row k(call.inputs.k + first + key * dim, dim), v(call.inputs.v + first + key * dim, dim);
     dq.add(slope_of(own, k, v, call.options.scale).ds, k);
   }
-  dq.store(call.gradients.dq + (head.number * shape.tokens + token) * dim, dim);
+  dq.write(call.gradients.dq + (head.number * shape.tokens + token) * dim, dim);
 }
 
 // grid: keys of the longest sequence, key/value heads, sequences; one warp
-template <int n, class X>
+template <class Row, class X>
 __global__ void rows_backward_keys_kernel(Call<X> call, AttentionShape shape) {
   const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
   const int key = static_cast<int>(blockIdx.x);
   if (key >= sequence.keys) return;
   const int64_t kv_head = blockIdx.y, group = shape.heads / shape.kv_heads, dim = shape.head_dim;
   const int64_t at = (kv_head * shape.cache + sequence.first_key + key) * dim;
-  const Row<n> k(call.inputs.k + at, dim), v(call.inputs.v + at, dim);
+  const Row k(call.inputs.k + at, dim), v(call.inputs.v + at, dim);
   const Range queries = sequence.viewers(key, key + 1, call.options.window);
-  Row<n> dk, dv;
+  Row dk, dv;
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++)
     for (int query = queries.begin; query < queries.end; query++) {
-      const Query<n> other(call, shape, head, sequence.first_query + query);
+      const Query<Row> other(call, shape, head, sequence.first_query + query);
       const Slope slope = slope_of(other, k, v, call.options.scale);
       dk.add(slope.ds, other.q);
       dv.add(slope.p, other.dout);
     }
-  dk.store(call.gradients.dk + at, dim);
-  dv.store(call.gradients.dv + at, dim);
+  dk.write(call.gradients.dk + at, dim);
+  dv.write(call.gradients.dv + at, dim);
 }
 
 }  // namespace
@@ -97,13 +97,13 @@ void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, co
   attention_delta(stream, saved, delta, shape);
   const Call<X> call{inputs, saved, gradients, options, delta};
   const unsigned sequences = grid_axis(shape.sequences, "attention");
-  with_row(shape.head_dim, [&]<int n>() {
+  with_row(shape.head_dim, [&]<class Row>() {
     launch(stream, "attention_rows_backward",
            {grid_axis(shape.longest_query, "attention"), blocks_of_heads(shape), sequences}, threads_of_heads(shape), 0,
-           rows_backward_queries_kernel<n, X>, call, shape);
+           rows_backward_queries_kernel<Row, X>, call, shape);
     launch(stream, "attention_rows_backward",
            {grid_axis(shape.longest_key, "attention"), grid_axis(shape.kv_heads, "attention"), sequences}, warp_size, 0,
-           rows_backward_keys_kernel<n, X>, call, shape);
+           rows_backward_keys_kernel<Row, X>, call, shape);
   });
 }
 

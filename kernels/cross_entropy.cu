@@ -6,7 +6,7 @@
 //
 // logits: [T, V] f32, of which `columns` exist; targets: [T] i32; statistics: [T, 3] f32, gathered: [ranks, T, 3];
 // lse: [T] f32; loss: [1] f64; dlogits: [T, V] f32 (may be logits) or bf16. A block takes a token, each of its threads
-// every 512th column, with a maximum and a sum of its own that are joined at the end. Bound by memory: statistics read
+// every 512th piece of 16 bytes of logits, with a maximum and a sum of its own that are joined at the end. Bound by memory: statistics read
 // every logit once, backward reads and writes it once. −inf is a probability of 0; NaN stays visible as NaN.
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
@@ -27,16 +27,24 @@ struct StatisticsScratch {
   WarpValues<float> maxima, sums;
 };
 
+template <int n>
 __global__ void __launch_bounds__(threads) cross_entropy_statistics_kernel(const float* logits, const int32_t* targets,
                                                                            LogitColumns columns, float* statistics) {
   auto& scratch = shared_memory<StatisticsScratch>();
   const float* const row = logits + blockIdx.x * columns.stride;
   float maximum = minus_infinity, sum = 0;
-  for (int64_t i = threadIdx.x; i < columns.columns; i += threads) {
-    const float larger_one = fmaxf(maximum, row[i]), shift = shift_of(larger_one);
-    sum = sum * expf(maximum - shift) + expf(row[i] - shift);
-    maximum = larger_one;
-  }
+  each_piece<4, n>(row, thread_of_block() * n, static_cast<int>(columns.columns), threads * n,
+                   [&](int i, float(&logit)[n]) {
+                     float largest = maximum;
+                     for (int j = 0; j < n; j++) {
+                       if (i + j >= columns.columns) logit[j] = minus_infinity;  // padding
+                       largest = fmaxf(largest, logit[j]);
+                     }
+                     const float shift = shift_of(largest);
+                     sum *= expf(maximum - shift);
+                     for (int j = 0; j < n; j++) sum += expf(logit[j] - shift);
+                     maximum = largest;
+                   });
   const float of_row = over_block<Largest>(maximum, scratch.maxima);
   const float total = block_sum(sum * expf(maximum - shift_of(of_row)), scratch.sums);
   if (threadIdx.x != 0) return;
@@ -75,7 +83,7 @@ __global__ void __launch_bounds__(loss_threads)
 }
 
 // A thread reads a logit before it writes in its place, and no other.
-template <class X>
+template <int n, class X>
 __global__ void __launch_bounds__(threads)
     cross_entropy_backward_kernel(const float* logits, const int32_t* targets, const float* lse, LogitColumns columns,
                                   float scale, X* dlogits) {
@@ -83,20 +91,24 @@ __global__ void __launch_bounds__(threads)
   const int32_t id = targets[blockIdx.x];
   const int64_t target = id - columns.first_column;
   const float log_sum = lse[blockIdx.x];
-  for (int64_t i = threadIdx.x; i < columns.stride; i += threads) {
-    float gradient = 0;
-    if (id != ignored && i < columns.columns)
-      gradient = (expf(logits[first + i] - log_sum) - (i == target ? 1.0f : 0.0f)) * scale;
-    dlogits[first + i] = rounded<X>(gradient);
-  }
+  each_piece<4, n>(logits + first, thread_of_block() * n, static_cast<int>(columns.stride), threads * n,
+                   [&](int i, float(&values)[n]) {
+                     for (int j = 0; j < n; j++) {
+                       const float gradient = (expf(values[j] - log_sum) - (i + j == target ? 1.0f : 0.0f)) * scale;
+                       values[j] = id != ignored && i + j < columns.columns ? gradient : 0;
+                     }
+                     store(dlogits + first + i, values);
+                   });
 }
 
 }  // namespace
 
 void cross_entropy_statistics(Stream stream, const float* logits, const int32_t* targets, const LogitColumns& columns,
                               float* statistics, int64_t tokens) {
-  launch(stream, "cross_entropy_statistics", {grid_axis(tokens, "cross_entropy")}, threads, sizeof(StatisticsScratch),
-         cross_entropy_statistics_kernel, logits, targets, columns, statistics);
+  with_width<float>(columns.stride, {logits}, [&]<int n>() {
+    launch(stream, "cross_entropy_statistics", {grid_axis(tokens, "cross_entropy")}, threads, sizeof(StatisticsScratch),
+           cross_entropy_statistics_kernel<n>, logits, targets, columns, statistics);
+  });
 }
 
 void cross_entropy_loss(Stream stream, const float* gathered, const int32_t* targets, float* lse, double* loss,
@@ -108,8 +120,10 @@ void cross_entropy_loss(Stream stream, const float* gathered, const int32_t* tar
 template <class X>
 void cross_entropy_backward(Stream stream, const float* logits, const int32_t* targets, const float* lse,
                             const LogitColumns& columns, float scale, X* dlogits, int64_t tokens) {
-  launch(stream, "cross_entropy_backward", {grid_axis(tokens, "cross_entropy")}, threads, 0,
-         cross_entropy_backward_kernel<X>, logits, targets, lse, columns, scale, dlogits);
+  with_width<float>(columns.stride, {logits, dlogits}, [&]<int n>() {
+    launch(stream, "cross_entropy_backward", {grid_axis(tokens, "cross_entropy")}, threads, 0,
+           cross_entropy_backward_kernel<n, X>, logits, targets, lse, columns, scale, dlogits);
+  });
 }
 
 template void cross_entropy_backward(Stream, const float*, const int32_t*, const float*, const LogitColumns&, float,

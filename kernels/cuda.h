@@ -67,6 +67,7 @@ constexpr __host__ __device__ int64_t smaller(int64_t a, int64_t b) { return a <
 constexpr __host__ __device__ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 __device__ __forceinline__ int lane_of_warp() { return static_cast<int>(threadIdx.x) % warp_size; }
+__device__ __forceinline__ int thread_of_block() { return static_cast<int>(threadIdx.x); }
 __device__ __forceinline__ int warp_of_block() { return static_cast<int>(threadIdx.x) / warp_size; }
 
 // For as many blocks along one axis as there are things to do. Errors: more than a grid can have.

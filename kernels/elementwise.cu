@@ -23,14 +23,17 @@ __global__ void add_kernel(const X* x, X* y, int64_t count) {
   store(y + i, sum);
 }
 
+constexpr int scaled_pieces = 2;  // a thread's
+
 template <int n, class X>
 __global__ void scale_kernel(const X* x, float factor, X* y, int64_t count) {
-  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * n;
-  if (i >= count) return;
-  float values[n];
-  load(values, x + i);
-  for (int j = 0; j < n; j++) values[j] *= factor;
-  store(y + i, values);
+  constexpr int64_t step = threads * n, of_block = scaled_pieces * step;
+  const int64_t begin = blockIdx.x * of_block;
+  each_piece<scaled_pieces, n>(x, begin + thread_of_block() * n, smaller(begin + of_block, count), step,
+                               [&](int64_t i, float(&values)[n]) {
+                                 for (int j = 0; j < n; j++) values[j] *= factor;
+                                 store(y + i, values);
+                               });
 }
 
 // `step` bytes a thread, 16 of an aligned start and else 1; the last thread fewer.
@@ -45,12 +48,9 @@ __global__ void zero_kernel(char* x, int64_t bytes) {
 
 template <int n, class X>
 __global__ void gather_rows_kernel(const X* x, const int32_t* rows, X* y, int64_t hidden) {
-  const int64_t row = rows[blockIdx.x];
-  for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-    float values[n];
-    load(values, x + row * hidden + i);
-    store(y + blockIdx.x * hidden + i, values);
-  }
+  X* const to = y + blockIdx.x * hidden;
+  each_piece<4, n>(x + rows[blockIdx.x] * hidden, thread_of_block() * n, static_cast<int>(hidden), threads * n,
+                   [&](int i, const float(&values)[n]) { store(to + i, values); });
 }
 
 }  // namespace
@@ -58,7 +58,7 @@ __global__ void gather_rows_kernel(const X* x, const int32_t* rows, X* y, int64_
 template <class X>
 void scale(Stream stream, const X* x, float factor, X* y, int64_t n) {
   with_width<X>(n, {x, y}, [&]<int width>() {
-    launch(stream, "scale", {grid_axis(parts_of(n, int64_t{threads} * width), "scale")}, threads, 0,
+    launch(stream, "scale", {grid_axis(parts_of(n, int64_t{threads} * width * scaled_pieces), "scale")}, threads, 0,
            scale_kernel<width, X>, x, factor, y, n);
   });
 }

@@ -20,11 +20,12 @@ template <int n, class X>
 __global__ void embedding_forward_kernel(const int32_t* ids, const X* table, EmbeddingRows rows, X* y, int64_t hidden) {
   const int64_t row = ids[blockIdx.x] - rows.first_row;
   const bool here = row >= 0 && row < rows.rows;
-  for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-    float values[n] = {};
-    if (here) load(values, table + row * hidden + i);
-    store(y + blockIdx.x * hidden + i, values);
-  }
+  X* const to = y + blockIdx.x * hidden;
+  if (here)
+    each_piece<4, n>(table + row * hidden, thread_of_block() * n, static_cast<int>(hidden), threads * n,
+                     [&](int i, const float(&values)[n]) { store(to + i, values); });
+  else
+    for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) store<n>(to + i, {});
 }
 
 // A bit for each of the tokens begin … + 31, set where the token has this id.
@@ -35,13 +36,13 @@ __device__ __forceinline__ uint32_t equal_ids(const int32_t* ids, int32_t id, in
 
 template <int n, class X>
 __device__ void add_row(const X* from, float* to, int64_t hidden) {
-  for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-    float sum[n], added[n];
-    load_floats(sum, to + i);
-    load(added, from + i);
-    for (int j = 0; j < n; j++) sum[j] += added[j];
-    store_floats(to + i, sum);
-  }
+  each_piece<4, n>(from, thread_of_block() * n, static_cast<int>(hidden), threads * n,
+                   [&](int i, const float(&added)[n]) {
+                     float sum[n];
+                     load(sum, to + i);
+                     for (int j = 0; j < n; j++) sum[j] += added[j];
+                     store(to + i, sum);
+                   });
 }
 
 // Each warp looks for equal ids by itself, so that warps need not wait for each other.
@@ -75,7 +76,7 @@ void embedding_forward(Stream stream, const int32_t* ids, const X* table, const 
 template <class X>
 void embedding_backward(Stream stream, const int32_t* ids, const X* dy, const EmbeddingRows& rows, int64_t skip_id,
                         float* dtable, int64_t tokens, int64_t hidden) {
-  with_width<X>(hidden, {dy, dtable}, [&]<int n>() {
+  with_width<float>(hidden, {dy, dtable}, [&]<int n>() {  // 16 bytes of dtable
     launch(stream, "embedding_backward", {grid_axis(tokens, "embedding")}, threads, 0, embedding_backward_kernel<n, X>,
            ids, dy, rows, skip_id, dtable, tokens, hidden);
   });

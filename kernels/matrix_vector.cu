@@ -18,15 +18,15 @@ __global__ void __launch_bounds__(warps* warp_size)
   const int64_t row = int64_t{blockIdx.x} * warps + warp_of_block();
   if (row >= rows) return;
   float sums[tokens] = {};
-  for (int64_t i = lane_of_warp() * n; i < k; i += warp_size * n) {
-    float weights[n], values[n];
-    load(weights, w + row * k + i);
+  each_piece<4, n>(w + row * k, lane_of_warp() * n, static_cast<int>(k), warp_size * n,
+                   [&](int i, const float(&weights)[n]) {
 #pragma unroll
-    for (int t = 0; t < tokens; t++) {
-      load(values, x + t * k + i);
-      for (int j = 0; j < n; j++) sums[t] = fmaf(weights[j], values[j], sums[t]);
-    }
-  }
+                     for (int t = 0; t < tokens; t++) {
+                       float values[n];
+                       load(values, x + t * k + i);
+                       for (int j = 0; j < n; j++) sums[t] = fmaf(weights[j], values[j], sums[t]);
+                     }
+                   });
 #pragma unroll
   for (int t = 0; t < tokens; t++) {
     const float sum = warp_sum(sums[t]);

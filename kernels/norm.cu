@@ -3,9 +3,9 @@
 //   rms:            y = x / sqrt(mean(x²) + ε) · w                                   (Zhang & Sennrich 2019)
 //   layer_norm_1p:  y = (x − mean) / sqrt(var + ε) · (1 + w) + b                     (Nemotron-4)
 //
-// x, part, sum, y: [T, H]; w, b: [H]; statistics: [T] or [T, 2] f32. A block takes a row, which is read from memory
-// once and again from its nearest cache. Bound by memory: reads 1 and writes 1 value an element, with the addition 2
-// and 2. What could be contracted to a fused multiply-add is written as one, so that norm_apply repeats norm_forward to
+// x, part, sum, y: [T, H]; w, b: [H]; statistics: [T] or [T, 2] f32. A block takes a row and holds as much of it as
+// rows of 4,096 in bf16 have in registers; more is read again from its nearest cache. Bound by memory: reads 1 and
+// writes 1 value an element, with the addition 2 and 2. What could be contracted to a fused multiply-add is written as one, so that norm_apply repeats norm_forward to
 // the bit.
 #include "kernels/norm.h"
 
@@ -13,48 +13,101 @@ namespace llama_tp::kernels {
 
 namespace {
 
-constexpr int threads = 256;
+constexpr int threads = 128;
 
 struct NormScratch {
   WarpValues<float> sums, squares;
 };
 
+// A thread's pieces of a row of x, or of the rounded sum of two rows, which it also writes. All loads are under way at
+// once; of what is beyond the registers' share the sum is read again by the thread that wrote it.
 template <int n, class X>
-__device__ RowStatistics statistics_of(const X* x, const NormOptions& options, int64_t hidden, NormScratch& scratch) {
+class Share {
+ public:
+  __device__ __forceinline__ Share(const X* x, int hidden) : row_(x), hidden_(hidden) { read(x, held_); }
+  __device__ __forceinline__ Share(const X* x, const X* part, X* sum, int hidden) : row_(sum), hidden_(hidden) {
+    Packed<n, X> added[most_held];
+    read(x, held_);
+    read(part, added);
+#pragma unroll
+    for (int j = 0; j < most_held; j++) {
+      if (place(j) >= hidden) break;
+      held_[j] = sum_of(held_[j], added[j]);
+      held_[j].store(sum + place(j));
+    }
+    for (int i = place(most_held); i < hidden; i += place_step)
+      sum_of(Packed<n, X>(x + i), Packed<n, X>(part + i)).store(sum + i);
+  }
+
+  // use(where in the row, n values)
+  template <class Use>
+  __device__ __forceinline__ void each(const Use& use) const {
+#pragma unroll
+    for (int j = 0; j < most_held; j++) {
+      if (place(j) >= hidden_) break;
+      float values[n];
+      held_[j].unpack(values);
+      use(place(j), values);
+    }
+    each_piece<2, n>(row_, place(most_held), hidden_, place_step, use);
+  }
+
+ private:
+  static constexpr int most_held = 4;
+  static constexpr int place_step = threads * n;
+
+  static __device__ __forceinline__ int place(int j) { return thread_of_block() * n + j * place_step; }
+  __device__ __forceinline__ void read(const X* from, Packed<n, X> (&to)[most_held]) const {
+#pragma unroll
+    for (int j = 0; j < most_held; j++)
+      if (place(j) < hidden_) to[j] = Packed<n, X>(from + place(j));
+  }
+  static __device__ __forceinline__ Packed<n, X> sum_of(const Packed<n, X>& a, const Packed<n, X>& b) {
+    float values[n], added[n];
+    a.unpack(values);
+    b.unpack(added);
+    for (int j = 0; j < n; j++) values[j] += added[j];
+    return Packed<n, X>::rounded(values);
+  }
+
+  Packed<n, X> held_[most_held];
+  const X* row_;
+  int hidden_;
+};
+
+template <int n, class X>
+__device__ __forceinline__ RowStatistics statistics_of(const Share<n, X>& x, const NormOptions& options, int hidden,
+                                                       NormScratch& scratch) {
   const auto count = static_cast<float>(hidden);
-  float values[n];
   RowStatistics row;
   if (centers(options)) {
     float sum = 0;
-    for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-      load(values, x + i);
+    x.each([&](int, const float(&values)[n]) {
       for (int j = 0; j < n; j++) sum += values[j];
-    }
+    });
     row.mean = block_sum(sum, scratch.sums) / count;
   }
   float squares = 0;
-  for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-    load(values, x + i);
+  x.each([&](int, const float(&values)[n]) {
     for (int j = 0; j < n; j++) squares = fmaf(values[j] - row.mean, values[j] - row.mean, squares);
-  }
+  });
   row.scale = 1.0f / sqrtf(block_sum(squares, scratch.squares) / count + options.epsilon);
   return row;
 }
 
 template <int n, class X>
-__device__ void apply(const X* x, const NormWeights<X>& weights, RowStatistics row, X* y, int64_t hidden) {
+__device__ __forceinline__ void apply(const Share<n, X>& x, const NormWeights<X>& weights, RowStatistics row, X* y) {
   const bool centered = centers(weights.options), with_bias = centered && weights.b != nullptr;
-  for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-    float values[n], w[n], b[n] = {};
-    load(values, x + i);
+  x.each([&](int i, const float(&values)[n]) {
+    float out[n], w[n], b[n] = {};
     load(w, weights.w + i);
     if (with_bias) load(b, weights.b + i);
     for (int j = 0; j < n; j++) {
       const float normalized = (values[j] - row.mean) * row.scale;
-      values[j] = centered ? fmaf(normalized, 1.0f + w[j], b[j]) : normalized * w[j];
+      out[j] = centered ? fmaf(normalized, 1.0f + w[j], b[j]) : normalized * w[j];
     }
-    store(y + i, values);
-  }
+    store(y + i, out);
+  });
 }
 
 __device__ void save(const RowStatistics& row, const NormOptions& options, float* statistics) {
@@ -69,35 +122,32 @@ __device__ void save(const RowStatistics& row, const NormOptions& options, float
 }
 
 template <int n, class X>
-__global__ void norm_forward_kernel(const X* x, NormWeights<X> weights, X* y, float* statistics, int64_t hidden) {
-  const int64_t first = blockIdx.x * hidden;
-  const RowStatistics row = statistics_of<n>(x + first, weights.options, hidden, shared_memory<NormScratch>());
+__global__ void __launch_bounds__(threads)
+    norm_forward_kernel(const X* x, NormWeights<X> weights, X* y, float* statistics, int hidden) {
+  const int64_t first = int64_t{blockIdx.x} * hidden;
+  const Share<n, X> share(x + first, hidden);
+  const RowStatistics row = statistics_of(share, weights.options, hidden, shared_memory<NormScratch>());
   save(row, weights.options, statistics);
-  apply<n>(x + first, weights, row, y + first, hidden);
+  apply(share, weights, row, y + first);
 }
 
-// The statistics are those of the rounded sum, which is what backward and norm_apply will see. A thread reads again
-// only what it has written itself.
+// The statistics are those of the rounded sum, which is what backward and norm_apply will see.
 template <int n, class X>
-__global__ void add_norm_forward_kernel(const X* x, const X* part, NormWeights<X> weights, X* sum, X* y,
-                                        float* statistics, int64_t hidden) {
-  const int64_t first = blockIdx.x * hidden;
-  for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-    float values[n], added[n];
-    load(values, x + first + i);
-    load(added, part + first + i);
-    for (int j = 0; j < n; j++) values[j] += added[j];
-    store(sum + first + i, values);
-  }
-  const RowStatistics row = statistics_of<n>(sum + first, weights.options, hidden, shared_memory<NormScratch>());
+__global__ void __launch_bounds__(threads) add_norm_forward_kernel(const X* x, const X* part, NormWeights<X> weights,
+                                                                   X* sum, X* y, float* statistics, int hidden) {
+  const int64_t first = int64_t{blockIdx.x} * hidden;
+  const Share<n, X> share(x + first, part + first, sum + first, hidden);
+  const RowStatistics row = statistics_of(share, weights.options, hidden, shared_memory<NormScratch>());
   save(row, weights.options, statistics);
-  apply<n>(sum + first, weights, row, y + first, hidden);
+  apply(share, weights, row, y + first);
 }
 
 template <int n, class X>
-__global__ void norm_apply_kernel(const X* x, NormWeights<X> weights, const float* statistics, X* y, int64_t hidden) {
-  const int64_t first = blockIdx.x * hidden;
-  apply<n>(x + first, weights, saved_statistics(weights.options, statistics, blockIdx.x), y + first, hidden);
+__global__ void __launch_bounds__(threads)
+    norm_apply_kernel(const X* x, NormWeights<X> weights, const float* statistics, X* y, int hidden) {
+  const int64_t first = int64_t{blockIdx.x} * hidden;
+  const RowStatistics row = saved_statistics(weights.options, statistics, blockIdx.x);
+  apply(Share<n, X>(x + first, hidden), weights, row, y + first);
 }
 
 }  // namespace
@@ -107,7 +157,7 @@ void norm_forward(Stream stream, const X* x, const NormWeights<X>& weights, X* y
                   int64_t hidden) {
   with_width<X>(hidden, {x, weights.w, weights.b, y}, [&]<int n>() {
     launch(stream, "norm_forward", {grid_axis(tokens, "norm")}, threads, sizeof(NormScratch), norm_forward_kernel<n, X>,
-           x, weights, y, statistics, hidden);
+           x, weights, y, statistics, static_cast<int>(hidden));
   });
 }
 
@@ -116,7 +166,7 @@ void add_norm_forward(Stream stream, const X* x, const X* part, const NormWeight
                       float* statistics, int64_t tokens, int64_t hidden) {
   with_width<X>(hidden, {x, part, weights.w, weights.b, sum, y}, [&]<int n>() {
     launch(stream, "add_norm_forward", {grid_axis(tokens, "norm")}, threads, sizeof(NormScratch),
-           add_norm_forward_kernel<n, X>, x, part, weights, sum, y, statistics, hidden);
+           add_norm_forward_kernel<n, X>, x, part, weights, sum, y, statistics, static_cast<int>(hidden));
   });
 }
 
@@ -125,7 +175,7 @@ void norm_apply(Stream stream, const X* x, const NormWeights<X>& weights, const 
                 int64_t hidden) {
   with_width<X>(hidden, {x, weights.w, weights.b, y}, [&]<int n>() {
     launch(stream, "norm_apply", {grid_axis(tokens, "norm")}, threads, 0, norm_apply_kernel<n, X>, x, weights,
-           statistics, y, hidden);
+           statistics, y, static_cast<int>(hidden));
   });
 }
 

@@ -3,20 +3,22 @@
 //   dx += scale · (g − mean(g) − x̂ · mean(g · x̂))          without mean(g) for rms
 //   dw += Σ_t dy · x̂        db += Σ_t dy
 //
-// dy, x, dx: [T, H]; dw, db: [H] f32. A block takes 32 rows in order and sums their dw and db in a row of the
-// workspace, [T/32, H] f32 or twice that, which stays in the L2 cache: a thread adds to no other's columns. A second
-// kernel adds the blocks' rows in order. So the order of every sum is fixed. Bound by memory: reads 3 and writes 1
-// value an element.
+// dy, x, dx: [T, H]; dw, db: [H] f32. A block takes neighbouring rows in order, and so many of them that there are at
+// most 256 blocks: two on each multiprocessor of a large GPU. A thread adds up dw and db of its columns in registers, of
+// very long rows in the block's row of the workspace, [blocks, H] f32 or twice that; the blocks' rows are then added as
+// those of a bias are (sums.cu). So the order of every sum is fixed. Bound by memory: reads 3 and writes 1 value an
+// element.
 #include "kernels/norm.h"
 
 namespace llama_tp::kernels {
 
 namespace {
 
-constexpr int threads = 256;
-constexpr int64_t rows_a_block = 32;
+constexpr int most_threads = 512, held = 2;
+constexpr int64_t most_blocks = 256;
 
-int64_t blocks_of(int64_t tokens) { return parts_of(tokens, rows_a_block); }
+int64_t rows_a_block(int64_t tokens) { return larger(parts_of(tokens, most_blocks), 1); }
+int64_t blocks_of(int64_t tokens) { return parts_of(tokens, rows_a_block(tokens)); }
 
 struct NormBackwardScratch {
   WarpValues<float> with_x[2], with_one[2];  // of one row and the next: a barrier between them then serves both
@@ -27,91 +29,153 @@ struct RowSums {
   float with_x = 0, with_one = 0;
 };
 
+// The blocks' sums of dw and db, [blocks, H]; db may be null.
+struct Partial {
+  float *dw, *db;
+
+  __device__ __forceinline__ Partial of_block(int64_t hidden) const {
+    return {dw + blockIdx.x * hidden, db == nullptr ? nullptr : db + blockIdx.x * hidden};
+  }
+};
+
+// What is read of a row, as it lies in memory.
+template <int n, class X>
+struct Piece {
+  Packed<n, X> dy, x, dx;
+};
+
 // n elements of a row and what follows from them.
 template <int n>
 struct Elements {
   float d[n], normalized[n], g[n];
 
   template <class X>
-  __device__ __forceinline__ Elements(const X* dy, const X* x, const NormWeights<X>& weights, RowStatistics row,
-                                      int64_t column) {
+  __device__ __forceinline__ Elements(const Packed<n, X>& dy, const Packed<n, X>& x, const Packed<n, X>& weight,
+                                      bool centered, RowStatistics row) {
     float w[n];
-    load(d, dy + column);
-    load(normalized, x + column);
-    load(w, weights.w + column);
-    const float one = centers(weights.options) ? 1.0f : 0.0f;
+    dy.unpack(d);
+    x.unpack(normalized);
+    weight.unpack(w);
     for (int j = 0; j < n; j++) {
       normalized[j] = (normalized[j] - row.mean) * row.scale;
-      g[j] = d[j] * (one + w[j]);
+      g[j] = d[j] * ((centered ? 1.0f : 0.0f) + w[j]);
     }
+  }
+  __device__ __forceinline__ void add_to(RowSums& sums) const {
+    for (int j = 0; j < n; j++) {
+      sums.with_x += g[j] * normalized[j];
+      sums.with_one += g[j];
+    }
+  }
+  // dx with its gradient added.
+  template <class X>
+  __device__ __forceinline__ Packed<n, X> added_to(const Packed<n, X>& before, RowStatistics row, float mean_x,
+                                                   float mean_one) const {
+    float dx[n];
+    before.unpack(dx);
+    for (int j = 0; j < n; j++) dx[j] += row.scale * (g[j] - mean_one - normalized[j] * mean_x);
+    return Packed<n, X>::rounded(dx);
   }
 };
 
-template <int n, class X>
-__device__ RowSums sums_of_row(const X* dy, const X* x, const NormWeights<X>& weights, RowStatistics row,
-                               int64_t hidden) {
-  RowSums sums;
-  for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-    const Elements<n> at(dy, x, weights, row, i);
+// A thread's sums over the rows of its block, for n of its columns.
+template <bool with_bias, int n>
+struct ColumnSums {
+  float dw[n] = {}, db[with_bias ? n : 1] = {};
+
+  __device__ __forceinline__ void add(const Elements<n>& at) {
     for (int j = 0; j < n; j++) {
-      sums.with_x += at.g[j] * at.normalized[j];
-      sums.with_one += at.g[j];
+      dw[j] += at.d[j] * at.normalized[j];
+      if constexpr (with_bias) db[j] += at.d[j];
     }
   }
-  return sums;
-}
+  __device__ __forceinline__ void add_saved(const Partial& partial, int column) {
+    add_saved(dw, partial.dw + column);
+    if constexpr (with_bias) add_saved(db, partial.db + column);
+  }
+  __device__ __forceinline__ void save(const Partial& partial, int column) const {
+    store(partial.dw + column, dw);
+    if constexpr (with_bias) store(partial.db + column, db);
+  }
 
-// sums[column …] = added, or += added.
-template <int n>
-__device__ __forceinline__ void accumulate(float* sums, int64_t column, const float (&added)[n], bool first) {
-  float total[n] = {};
-  if (!first) load_floats(total, sums + column);
-  for (int j = 0; j < n; j++) total[j] += added[j];
-  store_floats(sums + column, total);
-}
+ private:
+  static __device__ __forceinline__ void add_saved(float (&sums)[n], const float* from) {
+    float saved[n];
+    load(saved, from);
+    for (int j = 0; j < n; j++) sums[j] += saved[j];
+  }
+};
 
-template <int n, class X>
-__global__ void norm_backward_kernel(const X* dy, const X* x, NormWeights<X> weights, const float* statistics, X* dx,
-                                     float* partial_dw, float* partial_db, int64_t tokens, int64_t hidden) {
+// A thread has `held` pieces of a row in registers; those of the next row are on their way while this one is worked on.
+// What is beyond them is read twice.
+template <bool centered, bool with_bias, int n, class X>
+__global__ void __launch_bounds__(most_threads)
+    norm_backward_kernel(const X* dy, const X* x, const X* weights, const float* statistics, X* dx, Partial partial,
+                         NormOptions options, int64_t tokens, int hidden, int64_t rows) {
   auto& scratch = shared_memory<NormBackwardScratch>();
-  const bool centered = centers(weights.options);
-  const int64_t begin = blockIdx.x * rows_a_block, end = smaller(begin + rows_a_block, tokens);
-  float* const dw = partial_dw + blockIdx.x * hidden;
-  float* const db = partial_db == nullptr ? nullptr : partial_db + blockIdx.x * hidden;
+  const int64_t begin = blockIdx.x * rows, end = smaller(begin + rows, tokens);
+  partial = partial.of_block(hidden);
+  const int step = static_cast<int>(blockDim.x) * n, own = thread_of_block() * n;
+  Packed<n, X> w[held];
+  Piece<n, X> next[held];
+  RowStatistics next_row;
+  ColumnSums<with_bias, n> columns[held];
+  const auto read_row = [&](int64_t t) {
+    next_row = saved_statistics(options, statistics, t);
+#pragma unroll
+    for (int j = 0; j < held; j++) {
+      const int64_t i = t * hidden + own + j * step;
+      if (own + j * step < hidden) next[j] = {Packed<n, X>(dy + i), Packed<n, X>(x + i), Packed<n, X>(dx + i)};
+    }
+  };
+#pragma unroll
+  for (int j = 0; j < held; j++)
+    if (own + j * step < hidden) w[j] = Packed<n, X>(weights + own + j * step);
+  read_row(begin);
   for (int64_t t = begin; t < end; t++) {
-    const X *const row_dy = dy + t * hidden, *const row_x = x + t * hidden;
-    const RowStatistics row = saved_statistics(weights.options, statistics, t);
-    const RowSums sums = sums_of_row<n>(row_dy, row_x, weights, row, hidden);
+    Piece<n, X> pieces[held];
+#pragma unroll
+    for (int j = 0; j < held; j++) pieces[j] = next[j];
+    const RowStatistics row = next_row;
+    if (t + 1 < end) read_row(t + 1);
+    const auto elements = [&](int j) { return Elements<n>(pieces[j].dy, pieces[j].x, w[j], centered, row); };
+    const auto elements_beyond = [&](int i) {
+      return Elements<n>(Packed<n, X>(dy + t * hidden + i), Packed<n, X>(x + t * hidden + i), Packed<n, X>(weights + i),
+                         centered, row);
+    };
+    RowSums sums;
+#pragma unroll
+    for (int j = 0; j < held; j++)
+      if (own + j * step < hidden) elements(j).add_to(sums);
+    for (int i = own + held * step; i < hidden; i += step) elements_beyond(i).add_to(sums);
     const float mean_x = block_sum(sums.with_x, scratch.with_x[t % 2]) / static_cast<float>(hidden);
     const float mean_one =
         centered ? block_sum(sums.with_one, scratch.with_one[t % 2]) / static_cast<float>(hidden) : 0;
-    for (int64_t i = threadIdx.x * n; i < hidden; i += threads * n) {
-      const Elements<n> at(row_dy, row_x, weights, row, i);
-      float d[n], dw_term[n];
-      load(d, dx + t * hidden + i);
-      for (int j = 0; j < n; j++) {
-        d[j] += row.scale * (at.g[j] - mean_one - at.normalized[j] * mean_x);
-        dw_term[j] = at.d[j] * at.normalized[j];
-      }
-      store(dx + t * hidden + i, d);
-      accumulate(dw, i, dw_term, t == begin);
-      if (db != nullptr) accumulate(db, i, at.d, t == begin);
+    X* const row_dx = dx + t * hidden;
+#pragma unroll
+    for (int j = 0; j < held; j++) {
+      if (own + j * step >= hidden) break;
+      const Elements<n> at = elements(j);
+      at.added_to(pieces[j].dx, row, mean_x, mean_one).store(row_dx + own + j * step);
+      columns[j].add(at);
+    }
+    for (int i = own + held * step; i < hidden; i += step) {
+      const Elements<n> at = elements_beyond(i);
+      at.added_to(Packed<n, X>(row_dx + i), row, mean_x, mean_one).store(row_dx + i);
+      ColumnSums<with_bias, n> column;
+      column.add(at);
+      if (t > begin) column.add_saved(partial, i);
+      column.save(partial, i);
     }
   }
+#pragma unroll
+  for (int j = 0; j < held; j++)
+    if (own + j * step < hidden) columns[j].save(partial, own + j * step);
 }
 
-// total[column] += Σ_block partial[block, column]
-__global__ void add_blocks_kernel(const float* partial, int64_t blocks, float* total, int64_t hidden) {
-  const int64_t column = int64_t{blockIdx.x} * threads + threadIdx.x;
-  if (column >= hidden) return;
-  float sum = total[column];
-  for (int64_t block = 0; block < blocks; block++) sum += partial[block * hidden + column];
-  total[column] = sum;
-}
-
-void add_blocks(Stream stream, const float* partial, int64_t blocks, float* total, int64_t hidden) {
-  launch(stream, "norm_backward", {grid_axis(parts_of(hidden, threads), "norm")}, threads, 0, add_blocks_kernel,
-         partial, blocks, total, hidden);
+// As many threads as hold a row.
+int threads_for(int64_t hidden, int n) {
+  return static_cast<int>(smaller(parts_of(hidden, int64_t{warp_size} * held * n) * warp_size, most_threads));
 }
 
 }  // namespace
@@ -128,11 +192,20 @@ void norm_backward(Stream stream, const X* dy, const X* x, const NormWeights<X>&
   float* const dw = static_cast<float*>(workspace);
   float* const db = with_bias ? dw + blocks * hidden : nullptr;
   with_width<X>(hidden, {dy, x, weights.w, gradients.dx, dw}, [&]<int n>() {
-    launch(stream, "norm_backward", {grid_axis(blocks, "norm")}, threads, sizeof(NormBackwardScratch),
-           norm_backward_kernel<n, X>, dy, x, weights, statistics, gradients.dx, dw, db, tokens, hidden);
+    const auto start = [&](auto kernel) {
+      launch(stream, "norm_backward", {grid_axis(blocks, "norm")}, threads_for(hidden, n), sizeof(NormBackwardScratch),
+             kernel, dy, x, weights.w, statistics, gradients.dx, Partial{dw, db}, weights.options, tokens,
+             static_cast<int>(hidden), rows_a_block(tokens));
+    };
+    if (with_bias)
+      start(norm_backward_kernel<true, true, n, X>);
+    else if (centers(weights.options))
+      start(norm_backward_kernel<true, false, n, X>);
+    else
+      start(norm_backward_kernel<false, false, n, X>);
   });
-  add_blocks(stream, dw, blocks, gradients.dw, hidden);
-  if (with_bias) add_blocks(stream, db, blocks, gradients.db, hidden);
+  bias_backward(stream, static_cast<const float*>(dw), gradients.dw, blocks, hidden);
+  if (with_bias) bias_backward(stream, static_cast<const float*>(db), gradients.db, blocks, hidden);
 }
 
 template void norm_backward(Stream, const float*, const float*, const NormWeights<float>&, const float*,

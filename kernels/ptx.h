@@ -131,33 +131,53 @@ __device__ __forceinline__ uint64_t add_atomically(uint64_t& to, uint64_t value)
 #endif
 }
 
-// ---- 16 bytes at once
+// ---- 4, 8 or 16 bytes at once, aligned to as many
 
-struct alignas(16) Bytes16 {
-  uint32_t words[4];
+template <int n>
+struct alignas(n) Bytes {
+  uint32_t words[n / 4];
 };
+using Bytes16 = Bytes<16>;
 
-__device__ __forceinline__ Bytes16 load_bytes16(const void* from) {
+template <int n>
+__device__ __forceinline__ Bytes<n> load_bytes(const void* from) {
 #ifdef __CUDACC__
-  const uint4 value = *static_cast<const uint4*>(from);
-  return {{value.x, value.y, value.z, value.w}};
+  if constexpr (n == 16) {
+    const uint4 value = *static_cast<const uint4*>(from);
+    return {{value.x, value.y, value.z, value.w}};
+  } else if constexpr (n == 8) {
+    const uint2 value = *static_cast<const uint2*>(from);
+    return {{value.x, value.y}};
+  } else {
+    return {{*static_cast<const uint32_t*>(from)}};
+  }
 #else
-  emulation::require_aligned(from, 16);
-  const emulation::Vector16 value = *static_cast<const emulation::Vector16*>(from);
-  return {{value[0], value[1], value[2], value[3]}};
+  emulation::require_aligned(from, n);
+  const auto value = *static_cast<const emulation::Piece<n>*>(from);
+  Bytes<n> bytes;
+  for (int i = 0; i < n / 4; i++) bytes.words[i] = value[i];
+  return bytes;
 #endif
 }
 
-__device__ __forceinline__ void store_bytes16(void* to, const Bytes16& value) {
+template <int n>
+__device__ __forceinline__ void store_bytes(void* to, const Bytes<n>& bytes) {
 #ifdef __CUDACC__
-  *static_cast<uint4*>(to) = make_uint4(value.words[0], value.words[1], value.words[2], value.words[3]);
+  if constexpr (n == 16)
+    *static_cast<uint4*>(to) = make_uint4(bytes.words[0], bytes.words[1], bytes.words[2], bytes.words[3]);
+  else if constexpr (n == 8)
+    *static_cast<uint2*>(to) = make_uint2(bytes.words[0], bytes.words[1]);
+  else
+    *static_cast<uint32_t*>(to) = bytes.words[0];
 #else
-  emulation::require_aligned(to, 16);
-  emulation::note_write(to);
-  *static_cast<emulation::Vector16*>(to) =
-      emulation::Vector16{value.words[0], value.words[1], value.words[2], value.words[3]};
+  emulation::require_aligned(to, n);
+  if (n == 16) emulation::note_write(to);
+  *static_cast<emulation::Piece<n>*>(to) = std::bit_cast<emulation::Piece<n>>(bytes);
 #endif
 }
+
+__device__ __forceinline__ Bytes16 load_bytes16(const void* from) { return load_bytes<16>(from); }
+__device__ __forceinline__ void store_bytes16(void* to, const Bytes16& bytes) { store_bytes(to, bytes); }
 
 // ---- numbers
 

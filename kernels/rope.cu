@@ -5,8 +5,8 @@
 //   forward:  packed qkv [T, (A + 2G)·D]  →  q [A, T, D], k, v [G, C, D], token t in row slots[t] of k and v
 //   backward: dq [A, T, D], dk, dv [G, T, D]  →  dqkv, turned back
 //
-// A block takes a token, a thread 16 bytes of both halves of a head. Bound by memory: reads and writes every value
-// once.
+// A block takes a part of a token, a thread 16 bytes of both halves of a head. Bound by memory: reads and writes every
+// value once.
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
 
@@ -14,7 +14,7 @@ namespace llama_tp::kernels {
 
 namespace {
 
-constexpr int threads = 256;
+constexpr int threads = 256, piece_threads = 128;
 
 __global__ void rope_table_kernel(const int32_t* positions, const float* frequencies, float scale, float* table,
                                   int64_t tokens, int64_t pairs) {
@@ -34,7 +34,7 @@ struct Heads {
     if (head < shape.heads) return q + (head * shape.tokens + t) * shape.head_dim;
     head -= shape.heads;
     X* const of = head < shape.kv_heads ? k : v;
-    return of + (head % shape.kv_heads * shape.cache + slot) * shape.head_dim;
+    return of + ((head < shape.kv_heads ? head : head - shape.kv_heads) * shape.cache + slot) * shape.head_dim;
   }
 };
 
@@ -50,8 +50,8 @@ __device__ __forceinline__ void turn(const X* from, const float* table, float si
   float a[n], b[n], cosine[n], sine[n], first[n], second[n];
   load(a, from);
   load(b, from + half);
-  load_floats(cosine, table);
-  load_floats(sine, table + half);
+  load(cosine, table);
+  load(sine, table + half);
   for (int j = 0; j < n; j++) {
     first[j] = a[j] * cosine[j] - b[j] * (sign * sine[j]);
     second[j] = b[j] * cosine[j] + a[j] * (sign * sine[j]);
@@ -60,28 +60,37 @@ __device__ __forceinline__ void turn(const X* from, const float* table, float si
   store(to + half, second);
 }
 
-// forward: packed is read, heads are written; else the other way round, turned back.
+// How a head is divided into the pieces of threads, of n elements: those of the first half, which turn with those of
+// the second, and what stays.
+struct Pieces {
+  int turning, all;
+  Pieces(const RopeShape& shape, int n)
+      : turning(static_cast<int>(shape.turned / 2 / n)),
+        all(turning + static_cast<int>((shape.head_dim - shape.turned) / n)) {}
+};
+
+// forward: packed is read, heads are written; else the other way round, turned back. grid: tokens, parts of their pieces
 template <bool forward, int n, class X>
-__global__ void rope_kernel(X* packed, const float* table, const int32_t* slots, RopeShape shape, Heads<X> heads) {
+__global__ void __launch_bounds__(piece_threads)
+    rope_kernel(X* packed, const float* table, const int32_t* slots, RopeShape shape, Heads<X> heads, Pieces pieces) {
   const int64_t t = blockIdx.x, slot = slots == nullptr ? t : slots[t], half = shape.turned / 2;
-  const int64_t turning = half / n, pieces = turning + (shape.head_dim - shape.turned) / n;  // of a head
-  const int64_t all_heads = shape.heads + 2 * shape.kv_heads;
-  X* const token = packed + t * all_heads * shape.head_dim;
+  const int piece = static_cast<int>(blockIdx.y * piece_threads + threadIdx.x);
+  const int head = piece / pieces.all, part = piece % pieces.all;
+  const int all_heads = static_cast<int>(shape.heads + 2 * shape.kv_heads);
+  if (head >= all_heads) return;
+  X* const token = packed + (t * all_heads + head) * shape.head_dim;
+  X* const row = heads.row(shape, head, t, slot);
+  const X* const from = forward ? token : row;
+  X* const to = forward ? row : token;
   const float* const turns = table + t * shape.turned;
-  for (int64_t piece = threadIdx.x; piece < all_heads * pieces; piece += threads) {
-    const int64_t head = piece / pieces, part = piece % pieces;
-    X* const row = heads.row(shape, head, t, slot);
-    const X* const from = forward ? token + head * shape.head_dim : row;
-    X* const to = forward ? row : token + head * shape.head_dim;
-    const int64_t i = part * n, past = half + i;  // i within the first half, or past it and the second half
-    if (part >= turning) {
-      copy<n>(from + past, to + past);
-    } else if (head < shape.heads + shape.kv_heads) {
-      turn<n>(from + i, turns + i, forward ? 1.0f : -1.0f, half, to + i);
-    } else {
-      copy<n>(from + i, to + i);
-      copy<n>(from + half + i, to + half + i);
-    }
+  const int64_t i = int64_t{part} * n, past = half + i;  // i within the first half, or past it and the second half
+  if (part >= pieces.turning) {
+    copy<n>(from + past, to + past);
+  } else if (head < shape.heads + shape.kv_heads) {
+    turn<n>(from + i, turns + i, forward ? 1.0f : -1.0f, half, to + i);
+  } else {
+    copy<n>(from + i, to + i);
+    copy<n>(from + half + i, to + half + i);
   }
 }
 
@@ -95,6 +104,17 @@ void with_pieces(const RopeShape& shape, std::initializer_list<const void*> poin
   with_width<X>(wide ? shape.head_dim : 1, pointers, start);
 }
 
+template <bool forward, class X>
+void start_rope(Stream stream, const char* name, X* packed, const float* table, const int32_t* slots,
+                const RopeShape& shape, const Heads<X>& heads) {
+  with_pieces<X>(shape, {packed, table, heads.q, heads.k, heads.v}, [&]<int n>() {
+    const Pieces pieces(shape, n);
+    const int64_t of_token = (shape.heads + 2 * shape.kv_heads) * pieces.all;
+    launch(stream, name, {grid_axis(shape.tokens, "rope"), grid_axis(parts_of(of_token, piece_threads), "rope")},
+           piece_threads, 0, rope_kernel<forward, n, X>, packed, table, slots, shape, heads, pieces);
+  });
+}
+
 }  // namespace
 
 void rope_table(Stream stream, const int32_t* positions, const float* frequencies, float scale, float* table,
@@ -106,20 +126,14 @@ void rope_table(Stream stream, const int32_t* positions, const float* frequencie
 template <class X>
 void rope_forward(Stream stream, const X* qkv, const float* table, const int32_t* slots, const RopeShape& shape, X* q,
                   X* k, X* v) {
-  with_pieces<X>(shape, {qkv, table, q, k, v}, [&]<int n>() {
-    launch(stream, "rope_forward", {grid_axis(shape.tokens, "rope")}, threads, 0, rope_kernel<true, n, X>,
-           const_cast<X*>(qkv), table, slots, shape, Heads<X>{q, k, v});
-  });
+  start_rope<true>(stream, "rope_forward", const_cast<X*>(qkv), table, slots, shape, Heads<X>{q, k, v});
 }
 
 template <class X>
 void rope_backward(Stream stream, const X* dq, const X* dk, const X* dv, const float* table, const RopeShape& shape,
                    X* dqkv) {
   const Heads<X> heads{const_cast<X*>(dq), const_cast<X*>(dk), const_cast<X*>(dv)};
-  with_pieces<X>(shape, {dq, dk, dv, table, dqkv}, [&]<int n>() {
-    launch(stream, "rope_backward", {grid_axis(shape.tokens, "rope")}, threads, 0, rope_kernel<false, n, X>, dqkv,
-           table, static_cast<const int32_t*>(nullptr), shape, heads);
-  });
+  start_rope<false>(stream, "rope_backward", dqkv, table, nullptr, shape, heads);
 }
 
 template void rope_forward(Stream, const float*, const float*, const int32_t*, const RopeShape&, float*, float*,

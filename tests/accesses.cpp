@@ -20,7 +20,7 @@ AttentionSizes attention(int64_t head_dim, int32_t queries, int32_t keys) {
 }
 
 void run_all() {
-  run_norms<bf16>({}, 64, hidden);
+  run_norms<bf16>({}, 512, hidden);  // of which norm_backward gives a block two
   run_head_norms<bf16>({heads, kv_heads, 128, 1e-6f}, 32);
   run_rope<bf16>({heads, kv_heads, 128, 128, 16, 16});
   run_activation<bf16>({}, 4, feed_forward);

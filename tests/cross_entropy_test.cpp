@@ -5,12 +5,14 @@ namespace llama_tp {
 namespace {
 
 constexpr float infinity = HUGE_VALF;
-constexpr int64_t stride = 53;                        // columns of a rank, padding included
+// Columns of a rank, padding included: without any, and so many that rows are aligned to 16 bytes.
+constexpr std::array<int64_t, 2> strides{53, 56};
 constexpr std::array<int64_t, 3> columns{53, 37, 0};  // those that exist
 constexpr std::array<int64_t, 3> first_column{0, 53, 90};
 constexpr int64_t vocabulary = 90;
 
 struct Batch {
+  int64_t stride;
   std::vector<Owned> logits;  // of each rank
   Owned targets;
   double at(int64_t t, int64_t column) const {
@@ -19,8 +21,8 @@ struct Batch {
   }
 };
 
-Batch random_batch(int64_t tokens, Random& random) {
-  Batch batch{{}, Owned({tokens}, DType::i32, [&](int64_t t) {
+Batch random_batch(int64_t tokens, int64_t stride, Random& random) {
+  Batch batch{stride, {}, Owned({tokens}, DType::i32, [&](int64_t t) {
                 return t % 4 == 3 ? -100.0 : static_cast<double>(random.below(vocabulary));
               })};
   // Padding holds large numbers, which must not matter.
@@ -79,64 +81,70 @@ TEST(CrossEntropy, StatisticsAreOfTheColumnsThatExist) {
 TEST(CrossEntropy, LossOfASplitVocabularyIsThatOfTheWhole) {
   Random random(1);
   Device device;
-  for (const int64_t tokens : {1, 200}) {
-    const Batch batch = random_batch(tokens, random);
-    const Loss loss = loss_of(device, batch);
-    double expected = 1.5;  // what was there is added to
-    for (int64_t t = 0; t < tokens; t++) {
-      const double lse = plain_lse(batch, t);
-      expect_close(loss.lse, t, lse, 10, 1);  // Σ exp: some roundings relative to the sum, so absolute in its log
-      if (batch.targets[t] >= 0) expected += lse - batch.at(t, static_cast<int64_t>(batch.targets[t]));
+  for (const int64_t tokens : {1, 200})
+    for (const int64_t stride : strides) {
+      const Batch batch = random_batch(tokens, stride, random);
+      const Loss loss = loss_of(device, batch);
+      double expected = 1.5;  // what was there is added to
+      for (int64_t t = 0; t < tokens; t++) {
+        const double lse = plain_lse(batch, t);
+        expect_close(loss.lse, t, lse, 10, 1);  // Σ exp: some roundings relative to the sum, so absolute in its log
+        if (batch.targets[t] >= 0) expected += lse - batch.at(t, static_cast<int64_t>(batch.targets[t]));
+      }
+      // Each lse is rounded to f32 near 32: 1 rounding of 32 and 10 of 1.
+      EXPECT_NEAR(loss.sum[0], expected, static_cast<double>(tokens) * 42 * 0x1p-24);
     }
-    // Each lse is rounded to f32 near 32: 1 rounding of 32 and 10 of 1.
-    EXPECT_NEAR(loss.sum[0], expected, static_cast<double>(tokens) * 42 * 0x1p-24);
-  }
 }
 
 TEST(CrossEntropy, GradientIsSoftmaxMinusOneHot) {
   Random random(2);
   Device device;
   constexpr float scale = 0.125f;
-  for (const DType dtype : activation_types) {
-    const int64_t tokens = 101;
-    const Batch batch = random_batch(tokens, random);
-    const Loss loss = loss_of(device, batch);
-    for (size_t rank = 0; rank < 3; rank++) {
-      Owned dlogits = random.normals({tokens, stride}, dtype);
-      device->cross_entropy_backward(batch.logits[rank], batch.targets, loss.lse, first_column[rank], columns[rank],
-                                     scale, dlogits);
-      for (int64_t t = 0; t < tokens; t++)
-        for (int64_t c = 0; c < stride; c++) {
-          const int64_t column = first_column[rank] + c;
-          double expected = 0;
-          if (c < columns[rank] && batch.targets[t] >= 0)
-            expected = std::exp(batch.at(t, column) - plain_lse(batch, t)) -
-                       (static_cast<int64_t>(batch.targets[t]) == column ? 1 : 0);
-          // lse near 32 is rounded, and so is logit − lse, up to 128: relative errors of a probability, at most 1.
-          expect_close(dlogits, t * stride + c, static_cast<double>(scale) * expected, 180, static_cast<double>(scale));
-        }
+  for (const DType dtype : activation_types)
+    for (const int64_t stride : strides) {
+      const int64_t tokens = 101;
+      const Batch batch = random_batch(tokens, stride, random);
+      const Loss loss = loss_of(device, batch);
+      for (size_t rank = 0; rank < 3; rank++) {
+        Owned dlogits = random.normals({tokens, stride}, dtype);
+        device->cross_entropy_backward(batch.logits[rank], batch.targets, loss.lse, first_column[rank], columns[rank],
+                                       scale, dlogits);
+        for (int64_t t = 0; t < tokens; t++)
+          for (int64_t c = 0; c < stride; c++) {
+            const int64_t column = first_column[rank] + c;
+            double expected = 0;
+            if (c < columns[rank] && batch.targets[t] >= 0)
+              expected = std::exp(batch.at(t, column) - plain_lse(batch, t)) -
+                         (static_cast<int64_t>(batch.targets[t]) == column ? 1 : 0);
+            // lse near 32 is rounded, and so is logit − lse, up to 128: relative errors of a probability, at most 1.
+            expect_close(dlogits, t * stride + c, static_cast<double>(scale) * expected, 180,
+                         static_cast<double>(scale));
+          }
+      }
     }
-  }
 }
 
 TEST(CrossEntropy, GradientMayBeWrittenOverTheLogits) {
   Random random(3);
   Device device;
-  Batch batch = random_batch(150, random);
-  const Loss loss = loss_of(device, batch);
-  for (size_t rank = 0; rank < 3; rank++) {
-    Owned apart({150, stride}, DType::f32);
-    Owned& logits = batch.logits[rank];
-    device->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, apart);
-    device->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, logits);
-    EXPECT_TRUE(logits.same_bytes(apart));
+  for (const int64_t stride : strides) {
+    Batch batch = random_batch(150, stride, random);
+    const Loss loss = loss_of(device, batch);
+    for (size_t rank = 0; rank < 3; rank++) {
+      Owned apart({150, stride}, DType::f32);
+      Owned& logits = batch.logits[rank];
+      device->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, apart);
+      device->cross_entropy_backward(logits, batch.targets, loss.lse, first_column[rank], columns[rank], 1, logits);
+      EXPECT_TRUE(logits.same_bytes(apart));
+    }
   }
 }
 
 TEST(CrossEntropy, LogitsOfMinusInfinityHaveProbabilityZero) {
   Random random(4);
   Device device;
-  Batch batch = random_batch(1, random);
+  constexpr int64_t stride = strides[1];
+  Batch batch = random_batch(1, stride, random);
   batch.targets.set(0, 60);
   for (int64_t c = 0; c < stride; c++) batch.logits[0].set(c, -infinity);  // all of rank 0's
   const Loss loss = loss_of(device, batch);
@@ -152,12 +160,12 @@ TEST(CrossEntropy, NotANumberStaysVisible) {
   Random random(5);
   Device device;
   for (const int64_t bad : {0, 5, 16, 33, 52}) {
-    Batch batch = random_batch(1, random);
+    Batch batch = random_batch(1, strides[1], random);
     batch.targets.set(0, 60);
     batch.logits[0].set(bad, NAN);
     const Loss loss = loss_of(device, batch);
     EXPECT_TRUE(std::isnan(loss.sum[0])) << "logit " << bad << " is NaN";
-    Owned dlogits({1, stride}, DType::bf16);
+    Owned dlogits({1, batch.stride}, DType::bf16);
     device->cross_entropy_backward(batch.logits[0], batch.targets, loss.lse, 0, columns[0], 1, dlogits);
     EXPECT_TRUE(std::isnan(dlogits[0]));
   }

@@ -109,13 +109,15 @@ TEST(Elementwise, ZeroClearsEveryByteAndNoOther) {
 TEST(Elementwise, GatherRowsCopiesRows) {
   Random random(5);
   Device device;
-  for (const DType dtype : activation_types) {
-    const Owned x = random.normals({9, 301}, dtype);
-    const Owned chosen({100}, DType::i32, [&](int64_t) { return static_cast<double>(random.below(9)); });
-    Owned y({100, 301}, dtype);
-    device->gather_rows(x, chosen, y);
-    for (int64_t i = 0; i < y.size(); i++) ASSERT_EQ(y[i], x[static_cast<int64_t>(chosen[i / 301]) * 301 + i % 301]);
-  }
+  for (const DType dtype : activation_types)
+    for (const int64_t width : {301, 1208}) {
+      const Owned x = random.normals({9, width}, dtype);
+      const Owned chosen({100}, DType::i32, [&](int64_t) { return static_cast<double>(random.below(9)); });
+      Owned y({100, width}, dtype);
+      device->gather_rows(x, chosen, y);
+      for (int64_t i = 0; i < y.size(); i++)
+        ASSERT_EQ(y[i], x[static_cast<int64_t>(chosen[i / width]) * width + i % width]);
+    }
 }
 
 TEST(Elementwise, SumOfSquaresIsInF64AndTheSameForAnyNumberOfThreads) {

@@ -10,7 +10,7 @@ TEST(Linear, FewTokensTimesTheTransposedWeightPlusBias) {
   for (const DType dtype : activation_types)
     for (const DType output : {dtype, DType::f32})
       for (int64_t tokens = 1; tokens <= 8; tokens++)
-        for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {13, 37}, {40, 264}})
+        for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {13, 37}, {40, 264}, {3, 1304}})
           for (const bool with_bias : {false, true}) {
             const Owned x = random.normals({tokens, k}, dtype), w = random.normals({n, k}, dtype);
             const Owned bias = random.normals({n}, dtype), y({tokens, n}, output);
@@ -32,7 +32,7 @@ TEST(Linear, BiasGradientAddsTheColumnsOfTheGradient) {
   Random random(2);
   Device device;
   for (const DType dtype : activation_types)
-    for (const auto& [tokens, n] : {std::pair<int64_t, int64_t>{1, 1}, {9, 33}, {100, 70}}) {
+    for (const auto& [tokens, n] : {std::pair<int64_t, int64_t>{1, 1}, {9, 33}, {100, 70}, {1100, 72}}) {
       const Owned dy = random.normals({tokens, n}, dtype), before = random.normals({n}, DType::f32);
       const Owned db = before;
       device->bias_backward(dy, db);

@@ -14,7 +14,8 @@ struct Case {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const DType dtype : activation_types)
-    for (const auto& [tokens, hidden] : {std::pair<int64_t, int64_t>{1, 1}, {3, 37}, {70, 64}, {33, 771}})
+    for (const auto& [tokens, hidden] :
+         {std::pair<int64_t, int64_t>{1, 1}, {3, 37}, {70, 64}, {600, 24}, {33, 771}, {3, 1031}, {2, 4104}})
       for (const NormKind kind : {NormKind::rms, NormKind::layer_norm_1p})
         for (const bool bias : {false, true})
           if (!bias || kind == NormKind::layer_norm_1p) all.push_back({{kind, 1e-5f}, dtype, tokens, hidden, bias});

@@ -31,6 +31,9 @@ using namespace kernels;
 const AttentionSizes attention{2, 1, 32, 230, 230, {0, 150, 0, 150, 150, 80, 150, 10, 230, 0, 160, 10}};
 // The same of wider heads, and with more tiles than the ring has.
 const AttentionSizes hopper_attention{2, 1, 64, 700, 700, {0, 600, 0, 600, 600, 80, 600, 10, 680, 0, 610, 10}};
+// In more chunks of keys than a block has warps to join them.
+const AttentionSizes decoding{2, 1, 32, 1, 700, {0, 1, 0, 700}};
+constexpr NormOptions centered{NormKind::layer_norm_1p, 1e-5f};
 
 struct Subject {
   const char* name;
@@ -38,11 +41,9 @@ struct Subject {
 };
 
 const std::vector<Subject> subjects{
-    {"norms",
-     [] {
-       run_norms<float>({NormKind::layer_norm_1p, 1e-5f}, 5, 600);
-     }},
-    // More tokens than a block takes, and more heads than it has warps.
+    {"norms", [] { run_norms<float>(centered, 5, 2600); }},
+    // So many that a block of norm_backward takes three.
+    {"norms_of_many_rows", [] { run_norms<float>(centered, 600, 68); }},
     {"head_norms", [] { run_head_norms<float>({.heads = 9, .kv_heads = 2, .head_dim = 48, .epsilon = 1e-6f}, 40); }},
     {"cross_entropy", [] { run_cross_entropy<float>(40, 700); }},
     {"sample", [] { run_sample(2, 700); }},
@@ -52,6 +53,7 @@ const std::vector<Subject> subjects{
     {"embedding", [] { run_embedding<float>(70, 9, 40); }},
     {"attention_forward", [] { AttentionRun<bf16>(attention).forward_tiles(); }},
     {"attention_forward_hopper", [] { AttentionRun<bf16>(hopper_attention).forward_hopper(); }},
+    {"attention_rows", [] { AttentionRun<bf16>(decoding).forward_rows(); }},
     {"attention_backward", [] { AttentionRun<bf16>(attention).backward_tiles(); }},
     {"attention_backward_hopper", [] { AttentionRun<bf16>(hopper_attention).backward_hopper(); }}};
 

@@ -29,7 +29,12 @@ void commit_copies();
 void wait_for_copies(int open);
 
 // What is loaded and stored in one piece; the compiler keeps it in one.
-using Vector16 [[gnu::vector_size(16), gnu::may_alias]] = uint32_t;
+template <int bytes>
+struct PieceOf {
+  using Type [[gnu::vector_size(bytes), gnu::may_alias]] = uint32_t;
+};
+template <int bytes>
+using Piece = typename PieceOf<bytes>::Type;
 // Errors: it is not.
 void require_aligned(const void* address, unsigned bytes);
 // That this thread writes sixteen bytes there: what is asynchronous sees it after a fence (bulk_copies.h).
