@@ -1,7 +1,7 @@
 // Every PTX instruction that the kernels use, but Hopper's own (kernels/ptx_hopper.h), behind a name that says what it
 // does. Under nvcc it is the instruction, else its twin in tests/emulation/instructions.h. What a warp does together is
 // called by all of its lanes.
-// (PTX ISA 8: ldmatrix, mma, cp.async, shfl, cvt, ex2.)
+// (PTX ISA 8: ldmatrix, mma, cp.async, shfl, cvt, ex2, rcp.)
 #pragma once
 
 #include "base/dtype.h"
@@ -217,6 +217,17 @@ __device__ __forceinline__ float power_of_two(float x) {
   return power;
 #else
   return emulation::power_of_two(x);
+#endif
+}
+
+// 1/x to within a unit in the last place; results below the least normal number are 0.
+__device__ __forceinline__ float reciprocal(float x) {
+#ifdef __CUDACC__
+  float inverse;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(x));
+  return inverse;
+#else
+  return emulation::reciprocal(x);
 #endif
 }
 

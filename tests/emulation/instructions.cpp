@@ -233,6 +233,11 @@ float power_of_two(float x) {
   return power < std::numeric_limits<float>::min() ? 0.0f : power;
 }
 
+float reciprocal(float x) {
+  const float inverse = 1 / x;
+  return std::fabs(inverse) < std::numeric_limits<float>::min() ? std::copysign(0.0f, inverse) : inverse;
+}
+
 void leave_out_waits(bool leave_out) { waits_left_out = leave_out; }
 bool are_waits_left_out() { return waits_left_out; }
 

@@ -42,6 +42,7 @@ void note_write(const void* at);
 
 uint32_t pair_of(float first, float second);
 float power_of_two(float x);
+float reciprocal(float x);
 
 // ---- for tests
 
