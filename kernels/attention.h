@@ -50,8 +50,7 @@ __device__ __forceinline__ void replace_hidden(float (&sums)[parts][4], float va
   }
 }
 
-// Exponentials are computed as powers of two.
-constexpr float log2_of_e = 1.44269504f, log_of_2 = 0.69314718f;
+constexpr float log_of_2 = 0.69314718f;
 // Softmax's running maximum starts here rather than at −∞, whose difference from itself is not a number.
 constexpr float lowest_score = -1e30f;
 constexpr float minus_infinity = -__builtin_huge_valf();

@@ -23,6 +23,9 @@ constexpr float minus_infinity = -__builtin_huge_valf();
 // What to subtract before exp: the maximum, but never −inf − (−inf).
 __device__ __forceinline__ float shift_of(float maximum) { return maximum == minus_infinity ? 0.0f : maximum; }
 
+// x is a logit without the largest one or without lse: what its rounding does to the result, theirs has done already.
+__device__ __forceinline__ float exponential(float x) { return power_of_two(x * log2_of_e); }
+
 struct StatisticsScratch {
   WarpValues<float> maxima, sums;
 };
@@ -41,12 +44,12 @@ __global__ void __launch_bounds__(threads) cross_entropy_statistics_kernel(const
                        largest = fmaxf(largest, logit[j]);
                      }
                      const float shift = shift_of(largest);
-                     sum *= expf(maximum - shift);
-                     for (int j = 0; j < n; j++) sum += expf(logit[j] - shift);
+                     sum *= exponential(maximum - shift);
+                     for (int j = 0; j < n; j++) sum += exponential(logit[j] - shift);
                      maximum = largest;
                    });
   const float of_row = over_block<Largest>(maximum, scratch.maxima);
-  const float total = block_sum(sum * expf(maximum - shift_of(of_row)), scratch.sums);
+  const float total = block_sum(sum * exponential(maximum - shift_of(of_row)), scratch.sums);
   if (threadIdx.x != 0) return;
   const int64_t target = targets[blockIdx.x] - columns.first_column;
   float* const out = statistics + 3 * int64_t{blockIdx.x};
@@ -94,7 +97,8 @@ __global__ void __launch_bounds__(threads)
   each_piece<4, n>(logits + first, thread_of_block() * n, static_cast<int>(columns.stride), threads * n,
                    [&](int i, float(&values)[n]) {
                      for (int j = 0; j < n; j++) {
-                       const float gradient = (expf(values[j] - log_sum) - (i + j == target ? 1.0f : 0.0f)) * scale;
+                       const float gradient =
+                           (exponential(values[j] - log_sum) - (i + j == target ? 1.0f : 0.0f)) * scale;
                        values[j] = id != ignored && i + j < columns.columns ? gradient : 0;
                      }
                      store(dlogits + first + i, values);

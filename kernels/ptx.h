@@ -220,6 +220,9 @@ __device__ __forceinline__ float power_of_two(float x) {
 #endif
 }
 
+// For exponentials as powers of two.
+constexpr float log2_of_e = 1.44269504f;
+
 // 1/x to within a unit in the last place; results below the least normal number are 0.
 __device__ __forceinline__ float reciprocal(float x) {
 #ifdef __CUDACC__
