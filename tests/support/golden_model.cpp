@@ -1,6 +1,7 @@
 #include "support/golden_model.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -86,9 +87,8 @@ std::vector<int32_t> GoldenModel::greedy_tokens(const std::vector<int32_t>& prom
 }
 
 std::vector<std::pair<std::string, std::vector<float>>> GoldenModel::gradients(Trainer& trainer) {
-  const std::string unique = std::to_string(reinterpret_cast<uintptr_t>(this)) + "." + std::to_string(ranks().rank());
-  const std::string scratch =
-      mesh->world().broadcast((std::filesystem::temp_directory_path() / ("llama_tp_gradients." + unique)).string(), 0);
+  const std::string scratch = mesh->world().broadcast(
+      (std::filesystem::temp_directory_path() / ("llama_tp_gradients." + std::to_string(getpid()))).string(), 0);
   std::filesystem::create_directories(scratch);
   SavePlan files;
   files.files.push_back(plan_file("gradients.safetensors", planned_tensors(trainer.parameters(), DType::f32)));
