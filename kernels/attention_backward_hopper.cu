@@ -54,16 +54,6 @@ struct QueriesTiles : HopperBackwardTiles<head_dim, tile_keys, key_stages, value
   RingBarriers<value_stages> v_ring;
 };
 
-// By one thread.
-template <int head_dim>
-__device__ __forceinline__ void initialize(QueriesTiles<head_dim>& tiles) {
-  initialize(tiles.held_full, 1);
-  initialize(tiles.landed, 1);
-  initialize(tiles.k_ring, 1);
-  initialize(tiles.v_ring, 1);
-  fence_async_proxy();
-}
-
 struct KeyTurns {
   Turn<key_stages> k;
   Turn<value_stages> v;
@@ -189,7 +179,7 @@ __global__ void __launch_bounds__(hopper_threads, 1)
   if constexpr (has_hopper_instructions) {
     auto& tiles = shared_memory<QueriesTiles<head_dim>>();
     if (!QueriesWork(call).has_queries()) return;
-    if (threadIdx.x == 0) initialize(tiles);
+    if (threadIdx.x == 0) initialize_barriers(tiles.held_full, tiles.landed, 1, tiles.k_ring, tiles.v_ring);
     __syncthreads();
     // Each finds out for itself what its work is: what both know would have to lie in the few registers of one.
     if (warp_of_block() >= consumer_warps) {
@@ -230,15 +220,6 @@ struct KeysTiles : HopperBackwardTiles<head_dim, tile_queries, query_stages, que
   float lse[query_stages][tile_queries], delta[query_stages][tile_queries];  // lse in powers of two
   RingBarriers<query_stages> ring;
 };
-
-// By one thread.
-template <int head_dim>
-__device__ __forceinline__ void initialize(KeysTiles<head_dim>& tiles) {
-  initialize(tiles.held_full, 1);
-  initialize(tiles.landed, 1);
-  initialize(tiles.ring, 2);
-  fence_async_proxy();
-}
 
 template <int head_dim>
 __device__ __forceinline__ void bring_queries(KeysTiles<head_dim>& tiles, const BackwardMaps& maps,
@@ -356,7 +337,7 @@ __global__ void __launch_bounds__(hopper_threads, 1)
   if constexpr (has_hopper_instructions) {
     auto& tiles = shared_memory<KeysTiles<head_dim>>();
     if (!KeysWork(call).has_keys()) return;
-    if (threadIdx.x == 0) initialize(tiles);
+    if (threadIdx.x == 0) initialize_barriers(tiles.held_full, tiles.landed, 2, tiles.ring);
     __syncthreads();
     if (warp_of_block() >= consumer_warps) {
       give_registers<producer_registers>();

@@ -55,16 +55,6 @@ struct Work {
   __device__ __forceinline__ int tiles() const { return static_cast<int>(parts_of(larger(end - begin, 0), tile_keys)); }
 };
 
-// By one thread.
-template <int head_dim>
-__device__ __forceinline__ void initialize(HopperTiles<head_dim>& tiles) {
-  initialize(tiles.q_full, 1);
-  initialize(tiles.v_landed, 1);
-  initialize(tiles.k_ring, 1);
-  initialize(tiles.v_ring, 1);
-  fence_async_proxy();
-}
-
 // ---- the warp that brings the tiles
 
 template <int head_dim>
@@ -228,7 +218,7 @@ __global__ void __launch_bounds__(hopper_threads, 1)
   if constexpr (has_hopper_instructions) {
     auto& tiles = shared_memory<HopperTiles<head_dim>>();
     if (!Work(call).has_queries()) return;
-    if (threadIdx.x == 0) initialize(tiles);
+    if (threadIdx.x == 0) initialize_barriers(tiles.q_full, tiles.v_landed, 1, tiles.k_ring, tiles.v_ring);
     __syncthreads();
     // Each finds out for itself what its work is: what both know would have to lie in the few registers of one.
     if (warp_of_block() >= consumer_warps) {

@@ -65,6 +65,17 @@ __device__ __forceinline__ void initialize(RingBarriers<stages>& ring, int tiles
   }
 }
 
+// A block's barriers, by one thread. held_full: of the rows that it has; landed: of a tile's rows that are cleared before
+// it counts as there.
+template <int... stages>
+__device__ __forceinline__ void initialize_barriers(MemoryBarrier& held_full, MemoryBarrier& landed, int tiles,
+                                                    RingBarriers<stages>&... rings) {
+  initialize(held_full, 1);
+  initialize(landed, 1);
+  (initialize(rings, tiles), ...);
+  fence_async_proxy();
+}
+
 // Where the tile lies whose turn it is, and which phase of its barriers.
 template <int stages>
 struct Turn {
