@@ -9,6 +9,8 @@
 #include <array>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"

@@ -80,19 +80,18 @@ BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass) : fsdp_(fsdp), pass_(p
 
 Tensor& BlockLoop::buffer(int64_t layer) {
   if (keeps()) return fsdp_.kept_[static_cast<size_t>(layer)];
-  return slots_[fsdp_.options_.prefetch ? static_cast<size_t>(layer % 2) : 0];
+  return slots_[slot(layer)];
 }
 
 Tensor BlockLoop::gradients(int64_t layer) const {
-  const Tensor& slot = gradient_slots_[fsdp_.options_.prefetch ? static_cast<size_t>(layer % 2) : 0];
-  return slot.rows(0, fsdp_.parameters_.block_unit(layer).elements);
+  return gradient_slots_[slot(layer)].rows(0, fsdp_.parameters_.block_unit(layer).elements);
 }
 
 void BlockLoop::start(int64_t layer) {
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
   if (keeps())
     buffer(layer) = fsdp_.runtime_.step.push(Category::gathered_parameters, {unit.elements}, fsdp_.runtime_.dtype);
-  pending_[static_cast<size_t>(layer % 2)] = fsdp_.gather(unit, buffer(layer).rows(0, unit.elements));
+  pending_[slot(layer)] = fsdp_.gather(unit, buffer(layer).rows(0, unit.elements));
   started_ = layer;
 }
 
@@ -101,7 +100,7 @@ void BlockLoop::enter(int64_t layer) {
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
   if (gathers()) {
     if (started_ != layer) start(layer);
-    pending_[static_cast<size_t>(layer % 2)].wait();
+    pending_[slot(layer)].wait();
   }
   unit.bind_values(buffer(layer));
   const int64_t next = pass_ == Pass::backward ? layer - 1 : layer + 1;

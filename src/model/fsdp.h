@@ -88,6 +88,8 @@ class BlockLoop {
   void start_to_reduce(const Unit& unit, const Tensor& gradients);
   bool keeps() const { return pass_ != Pass::forward && !fsdp_.options_.reshard_after_forward; }
   bool gathers() const { return !(pass_ == Pass::backward && keeps()); }
+  // Of the second buffers, where there are some.
+  size_t slot(int64_t layer) const { return fsdp_.options_.prefetch ? static_cast<size_t>(layer % 2) : 0; }
   Tensor& buffer(int64_t layer);
   Tensor gradients(int64_t layer) const;
 
