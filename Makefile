@@ -207,7 +207,7 @@ INSTRUMENTED := $(KERNELS:%.cu=$(BUILD)/raced/%.o) $(BUILD)/raced/src/base/error
 $(BUILD)/raced/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  $< as C++"
-	@$(CXX) -x c++ $(CXXFLAGS) -g -O1 -fsanitize=thread -Wno-unknown-pragmas $(CPPFLAGS) -MMD -MP -c $< -o $@
+	@$(CXX) -x c++ $(CXXFLAGS) -g -O1 -fsanitize=thread -DEMULATION_TSAN -Wno-unknown-pragmas $(CPPFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/raced/%.o: %.cpp
 	@mkdir -p $(@D)
 	@echo "  $<"

@@ -45,18 +45,19 @@ struct ReluSquared {
 
 // Where the elements of a thread lie: n from `column` of row `row`. Divided in 32 bits: in 64 it would take longer than
 // the activation.
-struct Place {
+struct Piece {
   int64_t row, column;
 };
 template <int n>
-__device__ __forceinline__ Place place_of(int64_t width) {
+__device__ __forceinline__ Piece piece_of(int64_t width) {
   const uint32_t piece = blockIdx.x * threads + threadIdx.x, pieces = static_cast<uint32_t>(width / n);
   return {piece / pieces, int64_t{piece % pieces} * n};
 }
 
 template <class Act, bool gated, int n, class X>
 __global__ void activation_forward_kernel(const X* input, X* y, int64_t tokens, int64_t width) {
-  const Place at = place_of<n>(width);
+  begin_behind_grids_ahead();
+  const Piece at = piece_of<n>(width);
   if (at.row >= tokens) return;
   const X* const from = input + at.row * (gated ? 2 : 1) * width + at.column;
   float x[n], up[n], out[n];
@@ -69,7 +70,7 @@ __global__ void activation_forward_kernel(const X* input, X* y, int64_t tokens, 
 // A thread reads all of its inputs before it writes.
 template <class Act, bool gated, int n, class X>
 __global__ void activation_backward_kernel(const X* dy, const X* input, X* dinput, int64_t tokens, int64_t width) {
-  const Place at = place_of<n>(width);
+  const Piece at = piece_of<n>(width);
   if (at.row >= tokens) return;
   const int64_t first = at.row * (gated ? 2 : 1) * width + at.column;
   float d[n], x[n], up[n], dx[n], dup[n];
@@ -118,8 +119,8 @@ void activation_forward(Stream stream, const X* input, const ActivationOptions& 
                         int64_t width) {
   with_activation(options, [&]<class Act, bool gated>() {
     with_width<X>(width, {input, y}, [&]<int n>() {
-      launch(stream, "activation_forward", blocks_for(tokens * width, n), threads, 0,
-             activation_forward_kernel<Act, gated, n, X>, input, y, tokens, width);
+      launch_early(stream, "activation_forward", blocks_for(tokens * width, n), threads, 0,
+                   activation_forward_kernel<Act, gated, n, X>, input, y, tokens, width);
     });
   });
 }

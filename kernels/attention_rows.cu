@@ -49,6 +49,7 @@ constexpr int keys_at_once = Row::elements <= 128 ? 8 : 4;
 template <class Row, class X>
 __global__ void attention_rows_kernel(AttentionInputs<X> inputs, AttentionShape shape, AttentionOptions options,
                                       Output<X> output, Partial partial, int64_t chunks) {
+  begin_behind_grids_ahead();
   const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
   const int64_t query = blockIdx.x / chunks, chunk = blockIdx.x % chunks, dim = shape.head_dim;
   const HeadOfWarp head(shape);
@@ -125,6 +126,7 @@ struct JoinScratch {
 template <class Row, class X>
 __global__ void __launch_bounds__(join_warps* warp_size)
     join_chunks_kernel(AttentionShape shape, Output<X> output, Partial partial, int64_t chunks) {
+  begin_behind_grids_ahead();
   auto& scratch = shared_memory<JoinScratch<Row>>();
   const int64_t token = blockIdx.x, head = blockIdx.y, first = (head * shape.tokens + token) * chunks;
   const int64_t dim = shape.head_dim;
@@ -180,12 +182,12 @@ void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, con
   const dim3 blocks{grid_axis(shape.longest_query * chunks, "attention"), blocks_of_heads(shape),
                     grid_axis(shape.sequences, "attention")};
   with_row(shape.head_dim, [&]<class Row>() {
-    launch(stream, "attention_rows", blocks, threads_of_heads(shape), 0, attention_rows_kernel<Row, X>, inputs, shape,
-           options, output, partial, chunks);
+    launch_early(stream, "attention_rows", blocks, threads_of_heads(shape), 0, attention_rows_kernel<Row, X>, inputs,
+                 shape, options, output, partial, chunks);
     if (chunks > 1)
-      launch(stream, "join_chunks", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},
-             join_warps * warp_size, sizeof(JoinScratch<Row>), join_chunks_kernel<Row, X>, shape, output, partial,
-             chunks);
+      launch_early(stream, "join_chunks", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},
+                   join_warps * warp_size, sizeof(JoinScratch<Row>), join_chunks_kernel<Row, X>, shape, output, partial,
+                   chunks);
   });
 }
 

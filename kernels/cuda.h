@@ -4,8 +4,17 @@
 
 #include <cstdint>
 
+#include "base/environment.h"
 #include "base/error.h"
 #include "kernels/stream.h"
+
+namespace llama_tp::kernels {
+
+// When a grid may begin: when the one ahead of it in the stream has ended, or as soon as that lets it (ptx.h,
+// let_next_grid_begin).
+enum class Begin : uint8_t { behind, early };
+
+}  // namespace llama_tp::kernels
 
 #ifdef __CUDACC__
 
@@ -25,20 +34,6 @@ __device__ __forceinline__ Layout& shared_memory() {
   return *reinterpret_cast<Layout*>(shared_bytes);
 }
 
-// kernel<<<blocks, threads, shared_bytes, stream>>>(arguments...). An empty grid starts nothing.
-template <class... Parameters, class... Arguments>
-void launch(Stream stream, const char* name, dim3 blocks, int threads, size_t shared_bytes,
-            void (*kernel)(Parameters...), const Arguments&... arguments) {
-  constexpr size_t without_asking = 48 << 10;
-  if (blocks.x == 0 || blocks.y == 0 || blocks.z == 0) return;
-  if (shared_bytes > without_asking)
-    check_cuda(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-        name);
-  kernel<<<blocks, static_cast<unsigned>(threads), shared_bytes, stream>>>(arguments...);
-  check_cuda(cudaGetLastError(), name);
-}
-
 // Whether this GPU has Hopper's own instructions (sm_90a) and the program was built for them.
 inline bool is_hopper() {
 #ifdef LLAMA_TP_SM_90A
@@ -52,6 +47,34 @@ inline bool is_hopper() {
 #endif
 }
 
+// LLAMA_TP_EARLY_GRIDS=0 in the environment: no grid begins early.
+inline bool grids_begin_early() {
+  static const bool wanted = environment_switch("LLAMA_TP_EARLY_GRIDS", true);
+  return wanted && is_hopper();
+}
+
+template <class... Parameters, class... Arguments>
+void start_grid(Begin begin, Stream stream, const char* name, dim3 blocks, int threads, size_t shared_bytes,
+                void (*kernel)(Parameters...), const Arguments&... arguments) {
+  constexpr size_t without_asking = 48 << 10;
+  if (blocks.x == 0 || blocks.y == 0 || blocks.z == 0) return;
+  if (shared_bytes > without_asking)
+    check_cuda(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
+        name);
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = blocks;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = begin == Begin::early && grids_begin_early() ? 1 : 0;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+}
+
 }  // namespace llama_tp::kernels
 
 #else
@@ -59,6 +82,23 @@ inline bool is_hopper() {
 #endif
 
 namespace llama_tp::kernels {
+
+// Starts a grid when what is ahead of it in the stream has ended. An empty grid starts nothing.
+template <class... Parameters, class... Arguments>
+void launch(Stream stream, const char* name, dim3 blocks, int threads, size_t shared_bytes,
+            void (*kernel)(Parameters...), const Arguments&... arguments) {
+  start_grid(Begin::behind, stream, name, blocks, threads, shared_bytes, kernel, arguments...);
+}
+
+// The same for the kernels of a token that is generated, which are short: blocks come to their multiprocessors while the
+// grid ahead still runs. Each thread of such a kernel calls wait_for_grids_ahead (ptx.h) before it touches what any
+// other kernel writes, also one that has nothing to do: the grid behind relies on it that all ahead of this one have
+// ended when this one has.
+template <class... Parameters, class... Arguments>
+void launch_early(Stream stream, const char* name, dim3 blocks, int threads, size_t shared_bytes,
+                  void (*kernel)(Parameters...), const Arguments&... arguments) {
+  start_grid(Begin::early, stream, name, blocks, threads, shared_bytes, kernel, arguments...);
+}
 
 constexpr int warp_size = 32;
 

@@ -48,6 +48,7 @@ __global__ void zero_kernel(char* x, int64_t bytes) {
 
 template <int n, class X>
 __global__ void gather_rows_kernel(const X* x, const int32_t* rows, X* y, int64_t hidden) {
+  begin_behind_grids_ahead();
   X* const to = y + blockIdx.x * hidden;
   each_piece<4, n>(x + rows[blockIdx.x] * hidden, thread_of_block() * n, static_cast<int>(hidden), threads * n,
                    [&](int i, const float(&values)[n]) { store(to + i, values); });
@@ -85,8 +86,8 @@ void zero(Stream stream, void* x, int64_t bytes) {
 template <class X>
 void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n, int64_t hidden) {
   with_width<X>(hidden, {x, y}, [&]<int width>() {
-    launch(stream, "gather_rows", {grid_axis(n, "gather_rows")}, threads, 0, gather_rows_kernel<width, X>, x, rows, y,
-           hidden);
+    launch_early(stream, "gather_rows", {grid_axis(n, "gather_rows")}, threads, 0, gather_rows_kernel<width, X>, x,
+                 rows, y, hidden);
   });
 }
 

@@ -18,6 +18,7 @@ constexpr int threads = 256;
 
 template <int n, class X>
 __global__ void embedding_forward_kernel(const int32_t* ids, const X* table, EmbeddingRows rows, X* y, int64_t hidden) {
+  begin_behind_grids_ahead();
   const int64_t row = ids[blockIdx.x] - rows.first_row;
   const bool here = row >= 0 && row < rows.rows;
   X* const to = y + blockIdx.x * hidden;
@@ -68,8 +69,8 @@ template <class X>
 void embedding_forward(Stream stream, const int32_t* ids, const X* table, const EmbeddingRows& rows, X* y,
                        int64_t tokens, int64_t hidden) {
   with_width<X>(hidden, {table, y}, [&]<int n>() {
-    launch(stream, "embedding_forward", {grid_axis(tokens, "embedding")}, threads, 0, embedding_forward_kernel<n, X>,
-           ids, table, rows, y, hidden);
+    launch_early(stream, "embedding_forward", {grid_axis(tokens, "embedding")}, threads, 0,
+                 embedding_forward_kernel<n, X>, ids, table, rows, y, hidden);
   });
 }
 

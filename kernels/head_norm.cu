@@ -27,6 +27,7 @@ __device__ __forceinline__ float inverse_rms(const Row& x, const HeadNormShape& 
 template <class Row, class X>
 __global__ void __launch_bounds__(threads)
     head_norm_forward_kernel(const X* qkv, HeadNormWeights<X> weights, HeadNormShape shape, X* y) {
+  begin_behind_grids_ahead();
   const int all = static_cast<int>(shape.heads + 2 * shape.kv_heads);
   const int64_t dim = shape.head_dim, token = int64_t{blockIdx.x} * all * dim;
   const Row of_q(weights.q, dim), of_k(weights.k, dim);
@@ -109,8 +110,8 @@ template <class X>
 void head_norm_forward(Stream stream, const X* qkv, const HeadNormWeights<X>& weights, const HeadNormShape& shape, X* y,
                        int64_t tokens) {
   with_row(shape.head_dim, [&]<class Row>() {
-    launch(stream, "head_norm_forward", {grid_axis(tokens, "head_norm")}, threads, 0, head_norm_forward_kernel<Row, X>,
-           qkv, weights, shape, y);
+    launch_early(stream, "head_norm_forward", {grid_axis(tokens, "head_norm")}, threads, 0,
+                 head_norm_forward_kernel<Row, X>, qkv, weights, shape, y);
   });
 }
 

@@ -12,10 +12,20 @@ namespace {
 
 constexpr int warps = 8;
 
+// Of a row of the weight the first 4 KiB are on their way while the grid ahead still makes x.
+template <class X>
+__device__ __forceinline__ void prefetch_begin(const X* row, int64_t k) {
+  constexpr int line = 128 / static_cast<int>(sizeof(X));
+  if (lane_of_warp() * line < k) prefetch(row + lane_of_warp() * line);
+}
+
 template <int tokens, int n, class X, class Y>
 __global__ void __launch_bounds__(warps* warp_size)
     matrix_vector_kernel(const X* x, const X* w, const X* bias, Y* y, int64_t rows, int64_t k) {
+  let_next_grid_begin();
   const int64_t row = int64_t{blockIdx.x} * warps + warp_of_block();
+  if (row < rows) prefetch_begin(w + row * k, k);
+  wait_for_grids_ahead();
   if (row >= rows) return;
   float sums[tokens] = {};
   each_piece<4, n>(w + row * k, lane_of_warp() * n, static_cast<int>(k), warp_size * n,
@@ -51,8 +61,8 @@ template <class X, class Y>
 void matrix_vector(Stream stream, const X* x, const X* w, const X* bias, Y* y, int64_t tokens, int64_t n, int64_t k) {
   with_tokens(tokens, [&]<int count>() {
     with_width<X>(k, {x, w}, [&]<int width>() {
-      launch(stream, "matrix_vector", {grid_axis(parts_of(n, warps), "matrix_vector")}, warps * warp_size, 0,
-             matrix_vector_kernel<count, width, X, Y>, x, w, bias, y, n, k);
+      launch_early(stream, "matrix_vector", {grid_axis(parts_of(n, warps), "matrix_vector")}, warps * warp_size, 0,
+                   matrix_vector_kernel<count, width, X, Y>, x, w, bias, y, n, k);
     });
   });
 }

@@ -124,6 +124,7 @@ __device__ void save(const RowStatistics& row, const NormOptions& options, float
 template <int n, class X>
 __global__ void __launch_bounds__(threads)
     norm_forward_kernel(const X* x, NormWeights<X> weights, X* y, float* statistics, int hidden) {
+  begin_behind_grids_ahead();
   const int64_t first = int64_t{blockIdx.x} * hidden;
   const Share<n, X> share(x + first, hidden);
   const RowStatistics row = statistics_of(share, weights.options, hidden, shared_memory<NormScratch>());
@@ -135,6 +136,7 @@ __global__ void __launch_bounds__(threads)
 template <int n, class X>
 __global__ void __launch_bounds__(threads) add_norm_forward_kernel(const X* x, const X* part, NormWeights<X> weights,
                                                                    X* sum, X* y, float* statistics, int hidden) {
+  begin_behind_grids_ahead();
   const int64_t first = int64_t{blockIdx.x} * hidden;
   const Share<n, X> share(x + first, part + first, sum + first, hidden);
   const RowStatistics row = statistics_of(share, weights.options, hidden, shared_memory<NormScratch>());
@@ -156,8 +158,8 @@ template <class X>
 void norm_forward(Stream stream, const X* x, const NormWeights<X>& weights, X* y, float* statistics, int64_t tokens,
                   int64_t hidden) {
   with_width<X>(hidden, {x, weights.w, weights.b, y}, [&]<int n>() {
-    launch(stream, "norm_forward", {grid_axis(tokens, "norm")}, threads, sizeof(NormScratch), norm_forward_kernel<n, X>,
-           x, weights, y, statistics, static_cast<int>(hidden));
+    launch_early(stream, "norm_forward", {grid_axis(tokens, "norm")}, threads, sizeof(NormScratch),
+                 norm_forward_kernel<n, X>, x, weights, y, statistics, static_cast<int>(hidden));
   });
 }
 
@@ -165,8 +167,8 @@ template <class X>
 void add_norm_forward(Stream stream, const X* x, const X* part, const NormWeights<X>& weights, X* sum, X* y,
                       float* statistics, int64_t tokens, int64_t hidden) {
   with_width<X>(hidden, {x, part, weights.w, weights.b, sum, y}, [&]<int n>() {
-    launch(stream, "add_norm_forward", {grid_axis(tokens, "norm")}, threads, sizeof(NormScratch),
-           add_norm_forward_kernel<n, X>, x, part, weights, sum, y, statistics, static_cast<int>(hidden));
+    launch_early(stream, "add_norm_forward", {grid_axis(tokens, "norm")}, threads, sizeof(NormScratch),
+                 add_norm_forward_kernel<n, X>, x, part, weights, sum, y, statistics, static_cast<int>(hidden));
   });
 }
 

@@ -1,7 +1,7 @@
 // Every PTX instruction that the kernels use, but Hopper's own (kernels/ptx_hopper.h), behind a name that says what it
 // does. Under nvcc it is the instruction, else its twin in tests/emulation/instructions.h. What a warp does together is
 // called by all of its lanes.
-// (PTX ISA 8: ldmatrix, mma, cp.async, shfl, cvt, ex2, rcp.)
+// (PTX ISA 8: ldmatrix, mma, cp.async, griddepcontrol, prefetch, shfl, cvt, ex2, rcp.)
 #pragma once
 
 #include "base/dtype.h"
@@ -9,11 +9,21 @@
 
 #ifndef __CUDACC__
 #include "emulation/instructions.h"
+#include "emulation/machine.h"
 #endif
 
 namespace llama_tp::kernels {
 
 constexpr uint32_t whole_warp = 0xffffffffu;
+
+// Where a kernel waits: the emulation tells, and leaves one out to see that it is missed.
+#ifdef __CUDACC__
+struct Place {
+  static constexpr __device__ Place current() { return {}; }
+};
+#else
+using Place = emulation::SourceLine;
+#endif
 
 // ---- between the lanes of a warp
 
@@ -113,6 +123,39 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
+// ---- grids that begin while the one ahead still runs (cuda.h, launch_early)
+
+// Lets the grid behind this one begin, as far as there is room, when each block has said so or ended. Nothing that this
+// grid writes is there for it by that.
+__device__ __forceinline__ void let_next_grid_begin() {
+#if defined(__CUDACC__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+// Waits until the grids ahead have ended; what they wrote is then there. Nothing to wait for in a grid that did not begin
+// early.
+__device__ __forceinline__ void wait_for_grids_ahead([[maybe_unused]] Place where = Place::current()) {
+#ifndef __CUDACC__
+  emulation::wait_for_grids_ahead(where);
+#elif __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// What a kernel of launch_early begins with if it has nothing to do before.
+__device__ __forceinline__ void begin_behind_grids_ahead(Place where = Place::current()) {
+  let_next_grid_begin();
+  kernels::wait_for_grids_ahead(where);
+}
+
+// Asks for 128 bytes to be brought to the L2 cache; whoever writes them later is not disturbed.
+__device__ __forceinline__ void prefetch([[maybe_unused]] const void* at) {
+#ifdef __CUDACC__
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(at)));
+#endif
+}
+
 // ---- integers that threads add to at once: the sum does not depend on their order
 
 // Returns what was there before.
@@ -172,7 +215,7 @@ __device__ __forceinline__ void store_bytes(void* to, const Bytes<n>& bytes) {
 #else
   emulation::require_aligned(to, n);
   if (n == 16) emulation::note_write(to);
-  *static_cast<emulation::Piece<n>*>(to) = std::bit_cast<emulation::Piece<n>>(bytes);
+  *static_cast<emulation::Piece<n>*>(to) = std::bit_cast<emulation::Piece<n> >(bytes);
 #endif
 }
 

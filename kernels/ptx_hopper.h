@@ -11,7 +11,6 @@
 
 #ifndef __CUDACC__
 #include "emulation/bulk_copies.h"
-#include "emulation/source_line.h"
 #include "emulation/warpgroup.h"
 #endif
 
@@ -36,15 +35,6 @@ __device__ __forceinline__ int warpgroup_of_block() {
   return number;
 #endif
 }
-
-// Where a kernel waits: the emulation tells, and leaves one out to see that it is missed.
-#ifdef __CUDACC__
-struct Place {
-  static constexpr __device__ Place current() { return {}; }
-};
-#else
-using Place = emulation::SourceLine;
-#endif
 
 // As most instructions take an address in shared memory.
 __device__ __forceinline__ uint32_t shared_address(const void* at) {

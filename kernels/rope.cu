@@ -18,6 +18,7 @@ constexpr int threads = 256, piece_threads = 128;
 
 __global__ void rope_table_kernel(const int32_t* positions, const float* frequencies, float scale, float* table,
                                   int64_t tokens, int64_t pairs) {
+  begin_behind_grids_ahead();
   const int64_t at = int64_t{blockIdx.x} * threads + threadIdx.x, t = at / pairs, i = at % pairs;
   if (t >= tokens) return;
   const float angle = static_cast<float>(positions[t]) * frequencies[i];
@@ -73,6 +74,7 @@ struct Pieces {
 template <bool forward, int n, class X>
 __global__ void __launch_bounds__(piece_threads)
     rope_kernel(X* packed, const float* table, const int32_t* slots, RopeShape shape, Heads<X> heads, Pieces pieces) {
+  begin_behind_grids_ahead();
   const int64_t t = blockIdx.x, slot = slots == nullptr ? t : slots[t], half = shape.turned / 2;
   const int piece = static_cast<int>(blockIdx.y * piece_threads + threadIdx.x);
   const int head = piece / pieces.all, part = piece % pieces.all;
@@ -110,8 +112,8 @@ void start_rope(Stream stream, const char* name, X* packed, const float* table, 
   with_pieces<X>(shape, {packed, table, heads.q, heads.k, heads.v}, [&]<int n>() {
     const Pieces pieces(shape, n);
     const int64_t of_token = (shape.heads + 2 * shape.kv_heads) * pieces.all;
-    launch(stream, name, {grid_axis(shape.tokens, "rope"), grid_axis(parts_of(of_token, piece_threads), "rope")},
-           piece_threads, 0, rope_kernel<forward, n, X>, packed, table, slots, shape, heads, pieces);
+    launch_early(stream, name, {grid_axis(shape.tokens, "rope"), grid_axis(parts_of(of_token, piece_threads), "rope")},
+                 piece_threads, 0, rope_kernel<forward, n, X>, packed, table, slots, shape, heads, pieces);
   });
 }
 
@@ -119,8 +121,8 @@ void start_rope(Stream stream, const char* name, X* packed, const float* table, 
 
 void rope_table(Stream stream, const int32_t* positions, const float* frequencies, float scale, float* table,
                 int64_t tokens, int64_t pairs) {
-  launch(stream, "rope_table", {grid_axis(parts_of(tokens * pairs, threads), "rope")}, threads, 0, rope_table_kernel,
-         positions, frequencies, scale, table, tokens, pairs);
+  launch_early(stream, "rope_table", {grid_axis(parts_of(tokens * pairs, threads), "rope")}, threads, 0,
+               rope_table_kernel, positions, frequencies, scale, table, tokens, pairs);
 }
 
 template <class X>

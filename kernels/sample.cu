@@ -186,6 +186,7 @@ __device__ uint64_t choose(const Row& row, const Settings& settings, float unifo
 __global__ void __launch_bounds__(threads)
     sample_kernel(float* logits, SampleShape shape, const int32_t* recent, const float* uniforms, Settings settings,
                   int32_t* ids, double* chances) {
+  begin_behind_grids_ahead();
   auto& scratch = shared_memory<SampleScratch>();
   const int64_t sequence = blockIdx.x;
   const Row row{logits + sequence * shape.columns, shape.ranks, shape.sequences * shape.columns, shape.columns,
@@ -222,8 +223,8 @@ __global__ void __launch_bounds__(threads)
 
 void sample(Stream stream, float* logits, const SampleShape& shape, const int32_t* recent, const float* uniforms,
             const SamplingOptions& options, int32_t* ids, double* chances) {
-  launch(stream, "sample", {grid_axis(shape.sequences, "sample")}, threads, sizeof(SampleScratch), sample_kernel,
-         logits, shape, recent, uniforms, Settings{options, std::log(options.min_p)}, ids, chances);
+  launch_early(stream, "sample", {grid_axis(shape.sequences, "sample")}, threads, sizeof(SampleScratch), sample_kernel,
+               logits, shape, recent, uniforms, Settings{options, std::log(options.min_p)}, ids, chances);
 }
 
 }  // namespace llama_tp::kernels

@@ -72,6 +72,18 @@ TEST(Emulation, ThreadsThatWaitForEverAreReportedWithThePlace) {
   EXPECT_NE(apart.find("wait at different barriers"), std::string::npos) << apart;
 }
 
+TEST(Emulation, AThreadOfAnEarlyGridThatDoesNotWaitForThoseAheadIsReported) {
+  const auto start_early = [](void (*kernel)()) { launch_early(nullptr, "kernel", {1}, 64, 0, kernel); };
+  start_early(+[] { begin_behind_grids_ahead(); });
+  EXPECT_NE(error_of([&] {
+              start_early(+[] {
+                if (threadIdx.x == 40) return;
+                wait_for_grids_ahead();
+              });
+            }).find("thread 40 ends without having waited for the grids ahead"),
+            std::string::npos);
+}
+
 TEST(Emulation, MisalignedAndMisplacedAccessesAreReported) {
   std::vector<float> memory(16);
   EXPECT_NE(error_of([&] {

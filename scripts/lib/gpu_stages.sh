@@ -245,14 +245,18 @@ stage_training() {
   return $status
 }
 
-# With CUDA graphs, then without.
+# As it is, then without grids that begin early, then without CUDA graphs, too.
 stage_decode() {
-  local graph status=0
+  local setting switches generation status=0
   if_cpu
-  for graph in 1 0; do
-    [ "$backend" = cuda ] || [ $graph = 1 ] || continue
-    try env LLAMA_TP_CUDA_GRAPH=$graph "$program" bench --config "data/configs/$large.json" --backend "$backend" --generate --prompt-tokens "$((block / 8))" --n-predict 32 | tee -a /dev/fd/3 || status=1
+  for setting in "" LLAMA_TP_EARLY_GRIDS=0 "LLAMA_TP_EARLY_GRIDS=0 LLAMA_TP_CUDA_GRAPH=0"; do
+    [ "$backend" = cuda ] || [ -z "$setting" ] || continue
+    read -ra switches <<< "$setting"
+    [ -z "$setting" ] || tell "$setting:"
+    try env "${switches[@]}" "$program" bench --config "data/configs/$large.json" --backend "$backend" --generate --prompt-tokens "$((block / 8))" --n-predict 32 | tee -a /dev/fd/3 || status=1
+    : "${generation:=$(tail -n 1 "$out/$name.md")}"
   done
+  tell "$generation"
   return $status
 }
 

@@ -21,6 +21,9 @@ void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
+// What lies between is the host's, which is not recorded anyway.
+void __tsan_ignore_thread_begin() {}
+void __tsan_ignore_thread_end() {}
 
 LLAMA_TP_ACCESS(read1, 1, false)
 LLAMA_TP_ACCESS(read2, 2, false)

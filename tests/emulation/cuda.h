@@ -4,9 +4,11 @@
 
 #include <math.h>  // as in CUDA, with the functions of f32 by their C names
 
+#include <functional>
 #include <tuple>
 
 #include "emulation/machine.h"
+#include "emulation/sanitizers.h"
 #include "kernels/stream.h"
 
 #define __global__
@@ -41,19 +43,25 @@ Layout& shared_memory() {
 inline bool is_hopper() { return emulation::is_hopper(); }
 
 template <class... Parameters, class... Arguments>
-void launch(Stream, const char* name, dim3 blocks, int threads, size_t shared_bytes, void (*kernel)(Parameters...),
-            const Arguments&... arguments) {
+void start_grid(Begin begin, Stream, const char* name, dim3 blocks, int threads, size_t shared_bytes,
+                void (*kernel)(Parameters...), const Arguments&... arguments) {
   using Call = std::tuple<void (*)(Parameters...), std::tuple<Parameters...>>;
-  auto run = [=, call = Call{kernel, {static_cast<Parameters>(arguments)...}}]() mutable {
-    emulation::run_grid(
-        {name, reinterpret_cast<const void*>(kernel), blocks, static_cast<unsigned>(threads), shared_bytes},
-        [](void* of) { std::apply(std::get<0>(*static_cast<Call*>(of)), std::get<1>(*static_cast<Call*>(of))); },
-        &call);
+  // On the heap, and seen by nobody: threads that begin early find their parameters, too.
+  const auto grid_of_call = [&]() -> std::function<void()> {
+    const emulation::Unseen parameters;
+    return [=, call = Call{kernel, {static_cast<Parameters>(arguments)...}}]() mutable {
+      emulation::run_grid(
+          {name, reinterpret_cast<const void*>(kernel), blocks, static_cast<unsigned>(threads), shared_bytes,
+           begin == Begin::early},
+          [](void* of) { std::apply(std::get<0>(*static_cast<Call*>(of)), std::get<1>(*static_cast<Call*>(of))); },
+          &call);
+    };
   };
+  const std::function<void()> grid = grid_of_call();
   if (emulation::Recording* const recording = emulation::recording())
-    recording->emplace_back(run);
+    recording->push_back(grid);
   else
-    run();
+    grid();
 }
 
 }  // namespace llama_tp::kernels

@@ -30,6 +30,7 @@ enum class State : uint8_t { ready, waiting, ended };
 struct Running : Thread {
   unsigned number = 0;
   State state = State::ready;
+  bool is_behind = false;  // ordered behind the grids ahead
   Fiber fiber;
   Clock clock = Clock::current();
   // What it waits for.
@@ -50,7 +51,10 @@ struct Running : Thread {
 
 struct Grid {
   Grid(const Launch& with, void (*run)(void*), void* on)
-      : launch(with), body(run), of(on), memory(with.shared_bytes, with.threads) {}
+      : launch(with), body(run), of(on), memory(with.shared_bytes, with.threads) {
+    const Unseen indices;  // as parameters, threads that begin early find them, too
+    threads.resize(with.threads);
+  }
 
   Launch launch;
   void (*body)(void*);
@@ -148,11 +152,17 @@ void end_of(Running& thread) {
   }
 }
 
+void go_behind_grids_ahead(Running& thread) {
+  acquire(&grid->start);
+  thread.is_behind = true;
+}
+
 void entry() {
   Running& thread = *grid->running;
   try {
-    acquire(&grid->start);
+    if (!grid->launch.early) go_behind_grids_ahead(thread);
     grid->body(grid->of);
+    require(thread.is_behind, "thread ", thread.number, " ends without having waited for the grids ahead");
     release(&grid->end);
     end_of(thread);
   } catch (...) {
@@ -161,11 +171,12 @@ void entry() {
   yield(thread);
 }
 
-// ThreadSanitizer takes long to make a thread, so there are two sets, for one block and the next: a block is ordered
-// after the one before the last, but never after its neighbour.
+// ThreadSanitizer takes long to make a thread, so there are four sets, for one block and the next of one grid and the
+// next: a block is ordered after the one before the last, but never after its neighbour, nor after the grid ahead.
+unsigned grids_begun = 0;
 Clock clock_of(unsigned thread) {
-  static std::array<std::vector<Clock>, 2> clocks;
-  std::vector<Clock>& of_block = clocks[grid->blocks_begun % 2];
+  static std::array<std::vector<Clock>, 4> clocks;
+  std::vector<Clock>& of_block = clocks[grids_begun % 2 * 2 + grid->blocks_begun % 2];
   while (of_block.size() <= thread) of_block.push_back(Clock::fresh());
   return of_block[thread];
 }
@@ -184,6 +195,7 @@ void prepare_block(Index index) {
     thread.number = i;
     thread.index = {i, 0, 0};
     thread.state = State::ready;
+    thread.is_behind = false;
     thread.pending = thread.group = 0;
     thread.clock = clock_of(i);
     thread.fiber.prepare(grid->memory.stack(i), stack_bytes, entry);
@@ -269,6 +281,14 @@ void block_barrier(SourceLine where) {
   acquire(order);
 }
 
+void wait_for_grids_ahead(SourceLine where) {
+  Running& thread = *grid->running;
+  if (grid->launch.early && is_left_out(where))
+    thread.is_behind = true;
+  else
+    go_behind_grids_ahead(thread);
+}
+
 void together(Instruction instruction, uint32_t mask, void* offer, void (*body)(const Offers& offers)) {
   Running& thread = *grid->running;
   require((mask >> thread.number % warp_size & 1) != 0, name_of(instruction), ": a lane that its own mask leaves out");
@@ -345,8 +365,8 @@ void run_grid(const Launch& launch, void (*body)(void*), void* of) {
   Grid running(launch, body, of);
   running.block.threads = {launch.threads, 1, 1};
   running.block.grid = launch.blocks;
-  running.threads.resize(launch.threads);
   grid = &running;
+  grids_begun++;
   begin_grid_of_accesses(launch);
   Index at;
   try {

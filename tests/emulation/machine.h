@@ -4,9 +4,11 @@
 //   - shared memory starts as NaN, and so does the target of an asynchronous copy until its wait;
 //   - threads that wait for others that never come are reported, with the place where they wait;
 //   - misaligned accesses of 16 bytes are reported, and accesses out of bounds by AddressSanitizer;
-//   - what Hopper does by itself (bulk_copies.h, warpgroup.h) is done as late as it can be.
+//   - what Hopper does by itself (bulk_copies.h, warpgroup.h) is done as late as it can be;
+//   - a thread of a grid that may begin early and that ends without having waited for the grids ahead is reported.
 // Under ThreadSanitizer each CUDA thread of each block is a thread of its own, and only what orders memory on a GPU
-// orders it: barriers, those in memory too, and the start and end of a grid; not shuffles, and nothing between blocks.
+// orders it: barriers, those in memory too, and the start and end of a grid, where one begins early its threads' waits
+// for those ahead; not shuffles, and nothing between blocks.
 #pragma once
 
 #include <array>
@@ -47,6 +49,7 @@ struct Launch {
   Index blocks;
   unsigned threads;
   size_t shared_bytes;
+  bool early = false;  // it may begin while the grid ahead runs
 };
 // While there is one, what is launched is appended to it instead of being run: a CUDA graph being recorded.
 using Recording = std::vector<std::function<void()>>;
@@ -63,6 +66,7 @@ uint32_t shared_address(const void* at);
 char* at_shared_address(uint32_t address);
 void block_barrier(SourceLine where);
 void warp_barrier(SourceLine where);
+void wait_for_grids_ahead(SourceLine where);
 
 // What threads wait for each other at.
 enum class Instruction : uint8_t {
