@@ -215,7 +215,7 @@ __device__ __forceinline__ void store_bytes(void* to, const Bytes<n>& bytes) {
 #else
   emulation::require_aligned(to, n);
   if (n == 16) emulation::note_write(to);
-  *static_cast<emulation::Piece<n>*>(to) = std::bit_cast<emulation::Piece<n> >(bytes);
+  *static_cast<emulation::Piece<n>*>(to) = std::bit_cast<emulation::Piece<n>>(bytes);
 #endif
 }
 
