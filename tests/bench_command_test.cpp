@@ -225,8 +225,10 @@ TEST_F(BenchCommand, MeasuresOperationsAndCollectives) {
   EXPECT_TRUE(holds(out, "machine     reads ", "attention, backward", "AdamW", "% of bytes/s",
                     "collectives of 2 tensor-parallel ranks", "4,194,304"));
   EXPECT_FALSE(holds(out, "training"));
-  const std::string usual = run(0, "--block-size 32 --prompt-tokens 8 --n-predict 2 --per-device-train-batch-size 1");
-  EXPECT_TRUE(holds(usual, "training    ", "1 × 32 tokens", "prompt      ", "generation  "));
+  const std::string usual = run(0,
+                                "--block-size 32 --prompt-tokens 8 --n-predict 2 --per-device-train-batch-size 1"
+                                " --gradient-accumulation-steps 3");
+  EXPECT_TRUE(holds(usual, "training    ", "3 × 32 tokens", "prompt      ", "generation  "));
 }
 
 TEST_F(BenchCommand, RefusesAMeshBeforeItMeasuresAnything) {

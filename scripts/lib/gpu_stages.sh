@@ -41,9 +41,9 @@ why() {
 with_layers() { sed "s/\"num_hidden_layers\": *[0-9]*/\"num_hidden_layers\": $2/" "data/configs/$1.json" > "$out/$1-$2.json" && echo "$out/$1-$2.json"; }
 
 # What the stages run, on a GPU and in a dry run on the CPU.
-large=llama-3.1-8b large_layers="32 24 16 8 4 2" context=16384 block=4096 samples=4 steps=20 mesh_steps=10
+large=llama-3.1-8b large_layers="32 24 16 8 4 2" context=16384 block=4096 samples=4 forwards=4 steps=20 mesh_steps=10
 if_cpu() {
-  if [ "$backend" = cpu ]; then large=bench-134m large_layers="12 2" context=128 block=64 samples=1 steps=6 mesh_steps=4; fi
+  if [ "$backend" = cpu ]; then large=bench-134m large_layers="12 2" context=128 block=64 samples=1 forwards=2 steps=6 mesh_steps=4; fi
 }
 
 stage_machine() {
@@ -239,7 +239,7 @@ of_the_datasheet() {
 
 stage_training() {
   if_cpu
-  with_most_layers "$program" bench --config LAYERS --backend "$backend" --train --block-size "$block" --per-device-train-batch-size "$samples" --steps 3
+  with_most_layers "$program" bench --config LAYERS --backend "$backend" --train --block-size "$block" --per-device-train-batch-size "$samples" --gradient-accumulation-steps "$forwards" --steps 3
   local status=$?
   [ $status != 0 ] || tell "$(of_the_datasheet)"
   return $status
@@ -271,7 +271,7 @@ stage_peer() {
   cat "$out/part.txt" >&3
   ratio "attention, forward" "$(microseconds 'attention, forward' "$out/kernels.log")" "$(number_before ' µs forward' "$out/part.txt")"
   ratio "attention, backward" "$(microseconds 'attention, backward' "$out/kernels.log")" "$(number_before ' µs backward' "$out/part.txt")"
-  try python3 scripts/lib/torch_peer.py training "$(with_layers "$large" "$layers")" "$block" "$samples" | tee "$out/part.txt" || status=1
+  try python3 scripts/lib/torch_peer.py training "$(with_layers "$large" "$layers")" "$block" "$samples" "$forwards" | tee "$out/part.txt" || status=1
   cat "$out/part.txt" >&3
   ratio "training, in FLOP/s" "$(number_before ' GFLOP/s' "$out/part.txt")" "$(grep '^training ' "$out/training.log" 2> /dev/null | number_before ' GFLOP/s')"
   return $status

@@ -2,14 +2,15 @@
 """PyTorch's attention and training at the sizes of scripts/gpu_check, on one GPU (where there is none, on the CPU).
 
     scripts/lib/torch_peer.py attention CONFIG.json TOKENS
-    scripts/lib/torch_peer.py training CONFIG.json BLOCK_SIZE SAMPLES
+    scripts/lib/torch_peer.py training CONFIG.json BLOCK_SIZE SAMPLES FORWARDS
 
 attention: one causal sequence by scaled_dot_product_attention, in bf16, with whichever of its flash and cuDNN backends is
 faster: µs forward and backward, and FLOP/s of what the mask leaves (4 a pair of a query and a key and element of a head
 forward, 10 backward).
 
 training: transformers with flash attention, bf16 autocast on f32 weights, fused AdamW; random weights and tokens. Blocks
-are compiled by torch.compile, once for all of them: compiling the model as a whole takes minutes. tokens/s, and FLOP/s as
+are compiled by torch.compile, once for all of them: compiling the model as a whole takes minutes. A step has so many
+forwards and backwards, each of so many samples. tokens/s, and FLOP/s as
 llama_tp counts the model's (attention's causal half, no embedding). Where the layers of the config do not fit, halves them:
 FLOP/s are what can be compared then.
 """
@@ -91,7 +92,7 @@ def model_flops(config, block, samples):
     return 6 * (weights + layers * heads * d * block) * block * samples
 
 
-def step_seconds(config, block, samples):
+def step_seconds(config, block, samples, forwards):
     import transformers
 
     torch.manual_seed(1)
@@ -104,22 +105,23 @@ def step_seconds(config, block, samples):
     tokens = torch.randint(0, config.vocab_size, (samples, block), device=DEVICE)
 
     def step():
-        with torch.autocast(DEVICE, torch.bfloat16):
-            loss = model(input_ids=tokens, labels=tokens).loss
-        loss.backward()
+        for _ in range(forwards):
+            with torch.autocast(DEVICE, torch.bfloat16):
+                loss = model(input_ids=tokens, labels=tokens).loss / forwards
+            loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return median_seconds(step)
 
 
-def measure_training(options, block, samples):
+def measure_training(options, block, samples, forwards):
     import transformers
 
     while True:
         config = transformers.LlamaConfig(**options, attn_implementation="sdpa")
         try:
-            seconds = step_seconds(config, block, samples)
+            seconds = step_seconds(config, block, samples, forwards)
             break
         except torch.cuda.OutOfMemoryError:
             if options["num_hidden_layers"] == 1:
@@ -128,8 +130,8 @@ def measure_training(options, block, samples):
         torch.cuda.empty_cache()
     print(
         f"torch {torch.__version__}, blocks compiled, {options['num_hidden_layers']} layers:"
-        f" {block * samples / seconds:,.0f} tokens/s ({samples} x {block} tokens in {seconds:.3f} s),"
-        f" {model_flops(config, block, samples) / seconds / 1e9:,.0f} GFLOP/s"
+        f" {block * samples * forwards / seconds:,.0f} tokens/s ({samples * forwards} x {block} tokens in {seconds:.3f} s),"
+        f" {model_flops(config, block, samples * forwards) / seconds / 1e9:,.0f} GFLOP/s"
     )
 
 

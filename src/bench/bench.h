@@ -25,9 +25,9 @@ struct BenchSettings {
   std::optional<Rehearsal> rehearsal;  // the mesh is then one of its ranks
   bool sequence_parallel = true, recompute = false;
   FsdpOptions fsdp;
-  int64_t block_size = 512, micro_batch = 1, steps = 5;  // of training
-  int64_t prompt_tokens = 512, new_tokens = 16;          // of generation,
-  int64_t sequences = 1;                                 // of so many prompts at once
+  int64_t block_size = 512, micro_batch = 1, accumulation = 1, steps = 5;  // of training
+  int64_t prompt_tokens = 512, new_tokens = 16;                            // of generation,
+  int64_t sequences = 1;                                                   // of so many prompts at once
 };
 
 // What the ranks can do together, at best.

@@ -89,7 +89,8 @@ Rehearsal parse_rehearsal(const std::string& written) {
 void bench_rehearsal(const Bench& bench, const MachineRates& machine) {
   const SchemeResult result = run_usual_scheme(bench);
   const Rehearsal& rehearsal = *bench.settings.rehearsal;
-  bench.say(text("rehearsal   rank ", rehearsal.rank, " of ", result.scheme.name, ", alone: ",
+  bench.say(text("rehearsal   rank ", rehearsal.rank, " of ", result.scheme.name,
+                 ", alone: ", result.batch.accumulation > 1 ? text(result.batch.accumulation, " × ") : "",
                  with_commas(result.batch.tokens()), " tokens; nothing is sent or saved, and losses mean nothing"));
   say_memory(bench, result.ranks[0]);
   say_times(bench, result, machine);

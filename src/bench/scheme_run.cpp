@@ -191,8 +191,9 @@ SchemeResult run_usual_scheme(const Bench& bench) {
   const MeshShape mesh = bench.shape();
   const Scheme scheme{text("tp=", mesh.tensor, ",fsdp=", mesh.fsdp, ",dp=", mesh.data), mesh,
                       settings.sequence_parallel, settings.recompute, settings.fsdp};
-  return run_scheme(bench, scheme,
-                    {settings.micro_batch, 1, mesh.data_ranks(), settings.block_size, scheme.sequence_ranks()});
+  return run_scheme(
+      bench, scheme,
+      {settings.micro_batch, settings.accumulation, mesh.data_ranks(), settings.block_size, scheme.sequence_ranks()});
 }
 
 }  // namespace llama_tp

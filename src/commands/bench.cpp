@@ -44,7 +44,9 @@ void declare_bench_options(Options& options) {
   options.value("dtype", "float32 or bfloat16", "WORD", "bfloat16");
   options.value("backend", "auto, cpu or cuda", "WORD", "auto");
   options.value("block-size", "tokens of a training sample", "N", "512");
-  options.value("per-device-train-batch-size", "samples of a training step", "N", "2");
+  options.value("per-device-train-batch-size", "samples of one forward on one rank of those with data of their own",
+                "N", "2");
+  options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
   options.flag("gradient-checkpointing", "compute each block's forward again in backward");
   options.value("steps", "training steps, after one that is not counted", "N", "5");
   options.value("prompt-tokens", "tokens of the prompt", "N", "512");
@@ -66,6 +68,7 @@ BenchSettings bench_settings(const Options& options) {
   settings.fsdp = fsdp_from(options);
   settings.block_size = options.integer("block-size", 2);
   settings.micro_batch = options.integer("per-device-train-batch-size", 1);
+  settings.accumulation = options.integer("gradient-accumulation-steps", 1, 1 << 20);
   settings.steps = options.integer("steps", 1);
   settings.prompt_tokens = options.integer("prompt-tokens", 1);
   settings.new_tokens = options.integer("n-predict", 1);
@@ -102,7 +105,7 @@ void check_comparison(const Options& options) {
   if (!options.given("compare")) return;
   require(!options.words("compare").empty(), "--compare is empty; give meshes like tp=4 fsdp=4");
   for (const char* name : {"train", "generate", "kernels", "collectives", "loading", "tensor-parallel", "fsdp",
-                           "data-parallel", "per-device-train-batch-size"})
+                           "data-parallel", "per-device-train-batch-size", "gradient-accumulation-steps"})
     require(!options.given(name), "--", name, " does not go with --compare, whose words are the meshes",
             "; leave one of them out");
 }
