@@ -11,19 +11,22 @@
 // few candidates that each is compared with each. The first bins are narrow and reach down to a quarter of the largest
 // logit. Only where the number is not exceeded there do all others get bins, in which many threads then meet.
 //
-// A block of 1,024 threads takes a sequence. Bound by the latency of one multiprocessor that reads its logits from L2
-// seven to ten times: the largest, two or three for top-k, two for each of top-p and the draw, two for the chances.
+// A block of 1,024 threads takes a sequence. Bound by the instructions of one multiprocessor, which reads the logits from
+// L2 seven to ten times, eight of a thread at once: the largest, two or three for top-k, two for each of top-p and the
+// draw, two for the chances.
 #include <cmath>
 
 #include "base/sampling.h"
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
+#include "kernels/vector.h"
 
 namespace llama_tp::kernels {
 
 namespace {
 
 constexpr int threads = 1024, bin_bits = 8, bins = 1 << bin_bits;
+constexpr int at_once = 8;  // logits that a thread waits for together
 constexpr uint64_t no_candidate = ~uint64_t{0};  // larger than any of a finite logit
 
 struct SampleScratch {
@@ -48,7 +51,8 @@ struct Row {
   __device__ __forceinline__ void each(const Look& look) const {
     for (int64_t rank = 0; rank < ranks; rank++) {
       const int64_t begin = rank * columns, count = smaller(columns, vocabulary - begin);
-      for (int64_t i = threadIdx.x; i < count; i += threads) look(candidate_of(first[rank * next_rank + i], begin + i));
+      each_piece<at_once, 1>(first + rank * next_rank, thread_of_block(), static_cast<int>(count), threads,
+                             [&](int i, const float(&logit)[1]) { look(candidate_of(logit[0], begin + i)); });
     }
   }
 };
