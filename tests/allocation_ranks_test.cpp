@@ -180,7 +180,7 @@ void expect_none(Trainer& trainer, const std::vector<HostBatch>& batches, Mesh& 
   const size_t count = taken_by(
       [&] {
         for (int64_t step = 1; step <= 2; step++) {
-          trainer.begin();
+          trainer.begin(static_cast<int64_t>(batches.size()));
           for (const HostBatch& batch : batches) trainer.accumulate(batch, 1000);
           trainer.finish(1000);
           trainer.update({.learning_rate = 1e-3, .step = step});

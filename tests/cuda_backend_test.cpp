@@ -162,7 +162,7 @@ TEST_F(Cuda, AStepTakesNoMemoryAndWaitsForItsResultAlone) {
   const auto trainer = model.trainer();
   const HostBatch batch = model.batch(0);
   const CudaDouble before = cuda_double();
-  trainer->begin();
+  trainer->begin(2);
   for (int forward = 0; forward < 2; forward++) trainer->accumulate(batch, model.targets);
   EXPECT_EQ(cuda_double().waits, before.waits);
   trainer->finish(model.targets);

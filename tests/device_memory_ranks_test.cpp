@@ -92,7 +92,7 @@ TEST_P(DeviceMemoryGolden, LossAndEveryGradientAreThoseOfTransformersOnEveryMesh
 
 void take_a_step(DeviceModel& model, bool recompute) {
   const auto trainer = model.trainer(recompute);
-  trainer->begin();
+  trainer->begin(model.rounds());
   for (int64_t round = 0; round < model.rounds(); round++)
     trainer->accumulate(model.batch_of_round(round), model.targets);
   trainer->finish(model.targets);
@@ -100,7 +100,8 @@ void take_a_step(DeviceModel& model, bool recompute) {
 
 // In backward, of both column-parallel products of a block: what they multiplied is gathered while one product goes on,
 // the gradient of it summed while the other does. So do FSDP's blocks come and their gradients leave, but for the first
-// that comes in either direction and the last that leaves.
+// that comes in either direction and the last that leaves. In the last micro-batch replicas sum the head's gradient and
+// each block's beside the products of the blocks below.
 TEST(DeviceMemory, CollectivesRunBesideProducts) {
   const int size = ranks().size();
   if (size == 1) return;  // it sends nothing
@@ -118,6 +119,9 @@ TEST(DeviceMemory, CollectivesRunBesideProducts) {
   const int64_t all_but_one = (model.config.layers - 1) * model.rounds();
   EXPECT_EQ(model.shards.beside_products(Collective::all_gather), 2 * all_but_one);
   EXPECT_EQ(model.shards.beside_products(Collective::reduce_scatter), all_but_one);
+  DeviceModel copies(a_model(), DType::f32, {size, 1, 1});
+  take_a_step(copies, false);
+  EXPECT_EQ(copies.copies.beside_products(Collective::all_reduce), copies.config.layers);
 }
 
 // In f32 within the tolerance of the CPU; in bf16 no worse than 1.5 times transformers' own bf16 run (tests of the
@@ -192,7 +196,7 @@ TEST(DeviceMemory, StepsFollowTorch) {
     int64_t targets = 0;
     for (const nlohmann::json& micro : golden["micro_batches"][at])
       targets += count_targets(model.data, micro.get<std::vector<int64_t>>());
-    trainer->begin();
+    trainer->begin(static_cast<int64_t>(golden["micro_batches"][at].size()));
     HostBatch batch;
     for (const nlohmann::json& micro : golden["micro_batches"][at]) {
       fill_batch(model.data, micro.get<std::vector<int64_t>>(), model.shape, batch);
@@ -213,7 +217,7 @@ TEST(DeviceMemory, StepsFollowTorch) {
 TEST(DeviceMemory, LossAndGradientNormInBf16AreThoseOfTheCpu) {
   const auto step = [](GoldenModel& model) {
     const auto trainer = model.trainer();
-    trainer->begin();
+    trainer->begin(model.rounds());
     for (int64_t round = 0; round < model.rounds(); round++)
       trainer->accumulate(model.batch_of_round(round), model.targets);
     return trainer->finish(model.targets);

@@ -1,5 +1,5 @@
 // Fully sharded data parallelism on every mesh of the ranks: against transformers, against itself, and in what it sends
-// and holds.
+// and holds; and what ranks with copies send.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -43,7 +43,7 @@ std::vector<float> three_steps(const MeshOptions& mesh, bool recompute, const Fs
   const auto trainer = model.trainer(recompute, 1, fsdp);
   std::vector<float> seen;
   for (int64_t step = 1; step <= 3; step++) {
-    trainer->begin();
+    trainer->begin(model.rounds());
     for (int64_t round = 0; round < model.rounds(); round++)
       trainer->accumulate(model.batch_of_round(round), model.targets);
     const StepResult result = trainer->finish(model.targets);
@@ -69,7 +69,7 @@ TEST(Fsdp, PrefetchReshardingAndRecomputeChangeNoBit) {
 void expect_formula(const char* name, const FsdpOptions& fsdp) {
   GoldenModel model(name, DType::bf16, "config.json", {1, ranks().size(), 1});
   const auto trainer = model.trainer(false, 1, fsdp);
-  trainer->begin();
+  trainer->begin(model.rounds());
   for (int64_t round = 0; round < model.rounds(); round++)
     trainer->accumulate(model.batch_of_round(round), model.targets);
   trainer->finish(model.targets);
@@ -92,6 +92,37 @@ TEST(Fsdp, SendsWhatTheFormulaSays) {
   if (ranks().size() == 1) return;  // a rank alone sends nothing: the communicator counts no calls of its own
   for (const char* name : {"gqa", "mqa_tied"})
     for (const FsdpOptions& fsdp : variants) expect_formula(name, fsdp);
+}
+
+// Of a step, once and in the last of its micro-batches: the head, unless it is tied, each block and the embedding in
+// backward; then the norms and the loss.
+void expect_sums_of_replicas(const char* name, const MeshOptions& mesh, const FsdpOptions& fsdp) {
+  GoldenModel model(name, DType::bf16, "config.json", mesh);
+  const auto trainer = model.trainer(false, 1, fsdp);
+  const auto sums = [&] { return model.replicas->traffic(Collective::all_reduce); };
+  constexpr int64_t micro_batches = 3;
+  trainer->begin(micro_batches);
+  for (int64_t micro = 1; micro <= micro_batches; micro++) {
+    EXPECT_EQ(sums().calls, 0);
+    trainer->accumulate(model.batch_of_round(0), model.targets);
+  }
+  int64_t own = 0;
+  for (const Unit& unit : trainer->parameters().units()) own += unit.shard_elements() * size_of(DType::f32);
+  EXPECT_EQ(sums().calls, model.config.layers + (model.config.tied ? 1 : 2));
+  EXPECT_EQ(sums().bytes, own - trainer->parameters().norm_unit().shard_elements() * size_of(DType::f32));
+  trainer->finish(model.targets);
+  EXPECT_EQ(sums().calls, model.config.layers + (model.config.tied ? 3 : 4));
+  EXPECT_EQ(sums().bytes, own + size_of(DType::f64));
+}
+
+TEST(DataParallel, SumsEachUnitOnceAStepAsSoonAsBackwardHasIt) {
+  const int size = ranks().size();
+  if (size == 1) return;  // it sends nothing
+  for (const char* name : {"gqa", "mqa_tied"}) {
+    expect_sums_of_replicas(name, {size, 1, 1}, {});
+    if (size > 2)
+      for (const FsdpOptions& fsdp : variants) expect_sums_of_replicas(name, {size / 2, 2, 1}, fsdp);
+  }
 }
 
 // The most that backward holds, in bytes.

@@ -90,11 +90,13 @@ TEST(PlanFormulas, SequenceParallelismScattersFourTimesABlock) {
 // With sequence parallelism two gathers and two scatters a block forward, four and two backward, which gathers the saved
 // inputs again; beside them the embedding's scatter, the head's gather, their conjugates, and the statistics of the loss
 // of one chunk of tokens. FSDP gathers the norms, embedding, blocks and head, and in backward the blocks again. The
-// first of two shards has 33 of the 65 norms, half of the last one, whose gradients its tensor ranks sum.
+// first of two shards has 33 of the 65 norms, half of the last one, whose gradients its tensor ranks sum. Replicas sum
+// the head's gradient, each block's and the embedding's where backward has them, the norms' and the loss at the end.
 TEST(PlanFormulas, EveryPhaseHasItsOwnCollectives) {
   std::map<std::string, int64_t> calls;
-  const Json plan =
-      planned("--config llama-3.1-8b --block-size 128 --fsdp 2 --tensor-parallel 2 --per-device-train-batch-size 1");
+  const Json plan = planned(
+      "--config llama-3.1-8b --block-size 128 --data-parallel 2 --fsdp 2 --tensor-parallel 2 "
+      "--per-device-train-batch-size 1");
   for (const Json& entry : plan["communication"])
     if (entry["ranks"][0] == 0)
       for (const auto& [phase, traffic] : entry["phases"].items())
@@ -115,8 +117,23 @@ TEST(PlanFormulas, EveryPhaseHasItsOwnCollectives) {
                                                 {"fsdp reduce_scatter backward", layers + 1},
                                                 {"fsdp reduce_scatter gradient_sync", 1},
                                                 {"fsdp all_reduce gradient_sync", 1},
-                                                {"fsdp all_reduce optimizer", 1}};
+                                                {"fsdp all_reduce optimizer", 1},
+                                                {"data all_reduce loss", 1},
+                                                {"data all_reduce backward", layers + 1},
+                                                {"data all_reduce gradient_sync", 2}};
   EXPECT_EQ(calls, expected);
+}
+
+// Of a rank's gradients, a unit at a time: embedding, blocks, head and norms; and the loss, an f64.
+TEST(PlanFormulas, ReplicasSumFourBytesAParameterOnceAStep) {
+  for (const char* batch : {"", "--global-batch-size 12"}) {
+    const Json plan = plan_8b(1, text("--data-parallel 4 ", batch));
+    ASSERT_EQ(plan["communication"].size(), 1u);
+    EXPECT_EQ(plan["communication"][0]["group"], "data");
+    EXPECT_EQ(plan["communication"][0]["calls"], layers + 3 + 1);
+    EXPECT_EQ(plan["communication"][0]["bytes"], 4 * parameters + 8);
+    EXPECT_EQ(plan["ranks"][0]["peak_bytes"], plan_8b(1)["ranks"][0]["peak_bytes"]);
+  }
 }
 
 // Megatron's two all-reduces of [T, H] a block in each direction, one for the embedding, one for the head.

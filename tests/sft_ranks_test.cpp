@@ -78,7 +78,7 @@ TEST(FineTuning, ThirtyStepsFollowTransformers) {
     int64_t targets = 0;
     for (const nlohmann::json& micro : run["micro_batches"][at])
       targets += count_targets(model.data, micro.get<std::vector<int64_t>>());
-    trainer->begin();
+    trainer->begin(static_cast<int64_t>(run["micro_batches"][at].size()));
     for (const nlohmann::json& micro : run["micro_batches"][at]) {
       HostBatch batch;
       fill_batch(model.data, micro.get<std::vector<int64_t>>(), model.shape, batch);

@@ -97,7 +97,7 @@ class SchemeRun {
     std::vector<StepRecord> records;
     for (int64_t step = 1; step <= steps(); step++) {
       recorder.begin();
-      trainer_->begin();
+      trainer_->begin(batch_.accumulation);
       for (int64_t micro = 0; micro < batch_.accumulation; micro++) {
         fill_batch(data, batches.local(samples, micro, mesh_->data_rank()), batch_, host);
         trainer_->accumulate(host, targets);

@@ -66,7 +66,8 @@ WholeUnit::~WholeUnit() {
 
 // ---- the blocks
 
-BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass) : fsdp_(fsdp), pass_(pass) {
+BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass, UnitDone done)
+    : fsdp_(fsdp), pass_(pass), done_(std::move(done)) {
   if (!fsdp_.shards()) return;
   const bool prefetch = fsdp_.options_.prefetch;
   const Shape shape{fsdp_.block_elements_};
@@ -111,16 +112,17 @@ void BlockLoop::enter(int64_t layer) {
 }
 
 void BlockLoop::leave(int64_t layer) {
-  if (!fsdp_.shards()) return;
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
-  if (pass_ == Pass::backward) {
-    if (fsdp_.options_.prefetch)
-      start_to_reduce(unit, gradients(layer));
-    else
-      fsdp_.reduce(unit, gradients(layer));
-    unit.bind_gradients({});
-  }
-  unit.bind_values({});
+  if (pass_ == Pass::backward) leave_gradients(unit, layer);
+  if (fsdp_.shards()) unit.bind_values({});
+}
+
+void BlockLoop::leave_gradients(const Unit& unit, int64_t layer) {
+  if (!fsdp_.shards()) return done_(unit);
+  unit.bind_gradients({});
+  if (fsdp_.options_.prefetch) return start_to_reduce(unit, gradients(layer));
+  fsdp_.reduce(unit, gradients(layer));
+  done_(unit);
 }
 
 void BlockLoop::start_to_reduce(const Unit& unit, const Tensor& gradients) {
@@ -133,7 +135,7 @@ void BlockLoop::end() {
   if (reducing_ == nullptr) return;
   pending_part_.wait();
   fsdp_.runtime_.backend.add(part_.rows(0, reducing_->gradient.elements()), reducing_->gradient);
-  reducing_ = nullptr;
+  done_(*std::exchange(reducing_, nullptr));
 }
 
 }  // namespace llama_tp

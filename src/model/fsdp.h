@@ -12,6 +12,8 @@
 #pragma once
 
 #include <array>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "model/parameters.h"
@@ -49,6 +51,9 @@ class Fsdp {
   Tensor norms_, norm_gradients_;
 };
 
+// Called in backward with a unit once its gradient, with FSDP this rank's piece of it, has all of the micro-batch.
+using UnitDone = std::function<void(const Unit&)>;
+
 enum class Use : uint8_t { values, gradients, both };
 
 // A unit's weights, gradients or both, whole until the scope ends.
@@ -74,8 +79,8 @@ enum class Pass : uint8_t { forward, training_forward, backward };
 // The blocks in the order of a pass, each whole between enter and leave.
 class BlockLoop {
  public:
-  // frame: holds the buffers.
-  BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass);
+  // frame: holds the buffers. done: of backward.
+  BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass, UnitDone done = {});
   void enter(int64_t layer);
   // In backward the block's gradients are on their way to the ranks' pieces from here on, and there once the loop has
   // left the next block or ended.
@@ -85,6 +90,7 @@ class BlockLoop {
 
  private:
   void start(int64_t layer);
+  void leave_gradients(const Unit& unit, int64_t layer);
   void start_to_reduce(const Unit& unit, const Tensor& gradients);
   bool keeps() const { return pass_ != Pass::forward && !fsdp_.options_.reshard_after_forward; }
   bool gathers() const { return !(pass_ == Pass::backward && keeps()); }
@@ -95,6 +101,7 @@ class BlockLoop {
 
   Fsdp& fsdp_;
   Pass pass_;
+  UnitDone done_;
   int64_t started_ = -1;  // the block whose gathering began last
   std::array<Tensor, 2> slots_;
   std::array<Pending, 2> pending_;

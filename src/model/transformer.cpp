@@ -32,7 +32,7 @@ const Norm& Transformer::norm_after(size_t layer) const {
 
 // ---- training
 
-void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
+void Transformer::train(const Batch& batch, float scale, const Tensor& loss, const UnitDone& done) {
   runtime_.ledger.enter(Phase::forward);
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
@@ -45,8 +45,9 @@ void Transformer::train(const Batch& batch, float scale, const Tensor& loss) {
     head_.add_loss_and_gradient(x, batch.targets, scale, loss);  // x is its own gradient from here on
     head.reduce();
   }
+  if (!config_.tied) done(head_unit());
   runtime_.ledger.enter(Phase::backward);
-  backward(batch, rope, x);
+  backward(batch, rope, x, done);
 }
 
 void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& normed) {
@@ -69,7 +70,7 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
   }
 }
 
-void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor& dnormed) {
+void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor& dnormed, const UnitDone& done) {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const Tensor dx = frame.take(Category::transient, dnormed.shape, runtime_.dtype);  // [S, H] of the residual stream
@@ -77,7 +78,7 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
   const Norm& last = parameters_.final_norm();
   backend.norm_backward(dnormed, streams_.back().residual, last.weight->value, config_.norm, streams_.back().statistics,
                         dx, last.weight->gradient, last.bias_gradient());
-  backward_blocks(batch, rope, dx);
+  backward_blocks(batch, rope, dx, done);
   multiply(backend, dx, config_.embedding_multiplier);
   const int64_t skipped = config_.pad_id.value_or(-1);           // torch's padding_idx
   const Tensor whole = embedding_tp_.leave_backward(frame, dx);  // [T, H]
@@ -85,11 +86,12 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
   backend.embedding_backward(batch.ids, whole, parameters_.embedding_slice().begin, skipped,
                              parameters_.embedding().gradient);
   embedding.reduce();
+  done(embedding_unit());
 }
 
-void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx) {
+void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done) {
   Frame units(runtime_.step);
-  BlockLoop whole(fsdp_, units, Pass::backward);
+  BlockLoop whole(fsdp_, units, Pass::backward, done);
   for (size_t layer = blocks_.size(); layer-- > 0;) {
     const Block& block = blocks_[layer];
     const Stream& in = streams_[layer];
@@ -154,17 +156,6 @@ void Transformer::turn(const Tensor& positions, int64_t length, const Tensor& ta
     runtime_.backend.upload(frequencies_.data(), frequencies_tensor_);
   }
   runtime_.backend.rope_table(positions, frequencies_tensor_, static_cast<float>(config_.rope.magnitude), table);
-}
-
-void Transformer::sum_gradients() {
-  runtime_.ledger.enter(Phase::gradient_sync);
-  fsdp_.reduce_norms();
-  for (const Parameter& row : parameters_.rows()) {
-    const Piece piece = parameters_.piece(row);
-    if (row.sum == GradientSum::none || piece.count == 0) continue;
-    Communicator& group = row.sum == GradientSum::kv_replicas ? runtime_.kv_replicas : runtime_.tp;
-    group.all_reduce(piece.of(parameters_.unit_of(row).gradient)).wait();
-  }
 }
 
 // ---- generation and evaluation

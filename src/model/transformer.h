@@ -33,11 +33,10 @@ class Transformer {
   void open_step() const { fsdp_.open_norms(); }
 
   // Forward, loss and backward of one micro-batch. Adds the gradient of scale · Σ loss to the gradients and Σ loss to
-  // loss[0] ([1] f64).
-  void train(const Batch& batch, float scale, const Tensor& loss);
-  // Sums the gradients of what several ranks hold whole though each saw a part of its use; once a step, before
-  // clipping.
-  void sum_gradients();
+  // loss[0] ([1] f64). done: told of every unit but the norms.
+  void train(const Batch& batch, float scale, const Tensor& loss, const UnitDone& done);
+  // Behind a step's last backward: the norms' gradients are in the ranks' pieces.
+  void reduce_norms() const { fsdp_.reduce_norms(); }
 
   // Forward without keeping anything: x [S, H], the normed hidden states. Keys and values are kept if there is a cache.
   void infer(const Batch& batch, KeyValueCache* cache, const Tensor& x);
@@ -64,8 +63,8 @@ class Transformer {
   void turn(const Batch& batch, const Tensor& table);
   void turn(const Tensor& positions, int64_t length, const Tensor& table);
   void forward(const Batch& batch, const Tensor& rope, const Tensor& normed);
-  void backward(const Batch& batch, const Tensor& rope, const Tensor& dx);
-  void backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx);
+  void backward(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done);
+  void backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done);
   const Norm& norm_after(size_t layer) const;
   const Unit& embedding_unit() const { return parameters_.unit_of(parameters_.embedding()); }
   const Unit& head_unit() const { return parameters_.unit_of(parameters_.head()); }

@@ -23,7 +23,8 @@ Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, cons
       replicas_(replicas),
       options_(options),
       parameters_(config, plan, runtime.tp.rank(), runtime.tp.size(), options.batch.sequence_ranks > 1),
-      model_(config, with_training_state(parameters_, runtime), runtime, {options.recompute, options.fsdp}) {
+      model_(config, with_training_state(parameters_, runtime), runtime, {options.recompute, options.fsdp}),
+      sums_(parameters_, runtime, replicas) {
   batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences(), config.window());
   loss_ = runtime.state.push(Category::data, {1}, DType::f64);
   squared_norm_ = runtime.state.push(Category::data, {1}, DType::f64);
@@ -31,27 +32,29 @@ Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, cons
     for (const Tensor* tensor : {&unit.gradient, &unit.m, &unit.v}) runtime.backend.zero(*tensor);
 }
 
-void Trainer::begin() {
+void Trainer::begin(int64_t micro_batches) {
+  micro_batches_left_ = micro_batches;
   runtime_.ledger.enter(Phase::forward);
   runtime_.backend.zero(loss_);
   model_.open_step();
 }
 
 void Trainer::accumulate(const HostBatch& batch, int64_t targets) {
+  require(micro_batches_left_-- > 0, "a step has more micro-batches than it began with");
   upload(runtime_.backend, batch, batch_);
-  model_.train(batch_, 1.0f / static_cast<float>(std::max<int64_t>(1, targets)), loss_);
-}
-
-void Trainer::sum_over_replicas() {
-  runtime_.shards.all_reduce(loss_).wait();
-  if (replicas_.size() == 1) return;
-  for (const Unit& unit : parameters_.units()) replicas_.all_reduce(unit.gradient).wait();
-  replicas_.all_reduce(loss_).wait();
+  model_.train(batch_, 1.0f / static_cast<float>(std::max<int64_t>(1, targets)), loss_, [this](const Unit& unit) {
+    if (micro_batches_left_ == 0) sums_.begin(unit);
+  });
 }
 
 StepResult Trainer::finish(int64_t targets) {
-  model_.sum_gradients();
-  sum_over_replicas();
+  require(micro_batches_left_ == 0, "a step has fewer micro-batches than it began with");
+  runtime_.ledger.enter(Phase::gradient_sync);
+  model_.reduce_norms();
+  sums_.begin(parameters_.norm_unit());
+  runtime_.shards.all_reduce(loss_).wait();
+  replicas_.all_reduce(loss_).wait();
+  sums_.end();
   runtime_.ledger.enter(Phase::optimizer);
   runtime_.backend.zero(squared_norm_);
   for (const Parameter& row : parameters_.rows())
@@ -109,7 +112,7 @@ void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan
   Trainer trainer(config, plan, options, runtime, replicas);
   HostBatch batch;
   fill_batch(Dataset{}, {}, options.batch, batch);
-  trainer.begin();
+  trainer.begin(options.batch.accumulation);
   for (int64_t micro = 0; micro < options.batch.accumulation; micro++) trainer.accumulate(batch, 1);
   trainer.finish(1);
   trainer.update({});

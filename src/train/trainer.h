@@ -8,6 +8,7 @@
 
 #include "model/transformer.h"
 #include "train/batches.h"
+#include "train/gradient_sums.h"
 
 namespace llama_tp {
 
@@ -30,11 +31,12 @@ class Trainer {
   Trainer(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options, Runtime& runtime,
           Communicator& replicas);
 
-  // A step is: begin, accumulate for each micro-batch, finish, update.
-  void begin();
-  // Adds the gradients of Σ loss / targets; targets: those of the whole global batch.
+  // A step is: begin, accumulate for each of its micro-batches, finish, update.
+  void begin(int64_t micro_batches = 1);
+  // Adds the gradients of Σ loss / targets; targets: those of the whole global batch. Behind the step's last backward of
+  // a unit the sums of its gradients over ranks begin.
   void accumulate(const HostBatch& batch, int64_t targets);
-  // Sums over the ranks. The gradients are those of the global batch from here on.
+  // Ends the sums over the ranks. The gradients are those of the global batch from here on.
   StepResult finish(int64_t targets);
   // One AdamW step; the gradients are zero afterwards.
   void update(const AdamWOptions& options);
@@ -49,7 +51,6 @@ class Trainer {
   Transformer& model() { return model_; }
 
  private:
-  void sum_over_replicas();
   double scalar(const Tensor& value);
 
   Runtime& runtime_;
@@ -60,6 +61,8 @@ class Trainer {
   Tensor loss_;          // [1] f64  Σ over the targets
   Tensor squared_norm_;  // [1] f64
   Transformer model_;
+  GradientSums sums_;
+  int64_t micro_batches_left_ = 0;  // of the step
 };
 
 // One step of one forward, with evaluation where the run has any, on a runtime that only counts: a batch of the largest

@@ -61,7 +61,7 @@ std::vector<int64_t> likeness(const Parameters& parameters, int64_t rank) {
 }
 
 // What of a shard's pieces decides its step: how often and of how many elements it sums gradients
-// (Transformer::sum_gradients), how many it has in the norm, in how much scratch memory (Trainer::finish), and how many
+// (GradientSums), how many it has in the norm, in how much scratch memory (Trainer::finish), and how many
 // it updates (Trainer::update). All else is of whole units.
 std::vector<int64_t> likeness_of_shard(const Parameters& parameters, int shard, Backend& backend) {
   std::array<int64_t, 3> sums{}, summed{};  // by GradientSum

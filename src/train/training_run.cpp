@@ -197,7 +197,7 @@ class TrainingRun {
   StepMetrics one_step(int64_t step, const std::vector<int64_t>& samples) {
     const int64_t targets = count_targets(data_, samples);
     const std::vector<GroupTraffic> before = traffic_of(*mesh_);
-    trainer_->begin();
+    trainer_->begin(shape_.accumulation);
     SeenBatches seen;
     for (int64_t micro = 0; micro < shape_.accumulation; micro++) {
       fill_batch(data_, batches_->local(samples, micro, mesh_->data_rank()), shape_, batch_);

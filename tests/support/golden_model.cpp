@@ -135,7 +135,7 @@ void expect_golden_gradients(GoldenModel& model, bool recompute, const FsdpOptio
                     recompute ? " with recompute" : "", model.shape.sequence_ranks > 1 ? " by tokens" : "", ", ",
                     model.shape.tokens(), " tokens"));
   const auto trainer = model.trainer(recompute, 1, fsdp);
-  trainer->begin();
+  trainer->begin(model.rounds());
   for (int64_t round = 0; round < model.rounds(); round++)
     trainer->accumulate(model.batch_of_round(round), model.targets);
   const StepResult result = trainer->finish(model.targets);

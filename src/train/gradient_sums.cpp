@@ -1,0 +1,30 @@
+#include "train/gradient_sums.h"
+
+namespace llama_tp {
+
+GradientSums::GradientSums(const Parameters& parameters, Runtime& runtime, Communicator& replicas)
+    : parameters_(parameters), runtime_(runtime), replicas_(replicas) {
+  under_way_.reserve(parameters.units().size());  // a step allocates nothing
+}
+
+void GradientSums::begin(const Unit& unit) {
+  sum_over_tensor_ranks(unit);
+  if (replicas_.size() > 1) under_way_.push_back(replicas_.all_reduce(unit.gradient));
+}
+
+void GradientSums::sum_over_tensor_ranks(const Unit& unit) {
+  for (const Parameter& row : parameters_.rows()) {
+    if (row.sum == GradientSum::none || &parameters_.unit_of(row) != &unit) continue;
+    const Piece piece = parameters_.piece(row);
+    if (piece.count == 0) continue;
+    Communicator& group = row.sum == GradientSum::kv_replicas ? runtime_.kv_replicas : runtime_.tp;
+    group.all_reduce(piece.of(unit.gradient)).wait();
+  }
+}
+
+void GradientSums::end() {
+  for (Pending& sum : under_way_) sum.wait();
+  under_way_.clear();
+}
+
+}  // namespace llama_tp
