@@ -1,15 +1,19 @@
 // Ranks with a CUDA device each, where CUDA and NCCL are doubled (cuda/double.h, cuda/nccl_double.h): which devices they
-// take, what they say when NCCL fails, and that a wait for the device is left when another rank does not come. For two
-// ranks or more.
+// take, what they say when NCCL fails, and that a wait for NCCL or the device is left when another rank does not come.
+// For two ranks or more.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
+#include <functional>
+#include <numeric>
 
 #include "cuda/double.h"
 #include "cuda/nccl_double.h"
 #include "parallel/mesh.h"
+#include "parallel/nccl_communicator.h"
 #include "support/error_of.h"
 #include "support/ranks.h"
 
@@ -91,35 +95,90 @@ TEST_F(CudaRanks, ACommunicatorIsLeftToTheEndOfTheProcessBehindAnError) {
   EXPECT_EQ(nccl_double().destroyed, 1);
 }
 
-// The words with which a wait for the device ends within a few seconds; "" where another rank has said them.
-std::string said_of_waiting(Backend& backend) {
+// The thread that makes a group is another than the one that chose the device.
+TEST_F(CudaRanks, AGroupIsMadeOnTheRanksDevice) {
+  nccl_double().current_device = [] {
+    int device = -1;
+    cudaGetDevice(&device);
+    return device;
+  };
+  const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_);
+  EXPECT_EQ(nccl_double().device, ranks().local_rank());
+}
+
+TEST_F(CudaRanks, AGroupThatCannotBeMadeIsAnError) {
+  nccl_double().result = ncclSystemError;
+  const std::string said = error_of([&] { const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_); });
+  EXPECT_EQ(said, text("nccl: ncclCommInitRank of ", ranks().size(), " ranks on cuda device ", ranks().local_rank(),
+                       " (Double): what NCCL says (and where); NCCL_DEBUG=INFO tells more"));
+}
+
+// Whatever the ranks say when a wait in what they do ends because it takes longer than a second. Of all of them only one
+// speaks.
+std::string said_of_waiting(HostGroup& world, const std::function<void()>& doing) {
+  world.barrier();
   ranks().whereabouts()->set_timeout(std::chrono::seconds(1));
-  cuda_double().never_ends = true;
   std::string said;
   try {
-    backend.synchronize();
+    doing();
   } catch (const Stopped&) {
   } catch (const Error& error) {
     said = error.what();
   }
-  cuda_double().never_ends = false;
   ranks().whereabouts()->set_timeout(std::chrono::seconds(0));
-  return said;
+  std::string all;
+  for (const std::string& of_rank : world.all_gather(said)) all += of_rank;
+  return all;
 }
 
-// The last test: a wait is reported once.
+void be_elsewhere() { sleep(3); }
+
+std::vector<int> all_ranks() {
+  std::vector<int> all(static_cast<size_t>(ranks().size()));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
+// A group with the name of one that the mesh has not, whose ranks NCCL never connects.
+void make_a_group(Backend& backend) {
+  std::atomic_ref(nccl_double().never_connects) = true;
+  make_nccl_communicator(ranks(), all_ranks(), GroupName::data, *backend.device());
+}
+
+TEST_F(CudaRanks, AGroupToWhichARankDoesNotConnectIsLeftWithItsName) {
+  const int late = ranks().size() - 1;
+  const std::string said = said_of_waiting(mesh_->world(), [&] {
+    if (ranks().rank() != late) return make_a_group(*backend_);
+    ncclUniqueId id{};
+    MpiGroup(all_ranks(), ranks().wait_policy()).broadcast(&id, sizeof id, 0);  // where it would be missed before
+    be_elsewhere();
+  });
+  std::atomic_ref(nccl_double().never_connects) = false;
+  EXPECT_TRUE(
+      said.starts_with(text("waited 1 s in setup (group data) for rank ", late, " on ", ranks().host(), " (process ",
+                            mesh_->world().broadcast(std::to_string(getpid()), late), "), starting after ")))
+      << said;
+  EXPECT_EQ(said.find("waited", 1), std::string::npos) << said;
+}
+
+TEST_F(CudaRanks, AGroupThatNcclNeverConnectsIsLeftThoughAllHaveCome) {
+  const std::string said = said_of_waiting(mesh_->world(), [&] { make_a_group(*backend_); });
+  std::atomic_ref(nccl_double().never_connects) = false;
+  EXPECT_EQ(said,
+            "waited 1 s in setup (group data), to which all ranks have come; see with NCCL_DEBUG=INFO what NCCL does, "
+            "or raise --timeout");
+}
+
 TEST_F(CudaRanks, AWaitForTheDeviceBehindARankThatDoesNotComeNamesIt) {
   const int late = ranks().size() - 1;
-  std::string said;
-  mesh_->tensor().all_reduce(value_).wait();
-  if (ranks().rank() == late) {
-    sleep(3);  // alive and elsewhere
-  } else {
+  const std::string all = said_of_waiting(mesh_->world(), [&] {
     mesh_->tensor().all_reduce(value_).wait();
-    said = said_of_waiting(*backend_);
-  }
-  std::string all;
-  for (const std::string& of_rank : mesh_->world().all_gather(said)) all += of_rank;
+    if (ranks().rank() == late) return be_elsewhere();
+    mesh_->tensor().all_reduce(value_).wait();
+    cuda_double().never_ends = true;
+    backend_->synchronize();
+  });
+  cuda_double().never_ends = false;
   EXPECT_EQ(all, text("waited 1 s in all_reduce (number 2 of group tensor, 4 bytes) for rank ", late, " on ",
                       ranks().host(), " (process ", mesh_->world().broadcast(std::to_string(getpid()), late),
                       "), starting after all_reduce (number 1 of group tensor, 4 bytes); see whether it is stopped, "

@@ -3,8 +3,11 @@
 #include <nccl.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <exception>
+#include <memory>
+#include <thread>
 
 #include "backend/cuda/calls.h"
 #include "base/shared_library.h"
@@ -63,7 +66,7 @@ class NcclCommunicator : public Communicator, private Watcher {
     ncclUniqueId id{};
     if (rank() == 0) expect(nccl().get_unique_id(&id), "ncclGetUniqueId");
     group.broadcast(&id, sizeof id, 0);
-    expect(nccl().init_rank(&comm_, size(), id, rank()), "ncclCommInitRank");
+    connect(id);
     device_.watchers.push_back(this);
   }
 
@@ -119,6 +122,29 @@ class NcclCommunicator : public Communicator, private Watcher {
     cudaStream_t compute = nullptr;
     void wait() override { event.hold(compute); }
   };
+
+  // ncclCommInitRank waits for all ranks, for ever where one does not come. So a thread of its own calls it, which is left
+  // to the end of the process when the wait for it ends in an error. (NCCL can return at once itself, but then no later
+  // call on the communicator need be done when it returns, nor can streams be used before it is.)
+  void connect(const ncclUniqueId& id) {
+    struct Connecting {
+      ncclComm_t comm = nullptr;
+      ncclResult_t result = ncclSuccess;
+      std::atomic<bool> done{false};
+    };
+    const auto connecting = std::make_shared<Connecting>();
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+    std::thread([connecting, device, id, ranks = size(), rank = rank()] {
+      const bool chosen = cudaSetDevice(device) == cudaSuccess;  // of a thread
+      connecting->result = chosen ? nccl().init_rank(&connecting->comm, ranks, id, rank) : ncclUnhandledCudaError;
+      connecting->done.store(true, std::memory_order_release);
+    }).detach();
+    Patience patience(policy_);
+    while (!connecting->done.load(std::memory_order_acquire)) patience.pause();
+    expect(connecting->result, "ncclCommInitRank");
+    comm_ = connecting->comm;
+  }
 
   template <class Call>
   Pending start(const char* name, const Call& call) {

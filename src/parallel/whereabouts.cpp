@@ -29,6 +29,7 @@ constexpr auto relaxed = std::memory_order_relaxed;
 
 // A rank that waits looks around much more often, even where it has to share its core.
 constexpr auto time_for_a_beat = std::chrono::milliseconds(300);
+constexpr int nobody = -1;
 
 }  // namespace
 
@@ -44,7 +45,7 @@ struct Whereabouts::Page {
   std::atomic<int64_t> bytes{0};
   std::array<std::atomic<int64_t>, static_cast<size_t>(GroupName::count_)>
       numbers;                        // begun, by group; 0: its setup, −1: none
-  std::atomic<bool> reported{false};  // in the first rank's page
+  std::atomic<int> reporter{nobody};  // in the first rank's page: who of the node has reported
 
   Page() {
     for (std::atomic<int64_t>& each : numbers) each.store(-1, relaxed);
@@ -65,6 +66,12 @@ Whereabouts::Whereabouts(MpiGroup& node, std::vector<int> node_ranks, std::strin
 
 Whereabouts::Page& Whereabouts::page(size_t local_rank) const {
   return *reinterpret_cast<Page*>(memory_.part_of(static_cast<int>(local_rank)));
+}
+
+void Whereabouts::set_timeout(std::chrono::duration<double> timeout) {
+  timeout_ = timeout;
+  int own = static_cast<int>(local_rank_);
+  if (timeout.count() > 0) page(0).reporter.compare_exchange_strong(own, nobody);
 }
 
 void Whereabouts::begin(Activity activity, int64_t step) const {
@@ -178,7 +185,8 @@ std::vector<size_t> Whereabouts::find_missing(const std::vector<bool>& waiting) 
 }
 
 void Whereabouts::report() const {
-  if (here_ == nullptr || page(0).reported.exchange(true)) {
+  int before = nobody;
+  if (here_ == nullptr || !page(0).reporter.compare_exchange_strong(before, static_cast<int>(local_rank_))) {
     // Stays where it is, alive, while another rank looks.
     for (int beats = 0; beats < 20; beats++) {
       beat();
@@ -197,9 +205,11 @@ void Whereabouts::report() const {
     ranks += text(ranks.empty() ? " for " : "; or for ", list_of(elsewhere), ", which cannot be seen from this node");
   Page& here = page(local_rank_);
   const GroupName group = here.group.load(relaxed);
+  const std::string mend = ranks.empty() ? ", to which all ranks have come; see with NCCL_DEBUG=INFO what NCCL does"
+                                         : "; see whether it is stopped, swapped out or waits for a disk";
   fail("waited ", timeout_.count(), " s in ",
        described(here.meeting.load(relaxed), group, here.number(group).load(relaxed), here.bytes.load(relaxed)), ranks,
-       "; see whether it is stopped, swapped out or waits for a disk, or raise --timeout");
+       mend, ", or raise --timeout");
 }
 
 }  // namespace llama_tp

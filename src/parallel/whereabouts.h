@@ -37,8 +37,8 @@ class Whereabouts {
   // Collective over the ranks of one node, whose numbers in the world are node_ranks.
   Whereabouts(MpiGroup& node, std::vector<int> node_ranks, std::string host);
 
-  // 0: a wait may last for ever.
-  void set_timeout(std::chrono::duration<double> timeout) { timeout_ = timeout; }
+  // 0: a wait may last for ever. Else what this rank has reported before keeps nobody from reporting again.
+  void set_timeout(std::chrono::duration<double> timeout);
   bool is_overdue(std::chrono::duration<double> waited) const { return timeout_.count() > 0 && waited > timeout_; }
 
   // step: of a training run, 0 elsewhere.

@@ -26,7 +26,7 @@ std::map<void*, size_t>& taken() {
 }
 
 int& device() {
-  static int chosen = 0;
+  static thread_local int chosen = 0;
   return chosen;
 }
 
