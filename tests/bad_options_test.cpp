@@ -144,7 +144,7 @@ TEST_F(BadOptions, NoFolderOfOthersAndNoEarlierRunIsTouched) {
   }
   expect_refused(0, train("", path("ids.jsonl")), {path("ids.jsonl"), "is a file"});
   expect_refused(0, train("", path("ids.jsonl") + "/below"), {path("ids.jsonl")});
-  expect_refused(2, train("", "/proc/llama_tp"), {"/proc/llama_tp", "cannot make the folder"});
+  expect_refused(2, train("", "/proc/llama_tp"), {"/proc/llama_tp", "cannot make the folder", "choose another"});
   expect_refused(0, "train --model " + ours + " --train-file " + path("ids.jsonl") + " --output-dir " + ours, {ours});
   EXPECT_EQ(snapshot(ours) + snapshot(path("sound")), before);
 

@@ -64,7 +64,7 @@ std::vector<int64_t> steps_in(const std::string& folder) {
 void make_folders(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  require(!error, path, ": cannot make the folder: ", error.message());
+  require(!error, path, ": cannot make the folder: ", error.message(), "; choose another one, where you may write");
 }
 
 void remove_tree(const std::string& path) {
