@@ -178,6 +178,7 @@ stage_ranks() {
   mesh_run 2 tp2 4 --tensor-parallel 2
   mesh_run 2 fsdp2 2 --tensor-parallel 1 --fsdp 2
   mesh_run 4 tp2fsdp2 2 --tensor-parallel 2 --fsdp 2
+  mesh_run 4 dp2tp2 2 --data-parallel 2 --tensor-parallel 2
   mesh_run 4 tp4 4 --tensor-parallel 4
   try "$launcher" --oversubscribe -np 2 "$program" generate -m "$out/tp2" -p "Once there was" -n 16 --temp 0 --backend "$backend" || status=1
   return $status
