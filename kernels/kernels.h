@@ -207,5 +207,9 @@ void adamw(Stream stream, const AdamWOptions& options, const AdamWTensors<X>& te
 constexpr int64_t few_tokens = 8;
 template <class X, class Y>
 void matrix_vector(Stream stream, const X* x, const X* w, const X* bias, Y* y, int64_t tokens, int64_t n, int64_t k);
+// matrix_few_tokens.cu: what matrix_vector starts where tensor cores are worth it. k % 8 == 0, x and w 16-byte aligned.
+template <class Y>
+void matrix_few_tokens(Stream stream, const bf16* x, const bf16* w, const bf16* bias, Y* y, int64_t tokens, int64_t n,
+                       int64_t k);
 
 }  // namespace llama_tp::kernels

@@ -220,6 +220,19 @@ __device__ __forceinline__ void store_bytes(void* to, const Bytes<n>& bytes) {
 }
 
 __device__ __forceinline__ Bytes16 load_bytes16(const void* from) { return load_bytes<16>(from); }
+// Of global memory that nothing writes while the kernel runs, and that this multiprocessor reads once: it is not kept in
+// the nearest cache, in the place of what is read again.
+__device__ __forceinline__ Bytes16 load_bytes16_once(const void* from) {
+#ifdef __CUDACC__
+  Bytes16 bytes;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(bytes.words[0]), "=r"(bytes.words[1]), "=r"(bytes.words[2]), "=r"(bytes.words[3])
+               : "l"(__cvta_generic_to_global(from)));
+  return bytes;
+#else
+  return load_bytes16(from);
+#endif
+}
 __device__ __forceinline__ void store_bytes16(void* to, const Bytes16& bytes) { store_bytes(to, bytes); }
 
 // ---- numbers

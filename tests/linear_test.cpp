@@ -10,7 +10,8 @@ TEST(Linear, FewTokensTimesTheTransposedWeightPlusBias) {
   for (const DType dtype : activation_types)
     for (const DType output : {dtype, DType::f32})
       for (int64_t tokens = 1; tokens <= 8; tokens++)
-        for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {13, 37}, {40, 264}, {3, 1304}})
+        for (const auto& [n, k] :
+             {std::pair<int64_t, int64_t>{1, 1}, {13, 37}, {40, 264}, {3, 1304}, {16, 8}, {17, 2088}, {24, 1024}})
           for (const bool with_bias : {false, true}) {
             const Owned x = random.normals({tokens, k}, dtype), w = random.normals({n, k}, dtype);
             const Owned bias = random.normals({n}, dtype), y({tokens, n}, output);

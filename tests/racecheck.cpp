@@ -50,6 +50,7 @@ const std::vector<Subject> subjects{
     {"sample", [] { run_sample(2, 700); }},
     {"sums", [] { run_sums<float>(3000, 20, 70); }},
     {"adamw", [] { run_adamw<float>(600); }},
+    {"matrix_few_tokens", [] { run_matrix_vector<bf16>(8, 40, 264); }},
     // Grids that begin before the one ahead has ended.
     {"tokens", [] { run_tokens<float>(); }},
     // No shared memory; but blocks that add to the rows of a table must not meet.
