@@ -4,10 +4,11 @@
 //   out[t, a·D …] = Σ_j p_j v[g, j],  p_j = exp(scale q[a, t]·k[g, j] − lse),  lse[a, t] = log Σ_j exp(scale q·k)
 //
 // q: [A, T, D]; k, v: [G, C, D]; out: [T, A·D]; lse: [A, T] f32 or null; D ≤ 256. The lanes of a warp share the D
-// elements, and the warps of a block are queries of different heads that read the same keys. With few tokens the keys
-// are cut into chunks of 64, each a warp's work, so that there is work for every multiprocessor, and a second kernel
-// joins the chunks in a fixed order. Bound by memory when decoding: reads each key and value once a group of heads, eight
-// of both at once; with many queries by arithmetic outside the tensor cores.
+// elements of a key, or groups of lanes have a key each, 16 bytes a lane; the warps of a block are queries of different
+// heads that read the same keys. With few tokens the keys are cut into chunks, each a warp's work, so that there is work
+// for every multiprocessor, and a second kernel joins the chunks in a fixed order. When decoding it reads each key and
+// value once a group of heads, and is bound by that and by instructions; with many queries by arithmetic outside the
+// tensor cores.
 #include "kernels/attention.h"
 #include "kernels/attention_rows.h"
 
@@ -15,13 +16,54 @@ namespace llama_tp::kernels {
 
 namespace {
 
-constexpr int64_t key_chunk = 64, splitting_tokens = 8;  // with more tokens there are warps enough
+constexpr int64_t splitting_tokens = 8;  // with more tokens there are warps enough
+// What the largest of GPUs have room for, 16 on each of 128 multiprocessors. The number is the same on all, and with it
+// the order of sums.
+constexpr int64_t warps_wanted = 2048;
+constexpr int64_t least_chunk = 16, most_chunk = 64;  // keys; the least are what a warp has at once of heads of 128
 
-int64_t chunks_of(const AttentionShape& shape) {
-  return shape.tokens <= splitting_tokens ? larger(parts_of(shape.longest_key, key_chunk), 1) : 1;
+struct Chunks {
+  int64_t count, keys;  // keys of each but the last
+};
+
+// As large as leave so many warps.
+Chunks chunks_of(const AttentionShape& shape) {
+  if (shape.tokens > splitting_tokens) return {1, shape.longest_key};
+  const int64_t even = parts_of(shape.longest_key * shape.heads * shape.tokens, warps_wanted);
+  const int64_t keys = smaller(larger(parts_of(even, least_chunk), 1) * least_chunk, most_chunk);
+  return {larger(parts_of(shape.longest_key, keys), 1), keys};
 }
 
-// Unnormalized sums of a row over a chunk of keys, and its numbers: Σ 2^(score − offset) v, the offset and the total.
+// Softmax of a row over some keys, as it goes: Σ 2^(score − offset) v and Σ 2^(score − offset).
+template <class Row>
+struct Softmax {
+  Row sums;
+  float offset = lowest_score, total = 0;
+
+  __device__ __forceinline__ void raise_offset(float to) {
+    const float factor = power_of_two(offset - to);
+    sums.scale(factor);
+    total *= factor;
+    offset = to;
+  }
+  __device__ __forceinline__ void add(float p, const Row& v) {
+    total += p;
+    sums.add(p, v);
+  }
+  // Over other keys.
+  __device__ __forceinline__ void join(const Softmax& other) {
+    raise_offset(fmaxf(offset, other.offset));
+    const float factor = power_of_two(other.offset - offset);
+    total = fmaf(factor, other.total, total);
+    sums.add(factor, other.sums);
+  }
+  // That of the lanes whose numbers differ in the bits of `mask`.
+  __device__ __forceinline__ Softmax exchanged(int mask) const {
+    return {sums.exchanged(mask), exchange(offset, mask), exchange(total, mask)};
+  }
+};
+
+// The same of every row over every chunk.
 struct Partial {
   float *sums, *offset, *total;  // [heads, tokens, chunks, D], [heads, tokens, chunks] twice; null: one chunk
 };
@@ -33,88 +75,71 @@ struct Output {
 
   // A query that sees no key gets 0 and −∞.
   template <class Row>
-  __device__ __forceinline__ void put(const AttentionShape& shape, int64_t head, int64_t token, Row sums, float offset,
-                                      float total) const {
-    sums.scale(total == 0 ? 0 : 1 / total);
-    sums.write(out + (token * shape.heads + head) * shape.head_dim, shape.head_dim);
-    if (lse != nullptr && lane_of_warp() == 0) lse[head * shape.tokens + token] = (offset + log2f(total)) * log_of_2;
+  __device__ __forceinline__ void put(const AttentionShape& shape, int64_t head, int64_t token,
+                                      Softmax<Row> softmax) const {
+    softmax.sums.scale(softmax.total == 0 ? 0 : 1 / softmax.total);
+    softmax.sums.write(out + (token * shape.heads + head) * shape.head_dim, shape.head_dim);
+    if (lse != nullptr && lane_of_warp() == 0)
+      lse[head * shape.tokens + token] = (softmax.offset + log2f(softmax.total)) * log_of_2;
   }
 };
 
-// Keys and values that are loaded before the first is used; of the widest rows fewer, for the registers.
-template <class Row>
-constexpr int keys_at_once = Row::elements <= 128 ? 8 : 4;
+// Rows, of keys and of values each, that are loaded before the first is used: what 32 registers hold.
+template <class Row, class X>
+constexpr int64_t rows_at_once = smaller(16, 128 / sizeof(typename Row::template Packed<X>));
 
 // grid: queries of the longest sequence × chunks, blocks of heads, sequences
 template <class Row, class X>
-__global__ void attention_rows_kernel(AttentionInputs<X> inputs, AttentionShape shape, AttentionOptions options,
-                                      Output<X> output, Partial partial, int64_t chunks) {
+__global__ void __launch_bounds__(most_heads* warp_size, 2)
+    attention_rows_kernel(AttentionInputs<X> inputs, AttentionShape shape, AttentionOptions options, Output<X> output,
+                          Partial partial, Chunks chunks) {
   begin_behind_grids_ahead();
   const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
-  const int64_t query = blockIdx.x / chunks, chunk = blockIdx.x % chunks, dim = shape.head_dim;
+  const int64_t query = blockIdx.x / chunks.count, chunk = blockIdx.x % chunks.count, dim = shape.head_dim;
   const HeadOfWarp head(shape);
   if (query >= sequence.queries || !head.exists) return;
   const int64_t token = sequence.first_query + query;
   Range keys = sequence.visible(static_cast<int>(query), options.window);
-  if (chunks > 1) {
-    keys.begin = static_cast<int>(larger(keys.begin, chunk * key_chunk));
-    keys.end = static_cast<int>(smaller(keys.end, (chunk + 1) * key_chunk));
-  }
+  keys.begin = static_cast<int>(larger(keys.begin, chunk * chunks.keys));
+  keys.end = static_cast<int>(smaller(keys.end, (chunk + 1) * chunks.keys));
   const float scale = options.scale * log2_of_e;
   const Row q(inputs.q + (head.number * shape.tokens + token) * dim, dim);
   const int64_t first = (head.kv * shape.cache + sequence.first_key) * dim;
-  constexpr int at_once = keys_at_once<Row>;
-  Row sums;
-  float largest = lowest_score, total = 0;
-  for (int key = keys.begin; key < keys.end; key += at_once) {
-    Row k[at_once], v[at_once];
-    float scores[at_once], most = largest;
-    const int64_t row = first + key * dim;
-#pragma unroll
-    for (int i = 0; i < at_once; i++)
-      if (key + i < keys.end) k[i] = Row(inputs.k + row + i * dim, dim), v[i] = Row(inputs.v + row + i * dim, dim);
+  const X *const keys_of_head = inputs.k + first, *const values_of_head = inputs.v + first;
+  constexpr int at_once = rows_at_once<Row, X>, rows_a_warp = warp_size / Row::lanes;
+  const int row_size = static_cast<int>(dim);
+  Softmax<Row> softmax;
+  for (int key = keys.begin; key < keys.end; key += at_once * rows_a_warp) {
+    const int own_key = key + lane_of_warp() / Row::lanes;
+    typename Row::template Packed<X> k[at_once], v[at_once];
+    float scores[at_once], most = softmax.offset;
 #pragma unroll
     for (int i = 0; i < at_once; i++) {
-      const float score = q.dot(k[i]) * scale;
-      scores[i] = key + i < keys.end ? score : minus_infinity;
+      // Behind the last key that is read once more, and weighs nothing.
+      const int wanted = own_key + i * rows_a_warp, at = (wanted < keys.end ? wanted : keys.end - 1) * row_size;
+      k[i] = {keys_of_head + at, dim}, v[i] = {values_of_head + at, dim};
+    }
+#pragma unroll
+    for (int i = 0; i < at_once; i++) {
+      const float score = q.dot(Row(k[i])) * scale;
+      scores[i] = own_key + i * rows_a_warp < keys.end ? score : minus_infinity;
       most = fmaxf(most, scores[i]);
     }
-    const float factor = power_of_two(largest - most);
-    largest = most;
-    total *= factor;
-    sums.scale(factor);
+    softmax.raise_offset(most);
 #pragma unroll
-    for (int i = 0; i < at_once; i++) {
-      const float p = power_of_two(scores[i] - most);
-      total += p;
-      sums.add(p, v[i]);
-    }
+    for (int i = 0; i < at_once; i++) softmax.add(power_of_two(scores[i] - most), Row(v[i]));
   }
-  if (chunks == 1) return output.put(shape, head.number, token, sums, largest, total);
-  const int64_t at = (head.number * shape.tokens + token) * chunks + chunk;
-  sums.write(partial.sums + at * dim, dim);
+#pragma unroll
+  for (int mask = Row::lanes; mask < warp_size; mask *= 2) softmax.join(softmax.exchanged(mask));
+  if (chunks.count == 1) return output.put(shape, head.number, token, softmax);
+  const int64_t at = (head.number * shape.tokens + token) * chunks.count + chunk;
+  softmax.sums.write(partial.sums + at * dim, dim);
   if (lane_of_warp() != 0) return;
-  partial.offset[at] = largest;
-  partial.total[at] = total;
+  partial.offset[at] = softmax.offset;
+  partial.total[at] = softmax.total;
 }
 
-// What chunks of keys come to when they are joined one after the other.
-template <class Row>
-struct Joined {
-  Row sums;
-  float offset = lowest_score, total = 0;
-
-  __device__ __forceinline__ void add(const Row& more, float more_offset, float more_total) {
-    const float most = fmaxf(offset, more_offset);
-    const float factor = power_of_two(offset - most), more_factor = power_of_two(more_offset - most);
-    sums.scale(factor);
-    sums.add(more_factor, more);
-    total = total * factor + more_total * more_factor;
-    offset = most;
-  }
-};
-
-constexpr int join_warps = 8, chunks_at_once = 4;
+constexpr int join_warps = 8;
 
 template <class Row>
 struct JoinScratch {
@@ -131,29 +156,39 @@ __global__ void __launch_bounds__(join_warps* warp_size)
   const int64_t token = blockIdx.x, head = blockIdx.y, first = (head * shape.tokens + token) * chunks;
   const int64_t dim = shape.head_dim;
   const int warp = warp_of_block(), all = static_cast<int>(chunks);
-  Joined<Row> joined;
-  for (int chunk = warp; chunk < all; chunk += join_warps * chunks_at_once) {
-    Row sums[chunks_at_once];
-    float offset[chunks_at_once], total[chunks_at_once];
+  Softmax<Row> softmax;
+  constexpr int at_once = rows_at_once<Row, float>;
+  for (int chunk = warp; chunk < all; chunk += join_warps * at_once) {
+    Softmax<Row> others[at_once];
 #pragma unroll
-    for (int i = 0; i < chunks_at_once; i++) {
+    for (int i = 0; i < at_once; i++) {
       const int64_t at = first + chunk + i * join_warps;
-      if (chunk + i * join_warps >= all) continue;
-      sums[i] = Row(partial.sums + at * dim, dim);
-      offset[i] = partial.offset[at];
-      total[i] = partial.total[at];
+      if (chunk + i * join_warps < all)
+        others[i] = {Row(partial.sums + at * dim, dim), partial.offset[at], partial.total[at]};
     }
 #pragma unroll
-    for (int i = 0; i < chunks_at_once; i++)
-      if (chunk + i * join_warps < all) joined.add(sums[i], offset[i], total[i]);
+    for (int i = 0; i < at_once; i++)
+      if (chunk + i * join_warps < all) softmax.join(others[i]);
   }
-  joined.sums.write(scratch.sums[warp], Row::elements);
-  if (lane_of_warp() == 0) scratch.offset[warp] = joined.offset, scratch.total[warp] = joined.total;
+  softmax.sums.write(scratch.sums[warp], Row::elements);
+  if (lane_of_warp() == 0) scratch.offset[warp] = softmax.offset, scratch.total[warp] = softmax.total;
   __syncthreads();
   if (warp != 0) return;
   for (int other = 1; other < join_warps; other++)
-    joined.add(Row(scratch.sums[other], Row::elements), scratch.offset[other], scratch.total[other]);
-  output.put(shape, head, token, joined.sums, joined.offset, joined.total);
+    softmax.join({Row(scratch.sums[other], Row::elements), scratch.offset[other], scratch.total[other]});
+  output.put(shape, head, token, softmax);
+}
+
+// Calls start.operator()<Row>(): 16 bytes a lane, and so several rows a warp, where rows are multiples of that.
+template <class X, class Start>
+void with_narrow_row(int64_t head_dim, const Start& start) {
+  constexpr int n = per_16_bytes<X>;
+  if (head_dim % n == 0 && head_dim <= 8 * n)
+    start.template operator()<Row<n, true, 8>>();
+  else if (head_dim % n == 0 && head_dim <= 16 * n)
+    start.template operator()<Row<n, true, 16>>();
+  else
+    with_row(head_dim, start);
 }
 
 // Nothing where one chunk is all.
@@ -166,28 +201,34 @@ Partial partial_in(void* workspace, const AttentionShape& shape, int64_t chunks)
 
 }  // namespace
 
+// A bound that does not fall when there are more keys, so that what the longest past needs is enough for any: chunks of
+// the least or any size between give at most the warps that are wanted, and one more for each row.
 int64_t attention_forward_rows_workspace(const AttentionShape& shape) {
-  const int64_t chunks = chunks_of(shape);
-  if (chunks == 1) return 0;
-  return shape.heads * shape.tokens * chunks * (shape.head_dim + 2) * static_cast<int64_t>(sizeof(float));
+  if (chunks_of(shape).count == 1) return 0;
+  const int64_t rows = shape.heads * shape.tokens, few = rows * parts_of(shape.longest_key, most_chunk),
+                many = rows * parts_of(shape.longest_key, least_chunk);
+  const int64_t chunks = larger(few, smaller(many, warps_wanted + rows));
+  return chunks * (shape.head_dim + 2) * static_cast<int64_t>(sizeof(float));
 }
 
 template <class X>
 void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,
                             const AttentionOptions& options, X* out, float* lse, void* workspace) {
   require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
-  const int64_t chunks = chunks_of(shape);
-  const Partial partial = partial_in(workspace, shape, chunks);
+  const Chunks chunks = chunks_of(shape);
+  const Partial partial = partial_in(workspace, shape, chunks.count);
   const Output<X> output{out, lse};
-  const dim3 blocks{grid_axis(shape.longest_query * chunks, "attention"), blocks_of_heads(shape),
+  const dim3 blocks{grid_axis(shape.longest_query * chunks.count, "attention"), blocks_of_heads(shape),
                     grid_axis(shape.sequences, "attention")};
-  with_row(shape.head_dim, [&]<class Row>() {
+  with_narrow_row<X>(shape.head_dim, [&]<class Row>() {
     launch_early(stream, "attention_rows", blocks, threads_of_heads(shape), 0, attention_rows_kernel<Row, X>, inputs,
                  shape, options, output, partial, chunks);
-    if (chunks > 1)
-      launch_early(stream, "join_chunks", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},
-                   join_warps * warp_size, sizeof(JoinScratch<Row>), join_chunks_kernel<Row, X>, shape, output, partial,
-                   chunks);
+  });
+  if (chunks.count == 1) return;
+  with_row(shape.head_dim, [&]<class Row>() {
+    launch_early(stream, "join_chunks", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},
+                 join_warps * warp_size, sizeof(JoinScratch<Row>), join_chunks_kernel<Row, X>, shape, output, partial,
+                 chunks.count);
   });
 }
 

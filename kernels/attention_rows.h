@@ -8,26 +8,45 @@
 
 namespace llama_tp::kernels {
 
-// Lane l has the n elements from l · n on, 0 where the row has ended. `whole`: rows are multiples of n elements, which
-// are then loaded and stored at once.
-template <int n, bool whole>
+// Lane l has the n elements from (l mod lanes) · n on, 0 where the row has ended. `whole`: rows are multiples of n
+// elements, which are then loaded and stored at once. Fewer lanes than a warp's have a row each.
+template <int n, bool whole, int lanes_ = warp_size>
 struct Row {
-  static constexpr int elements = n * warp_size;  // the most
+  static constexpr int lanes = lanes_, elements = n * lanes;  // the most
+
+  // As it lies in memory. Where several are loaded before the first is used they must be of this kind: to widen one is
+  // to wait for it.
+  template <class X>
+  struct Packed {
+    static constexpr int pieces = whole ? 1 : n, width = n / pieces;
+    kernels::Packed<width, X> of[pieces] = {};
+
+    Packed() = default;
+    __device__ __forceinline__ Packed(const X* from, int64_t dim) {
+#pragma unroll
+      for (int i = 0; i < pieces; i++)
+        if (first() + i < dim) of[i] = kernels::Packed<width, X>(from + first() + i);
+    }
+  };
+
   float of[n] = {};
 
   __device__ __forceinline__ Row() {}
   template <class X>
-  __device__ __forceinline__ Row(const X* from, int64_t dim) {
-    if constexpr (whole) {
-      if (first() < dim) load(of, from + first());
-    } else {
+  __device__ __forceinline__ explicit Row(const Packed<X>& packed) {
 #pragma unroll
-      for (int i = 0; i < n; i++)
-        if (first() + i < dim) of[i] = widened(from[first() + i]);
+    for (int i = 0; i < Packed<X>::pieces; i++) {
+      float values[Packed<X>::width];
+      packed.of[i].unpack(values);
+      for (int j = 0; j < Packed<X>::width; j++) of[i * Packed<X>::width + j] = values[j];
     }
   }
   template <class X>
+  __device__ __forceinline__ Row(const X* from, int64_t dim) : Row(Packed<X>(from, dim)) {}
+  // By the first of the warp's lanes.
+  template <class X>
   __device__ __forceinline__ void write(X* to, int64_t dim) const {
+    if (lane_of_warp() >= lanes) return;
     if constexpr (whole) {
       if (first() < dim) store(to + first(), of);
     } else {
@@ -36,12 +55,12 @@ struct Row {
         if (first() + i < dim) to[first() + i] = rounded<X>(of[i]);
     }
   }
-  // In all lanes.
+  // In all lanes of the row.
   __device__ __forceinline__ float dot(const Row& other) const {
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < n; i++) sum = fmaf(of[i], other.of[i], sum);
-    return warp_sum(sum);
+    return warp_sum<lanes>(sum);
   }
   __device__ __forceinline__ void add(float factor, const Row& other) {
 #pragma unroll
@@ -51,13 +70,20 @@ struct Row {
 #pragma unroll
     for (int i = 0; i < n; i++) of[i] *= other.of[i];
   }
+  // Of the lanes whose numbers differ in the bits of `mask`.
+  __device__ __forceinline__ Row exchanged(int mask) const {
+    Row row;
+#pragma unroll
+    for (int i = 0; i < n; i++) row.of[i] = exchange(of[i], mask);
+    return row;
+  }
   __device__ __forceinline__ void scale(float factor) {
 #pragma unroll
     for (int i = 0; i < n; i++) of[i] *= factor;
   }
 
  private:
-  static __device__ __forceinline__ int first() { return lane_of_warp() * n; }
+  static __device__ __forceinline__ int first() { return lane_of_warp() % lanes * n; }
 };
 
 // Calls start.operator()<Row<n, whole>>() with the n that a row needs. Errors: a head size beyond 256.

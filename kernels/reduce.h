@@ -23,18 +23,22 @@ struct Largest {
   }
 };
 
-// Of the values of all lanes, in all of them. The emulation lets the lanes meet once instead of five times.
-template <class How, class Value>
+// Of the values of all lanes, or of groups of so many neighbours, in all of them. The emulation lets the lanes meet once
+// instead of five times.
+template <class How, int lanes = warp_size, class Value>
 __device__ __forceinline__ Value over_warp(Value value) {
 #ifdef __CUDACC__
 #pragma unroll
-  for (int mask = warp_size / 2; mask > 0; mask /= 2) value = How::join(value, exchange(value, mask));
+  for (int mask = lanes / 2; mask > 0; mask /= 2) value = How::join(value, exchange(value, mask));
   return value;
 #else
-  return emulation::butterfly(value, How::template join<Value>);
+  return emulation::butterfly(value, How::template join<Value>, lanes);
 #endif
 }
-__device__ __forceinline__ float warp_sum(float value) { return over_warp<Sum>(value); }
+template <int lanes = warp_size>
+__device__ __forceinline__ float warp_sum(float value) {
+  return over_warp<Sum, lanes>(value);
+}
 
 // A value of each warp of a block.
 template <class Value>

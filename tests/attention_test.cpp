@@ -61,6 +61,8 @@ const std::vector<Case> cache_cases{
     {"decoding, one kv head each", 3, 3, 128, 1, 700, {{0, 1, 100, 513}}},
     {"decoding with a window over chunks", 4, 1, 32, 1, 1024, {{0, 1, 0, 900}}, 300},
     {"decoding with a window in the last chunk", 2, 1, 32, 1, 1024, {{0, 1, 0, 900}}, 7},
+    {"decoding in chunks of 32 keys", 32, 8, 16, 1, 1300, {{0, 1, 10, 1290}}},
+    {"decoding in the longest chunks", 64, 8, 5, 2, 2400, {{0, 1, 0, 1100}, {1, 1, 1100, 1030}}},
     {"decoding odd heads", 2, 1, 7, 1, 600, {{0, 1, 0, 600}}},
     {"three sequences decoding", 4, 4, 32, 3, 900, {{0, 1, 0, 300}, {1, 1, 300, 1}, {2, 1, 301, 599}}},
     {"a few tokens after many", 4, 2, 64, 9, 800, {{0, 9, 11, 700}}},

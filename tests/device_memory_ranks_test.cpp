@@ -238,15 +238,16 @@ TEST(DeviceMemory, GreedyTokensAreThoseOfTransformers) {
   EXPECT_EQ(model.greedy_tokens(prompt, expected.size()), expected);
 }
 
-// The scratch memory of attention grows with the past: that of the last token that fits is in the plan, too.
-TEST(DeviceMemory, APlanOfGenerationHasRoomForTheLongestPast) {
+// The scratch memory of attention grows with the past: that of the last token that fits is in the plan, too. And though
+// there are more chunks of keys where these are 16 than a little later, where they are 32, the plan is enough for those.
+TEST(DeviceMemory, APlanOfGenerationHasRoomForAnyPast) {
   if (ranks().size() > 1) return;
   const ScratchFolder folder;
   write_text(folder / "config.json", R"({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1,
-      "num_attention_heads": 8, "head_dim": 64, "intermediate_size": 8, "vocab_size": 16})");
+      "num_attention_heads": 32, "head_dim": 16, "intermediate_size": 8, "vocab_size": 16})");
   const ModelConfig config = read_model_config(folder / "config.json");
   const TensorParallelPlan plan = resolve_plan(config);
-  constexpr int64_t context = 2048;
+  constexpr int64_t context = 1100;
   EmulatedBackend backend;
   LoneCommunicator lone;
   Runtime runtime(backend, lone, lone, lone, DType::f32);
@@ -254,8 +255,10 @@ TEST(DeviceMemory, APlanOfGenerationHasRoomForTheLongestPast) {
   Generator generator(config, plan, context, runtime);
   const std::vector<int32_t> token{1};
   generator.feed(token);
-  generator.assume_length(0, context - 1);
-  EXPECT_NO_THROW(generator.feed(token));
+  for (const int64_t length : {int64_t{1024}, context}) {
+    generator.assume_length(0, length - 1);
+    EXPECT_NO_THROW(generator.feed(token));
+  }
 }
 
 // A device of this name among those of its host, of which it has two.

@@ -181,15 +181,19 @@ TEST(Emulation, TilesAreMultipliedAsMatrices) {
 }
 
 TEST(Emulation, AReductionIsTheButterflyOfShuffles) {
-  std::vector<float> once(32), stepwise(32);
+  std::vector<float> once(64), stepwise(64);
   run(
       32, 0,
       +[](float* a, float* b) {
         const float value = 1.0f / static_cast<float>(3 + threadIdx.x);
         a[threadIdx.x] = warp_sum(value);
+        a[threadIdx.x + 32] = warp_sum<8>(value);
         float sum = value;
         for (int mask = 16; mask > 0; mask /= 2) sum += exchange(sum, mask);
         b[threadIdx.x] = sum;
+        float of_eight = value;
+        for (int mask = 4; mask > 0; mask /= 2) of_eight += exchange(of_eight, mask);
+        b[threadIdx.x + 32] = of_eight;
       },
       once.data(), stepwise.data());
   EXPECT_EQ(once, stepwise);

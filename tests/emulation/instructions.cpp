@@ -55,20 +55,21 @@ template <class Value>
 struct Butterfly {
   Value value;
   Value (*join)(Value, Value);
+  size_t lanes;
 };
 
 template <class Value>
-Value meet_in_butterfly(Value value, Value (*join)(Value, Value)) {
-  Butterfly<Value> offer{value, join};
+Value meet_in_butterfly(Value value, Value (*join)(Value, Value), int lanes) {
+  Butterfly<Value> offer{value, join, static_cast<size_t>(lanes)};
   together(Instruction::shuffle, whole_warp, &offer, [](const Offers& offers) {
     Value values[2][32];
     for (size_t lane = 0; lane < 32; lane++)
       values[0][lane] = offers[lane] != nullptr ? as<Butterfly<Value>>(offers[lane]).value : nothing<Value>;
-    const auto joined = as<Butterfly<Value>>(*std::find_if(offers.begin(), offers.end(), std::identity())).join;
+    const auto first = as<Butterfly<Value>>(*std::find_if(offers.begin(), offers.end(), std::identity()));
     size_t now = 0;
-    for (size_t difference = 16; difference > 0; difference /= 2, now ^= 1)
+    for (size_t difference = first.lanes / 2; difference > 0; difference /= 2, now ^= 1)
       for (size_t lane = 0; lane < 32; lane++)
-        values[now ^ 1][lane] = joined(values[now][lane], values[now][lane ^ difference]);
+        values[now ^ 1][lane] = first.join(values[now][lane], values[now][lane ^ difference]);
     for (size_t lane = 0; lane < 32; lane++)
       if (offers[lane] != nullptr) as<Butterfly<Value>>(offers[lane]).value = values[now][lane];
   });
@@ -150,9 +151,13 @@ float shuffle_xor(uint32_t mask, float value, int difference) { return shuffle(m
 double shuffle_xor(uint32_t mask, double value, int difference) { return shuffle(mask, value, difference); }
 uint64_t shuffle_xor(uint32_t mask, uint64_t value, int difference) { return shuffle(mask, value, difference); }
 
-float butterfly(float value, float (*join)(float, float)) { return meet_in_butterfly(value, join); }
-double butterfly(double value, double (*join)(double, double)) { return meet_in_butterfly(value, join); }
-uint64_t butterfly(uint64_t value, uint64_t (*join)(uint64_t, uint64_t)) { return meet_in_butterfly(value, join); }
+float butterfly(float value, float (*join)(float, float), int lanes) { return meet_in_butterfly(value, join, lanes); }
+double butterfly(double value, double (*join)(double, double), int lanes) {
+  return meet_in_butterfly(value, join, lanes);
+}
+uint64_t butterfly(uint64_t value, uint64_t (*join)(uint64_t, uint64_t), int lanes) {
+  return meet_in_butterfly(value, join, lanes);
+}
 
 uint32_t ballot(uint32_t mask, bool condition) {
   struct Vote {

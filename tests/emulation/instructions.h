@@ -12,10 +12,10 @@ float shuffle_xor(uint32_t mask, float value, int difference);
 double shuffle_xor(uint32_t mask, double value, int difference);
 uint64_t shuffle_xor(uint32_t mask, uint64_t value, int difference);
 uint32_t ballot(uint32_t mask, bool condition);
-// What five rounds of value = join(value, shuffle_xor(value, difference)) give, for differences 16, 8, 4, 2 and 1.
-float butterfly(float value, float (*join)(float, float));
-double butterfly(double value, double (*join)(double, double));
-uint64_t butterfly(uint64_t value, uint64_t (*join)(uint64_t, uint64_t));
+// What rounds of value = join(value, shuffle_xor(value, difference)) give, for differences lanes / 2, … 4, 2 and 1.
+float butterfly(float value, float (*join)(float, float), int lanes);
+double butterfly(double value, double (*join)(double, double), int lanes);
+uint64_t butterfly(uint64_t value, uint64_t (*join)(uint64_t, uint64_t), int lanes);
 
 // Errors: a row that is not in shared memory, or not at a multiple of 16 bytes.
 void load_matrices(uint32_t (&to)[4], const bf16* row);
