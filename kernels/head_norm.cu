@@ -32,22 +32,23 @@ __global__ void __launch_bounds__(threads)
   const int64_t dim = shape.head_dim, token = int64_t{blockIdx.x} * all * dim;
   const Row of_q(weights.q, dim), of_k(weights.k, dim);
   for (int first = warp_of_block(); first < all; first += warps * heads_at_once) {
-    Row x[heads_at_once];
+    typename Row::template Packed<X> heads[heads_at_once];
 #pragma unroll
     for (int i = 0; i < heads_at_once; i++)
-      if (first + i * warps < all) x[i] = Row(qkv + token + (first + i * warps) * dim, dim);
+      if (first + i * warps < all) heads[i] = {qkv + token + (first + i * warps) * dim, dim};
 #pragma unroll
     for (int i = 0; i < heads_at_once; i++) {
       const int head = first + i * warps;
       if (head >= all) break;
+      Row x(heads[i]);
       if (head < shape.heads + shape.kv_heads) {
-        x[i].scale(inverse_rms(x[i], shape));
+        x.scale(inverse_rms(x, shape));
         if (head < shape.heads)
-          x[i].multiply(of_q);
+          x.multiply(of_q);
         else
-          x[i].multiply(of_k);
+          x.multiply(of_k);
       }
-      x[i].write(y + token + head * dim, dim);
+      x.write(y + token + head * dim, dim);
     }
   }
 }
@@ -69,28 +70,29 @@ __global__ void __launch_bounds__(threads)
   const Row of_q(weights.q, dim), of_k(weights.k, dim);
   Row sum_q, sum_k;
   for (int first = warp_of_block(); first < count; first += warps * heads_at_once) {
-    Row x[heads_at_once], g[heads_at_once];
+    typename Row::template Packed<X> heads[heads_at_once], gradients[heads_at_once];
 #pragma unroll
     for (int i = 0; i < heads_at_once; i++) {
       if (first + i * warps >= count) break;
       const int64_t place = place_of(first + i * warps);
-      x[i] = Row(qkv + place, dim), g[i] = Row(dqkv + place, dim);
+      heads[i] = {qkv + place, dim}, gradients[i] = {dqkv + place, dim};
     }
 #pragma unroll
     for (int i = 0; i < heads_at_once; i++) {
       if (first + i * warps >= count) break;
       const bool is_q = (first + i * warps) % normed < shape.heads;
-      const float scale = inverse_rms(x[i], shape);
-      x[i].scale(scale);
-      Row dw = g[i];
-      dw.multiply(x[i]);
+      Row x(heads[i]), g(gradients[i]);
+      const float scale = inverse_rms(x, shape);
+      x.scale(scale);
+      Row dw = g;
+      dw.multiply(x);
       if (is_q)
-        sum_q.add(1, dw), g[i].multiply(of_q);
+        sum_q.add(1, dw), g.multiply(of_q);
       else
-        sum_k.add(1, dw), g[i].multiply(of_k);
-      g[i].add(-g[i].dot(x[i]) / static_cast<float>(dim), x[i]);
-      g[i].scale(scale);
-      g[i].write(dqkv + place_of(first + i * warps), dim);
+        sum_k.add(1, dw), g.multiply(of_k);
+      g.add(-g.dot(x) / static_cast<float>(dim), x);
+      g.scale(scale);
+      g.write(dqkv + place_of(first + i * warps), dim);
     }
   }
   sum_q.write(scratch.sums[warp_of_block()][0], Row::elements);
