@@ -13,19 +13,12 @@ namespace {
 
 constexpr int warps = 8;
 
-// Of a row of the weight the first 4 KiB are on their way while the grid ahead still makes x.
-template <class X>
-__device__ __forceinline__ void prefetch_begin(const X* row, int64_t k) {
-  constexpr int line = 128 / static_cast<int>(sizeof(X));
-  if (lane_of_warp() * line < k) prefetch(row + lane_of_warp() * line);
-}
-
 template <int tokens, int n, class X, class Y>
 __global__ void __launch_bounds__(warps* warp_size)
     matrix_vector_kernel(const X* x, const X* w, const X* bias, Y* y, int64_t rows, int64_t k) {
   let_next_grid_begin();
   const int64_t row = int64_t{blockIdx.x} * warps + warp_of_block();
-  if (row < rows) prefetch_begin(w + row * k, k);
+  if (row < rows) prefetch_begin(w + row * k, k);  // while the grid ahead still makes x
   wait_for_grids_ahead();
   if (row >= rows) return;
   float sums[tokens] = {};

@@ -110,6 +110,13 @@ __device__ __forceinline__ void each_piece(const X* from, Index first, Index end
   }
 }
 
+// A warp asks for the first 4 KiB of a row, or what it has, to be brought to the L2 cache.
+template <class X>
+__device__ __forceinline__ void prefetch_begin(const X* row, int64_t width) {
+  constexpr int line = 128 / static_cast<int>(sizeof(X));
+  if (lane_of_warp() * line < width) prefetch(row + lane_of_warp() * line);
+}
+
 // Calls start.operator()<n>(), n being what 16 bytes of an X hold if rows of that width stay aligned to them, else 1.
 template <class X, class Start>
 void with_width(int64_t width, std::initializer_list<const void*> pointers, const Start& start) {

@@ -182,44 +182,48 @@ inline void run_sample(int64_t sequences, int64_t vocabulary) {
 
 // ---- generating
 
-// The kernels that may begin early, each behind one that writes what it reads: two tokens, one after the other.
+// The kernels that may begin early, each behind one that writes what it reads: so many tokens, two times.
 template <class X>
-void run_tokens() {
-  constexpr int64_t heads = 2, kv_heads = 1, dim = 32, cache = 150, hidden = 320, width = 260, vocabulary = 300;
+void run_tokens(int64_t tokens) {
+  constexpr int64_t heads = 2, kv_heads = 1, dim = 32, cache = 150, hidden = 320, width = 264, vocabulary = 300;
   constexpr int64_t packed = (heads + 2 * kv_heads) * dim, most_rows = 2 * width;
   const auto weights = values<X>(most_rows * hidden);
   const X* const w = weights.data();
-  auto residual = values<X>(hidden), part = residual, normed = residual, qkv = values<X>(packed), q = qkv, out = qkv,
-       wide = values<X>(2 * width), narrow = values<X>(width), k = values<X>(cache * dim), v = k;
-  auto table = values<float>(dim), statistics = values<float>(1), logits = values<float>(vocabulary), lse = logits;
-  const auto frequencies = values<float>(dim / 2), uniforms = values<float>(1);
-  const DeviceVector<int32_t> recent(static_cast<size_t>(penalty_window), -1), ranges{0, 1, 0, cache}, row(1, 0);
-  DeviceVector<int32_t> id(1, 0);
-  const RopeShape rope{heads, kv_heads, dim, dim, 1, cache};
-  const AttentionShape attention{heads, kv_heads, dim, 1, cache, ranges.data(), 1, 1, cache};
+  const auto rows_of = [&](int64_t columns) { return values<X>(tokens * columns); };
+  auto residual = rows_of(hidden), part = residual, normed = residual, qkv = rows_of(packed), q = rows_of(heads * dim),
+       out = q, wide = rows_of(2 * width), narrow = rows_of(width), k = values<X>(cache * dim), v = k;
+  auto table = values<float>(tokens * dim), statistics = values<float>(tokens),
+       logits = values<float>(tokens * vocabulary), lse = values<float>(heads * tokens);
+  const auto frequencies = values<float>(dim / 2), uniforms = values<float>(tokens);
+  const DeviceVector<int32_t> recent(static_cast<size_t>(tokens * penalty_window), -1),
+      ranges{0, static_cast<int32_t>(tokens), 0, cache};
+  const auto rows = indices(tokens, tokens);
+  auto ids = indices(tokens, vocabulary);
+  const RopeShape rope{heads, kv_heads, dim, dim, tokens, cache};
+  const AttentionShape attention{heads, kv_heads, dim, tokens, cache, ranges.data(), 1, tokens, cache};
   auto workspace = workspace_of(attention_forward_rows_workspace(attention));
   const NormWeights<X> norm{w, nullptr, {NormKind::rms, 1e-5f}};
   const auto product = [&]<class Y>(const DeviceVector<X>& x, DeviceVector<Y>& y, int64_t n, int64_t terms) {
-    matrix_vector<X, Y>(nullptr, x.data(), w, nullptr, y.data(), 1, n, terms);
+    matrix_vector<X, Y>(nullptr, x.data(), w, nullptr, y.data(), tokens, n, terms);
   };
-  for (int token = 0; token < 2; token++) {
-    embedding_forward<X>(nullptr, id.data(), w, {0, vocabulary}, residual.data(), 1, hidden);
-    norm_forward(nullptr, residual.data(), norm, normed.data(), statistics.data(), 1, hidden);
+  for (int time = 0; time < 2; time++) {
+    embedding_forward<X>(nullptr, ids.data(), w, {0, vocabulary}, residual.data(), tokens, hidden);
+    norm_forward(nullptr, residual.data(), norm, normed.data(), statistics.data(), tokens, hidden);
     product(normed, qkv, packed, hidden);
-    head_norm_forward<X>(nullptr, qkv.data(), {w, w}, {heads, kv_heads, dim, 1e-5f}, qkv.data(), 1);
+    head_norm_forward<X>(nullptr, qkv.data(), {w, w}, {heads, kv_heads, dim, 1e-5f}, qkv.data(), tokens);
     rope_forward<X>(nullptr, qkv.data(), table.data(), nullptr, rope, q.data(), k.data(), v.data());
-    rope_table(nullptr, row.data(), frequencies.data(), 1, table.data(), 1, dim / 2);
+    rope_table(nullptr, rows.data(), frequencies.data(), 1, table.data(), tokens, dim / 2);
     attention_forward_rows<X>(nullptr, {q.data(), k.data(), v.data()}, attention, {0.2f, 0}, out.data(), lse.data(),
                               workspace.data());
     product(out, part, hidden, heads * dim);
-    add_norm_forward(nullptr, residual.data(), part.data(), norm, residual.data(), normed.data(), statistics.data(), 1,
-                     hidden);
+    add_norm_forward(nullptr, residual.data(), part.data(), norm, residual.data(), normed.data(), statistics.data(),
+                     tokens, hidden);
     product(normed, wide, 2 * width, hidden);
-    activation_forward<X>(nullptr, wide.data(), {Activation::silu, true}, narrow.data(), 1, width);
+    activation_forward<X>(nullptr, wide.data(), {Activation::silu, true}, narrow.data(), tokens, width);
     product(narrow, part, hidden, width);
-    gather_rows<X>(nullptr, part.data(), row.data(), normed.data(), 1, hidden);
+    gather_rows<X>(nullptr, part.data(), rows.data(), normed.data(), tokens, hidden);
     product(normed, logits, vocabulary, hidden);
-    sample(nullptr, logits.data(), {1, 1, vocabulary, vocabulary}, recent.data(), uniforms.data(), {}, id.data(),
+    sample(nullptr, logits.data(), {1, tokens, vocabulary, vocabulary}, recent.data(), uniforms.data(), {}, ids.data(),
            nullptr);
   }
 }

@@ -50,9 +50,9 @@ const std::vector<Subject> subjects{
     {"sample", [] { run_sample(2, 700); }},
     {"sums", [] { run_sums<float>(3000, 20, 70); }},
     {"adamw", [] { run_adamw<float>(600); }},
-    {"matrix_few_tokens", [] { run_matrix_vector<bf16>(8, 40, 264); }},
     // Grids that begin before the one ahead has ended.
-    {"tokens", [] { run_tokens<float>(); }},
+    {"one_token", [] { run_tokens<float>(1); }},
+    {"few_tokens", [] { run_tokens<bf16>(3); }},
     // No shared memory; but blocks that add to the rows of a table must not meet.
     {"embedding", [] { run_embedding<float>(70, 9, 40); }},
     {"attention_forward", [] { AttentionRun<bf16>(attention).forward_tiles(); }},
