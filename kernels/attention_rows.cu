@@ -1,15 +1,14 @@
 // Attention, forward, a warp a query: for decoding, where there are too few queries for tiles, for f32, and for head
-// sizes that have no tiles.
+// sizes that have no tiles. Few queries of bf16 with heads of 64 or 128 go to attention_few_queries.cu, but for the join.
 //
 //   out[t, a·D …] = Σ_j p_j v[g, j],  p_j = exp(scale q[a, t]·k[g, j] − lse),  lse[a, t] = log Σ_j exp(scale q·k)
 //
 // q: [A, T, D]; k, v: [G, C, D]; out: [T, A·D]; lse: [A, T] f32 or null; D ≤ 256. The lanes of a warp share the D
 // elements of a key, or groups of lanes have a key each, 16 bytes a lane; the warps of a block are queries of different
 // heads that read the same keys. With few tokens the keys are cut into chunks, each a warp's work, so that there is work
-// for every multiprocessor, and a second kernel joins the chunks in a fixed order. When decoding it reads each key and
-// value once a group of heads, and is bound by that and by instructions; with many queries by arithmetic outside the
-// tensor cores.
-#include "kernels/attention.h"
+// for every multiprocessor, and a second kernel joins the chunks in a fixed order. Bound by arithmetic outside the tensor
+// cores; when decoding it reads each key and value once a group of heads.
+#include "kernels/attention_chunks.h"
 #include "kernels/attention_rows.h"
 
 namespace llama_tp::kernels {
@@ -21,10 +20,6 @@ constexpr int64_t splitting_tokens = 8;  // with more tokens there are warps eno
 // the order of sums.
 constexpr int64_t warps_wanted = 2048;
 constexpr int64_t least_chunk = 16, most_chunk = 64;  // keys; the least are what a warp has at once of heads of 128
-
-struct Chunks {
-  int64_t count, keys;  // keys of each but the last
-};
 
 // As large as leave so many warps.
 Chunks chunks_of(const AttentionShape& shape) {
@@ -63,26 +58,15 @@ struct Softmax {
   }
 };
 
-// The same of every row over every chunk.
-struct Partial {
-  float *sums, *offset, *total;  // [heads, tokens, chunks, D], [heads, tokens, chunks] twice; null: one chunk
-};
-
-template <class X>
-struct Output {
-  X* out;
-  float* lse;
-
-  // A query that sees no key gets 0 and −∞.
-  template <class Row>
-  __device__ __forceinline__ void put(const AttentionShape& shape, int64_t head, int64_t token,
-                                      Softmax<Row> softmax) const {
-    softmax.sums.scale(softmax.total == 0 ? 0 : 1 / softmax.total);
-    softmax.sums.write(out + (token * shape.heads + head) * shape.head_dim, shape.head_dim);
-    if (lse != nullptr && lane_of_warp() == 0)
-      lse[head * shape.tokens + token] = (softmax.offset + log2f(softmax.total)) * log_of_2;
-  }
-};
+// A query that sees no key gets 0 and −∞.
+template <class Row, class X>
+__device__ __forceinline__ void put(const Output<X>& output, const AttentionShape& shape, int64_t head, int64_t token,
+                                    Softmax<Row> softmax) {
+  softmax.sums.scale(softmax.total == 0 ? 0 : 1 / softmax.total);
+  softmax.sums.write(output.out + (token * shape.heads + head) * shape.head_dim, shape.head_dim);
+  if (output.lse != nullptr && lane_of_warp() == 0)
+    output.lse[head * shape.tokens + token] = log_sum(softmax.offset, softmax.total);
+}
 
 // Rows, of keys and of values each, that are loaded before the first is used: what 32 registers hold.
 template <class Row, class X>
@@ -99,9 +83,7 @@ __global__ void __launch_bounds__(most_heads* warp_size, 2)
   const HeadOfWarp head(shape);
   if (query >= sequence.queries || !head.exists) return;
   const int64_t token = sequence.first_query + query;
-  Range keys = sequence.visible(static_cast<int>(query), options.window);
-  keys.begin = static_cast<int>(larger(keys.begin, chunk * chunks.keys));
-  keys.end = static_cast<int>(smaller(keys.end, (chunk + 1) * chunks.keys));
+  const Range keys = visible_in_chunk(sequence, query, options.window, chunks, chunk);
   const float scale = options.scale * log2_of_e;
   const Row q(inputs.q + (head.number * shape.tokens + token) * dim, dim);
   const int64_t first = (head.kv * shape.cache + sequence.first_key) * dim;
@@ -131,7 +113,7 @@ __global__ void __launch_bounds__(most_heads* warp_size, 2)
   }
 #pragma unroll
   for (int mask = Row::lanes; mask < warp_size; mask *= 2) softmax.join(softmax.exchanged(mask));
-  if (chunks.count == 1) return output.put(shape, head.number, token, softmax);
+  if (chunks.count == 1) return put(output, shape, head.number, token, softmax);
   const int64_t at = (head.number * shape.tokens + token) * chunks.count + chunk;
   softmax.sums.write(partial.sums + at * dim, dim);
   if (lane_of_warp() != 0) return;
@@ -176,7 +158,7 @@ __global__ void __launch_bounds__(join_warps* warp_size)
   if (warp != 0) return;
   for (int other = 1; other < join_warps; other++)
     softmax.join({Row(scratch.sums[other], Row::elements), scratch.offset[other], scratch.total[other]});
-  output.put(shape, head, token, softmax);
+  put(output, shape, head, token, softmax);
 }
 
 // Calls start.operator()<Row>(): 16 bytes a lane, and so several rows a warp, where rows are multiples of that.
@@ -189,6 +171,21 @@ void with_narrow_row(int64_t head_dim, const Start& start) {
     start.template operator()<Row<n, true, 16>>();
   else
     with_row(head_dim, start);
+}
+
+template <class X>
+void go_over_chunks(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,
+                    const AttentionOptions& options, const Output<X>& output, const Partial& partial,
+                    const Chunks& chunks) {
+  if constexpr (sizeof(X) == sizeof(bf16))
+    if (has_few_queries(shape.head_dim))
+      return attention_few_queries(stream, inputs, shape, options, output, partial, chunks);
+  const dim3 blocks{grid_axis(shape.longest_query * chunks.count, "attention"), blocks_of_heads(shape),
+                    grid_axis(shape.sequences, "attention")};
+  with_narrow_row<X>(shape.head_dim, [&]<class Row>() {
+    launch_early(stream, "attention_rows", blocks, threads_of_heads(shape), 0, attention_rows_kernel<Row, X>, inputs,
+                 shape, options, output, partial, chunks);
+  });
 }
 
 // Nothing where one chunk is all.
@@ -218,12 +215,7 @@ void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, con
   const Chunks chunks = chunks_of(shape);
   const Partial partial = partial_in(workspace, shape, chunks.count);
   const Output<X> output{out, lse};
-  const dim3 blocks{grid_axis(shape.longest_query * chunks.count, "attention"), blocks_of_heads(shape),
-                    grid_axis(shape.sequences, "attention")};
-  with_narrow_row<X>(shape.head_dim, [&]<class Row>() {
-    launch_early(stream, "attention_rows", blocks, threads_of_heads(shape), 0, attention_rows_kernel<Row, X>, inputs,
-                 shape, options, output, partial, chunks);
-  });
+  go_over_chunks(stream, inputs, shape, options, output, partial, chunks);
   if (chunks.count == 1) return;
   with_row(shape.head_dim, [&]<class Row>() {
     launch_early(stream, "join_chunks", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},

@@ -119,17 +119,21 @@ inline unsigned blocks_of_heads(const AttentionShape& shape) {
 }
 inline int threads_of_heads(const AttentionShape& shape) { return static_cast<int>(heads_a_block(shape)) * warp_size; }
 
-struct HeadOfWarp {
+// The index-th head of a block; where it does not exist the last of the group.
+struct HeadOfGroup {
   int64_t number, kv;
   bool exists;
 
-  __device__ __forceinline__ explicit HeadOfWarp(const AttentionShape& shape) {
+  __device__ __forceinline__ HeadOfGroup(const AttentionShape& shape, int index) {
     const int64_t group = shape.heads / shape.kv_heads;
-    const int64_t within = blockIdx.y % blocks_a_group(shape) * heads_a_block(shape) + warp_of_block();
+    const int64_t within = blockIdx.y % blocks_a_group(shape) * heads_a_block(shape) + index;
     kv = blockIdx.y / blocks_a_group(shape);
-    number = kv * group + within;
-    exists = within < group;
+    exists = index < heads_a_block(shape) && within < group;
+    number = kv * group + smaller(within, group - 1);
   }
+};
+struct HeadOfWarp : HeadOfGroup {
+  __device__ __forceinline__ explicit HeadOfWarp(const AttentionShape& shape) : HeadOfGroup(shape, warp_of_block()) {}
 };
 
 }  // namespace llama_tp::kernels

@@ -126,7 +126,7 @@ void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& input
                                const AttentionGradients<bf16>& gradients, void* workspace);
 
 // attention_rows.cu, attention_rows_backward.cu: a warp a query, any head size up to 256, either type; when decoding
-// the keys of one query are split over warps.
+// the keys of one query are split over warps. Forward in bf16, heads of 64 and 128: attention_few_queries.cu.
 int64_t attention_forward_rows_workspace(const AttentionShape& shape);
 template <class X>
 void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,

@@ -34,6 +34,8 @@ const AttentionSizes attention{2, 1, 32, 230, 230, {0, 150, 0, 150, 150, 80, 150
 const AttentionSizes hopper_attention{2, 1, 64, 700, 700, {0, 600, 0, 600, 600, 80, 600, 10, 680, 0, 610, 10}};
 // In more chunks of keys than a block has warps to join them.
 const AttentionSizes decoding{2, 1, 32, 1, 700, {0, 1, 0, 700}};
+// On tensor cores.
+const AttentionSizes decoding_wide_heads{2, 1, 64, 1, 700, {0, 1, 0, 700}};
 constexpr NormOptions centered{NormKind::layer_norm_1p, 1e-5f};
 
 struct Subject {
@@ -58,6 +60,7 @@ const std::vector<Subject> subjects{
     {"attention_forward", [] { AttentionRun<bf16>(attention).forward_tiles(); }},
     {"attention_forward_hopper", [] { AttentionRun<bf16>(hopper_attention).forward_hopper(); }},
     {"attention_rows", [] { AttentionRun<bf16>(decoding).forward_rows(); }},
+    {"attention_few_queries", [] { AttentionRun<bf16>(decoding_wide_heads).forward_rows(); }},
     {"attention_backward", [] { AttentionRun<bf16>(attention).backward_tiles(); }},
     {"attention_backward_hopper", [] { AttentionRun<bf16>(hopper_attention).backward_hopper(); }}};
 
