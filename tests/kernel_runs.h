@@ -185,7 +185,7 @@ inline void run_sample(int64_t sequences, int64_t vocabulary) {
 // The kernels that may begin early, each behind one that writes what it reads: so many tokens, two times.
 template <class X>
 void run_tokens(int64_t tokens) {
-  constexpr int64_t heads = 2, kv_heads = 1, dim = 32, cache = 150, hidden = 320, width = 264, vocabulary = 300;
+  constexpr int64_t heads = 2, kv_heads = 1, dim = 64, cache = 150, hidden = 320, width = 264, vocabulary = 300;
   constexpr int64_t packed = (heads + 2 * kv_heads) * dim, most_rows = 2 * width;
   const auto weights = values<X>(most_rows * hidden);
   const X* const w = weights.data();
