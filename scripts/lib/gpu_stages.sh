@@ -5,7 +5,7 @@
 
 # A stage, and the most seconds that it may take. Most take far less, so that all together fit; should they not, those that
 # come first matter most: whether results are right, what a step takes, then all else.
-stages=("machine 30" "operations 100" "run 60" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 80"
+stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 80"
   "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
@@ -147,6 +147,7 @@ stage_run() {
       tell "$where: $(tail -n 1 "$out/eval-$where.txt")" || status=1
     try "$program" generate -m "$out/float32" -p "Once there was" -n 24 --temp 0 --backend "$where" 2> "$out/generate-$where.err" | tee "$out/generate-$where.txt" || status=1
   done
+  early_grids_change_nothing || status=1
   [ $status = 0 ] || return 1
   if cmp -s "$out/generate-cpu.txt" "$out/generate-$backend.txt"; then
     tell "losses follow the CPU's, and both wrote the same 24 tokens"
@@ -154,6 +155,25 @@ stage_run() {
     tell "the texts differ: $(tail -n 1 "$out/generate-cpu.txt") / $(tail -n 1 "$out/generate-$backend.txt")"
     status=1
   fi
+  return $status
+}
+
+# Whether grids begin early (docs/cuda.md) is no matter of rounding: no bit may change, neither of one text nor of four at
+# once, whose products are other kernels.
+early_grids_change_nothing() {
+  local texts early status=0
+  for texts in 1 4; do
+    printf '{"prompt": "%s"}\n' "Once there was" "One day" "The old man" "She said" | head -n $texts > "$out/prompts.jsonl"
+    for early in 0 1; do
+      try env LLAMA_TP_EARLY_GRIDS=$early "$program" generate -m "$out/bfloat16" --prompts-file "$out/prompts.jsonl" -n 100 --temp 0 --ignore-eos --logprobs \
+        --backend "$backend" > "$out/early-$early.txt" || return 1
+    done
+    if ! cmp "$out/early-0.txt" "$out/early-1.txt"; then
+      tell "of $texts at once, texts differ where grids begin early"
+      status=1
+    fi
+  done
+  [ $status != 0 ] || tell "one text, and four at once: the same bits where grids begin early"
   return $status
 }
 
@@ -180,7 +200,15 @@ stage_ranks() {
   mesh_run 4 tp2fsdp2 2 --tensor-parallel 2 --fsdp 2
   mesh_run 4 dp2tp2 2 --data-parallel 2 --tensor-parallel 2
   mesh_run 4 tp4 4 --tensor-parallel 4
-  try "$launcher" --oversubscribe -np 2 "$program" generate -m "$out/tp2" -p "Once there was" -n 16 --temp 0 --backend "$backend" || status=1
+  local text=(generate -m "$out/tp2" -p "Once there was" -n 16 --temp 0 --backend "$backend")
+  try "$program" "${text[@]}" | tee "$out/generate-1.txt" &&
+    try "$launcher" --oversubscribe -np 2 "$program" "${text[@]}" | tee "$out/generate-2.txt" || status=1
+  if cmp "$out/generate-1.txt" "$out/generate-2.txt"; then
+    [ $status != 0 ] || tell "losses are those of one rank, and two ranks wrote its 16 tokens"
+  else
+    tell "the text of two ranks is not that of one"
+    status=1
+  fi
   return $status
 }
 
