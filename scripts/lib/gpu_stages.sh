@@ -5,7 +5,7 @@
 
 # A stage, and the most seconds that it may take. Most take far less, so that all together fit; should they not, those that
 # come first matter most: whether results are right, what a step takes, then all else.
-stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 80"
+stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 90"
   "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
@@ -294,7 +294,7 @@ stage_peer() {
   local status=0 layers=8
   if_cpu
   if [ "$backend" = cpu ]; then layers=2; fi
-  try python3 -c 'import torch, transformers' || skip "there is no python3 with torch and transformers here"
+  try python3 -c 'from importlib.util import find_spec; exit(not (find_spec("torch") and find_spec("transformers")))' || skip "there is no python3 with torch and transformers here"
   [ "$backend" = cpu ] || try python3 -c 'import torch; assert torch.cuda.is_available()' || skip "PyTorch sees no CUDA device here"
   try python3 scripts/lib/torch_peer.py attention "data/configs/$large.json" "$context" | tee "$out/part.txt" || status=1
   cat "$out/part.txt" >&3

@@ -23,7 +23,8 @@ import time
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-WARM_UP, STEPS = 2, 4
+WARM_UP, STEPS = 2, 4  # of attention
+TRAINING_WARM_UP, TRAINING_STEPS = 1, 3  # the first step has every shape and compiles; on a GPU each takes seconds
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -40,8 +41,8 @@ def seconds_of(work):
     return time.perf_counter() - begin
 
 
-def median_seconds(work):
-    return statistics.median([seconds_of(work) for _ in range(WARM_UP + STEPS)][WARM_UP:])
+def median_seconds(work, warm_up, times):
+    return statistics.median([seconds_of(work) for _ in range(warm_up + times)][warm_up:])
 
 
 # ---- attention
@@ -60,8 +61,8 @@ def attention_seconds(backend, heads, kv_heads, dim, tokens):
     out = forward()
     dout = torch.randn_like(out)
     return (
-        median_seconds(forward),
-        median_seconds(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True)),
+        median_seconds(forward, WARM_UP, STEPS),
+        median_seconds(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True), WARM_UP, STEPS),
     )
 
 
@@ -112,7 +113,7 @@ def step_seconds(config, block, samples, forwards):
         optimizer.step()
         optimizer.zero_grad()
 
-    return median_seconds(step)
+    return median_seconds(step, TRAINING_WARM_UP, TRAINING_STEPS)
 
 
 def measure_training(options, block, samples, forwards):
