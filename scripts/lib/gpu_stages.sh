@@ -41,7 +41,7 @@ why() {
 with_layers() { sed "s/\"num_hidden_layers\": *[0-9]*/\"num_hidden_layers\": $2/" "data/configs/$1.json" > "$out/$1-$2.json" && echo "$out/$1-$2.json"; }
 
 # What the stages run, on a GPU and in a dry run on the CPU.
-large=llama-3.1-8b large_layers="32 24 16 8 4 2" context=16384 block=4096 samples=4 forwards=4 steps=20 mesh_steps=10
+large=llama-3.1-8b large_layers="32 24 16 8 4 2" context=16384 block=4096 samples=4 forwards=4 steps=20 mesh_steps=6
 if_cpu() {
   if [ "$backend" = cpu ]; then large=bench-134m large_layers="12 2" context=128 block=64 samples=1 forwards=2 steps=6 mesh_steps=4; fi
 }
