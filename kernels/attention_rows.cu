@@ -201,7 +201,7 @@ Partial partial_in(void* workspace, const AttentionShape& shape, int64_t chunks)
 // A bound that does not fall when there are more keys, so that what the longest past needs is enough for any: chunks of
 // the least or any size between give at most the warps that are wanted, and one more for each row.
 int64_t attention_forward_rows_workspace(const AttentionShape& shape) {
-  if (chunks_of(shape).count == 1) return 0;
+  if (shape.tokens > splitting_tokens || shape.longest_key <= least_chunk) return 0;
   const int64_t rows = shape.heads * shape.tokens, few = rows * parts_of(shape.longest_key, most_chunk),
                 many = rows * parts_of(shape.longest_key, least_chunk);
   const int64_t chunks = larger(few, smaller(many, warps_wanted + rows));

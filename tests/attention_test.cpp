@@ -326,5 +326,21 @@ TEST(Attention, ANotANumberInAVisibleKeyReachesTheOutput) {
   }
 }
 
+// What is reserved for the longest past is enough for each shorter one.
+TEST(Attention, ItsWorkspaceDoesNotShrinkWithMoreKeys) {
+  Device device(2);
+  for (const int64_t heads : {8, 205, 256})
+    for (const int64_t tokens : {1, 8})
+      for (const DType dtype : activation_types) {
+        const Tensor q{nullptr, dtype, {heads, tokens, 64}}, k{nullptr, dtype, {heads, 2100, 64}};
+        int64_t before = 0;
+        for (int64_t keys = 1; keys <= 2100; keys++) {
+          const int64_t bytes = device->attention_forward_workspace(q, k, {{}, tokens, keys});
+          ASSERT_GE(bytes, before) << heads << " heads, " << tokens << " tokens, " << keys << " keys";
+          before = bytes;
+        }
+      }
+}
+
 }  // namespace
 }  // namespace llama_tp
