@@ -51,7 +51,7 @@ __device__ __forceinline__ void add_round(float (&sums)[4], const Rows& from, in
 template <class Y>
 __global__ void __launch_bounds__(warps* warp_size, blocks_a_multiprocessor)
     matrix_few_tokens_kernel(const bf16* x, const bf16* w, const bf16* bias, Y* y, int64_t tokens, int64_t rows,
-                             int64_t k) {
+                             int64_t k, int ahead) {
   let_next_grid_begin();
   auto& scratch = shared_memory<SumsOfWarps>();
   const int lane = lane_of_warp(), group = lane / 4, end = static_cast<int>(k);
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(warps* warp_size, blocks_a_multiprocessor)
 #pragma unroll
   for (int i = 0; i < rows_a_block; i += warps) {
     const int64_t row = first_row + i + warp_of_block();
-    if (row < rows) prefetch_begin(w + row * k, k);  // while the grid ahead still makes x
+    if (row < rows) prefetch_begin(w + row * k, ahead);  // while the grid ahead still makes x
   }
   wait_for_grids_ahead();
   // Where w or x has ended its last row is read once more, and the product not written.
@@ -90,7 +90,8 @@ void matrix_few_tokens(Stream stream, const bf16* x, const bf16* w, const bf16* 
   require(tokens >= 1 && tokens <= few_tokens, "matrix_few_tokens: ", tokens, " tokens; it is made for 1 to ",
           few_tokens);
   launch_early(stream, "matrix_few_tokens", {grid_axis(parts_of(n, rows_a_block), "matrix_few_tokens")},
-               warps * warp_size, sizeof(SumsOfWarps), matrix_few_tokens_kernel<Y>, x, w, bias, y, tokens, n, k);
+               warps * warp_size, sizeof(SumsOfWarps), matrix_few_tokens_kernel<Y>, x, w, bias, y, tokens, n, k,
+               elements_ahead<bf16>(n, k));
 }
 
 template void matrix_few_tokens(Stream, const bf16*, const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t);

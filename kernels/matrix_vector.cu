@@ -15,10 +15,10 @@ constexpr int warps = 8;
 
 template <int tokens, int n, class X, class Y>
 __global__ void __launch_bounds__(warps* warp_size)
-    matrix_vector_kernel(const X* x, const X* w, const X* bias, Y* y, int64_t rows, int64_t k) {
+    matrix_vector_kernel(const X* x, const X* w, const X* bias, Y* y, int64_t rows, int64_t k, int ahead) {
   let_next_grid_begin();
   const int64_t row = int64_t{blockIdx.x} * warps + warp_of_block();
-  if (row < rows) prefetch_begin(w + row * k, k);  // while the grid ahead still makes x
+  if (row < rows) prefetch_begin(w + row * k, ahead);  // while the grid ahead still makes x
   wait_for_grids_ahead();
   if (row >= rows) return;
   float sums[tokens] = {};
@@ -61,7 +61,7 @@ void start(Stream stream, const X* x, const X* w, const X* bias, Y* y, int64_t t
     if (tokens > most_without_tensor_cores) return matrix_few_tokens(stream, x, w, bias, y, tokens, n, k);
   with_tokens<on_tensor_cores ? most_without_tensor_cores : few_tokens>(tokens, [&]<int count>() {
     launch_early(stream, "matrix_vector", {grid_axis(parts_of(n, warps), "matrix_vector")}, warps * warp_size, 0,
-                 matrix_vector_kernel<count, width, X, Y>, x, w, bias, y, n, k);
+                 matrix_vector_kernel<count, width, X, Y>, x, w, bias, y, n, k, elements_ahead<X>(n, k));
   });
 }
 

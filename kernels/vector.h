@@ -110,11 +110,20 @@ __device__ __forceinline__ void each_piece(const X* from, Index first, Index end
   }
 }
 
-// A warp asks for the first 4 KiB of a row, or what it has, to be brought to the L2 cache.
+// A warp asks for the first `count` elements of a row to be brought to the L2 cache.
 template <class X>
-__device__ __forceinline__ void prefetch_begin(const X* row, int64_t width) {
+__device__ __forceinline__ void prefetch_begin(const X* row, int count) {
   constexpr int line = 128 / static_cast<int>(sizeof(X));
-  if (lane_of_warp() * line < width) prefetch(row + lane_of_warp() * line);
+#pragma unroll 1
+  for (int i = lane_of_warp() * line; i < count; i += warp_size * line) prefetch(row + i);
+}
+
+// How many of the elements of each row the blocks of a product may ask for ahead of their turn: together they fit the
+// cache, of which Hopper has 50 MB, beside what is in use; of many rows, which never all have blocks at once, 4 KiB.
+template <class X>
+int elements_ahead(int64_t rows, int64_t width) {
+  constexpr int64_t in_all = 32 << 20, least = 4 << 10;
+  return static_cast<int>(smaller(width, larger(in_all / rows, least) / static_cast<int64_t>(sizeof(X))));
 }
 
 // Calls start.operator()<n>(), n being what 16 bytes of an X hold if rows of that width stay aligned to them, else 1.
