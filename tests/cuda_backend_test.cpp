@@ -72,6 +72,20 @@ TEST_F(Cuda, APlanBeyondTheFreeMemoryIsRefusedWithItsFigure) {
   model.runtime.reset();
 }
 
+TEST_F(Cuda, TheNumbersOfAStepAreUploadedWithoutAWait) {
+  const auto backend = make_backend("cuda", {});
+  std::vector<int32_t> sent(100003), received(sent.size());
+  for (size_t i = 0; i < sent.size(); i++) sent[i] = static_cast<int32_t>(i * i);
+  const auto bytes = static_cast<int64_t>(sent.size() * sizeof(int32_t));
+  const Tensor tensor{backend->reserve(bytes), DType::i32, {static_cast<int64_t>(sent.size())}};
+  const int before = cuda_double().waits;
+  backend->upload(sent.data(), tensor);
+  EXPECT_EQ(cuda_double().waits, before);
+  backend->download(tensor, received.data());
+  EXPECT_EQ(sent, received);
+  backend->release(tensor.data, bytes);
+}
+
 // The device never ends; one who looks says that there is no point in waiting.
 TEST_F(Cuda, AWaitEndsWhenAWatcherSaysSo) {
   struct Leaves : Watcher {

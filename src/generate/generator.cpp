@@ -1,6 +1,7 @@
 #include "generate/generator.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "backend/recorder.h"
@@ -84,14 +85,12 @@ void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
   const Tensor x = frame.take(Category::transient, {tokens, hidden}, runtime_.dtype);  // [T, H]
   if (rows.empty()) return model_.infer(batch, &cache_, x);
   const auto n = static_cast<int64_t>(rows.size());
-  const Tensor places = frame.take(Category::data, {n}, DType::i32);
   const Tensor last = frame.take(Category::transient, {n, hidden}, runtime_.dtype);  // [n, H]
-  runtime_.backend.upload(rows.data(), places);
   const Tensor logits = model_.head().take_logits(frame, n);
-  const Draw draw = take_draw(frame, sequences);
+  const Draw draw = take_draw(frame, sequences, rows);
   const auto work = [&] {
     model_.infer(batch, &cache_, x);
-    runtime_.backend.gather_rows(x, places, last);
+    runtime_.backend.gather_rows(x, draw.rows, last);
     model_.head().gathered_logits(last, logits);
     runtime_.backend.sample(logits, model_.config().vocabulary, draw.recent, draw.uniforms, sampling_.options, draw.ids,
                             sampling_.log_probabilities ? draw.chances : Tensor{});
@@ -107,21 +106,25 @@ void Generator::run(bool a_token_each, const Batch& batch, const std::function<v
   recorder->repeat({batch.tokens(), batch.sequences.longest_key}, work);
 }
 
-Generator::Draw Generator::take_draw(Frame& frame, const std::vector<int64_t>& sequences) {
-  const int64_t n = std::ssize(sequences);
-  const Draw draw{frame.take(Category::data, {n, penalty_window}, DType::i32),
-                  frame.take(Category::data, {n}, DType::f32), frame.take(Category::data, {n}, DType::i32),
+// What the device is told lies in one tensor, since each copy to a device takes longer than a few numbers.
+Generator::Draw Generator::take_draw(Frame& frame, const std::vector<int64_t>& sequences,
+                                     const std::vector<int32_t>& rows) {
+  const int64_t n = std::ssize(sequences), all_recent = n * penalty_window, stride = round_up(n, int64_t{4});
+  const Tensor asked = frame.take(Category::data, {all_recent + 2 * stride}, DType::i32);
+  const Tensor uniforms = asked.rows(all_recent + stride, n);
+  const Draw draw{asked.rows(all_recent, n), asked.rows(0, all_recent).reshaped({n, penalty_window}),
+                  Tensor{uniforms.data, DType::f32, uniforms.shape}, frame.take(Category::data, {n}, DType::i32),
                   frame.take(Category::data, {n, 2}, DType::f64)};
-  recent_.assign(static_cast<size_t>(n * penalty_window), -1);
-  uniforms_.clear();
-  for (size_t i = 0; i < sequences.size(); i++) {
-    const std::vector<int32_t>& tokens = past(sequences[i]);
+  asked_.assign(static_cast<size_t>(asked.elements()), -1);
+  for (int64_t i = 0; i < n; i++) {
+    const std::vector<int32_t>& tokens = past(sequences[static_cast<size_t>(i)]);
     const auto count = std::min<int64_t>(std::ssize(tokens), penalty_window);
-    std::copy(tokens.end() - count, tokens.end(), recent_.begin() + static_cast<int64_t>(i) * penalty_window);
-    uniforms_.push_back(random_uniform(sampling_.seed, 0, tokens.size()));
+    std::copy(tokens.end() - count, tokens.end(), asked_.begin() + i * penalty_window);
+    const auto behind_recent = asked_.begin() + all_recent + i;
+    behind_recent[0] = rows[static_cast<size_t>(i)];
+    behind_recent[stride] = std::bit_cast<int32_t>(random_uniform(sampling_.seed, 0, tokens.size()));
   }
-  runtime_.backend.upload(recent_.data(), draw.recent);
-  runtime_.backend.upload(uniforms_.data(), draw.uniforms);
+  runtime_.backend.upload(asked_.data(), asked);
   return draw;
 }
 

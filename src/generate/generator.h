@@ -72,10 +72,11 @@ class Generator {
   void run(bool a_token_each, const Batch& batch, const std::function<void()>& work);
   // What choosing the next tokens of n sequences takes besides logits, and gives.
   struct Draw {
+    Tensor rows;              // of the tokens behind which the next one is chosen
     Tensor recent, uniforms;  // as in Backend::sample
     Tensor ids, chances;
   };
-  Draw take_draw(Frame& frame, const std::vector<int64_t>& sequences);
+  Draw take_draw(Frame& frame, const std::vector<int64_t>& sequences, const std::vector<int32_t>& rows);
   void read_choices(const std::vector<int64_t>& sequences, const Draw& draw);
   std::vector<int32_t>& past(int64_t sequence) { return past_[static_cast<size_t>(sequence)]; }
 
@@ -89,8 +90,7 @@ class Generator {
   std::vector<Choice> choices_;             // of each sequence
   HostBatch host_;
   // What goes to the device and comes from it, a row a sequence.
-  std::vector<int32_t> recent_, ids_;
-  std::vector<float> uniforms_;
+  std::vector<int32_t> asked_, ids_;
   std::vector<double> chances_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/parts.h"
+
 namespace llama_tp {
 
 void HostBatch::clear() {
@@ -34,22 +36,40 @@ void HostBatch::append(std::span<const int32_t> tokens, std::span<const int32_t>
 Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window) {
   Batch batch;
   batch.window = window;
-  for (Tensor* tensor : {&batch.ids, &batch.targets, &batch.positions, &batch.slots})
-    *tensor = arena.push(Category::data, {tokens}, DType::i32);
-  batch.sequences.ranges = arena.push(Category::data, {sequences, 4}, DType::i32);
+  const int64_t stride = round_up(tokens, int64_t{4});
+  batch.numbers = arena.push(Category::data, {4 * stride + 4 * sequences}, DType::i32);
+  int64_t at = 0;
+  for (Tensor* tensor : {&batch.ids, &batch.targets, &batch.positions, &batch.slots}) {
+    *tensor = batch.numbers.rows(at, tokens);
+    at += stride;
+  }
+  batch.sequences.ranges = batch.numbers.rows(at, 4 * sequences).reshaped({sequences, 4});
+  batch.staging.resize(static_cast<size_t>(batch.numbers.elements()));
   return batch;
 }
+
+namespace {
+
+void pack(const HostBatch& host, Batch& batch) {
+  const auto put = [&](const std::vector<int32_t>& values, const Tensor& at) {
+    std::copy(values.begin(), values.end(), batch.staging.begin() + (at.as<int32_t>() - batch.numbers.as<int32_t>()));
+  };
+  put(host.ids, batch.ids);
+  put(host.targets, batch.targets);
+  put(host.positions, batch.positions);
+  put(host.slots, batch.slots);
+  put(host.ranges, batch.sequences.ranges);
+}
+
+}  // namespace
 
 void upload(Backend& backend, const HostBatch& host, Batch& batch) {
   const auto tokens = static_cast<int64_t>(host.ids.size()), sequences = static_cast<int64_t>(host.ranges.size() / 4);
   require(tokens == batch.tokens() && sequences == batch.sequences.ranges.shape[0], "a batch of ", tokens,
           " tokens in ", sequences, " sequences does not fit tensors of ", batch.tokens(), " and ",
           batch.sequences.ranges.shape[0]);
-  backend.upload(host.ids.data(), batch.ids);
-  backend.upload(host.targets.data(), batch.targets);
-  backend.upload(host.positions.data(), batch.positions);
-  backend.upload(host.slots.data(), batch.slots);
-  backend.upload(host.ranges.data(), batch.sequences.ranges);
+  pack(host, batch);
+  backend.upload(batch.staging.data(), batch.numbers);
   batch.sequences.longest_query = host.longest_query;
   batch.sequences.longest_key = host.longest_key;
   batch.sequences.pairs = batch.sequences.windowed_pairs = 0;

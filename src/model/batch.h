@@ -17,6 +17,7 @@ struct Turned {
 };
 
 struct Batch {
+  Tensor numbers;    // those below, one behind the other, each at a multiple of 16 bytes: they are uploaded at once
   Tensor ids;        // [T] i32
   Tensor targets;    // [T] i32, the id that follows, or ignored_target
   Tensor positions;  // [T] i32, from 0 in each sequence
@@ -26,6 +27,7 @@ struct Batch {
   int64_t length = 0;  // the longest position + 1, which rotary frequencies may follow
   // Of all tokens, where each sequence has the frequencies that it would have alone; else all have those of `length`.
   std::vector<Turned> alone;
+  std::vector<int32_t> staging;  // numbers in host memory, to upload them from
 
   int64_t tokens() const { return ids.shape[0]; }
 };
@@ -45,9 +47,9 @@ struct HostBatch {
 // most the last `window` keys (AttentionOptions).
 int64_t causal_pairs(int64_t queries, int64_t past, int64_t window);
 
-// Takes a batch's tensors from `arena` (pushed at its bottom). window: the model's.
+// Takes a batch's numbers from `arena` (pushed at its bottom). window: the model's.
 Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window);
-// Copies host values into the tensors. Errors: another number of tokens or sequences.
+// Copies host values into the tensors, in one copy: on a device each takes longer than a few numbers. Errors: another number of tokens or sequences.
 void upload(Backend& backend, const HostBatch& host, Batch& batch);
 
 }  // namespace llama_tp

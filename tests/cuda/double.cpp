@@ -190,8 +190,9 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t)
   std::memset(memory, value, bytes);
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
   if (emulation::recording() != nullptr) return cudaErrorStreamCaptureUnsupported;
+  if (kind == cudaMemcpyHostToDevice && bytes > size_t{64} << 10) cuda_double().waits++;  // as CUDA may
   const emulation::DeviceAccess access;
   std::memcpy(to, from, bytes);
   return cudaSuccess;

@@ -113,11 +113,15 @@ void CudaBackend::release(void* base, int64_t) {
   if (std::uncaught_exceptions() == 0) cudaFree(base);
 }
 
-// From memory that is not page-locked, which no caller's is, CUDA copies into a buffer of its own before it returns
-// ("API synchronization behavior" in the runtime's manual): host may then change.
+// From memory that is not page-locked, which no caller's is, CUDA copies into a buffer of its own before it returns: host
+// may then change. Up to 64 KiB go without a wait for the stream (CUDA C++ Programming Guide, asynchronous concurrent
+// execution), for more there may be one. So a step's numbers go in pieces, and only what is larger as a whole.
 void CudaBackend::upload(const void* host, const Tensor& tensor) {
-  if (tensor.bytes() > 0)
-    check_cuda(cudaMemcpyAsync(tensor.data, host, static_cast<size_t>(tensor.bytes()), cudaMemcpyHostToDevice, stream_),
+  constexpr int64_t taken_along = 64 << 10, most_in_pieces = 4 << 20;
+  const int64_t bytes = tensor.bytes(), piece = bytes <= most_in_pieces ? taken_along : bytes;
+  for (int64_t at = 0; at < bytes; at += piece)
+    check_cuda(cudaMemcpyAsync(static_cast<char*>(tensor.data) + at, static_cast<const char*>(host) + at,
+                               static_cast<size_t>(std::min(piece, bytes - at)), cudaMemcpyHostToDevice, stream_),
                "upload");
 }
 
