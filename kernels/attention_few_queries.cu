@@ -18,39 +18,33 @@ constexpr int keys_at_once = 16, warps_a_multiprocessor = 8;  // the latter for 
 __device__ __forceinline__ uint32_t low_halves(uint32_t a, uint32_t b) { return (a & 0xffffu) | b << 16; }
 __device__ __forceinline__ uint32_t high_halves(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xffff0000u); }
 
-// Lane 4g + t has of a row of q or k the 8 elements from 32i + 8t on, for each i.
-template <int dim>
-struct RowOfFour {
-  Bytes16 pieces[dim / 32];
+// A row that `lanes` lanes share, the one at `place` with every lanes-th piece of 8 elements.
+template <int dim, int lanes>
+struct PartOfRow {
+  static constexpr int count = dim / (8 * lanes);
+  Bytes16 pieces[count];
 
-  RowOfFour() = default;
-  __device__ __forceinline__ explicit RowOfFour(const bf16* row) {
+  PartOfRow() = default;
+  __device__ __forceinline__ PartOfRow(const bf16* row, int place) {
 #pragma unroll
-    for (int i = 0; i < dim / 32; i++) pieces[i] = load_bytes16(row + 32 * i + lane_of_warp() % 4 * 8);
+    for (int i = 0; i < count; i++) pieces[i] = load_bytes16(row + 8 * (lanes * i + place));
   }
 };
+// Lane 4g + t has part t of a row of q or k, and part g of a row of v: its columns of the products.
+template <int dim>
+using PartOfKey = PartOfRow<dim, 4>;
+template <int dim>
+using PartOfValue = PartOfRow<dim, 8>;
 
 // sums += q · kᵀ of heads and keys.
 template <int dim>
-__device__ __forceinline__ void add_product(float (&sums)[4], const RowOfFour<dim>& q, const RowOfFour<dim>& k) {
+__device__ __forceinline__ void add_product(float (&sums)[4], const PartOfKey<dim>& q, const PartOfKey<dim>& k) {
 #pragma unroll
-  for (int i = 0; i < dim / 32; i++)
+  for (int i = 0; i < PartOfKey<dim>::count; i++)
     for (int j = 0; j < 4; j += 2)
       multiply_add(sums, {q.pieces[i].words[j], 0, q.pieces[i].words[j + 1], 0}, k.pieces[i].words[j],
                    k.pieces[i].words[j + 1]);
 }
-
-// And of a row of v those from 64i + 8g on: its columns of the products.
-template <int dim>
-struct RowOfEight {
-  Bytes16 pieces[dim / 64];
-
-  RowOfEight() = default;
-  __device__ __forceinline__ explicit RowOfEight(const bf16* row) {
-#pragma unroll
-    for (int i = 0; i < dim / 64; i++) pieces[i] = load_bytes16(row + 64 * i + lane_of_warp() / 4 * 8);
-  }
-};
 
 // Softmax of head g over the keys so far. Element i of part 8m + j of the sums is column 64m + 8(2t + i) + j of v.
 template <int dim>
@@ -59,7 +53,7 @@ struct Heads {
   float offset = lowest_score, total = 0;  // total: of this lane's keys
 
   // scores: of this lane's keys of two products, the first two of each.
-  __device__ __forceinline__ void add(const float (&scores)[2][4], const RowOfEight<dim> (&v)[4]) {
+  __device__ __forceinline__ void add(const float (&scores)[2][4], const PartOfValue<dim> (&v)[4]) {
     float most = fmaxf(offset, fmaxf(fmaxf(scores[0][0], scores[0][1]), fmaxf(scores[1][0], scores[1][1])));
     most = fmaxf(most, exchange(most, 1));
     most = fmaxf(most, exchange(most, 2));
@@ -112,20 +106,20 @@ __global__ void __launch_bounds__(warp_size, warps_a_multiprocessor)
   if (query >= sequence.queries) return;
   const int64_t token = sequence.first_query + query;
   const Range keys = visible_in_chunk(sequence, query, options.window, chunks, chunk);
-  const int group = lane_of_warp() / 4, own = lane_of_warp() % 4 * 2;
+  const int group = lane_of_warp() / 4, place = lane_of_warp() % 4, own = 2 * place;
   const HeadOfGroup head(shape, group);
-  const RowOfFour<dim> q(inputs.q + (head.number * shape.tokens + token) * dim);
+  const PartOfKey<dim> q(inputs.q + (head.number * shape.tokens + token) * dim, place);
   const int64_t first = (head.kv * shape.cache + sequence.first_key) * dim;
   const auto offset_of = [&](int key) { return first + int64_t{key < keys.end ? key : keys.end - 1} * dim; };
   const float scale = options.scale * log2_of_e;
   Heads<dim> heads;
   for (int key = keys.begin; key < keys.end; key += keys_at_once) {
     // Behind the last key that is read once more, and weighs nothing.
-    const RowOfFour<dim> k[2] = {RowOfFour<dim>(inputs.k + offset_of(key + group)),
-                                 RowOfFour<dim>(inputs.k + offset_of(key + 8 + group))};
-    RowOfEight<dim> v[4];
+    const PartOfKey<dim> k[2] = {{inputs.k + offset_of(key + group), place},
+                                 {inputs.k + offset_of(key + 8 + group), place}};
+    PartOfValue<dim> v[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++) v[i] = RowOfEight<dim>(inputs.v + offset_of(key + i / 2 * 8 + own + i % 2));
+    for (int i = 0; i < 4; i++) v[i] = {inputs.v + offset_of(key + i / 2 * 8 + own + i % 2), group};
     float scores[2][4] = {};
 #pragma unroll
     for (int product = 0; product < 2; product++) {
