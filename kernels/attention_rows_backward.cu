@@ -7,6 +7,7 @@
 // takes a key a warp and walks over the heads and queries that see it: every sum has one owner and one order, at the
 // price of computing P twice. Bound by arithmetic outside the tensor cores.
 #include "kernels/attention_delta.h"
+#include "kernels/attention_rows.h"
 
 namespace llama_tp::kernels {
 

@@ -46,7 +46,7 @@ std::vector<Case> cases() {
   for (const Activation kind : kinds)
     for (const bool gated : {true, false})
       for (const DType dtype : activation_types)
-        for (const auto& [tokens, width] : {std::pair<int64_t, int64_t>{1, 1}, {3, 45}, {40, 530}})
+        for (const auto& [tokens, width] : {std::pair<int64_t, int64_t>{1, 1}, {3, 45}, {40, 530}, {37, 72}})
           all.push_back({{kind, gated}, dtype, tokens, width});
   return all;
 }

@@ -17,7 +17,7 @@ TEST(Embedding, ForwardFetchesItsRowsAndLeavesZerosForOthers) {
   Random random(1);
   Device device;
   for (const DType dtype : activation_types)
-    for (const auto& [tokens, hidden] : {std::pair<int64_t, int64_t>{1, 1}, {30, 33}, {100, 300}}) {
+    for (const auto& [tokens, hidden] : {std::pair<int64_t, int64_t>{1, 1}, {30, 33}, {100, 300}, {20, 72}}) {
       const Owned ids = random_ids(tokens, random), table = random.normals({rows, hidden}, dtype);
       Owned y = random.normals({tokens, hidden}, dtype);
       device->embedding_forward(ids, table, first_row, y);

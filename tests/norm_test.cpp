@@ -233,7 +233,8 @@ TEST(HeadNorm, IsTheNormOfEachHeadOfQAndK) {
   Device device;
   const NormOptions options{NormKind::rms, 1e-5f};
   for (const DType dtype : activation_types)
-    for (const auto& [tokens, dim] : {std::pair<int64_t, int64_t>{1, 6}, {70, 10}, {33, 128}}) {
+    for (const auto& [tokens, dim] :
+         {std::pair<int64_t, int64_t>{1, 6}, {70, 10}, {33, 128}, {5, 45}, {4, 64}, {7, 70}, {3, 136}, {3, 150}}) {
       const Heads in(dtype, tokens, dim, random);
       Owned y = in.qkv, dqkv = in.dy;
       const Owned before_q = random.normals({dim}, DType::f32), before_k = random.normals({dim}, DType::f32);
