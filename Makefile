@@ -84,6 +84,8 @@ TESTS     += $(OF_OPERATIONS:%=$(BUILD)/tests/emulated_%_test) $(BUILD)/tests/em
 # And all of them in one program with the kernels on a GPU, which scripts/gpu_check starts where there is one.
 ON_DEVICE := $(BUILD)/tests/on_device/on_device
 TESTS     += $(if $(CUDA),$(ON_DEVICE))
+# And with the kernels as nvcc has compiled them, interpreted from PTX.
+TESTS     += $(if $(CUDA),$(BUILD)/tests/ptx_test $(BUILD)/tests/ptx_ampere_attention_test)
 
 # Where the arithmetic is, and where nothing takes time.
 $(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CXXFLAGS += -O3
@@ -200,6 +202,22 @@ define link_emulated
 @$(CXX) $(CXXFLAGS) $(CHECKED) $(LDFLAGS) $^ $(LIBRARY) $(EMULATED) -lgtest $(LDLIBS) -o $@
 endef
 $(addprefix $(BUILD)/tests/,emulation_test.o hopper_emulation_test.o matrix_layouts_test.o): CXXFLAGS += -Wno-unknown-pragmas
+
+# The kernels' PTX, text within the objects, and a CUDA runtime in tests/ptx that interprets it.
+COMPILED := $(KERNELS:%.cu=$(BUILD)/ptx/%.o)
+$(BUILD)/ptx/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  $< to PTX"
+	@$(NVCC) -std=c++20 -I. -Isrc -DLLAMA_TP_SM_90A -gencode arch=compute_90a,code=compute_90a --no-compress -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+# Integers overflow as on a GPU, and products and sums are rounded one by one.
+INTERPRETER := $(patsubst %.cpp,$(BUILD)/%.o,$(sort $(wildcard tests/ptx/*.cpp)))
+$(INTERPRETER): CXXFLAGS += -O3 -fwrapv -ffp-contract=off
+$(BUILD)/tests/ptx_test: $(patsubst %.cpp,$(BUILD)/%.o,$(OF_OPERATIONS:%=tests/%_test.cpp))
+$(BUILD)/tests/ptx_ampere_attention_test: $(BUILD)/tests/attention_test.o $(BUILD)/tests/ptx/ampere/ampere.o
+$(BUILD)/tests/ptx_test $(BUILD)/tests/ptx_ampere_attention_test: $(BUILD)/tests/on_device/backend.o $(INTERPRETER) $(COMPILED) $(SUPPORT) $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "  $@"
+	@$(CXX) $(CXXFLAGS) $(LDFLAGS) $(filter %.o,$^) $(SUPPORT) $(LIBRARY) -lgtest $(filter-out -lcudart_static,$(LDLIBS)) -o $@
 
 # The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
 OF_MACHINE := $(patsubst %,tests/emulation/%.o,bulk_copies device_memory fiber instructions machine warpgroup)
