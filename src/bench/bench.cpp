@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "backend/device.h"
-#include "bench/fill.h"
+#include "backend/fill.h"
 #include "bench/timing.h"
 #include "model/rehearsal.h"
 #include "parallel/local_communicator.h"

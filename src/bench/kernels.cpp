@@ -3,7 +3,7 @@
 #include <functional>
 #include <numeric>
 
-#include "bench/fill.h"
+#include "backend/fill.h"
 #include "bench/rates.h"
 #include "bench/timing.h"
 #include "model/batch.h"

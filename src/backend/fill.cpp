@@ -1,4 +1,4 @@
-#include "bench/fill.h"
+#include "backend/fill.h"
 
 #include <algorithm>
 #include <vector>
