@@ -115,6 +115,33 @@ TEST_F(BadOptions, ThoseOfTrainAreNamedWithTheMendAndNoFolderIsMade) {
   EXPECT_FALSE(fs::exists(path("new")));
 }
 
+TEST_F(BadOptions, TunedProductsAreForOneProcessAndForCuda) {
+  const std::string tuned = path("tuned.json"), bench = "bench --config " + path("config.json") + " --backend cpu ",
+                    tune = bench + "--tune-products " + tuned;
+  write_file(tuned, "{}");
+  const Words of_the_cpu{"--products " + tuned, "the CPU backend has no products to choose for", "--backend cuda"};
+  expect_all_refused({
+      {bench + "--products " + tuned, of_the_cpu},
+      {tune, {"--tune-products", "the CPU backend has no products to choose for (cpu: ", "take --backend cuda"}},
+      {tune + " --rehearse rank=0,world=8", {"--tune-products", "the CPU backend has no products to choose for"}},
+      {tune + " --compare tp=1", {"--compare does not go with --tune-products"}},
+      {tune + " --json --rehearse rank=0,world=8", {"--json does not go with --tune-products"}},
+      {tune + " --products " + tuned, {"--products does not go with --tune-products"}},
+      {bench + "--tune-products ''", {"--tune-products is empty; give a path"}},
+      {bench + "--tune-products " + path("sound"), {"--tune-products", path("sound") + " is a folder"}},
+      {bench + "--tune-products " + path("none/t"), {"--tune-products", "there is no folder " + path("none")}},
+      {train("--backend cpu --products " + tuned), of_the_cpu},
+      {generate("-p a --backend cpu --products " + tuned), of_the_cpu},
+      {"eval -m " + path("sound") + " --file " + path("ids.jsonl") + " --backend cpu --products " + tuned, of_the_cpu},
+      {"plan --config " + path("config.json") + " --backend cpu --products " + tuned, of_the_cpu},
+      {train("--products " + path("none.json")), {"--products " + path("none.json"), "there is no such file"}},
+  });
+  for (const int ranks : {2, 4})
+    expect_refused(ranks, tune, {text("mpirun started ", ranks), "--rehearse rank=R,world=N"});
+  EXPECT_EQ(whole_file(tuned), "{}");
+  fs::remove(tuned);
+}
+
 TEST_F(BadOptions, MeshesThatCannotBeAreRefusedWithThoseThatCan) {
   const std::string divisors = "--tensor-parallel can be 1, 2, 4 or 8";
   expect_refused(16, train("--tensor-parallel 16"), {"num_attention_heads (8)", "16 ranks", divisors});

@@ -1,4 +1,4 @@
-// The CUDA backend itself, with the kernels emulated and CUDA's runtime and products doubled (cuda/double.h): which
+// The CUDA backend itself, with the kernels emulated and CUDA's runtime and cuBLASLt doubled (cuda/double.h, cuda/cublas_lt_double.h): which
 // device a rank takes, what is refused, that a wait can be left, and a training step from end to end. What the double
 // cannot show is CUDA's own behaviour.
 #include <cuda_runtime_api.h>
@@ -27,7 +27,7 @@ class Cuda : public testing::Test {
 
 TEST_F(Cuda, ARankTakesTheDeviceOfItsPlaceOnTheHost) {
   EXPECT_EQ(make_backend("auto", {.local_rank = 1})->description(),
-            "cuda: Double, 79.1 GiB, sm_75, device 1 of 2, driver 13.0, cuBLASLt double");
+            "cuda: Double, 79.1 GiB, sm_75, device 1 of 2, driver 13.0, cuBLASLt 13.1.2");
   const auto first = make_backend("cuda", {.local_rank = 0}), second = make_backend("cuda", {.local_rank = 1}),
              third = make_backend("cuda", {.local_rank = 2});
   EXPECT_NE(first->device()->identity, second->device()->identity);

@@ -10,6 +10,7 @@
 #include <functional>
 #include <numeric>
 
+#include "backend/cuda/tuned_products.h"
 #include "cuda/double.h"
 #include "cuda/nccl_double.h"
 #include "parallel/mesh.h"
@@ -58,6 +59,23 @@ TEST_F(CudaRanks, TooFewDevicesAreRefusedWithTheirHost) {
   EXPECT_EQ(said, text(ranks().host(), " has 1 CUDA devices for its ", ranks().size(),
                        " ranks: ranks 0 and 1 meet on one; start a rank a device, or let them share it with "
                        "LLAMA_TP_SHARE_DEVICE=1, which is slow"));
+}
+
+// Else the same sum could be other bits on ranks that are to hold the same.
+TEST_F(CudaRanks, RanksWithDifferentFilesOfProductsAreRefused) {
+  const auto mesh_with = [](int products) {
+    TunedProducts tuned{"tuned.json", {"Double", "7.5", "13.1.2"}, {}};
+    for (int i = 1; i <= products; i++)
+      tuned.products[{DType::f32, DType::f32, false, false, i, i, i, false, false}] = {{}, {1, 1, 1}};
+    DevicePlace place = ranks().place();
+    place.products = {"tuned.json", text_of(tuned)};
+    const auto backend = make_backend("cuda", place);
+    return Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend).shape().ranks();
+  };
+  EXPECT_EQ(mesh_with(1), ranks().size());
+  EXPECT_EQ(error_of([&] { mesh_with(ranks().rank() == 0 ? 1 : 2); }),
+            text("rank 1 on ", ranks().host(), " has another file of --products than rank 0 on ", ranks().host(),
+                 "; copy one to all hosts, or leave --products out"));
 }
 
 TEST_F(CudaRanks, NcclsOwnWordsArePassedOn) {

@@ -87,6 +87,7 @@ struct Work {
   double flops = 0, bytes = 0;
 };
 
+class ProductTuner;
 class Recorder;
 
 // The loss goes through its tokens in pieces, whose f32 logits are made and used up one after another, and in chunks of
@@ -248,6 +249,8 @@ class Backend {
   virtual DeviceStreams* device() { return nullptr; }
   // What repeats operations without the host's time for each; null: there is nothing to gain.
   virtual Recorder* recorder() { return nullptr; }
+  // Where products can be computed by several algorithms; null: there is nothing to choose.
+  virtual ProductTuner* product_tuner() { return nullptr; }
   // What suits this device. columns: of the logits of this rank; gradients: the type of theirs.
   virtual LossTokens loss_tokens(int64_t columns, DType gradients) const = 0;
   // Bytes a second that this rank reads from its memory, measured in a fraction of a second, or after two passes in so

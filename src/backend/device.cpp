@@ -24,10 +24,12 @@ std::unique_ptr<Backend> make_cuda_backend(const DevicePlace&) {
 
 std::unique_ptr<Backend> make_backend(const std::string& name, const DevicePlace& place) {
   require(name == "auto" || name == "cpu" || name == "cuda", "--backend ", name, ": it can be auto, cpu or cuda");
-  if (name == "cpu") return make_cpu_backend(place);
-  const std::string why_not = why_no_cuda();
-  if (name == "auto" && !why_not.empty()) return make_cpu_backend(place, why_not);
-  return make_cuda_backend(place);
+  const std::string why_not = name == "auto" ? why_no_cuda() : "";
+  const bool cpu = name == "cpu" || !why_not.empty();
+  require(!cpu || !place.products.given(), "--products ", place.products.path,
+          ": the CPU backend has no products to choose for", why_not.empty() ? "" : " (" + why_not + ")",
+          "; leave it out, or take --backend cuda");
+  return cpu ? make_cpu_backend(place, why_not) : make_cuda_backend(place);
 }
 
 }  // namespace llama_tp

@@ -23,6 +23,7 @@ struct DeviceStreams {
   std::string identity;  // of the hardware, among the devices of its host
   int devices = 0;       // that this process sees
   bool shared = false;   // with another rank
+  std::string products;  // a fingerprint of the file that says how products are computed; "" where there is none
   kernels::Stream compute = nullptr;
   std::vector<Watcher*> watchers;
 };

@@ -6,9 +6,11 @@
 #include "bench/comparison_table.h"
 #include "bench/rates.h"
 #include "bench/rehearsal.h"
+#include "bench/tuning.h"
 #include "bench/verdict.h"
 #include "commands/commands.h"
 #include "commands/mesh_options.h"
+#include "commands/product_options.h"
 #include "io/files.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -33,6 +35,10 @@ void declare_bench_options(Options& options) {
                 "rank=R,world=N");
   options.value("global-batch-size", "--compare: sequences of a step (default: the fewest that all can divide)", "N");
   options.value("sweep", "--compare: growth of memory and time, for instance: block-size=512,1024", "KEY=N,…");
+  options.value("tune-products",
+                "with cuda: then times the algorithms of each matrix product of what was measured, and keeps the "
+                "fastest for --products; a file that is there keeps its other products",
+                "FILE");
   options.flag("json", "--compare, --rehearse: as JSON, in bytes and seconds");
   options.value("report", "--compare: a page with pictures", "FILE.html");
   options.value("report-svg", "--compare: the page's pictures, a file each", "FOLDER");
@@ -43,6 +49,7 @@ void declare_bench_options(Options& options) {
   options.value("sequence-parallel", "between the products tensor ranks divide the tokens, too", "on|off", "on");
   options.value("dtype", "float32 or bfloat16", "WORD", "bfloat16");
   options.value("backend", "auto, cpu or cuda", "WORD", "auto");
+  declare_products(options);
   options.value("block-size", "tokens of a training sample", "N", "512");
   options.value("per-device-train-batch-size", "samples of one forward on one rank of those with data of their own",
                 "N", "2");
@@ -76,6 +83,24 @@ BenchSettings bench_settings(const Options& options) {
   return settings;
 }
 
+void check_path(const Options& options, const char* name) {
+  if (!options.given(name)) return;
+  require(!options.word(name).empty(), "--", name, " is empty; give a path");
+  const std::string folder = std::filesystem::path(options.word(name)).parent_path();
+  require(folder.empty() || folder_exists(folder), "--", name, " ", options.word(name), ": there is no folder ", folder,
+          "; make it first");
+  require(!folder_exists(options.word(name)), "--", name, " ", options.word(name), " is a folder; give a file");
+}
+
+void check_tuning_options(const Options& options, const Launch& launch) {
+  if (!options.given("tune-products")) return;
+  check_path(options, "tune-products");
+  for (const char* name : {"products", "compare", "json"})
+    require(!options.given(name), "--", name, " does not go with --tune-products; leave one of them out");
+  require(launch.size() == 1, "--tune-products times the products of one process, but mpirun started ", launch.size(),
+          "; start it without mpirun, with --rehearse rank=R,world=N for those of a rank");
+}
+
 void check_rehearsal(const Options& options, const Launch& launch) {
   require(!options.is_set("json") || options.given("compare") || options.given("rehearse"),
           "--json belongs to --compare and --rehearse; give one of them, too");
@@ -91,13 +116,8 @@ void check_comparison(const Options& options) {
   for (const char* name : {"global-batch-size", "sweep", "report", "report-svg", "trace"})
     require(!options.given(name) || options.given("compare"), "--", name,
             " belongs to --compare; give the meshes, too");
-  for (const char* name : {"report", "trace", "report-svg"})
-    require(!options.given(name) || !options.word(name).empty(), "--", name, " is empty; give a path");
-  for (const char* name : {"report", "trace"}) {
-    const std::string folder = std::filesystem::path(options.word(name)).parent_path();
-    require(folder.empty() || folder_exists(folder), "--", name, " ", options.word(name), ": there is no folder ",
-            folder, "; make it first");
-  }
+  for (const char* name : {"report", "trace"}) check_path(options, name);
+  require(!options.given("report-svg") || !options.word("report-svg").empty(), "--report-svg is empty; give a path");
   require(!options.given("report-svg") || folder_exists(options.path("report-svg")), "--report-svg ",
           options.path("report-svg"), " is no folder; make it first");
   require(!options.given("loading") || folder_exists(options.path("loading")), "--loading ", options.path("loading"),
@@ -124,6 +144,12 @@ void write_reports(const Options& options, const ComparisonRun& run, const Page&
   if (options.given("trace")) write_text(options.word("trace"), comparison_trace(run));
 }
 
+// How they were computed, where a file says so.
+void say_products(const Bench& bench) {
+  const ProductTuner* const tuner = bench.backend->product_tuner();
+  if (tuner != nullptr && !tuner->usage().empty()) bench.say("products    " + tuner->usage());
+}
+
 void run_comparison(const Bench& bench, const Options& options) {
   ComparisonSettings settings{options.words("compare"), 0, {}};
   if (options.given("global-batch-size")) settings.global_batch = options.integer("global-batch-size", 1, 1 << 20);
@@ -138,27 +164,37 @@ void run_comparison(const Bench& bench, const Options& options) {
     bench.say(comparison_json(run, said));
   else
     for (const std::string& line : {lines[0], lines[1], table, said}) bench.say(line);
+  if (!options.is_set("json")) say_products(bench);
   lines.push_back(said);
   write_reports(options, run, comparison_page(run, lines, table));
 }
 
-void run_measurements(const Bench& bench, const Options& options) {
-  // What cannot be is refused before anything is measured.
-  bench.shape();
-  if (options.given("loading")) check_loading(bench, options.path("loading"));
-  for (const std::string& line : introduction(bench)) bench.say(line);
-  const MachineRates machine = bench.measure_machine();
-  bench.say(text("machine     reads ", fixed(machine.read_bytes / 1e9, 1), " GB/s; matrix products ",
-                 fixed(machine.product_flops / 1e9, 0), " GFLOP/s"));
+void measure(const Bench& bench, const Options& options, const MachineRates& machine) {
+  if (bench.settings.rehearsal) return bench_rehearsal(bench, machine);
   const bool kernels = options.is_set("kernels"), collectives = options.is_set("collectives"),
              train = options.is_set("train"), generate = options.is_set("generate"), loading = options.given("loading");
   const bool usual = !kernels && !collectives && !train && !generate && !loading;
-  if (bench.settings.rehearsal) return bench_rehearsal(bench, machine);
   if (train || usual) bench_training(bench, machine);
   if (generate || usual) bench_generation(bench, machine);
   if (kernels) bench_kernels(bench, machine);
   if (collectives) bench_collectives(bench);
   if (loading) bench_loading(bench, options.path("loading"));
+}
+
+void run_measurements(const Bench& bench, const Options& options) {
+  const std::string tuned = options.word("tune-products");
+  const ProductFile before = file_exists(tuned) ? read_product_file(tuned) : ProductFile{};
+  // What cannot be is refused before anything is measured.
+  bench.shape();
+  if (!tuned.empty()) check_tuning(bench, before);
+  if (options.given("loading")) check_loading(bench, options.path("loading"));
+  for (const std::string& line : introduction(bench)) bench.say(line);
+  const MachineRates machine = bench.measure_machine();
+  bench.say(text("machine     reads ", fixed(machine.read_bytes / 1e9, 1), " GB/s; matrix products ",
+                 fixed(machine.product_flops / 1e9, 0), " GFLOP/s"));
+  measure(bench, options, machine);
+  say_products(bench);
+  if (!tuned.empty()) bench_tuning(bench, tuned, before);
 }
 
 }  // namespace
@@ -171,8 +207,10 @@ int bench_command(const Arguments& arguments) {
     declare_bench_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     check_rehearsal(options, launch);
+    check_tuning_options(options, launch);
     check_comparison(options);
     set_timeout(options, launch);
+    set_products(options, launch);
     launch.begin(Activity::measuring);
     const Bench bench(bench_settings(options), launch);
     if (options.given("compare"))

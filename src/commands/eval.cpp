@@ -8,6 +8,7 @@
 #include "commands/commands.h"
 #include "commands/data_options.h"
 #include "commands/mesh_options.h"
+#include "commands/product_options.h"
 #include "io/checkpoint_files.h"
 #include "io/safetensors_writer.h"
 #include "model/loaded.h"
@@ -160,10 +161,12 @@ int evaluate_command(const Arguments& arguments) {
     options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
                   "FILE");
     options.value("backend", "auto, cpu or cuda", "WORD", "auto");
+    declare_products(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     require(options.given("model"), "-m is missing; give a model folder");
     require(options.given("file"), "--file is missing; give a .txt or .jsonl file");
     set_timeout(options, launch);
+    set_products(options, launch);
     return Evaluation(options, launch).run();
   });
 }

@@ -1,5 +1,6 @@
 #include "commands/commands.h"
 #include "commands/mesh_options.h"
+#include "commands/product_options.h"
 #include "generate/chat_run.h"
 #include "generate/generation_run.h"
 
@@ -41,6 +42,7 @@ void declare_generation_options(Options& options) {
   options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
   declare_timeout(options);
   options.value("backend", "auto, cpu or cuda", "WORD", "auto");
+  declare_products(options);
 }
 
 GenerationSettings generation_settings(const Options& options) {
@@ -98,6 +100,7 @@ int generate_command(const Arguments& arguments) {
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     const GenerationSettings settings = generation_settings(options);
     if (!settings.chat) set_timeout(options, launch);  // people may think for as long as they like
+    set_products(options, launch);
     launch.begin(Activity::generating);
     if (settings.chat) return run_chat(settings, launch);
     const bool as_json = !settings.prompts_file.empty() || settings.log_probabilities;

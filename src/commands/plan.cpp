@@ -6,6 +6,7 @@
 #include "commands/plan_comparison.h"
 #include "commands/plan_output.h"
 #include "commands/plan_search.h"
+#include "commands/product_options.h"
 #include "parallel/launch.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -40,6 +41,7 @@ void declare_plan_options(Options& options) {
   options.value("world", "ranks of --search and --compare (default of the latter: the first scheme's)", "N");
   options.value("global-batch-size", "samples of a step (default: one micro-batch a rank with data of its own)", "N");
   options.value("backend", "whose scratch memory is counted: auto, cpu or cuda", "WORD", "auto");
+  declare_products(options);
   options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
   options.flag("json", "as JSON, in bytes");
 }
@@ -47,7 +49,7 @@ void declare_plan_options(Options& options) {
 // Asked for the scratch memory of operations.
 std::unique_ptr<Backend> backend_from(const Options& options, int threads) {
   if (options.given("threads")) threads = static_cast<int>(options.integer("threads", 1, most_threads));
-  return make_backend(options.word("backend"), {.threads = threads});
+  return make_backend(options.word("backend"), {.threads = threads, .products = products_from(options)});
 }
 
 class PlanRun {

@@ -3,6 +3,7 @@
 #include "commands/commands.h"
 #include "commands/data_options.h"
 #include "commands/mesh_options.h"
+#include "commands/product_options.h"
 #include "train/training_run.h"
 
 namespace llama_tp {
@@ -64,6 +65,7 @@ void declare_training_options(Options& options) {
                 "N", "0");
   declare_timeout(options);
   options.value("backend", "auto, cpu or cuda", "WORD", "auto");
+  declare_products(options);
 }
 
 TrainingSettings training_settings(const Options& options) {
@@ -125,6 +127,7 @@ int train_command(const Arguments& arguments) {
     declare_training_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     set_timeout(options, launch);
+    set_products(options, launch);
     return run_training(training_settings(options), launch);
   });
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -174,6 +175,15 @@ void write_text(const std::string& path, const std::string& text) {
   const File file = File::create(path);
   file.write(text.data(), static_cast<int64_t>(text.size()), 0);
   file.sync();
+}
+
+void replace_text(const std::string& path, const std::string& text) {
+  const std::string partial = path + ".partial";
+  write_text(partial, text);
+  if (std::rename(partial.c_str(), path.c_str()) == 0) return sync_folder(folder_of(path));
+  const int error = errno;
+  std::remove(partial.c_str());
+  fail(partial, ": cannot rename it to ", path, ": ", std::strerror(error));
 }
 
 void copy_file(const std::string& from, const std::string& to) {

@@ -49,6 +49,8 @@ bool folder_exists(const std::string& path);
 std::string read_text(const std::string& path, int64_t limit = INT64_MAX);
 // A new or replaced file, synced.
 void write_text(const std::string& path, const std::string& text);
+// The same, but what was there stays whole until the new text is on the disk.
+void replace_text(const std::string& path, const std::string& text);
 // In blocks of bounded size; the copy is synced.
 void copy_file(const std::string& from, const std::string& to);
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backend/device.h"
@@ -36,7 +37,9 @@ class Launch {
   int node_of(int world_rank) const { return node_of_[static_cast<size_t>(world_rank)]; }
   const std::string& host() const { return host_; }
   // For make_backend.
-  DevicePlace place() const { return {threads_, local_rank_, local_size_, host_}; }
+  DevicePlace place() const { return {threads_, local_rank_, local_size_, host_, products_}; }
+  // Of the places that are asked for from now on.
+  void set_products(ProductFile products) { products_ = std::move(products); }
 
   // OpenMP threads of this rank, already set.
   int threads() const { return threads_; }
@@ -77,6 +80,7 @@ class Launch {
 
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1, threads_ = 1, launcher_ = 0;
   std::string host_;
+  ProductFile products_;
   std::vector<int> node_of_{0};
   std::vector<int> node_ranks_{0};  // world ranks of this node
   WaitPolicy policy_;

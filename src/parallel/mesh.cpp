@@ -31,12 +31,15 @@ std::unique_ptr<Communicator> communicator(const Launch& launch, const std::vect
 // All ranks see all devices, and so the same error.
 void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device) {
   const std::vector<std::string> hosts = world.all_gather(launch.host()),
-                                 devices = world.all_gather(device == nullptr ? "" : device->identity);
+                                 devices = world.all_gather(device == nullptr ? "" : device->identity),
+                                 products = world.all_gather(device == nullptr ? "" : device->products);
   const std::vector<double> counts = world.all_gather(device == nullptr ? 0 : device->devices);
   for (size_t rank = 1; rank < devices.size(); rank++) {
     require(devices[rank].empty() == devices[0].empty(), "rank ", rank, " on ", hosts[rank], " computes on ",
             devices[rank].empty() ? "the CPU" : "a CUDA device", ", but rank 0 on ", hosts[0], " does not",
             "; give --backend cpu or cuda");
+    require(products[rank] == products[0], "rank ", rank, " on ", hosts[rank], " has another file of --products than ",
+            "rank 0 on ", hosts[0], "; copy one to all hosts, or leave --products out");
     for (size_t other = 0; other < rank && !devices[rank].empty(); other++) {
       if (hosts[rank] != hosts[other] || devices[rank] != devices[other]) continue;
       require(environment_switch("LLAMA_TP_SHARE_DEVICE", false), hosts[rank], " has ", static_cast<int>(counts[rank]),

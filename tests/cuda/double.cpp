@@ -2,12 +2,10 @@
 
 #include <cuda_runtime_api.h>
 
-#include <array>
 #include <cstring>
 #include <map>
 #include <utility>
 
-#include "backend/cuda/cublas_lt.h"
 #include "emulation/device_memory.h"
 #include "emulation/machine.h"
 
@@ -37,39 +35,6 @@ cudaError_t state_of_streams() {
 }
 
 }  // namespace
-
-// ---- products, by their definition
-
-struct CublasLt::Library {};
-struct CublasLt::Prepared {};
-
-CublasLt::CublasLt() = default;
-CublasLt::~CublasLt() = default;
-std::string CublasLt::version() const { return "double"; }
-int64_t CublasLt::workspace(const Product&) { return 256; }
-
-void CublasLt::multiply(kernels::Stream, const Product& product, const void* a, const void* b, const void* bias,
-                        void* c, void*) {
-  require(emulation::recording() == nullptr, "the double records no products");
-  const emulation::DeviceAccess access;
-  const auto value = [](const void* from, DType dtype, int64_t i) {
-    return dtype == DType::bf16 ? to_float(static_cast<const bf16*>(from)[i]) : static_cast<const float*>(from)[i];
-  };
-  const auto [m, n, k] = std::array{product.m, product.n, product.k};
-  for (int64_t i = 0; i < m; i++)
-    for (int64_t j = 0; j < n; j++) {
-      float sum = product.bias ? value(bias, product.in, i) : 0;
-      for (int64_t l = 0; l < k; l++)
-        sum += value(a, product.in, product.transpose_a ? i * k + l : l * m + i) *
-               value(b, product.in, product.transpose_b ? l * n + j : j * k + l);
-      const int64_t at = j * m + i;
-      if (product.accumulate) sum += value(c, product.out, at);
-      if (product.out == DType::bf16)
-        static_cast<bf16*>(c)[at] = to_bf16(sum);
-      else
-        static_cast<float*>(c)[at] = sum;
-    }
-}
 
 }  // namespace llama_tp
 
@@ -125,12 +90,26 @@ cudaError_t cudaStreamSynchronize(cudaStream_t) {
   return llama_tp::state_of_streams();
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-cudaError_t cudaEventCreate(cudaEvent_t*) { return cudaSuccess; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned) { return cudaSuccess; }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
-  *milliseconds = 1;
+// An event is the time of the device's clock when it was recorded; one that is not for timing has none.
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  *event = reinterpret_cast<cudaEvent_t>(new double(0));
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete reinterpret_cast<double*>(event);
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  if (event != nullptr) *reinterpret_cast<double*>(event) = cuda_double().clock;
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  if (begin == nullptr || end == nullptr) return cudaErrorInvalidResourceHandle;
+  *milliseconds = static_cast<float>(1e3 * (*reinterpret_cast<double*>(end) - *reinterpret_cast<double*>(begin)));
   return cudaSuccess;
 }
 
@@ -193,6 +172,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t)
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
   if (emulation::recording() != nullptr) return cudaErrorStreamCaptureUnsupported;
   if (kind == cudaMemcpyHostToDevice && bytes > size_t{64} << 10) cuda_double().waits++;  // as CUDA may
+  if (kind == cudaMemcpyDeviceToDevice) cuda_double().clock += 1e-3;
   const emulation::DeviceAccess access;
   std::memcpy(to, from, bytes);
   return cudaSuccess;

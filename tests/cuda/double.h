@@ -1,6 +1,5 @@
-// CUDA's runtime and cuBLASLt's products for tests of the CUDA backend where there is no GPU: the functions that it
-// calls, by their own names and linked in their place, on the emulated device's memory. All is done when a call
-// returns.
+// CUDA's runtime for tests of the CUDA backend where there is no GPU: the functions that it calls, by their own names
+// and linked in their place, on the emulated device's memory. All is done when a call returns.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +17,7 @@ struct CudaDouble {
   int waits = 0;                             // of the host for a stream
   int reservations = 0;                      // of memory
   int graphs_started = 0;
+  double clock = 0;  // the device's, in seconds; products and copies take some
 };
 CudaDouble& cuda_double();
 

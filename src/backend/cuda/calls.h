@@ -46,4 +46,31 @@ class CudaEvent {
   cudaEvent_t event_ = nullptr;
 };
 
+// The device's own time between two moments of a stream.
+class CudaStopwatch {
+ public:
+  explicit CudaStopwatch(cudaStream_t stream) : stream_(stream) {
+    for (cudaEvent_t* event : {&begin_, &end_}) check_cuda(cudaEventCreate(event), "cudaEventCreate");
+  }
+  ~CudaStopwatch() {
+    for (cudaEvent_t event : {begin_, end_}) cudaEventDestroy(event);
+  }
+  CudaStopwatch(const CudaStopwatch&) = delete;
+  CudaStopwatch& operator=(const CudaStopwatch&) = delete;
+
+  void start() { check_cuda(cudaEventRecord(begin_, stream_), "cudaEventRecord"); }
+  // Since start; waits for what was asked of the stream.
+  double seconds() {
+    check_cuda(cudaEventRecord(end_, stream_), "cudaEventRecord");
+    check_cuda(cudaStreamSynchronize(stream_), "what was timed");
+    float milliseconds = 0;
+    check_cuda(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+};
+
 }  // namespace llama_tp

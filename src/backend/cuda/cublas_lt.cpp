@@ -1,12 +1,11 @@
 #include "backend/cuda/cublas_lt.h"
 
-#include <cublasLt.h>
-
 #include <algorithm>
+#include <cstring>
 #include <exception>
 
+#include "backend/cuda/cublas_lt_library.h"
 #include "base/error.h"
-#include "base/shared_library.h"
 
 namespace llama_tp {
 
@@ -14,6 +13,8 @@ namespace {
 
 // Large enough for every algorithm that a Hopper's heuristic prefers (NVIDIA's own advice is 32 MiB).
 constexpr size_t most_workspace = size_t{32} << 20;
+// Where k is divided, the parts' sums stay in f32.
+constexpr uint32_t allowed_reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 // The widest load of a kernel.
 constexpr int64_t widest_access = 16;
 
@@ -29,28 +30,26 @@ uint32_t alignment_of(int64_t rows, DType dtype) {
   return static_cast<uint32_t>(std::min(widest_access, pitch & -pitch));
 }
 
+// An algorithm may be kept as bytes, for the same version of the library (its header says so).
+cublasLtMatmulAlgo_t algorithm_from(const AlgorithmBytes& bytes) {
+  cublasLtMatmulAlgo_t algorithm{};
+  static_assert(sizeof algorithm == sizeof bytes);
+  std::memcpy(&algorithm, bytes.data(), sizeof algorithm);
+  return algorithm;
+}
+
+AlgorithmBytes bytes_of(const cublasLtMatmulAlgo_t& algorithm) {
+  AlgorithmBytes bytes{};
+  std::memcpy(bytes.data(), &algorithm, sizeof algorithm);
+  return bytes;
+}
+
 }  // namespace
 
-struct CublasLt::Library {
-  SharedLibrary file{text("libcublasLt.so.", CUBLAS_VER_MAJOR)};
-  decltype(&cublasLtCreate) create = file.symbol("cublasLtCreate");
-  decltype(&cublasLtDestroy) destroy = file.symbol("cublasLtDestroy");
-  decltype(&cublasLtGetVersion) version = file.symbol("cublasLtGetVersion");
-  decltype(&cublasLtMatmulDescCreate) create_operation = file.symbol("cublasLtMatmulDescCreate");
-  decltype(&cublasLtMatmulDescDestroy) destroy_operation = file.symbol("cublasLtMatmulDescDestroy");
-  decltype(&cublasLtMatmulDescSetAttribute) set_operation = file.symbol("cublasLtMatmulDescSetAttribute");
-  decltype(&cublasLtMatrixLayoutCreate) create_layout = file.symbol("cublasLtMatrixLayoutCreate");
-  decltype(&cublasLtMatrixLayoutDestroy) destroy_layout = file.symbol("cublasLtMatrixLayoutDestroy");
-  decltype(&cublasLtMatmulPreferenceCreate) create_preference = file.symbol("cublasLtMatmulPreferenceCreate");
-  decltype(&cublasLtMatmulPreferenceDestroy) destroy_preference = file.symbol("cublasLtMatmulPreferenceDestroy");
-  decltype(&cublasLtMatmulPreferenceSetAttribute) set_preference = file.symbol("cublasLtMatmulPreferenceSetAttribute");
-  decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic = file.symbol("cublasLtMatmulAlgoGetHeuristic");
-  decltype(&cublasLtMatmul) multiply = file.symbol("cublasLtMatmul");
-};
-
-// A product's descriptors, and the algorithm that the heuristic named for them.
+// A product's descriptors, and the algorithm that it is computed by.
 struct CublasLt::Prepared {
-  Prepared(const Library& from, void* handle, const Product& product) : library(from) {
+  Prepared(const CublasLtLibrary& from, void* handle_, const Product& product_)
+      : library(from), handle(static_cast<cublasLtHandle_t>(handle_)), product(product_) {
     check(library.create_operation(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
     set(CUBLASLT_MATMUL_DESC_TRANSA, product.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, product.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -63,7 +62,6 @@ struct CublasLt::Prepared {
     make_layout(a, product.in, product.rows_of_a(), product.columns_of_a());
     make_layout(b, product.in, product.rows_of_b(), product.columns_of_b());
     make_layout(c, product.out, product.m, product.n);
-    choose(handle, product);
   }
 
   ~Prepared() {
@@ -84,7 +82,8 @@ struct CublasLt::Prepared {
           "cublasLtMatrixLayoutCreate");
   }
 
-  void choose(void* handle, const Product& product) {
+  // What the heuristic names for the product, the best by its own estimate first. Errors: there is none.
+  std::vector<ProductAlgorithm> named(int most) const {
     cublasLtMatmulPreference_t preference = nullptr;
     check(library.create_preference(&preference), "cublasLtMatmulPreferenceCreate");
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
@@ -92,32 +91,70 @@ struct CublasLt::Prepared {
             "cublasLtMatmulPreferenceSetAttribute");
     };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, most_workspace);
-    // Where k is divided, the parts' sums stay in f32.
-    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, allowed_reduction);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(product.rows_of_a(), product.in));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(product.rows_of_b(), product.in));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(product.m, product.out));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(product.m, product.out));
-    cublasLtMatmulHeuristicResult_t best{};
+    std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
     int found = 0;
     const cublasStatus_t status =
-        library.heuristic(static_cast<cublasLtHandle_t>(handle), operation, a, b, c, c, preference, 1, &best, &found);
+        library.heuristic(handle, operation, a, b, c, c, preference, most, results.data(), &found);
     library.destroy_preference(preference);
-    require(status == CUBLAS_STATUS_SUCCESS && found == 1, "cuda: cuBLASLt has no algorithm for a product of ",
-            name_of(product.in), " [", product.m, ", ", product.k, "] and [", product.k, ", ", product.n, "] into ",
-            name_of(product.out), product.bias ? " with a bias" : "", " (status ", static_cast<int>(status), ")");
-    algorithm = best.algo;
-    workspace = best.workspaceSize;
+    std::vector<ProductAlgorithm> all;
+    for (int i = 0; i < found; i++)
+      if (const auto& result = results[static_cast<size_t>(i)]; result.state == CUBLAS_STATUS_SUCCESS)
+        all.push_back({bytes_of(result.algo), result.workspaceSize});
+    require(status == CUBLAS_STATUS_SUCCESS && !all.empty(), "cuda: cuBLASLt has no algorithm for the product ",
+            words(), " (status ", static_cast<int>(status), ")");
+    return all;
   }
 
-  const Library& library;
+  // Why an algorithm from elsewhere must not compute the product; "" where it may, with its workspace set.
+  std::string why_not(ProductAlgorithm& given) const {
+    const cublasLtMatmulAlgo_t checked = algorithm_from(given.bytes);
+    cublasLtMatmulHeuristicResult_t result{};
+    const cublasStatus_t status = library.check_algorithm(handle, operation, a, b, c, c, &checked, &result);
+    if (status != CUBLAS_STATUS_SUCCESS)
+      return text("cuBLASLt does not take it (status ", static_cast<int>(status), ")");
+    uint32_t reduction = 0;
+    size_t written = 0;
+    check(library.get_config(&checked, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &reduction, sizeof reduction, &written),
+          "cublasLtMatmulAlgoConfigGetAttribute");
+    if ((reduction & ~allowed_reduction) != 0) return text("it adds parts of sums otherwise than in f32");
+    if (result.workspaceSize > most_workspace)
+      return text("it needs ", result.workspaceSize, " bytes of scratch, of which there are ", most_workspace);
+    given.workspace = result.workspaceSize;
+    return "";
+  }
+
+  void take(const AlgorithmBytes& bytes, const std::string& path) {
+    algorithm.bytes = bytes;
+    const std::string why = why_not(algorithm);
+    require(why.empty(), path, ": its algorithm for the product ", words(), ": ", why,
+            "; tune it again with bench --tune-products, or leave --products out");
+  }
+
+  void run(kernels::Stream stream, const ProductAlgorithm& by, const ProductOperands& on) {
+    if (product.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, on.bias);
+    const cublasLtMatmulAlgo_t chosen = algorithm_from(by.bytes);
+    const float alpha = 1, beta = product.accumulate ? 1 : 0;
+    check(library.multiply(handle, operation, &alpha, on.a, a, on.b, b, &beta, on.c, c, on.c, c, &chosen, on.workspace,
+                           by.workspace, stream),
+          "cublasLtMatmul");
+  }
+
+  std::string words() const { return text(kind_of(product), ", m ", product.m, ", n ", product.n, ", k ", product.k); }
+
+  const CublasLtLibrary& library;
+  cublasLtHandle_t handle;
+  Product product;
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;
-  cublasLtMatmulAlgo_t algorithm{};
-  size_t workspace = 0;
+  ProductAlgorithm algorithm;
 };
 
-CublasLt::CublasLt() : library_(std::make_unique<Library>()) {
+CublasLt::CublasLt() : library_(std::make_unique<CublasLtLibrary>(open_cublas_lt())) {
   cublasLtHandle_t handle = nullptr;
   check(library_->create(&handle), "cublasLtCreate");
   handle_ = handle;
@@ -138,19 +175,47 @@ CublasLt::Prepared& CublasLt::prepared(const Product& product) {
   const auto known = products_.find(product);
   if (known != products_.end()) return *known->second;
   auto made = std::make_unique<Prepared>(*library_, handle_, product);
+  if (const auto tuned = tuned_.products.find(product); tuned != tuned_.products.end())
+    made->take(tuned->second.algorithm, tuned_.path);
+  else
+    made->algorithm = made->named(1).at(0);
   return *products_.emplace(product, std::move(made)).first->second;
 }
 
-int64_t CublasLt::workspace(const Product& product) { return static_cast<int64_t>(prepared(product).workspace); }
+int64_t CublasLt::workspace(const Product& product) {
+  return static_cast<int64_t>(prepared(product).algorithm.workspace);
+}
 
-void CublasLt::multiply(kernels::Stream stream, const Product& product, const void* a, const void* b, const void* bias,
-                        void* c, void* workspace) {
+void CublasLt::multiply(kernels::Stream stream, const Product& product, const ProductOperands& operands) {
   Prepared& how = prepared(product);
-  if (product.bias) how.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-  const float alpha = 1, beta = product.accumulate ? 1 : 0;
-  check(library_->multiply(static_cast<cublasLtHandle_t>(handle_), how.operation, &alpha, a, how.a, b, how.b, &beta, c,
-                           how.c, c, how.c, &how.algorithm, workspace, how.workspace, stream),
-        "cublasLtMatmul");
+  how.run(stream, how.algorithm, operands);
+}
+
+void CublasLt::multiply_by(kernels::Stream stream, const Product& product, const ProductAlgorithm& algorithm,
+                           const ProductOperands& operands) {
+  prepared(product).run(stream, algorithm, operands);
+}
+
+std::vector<Product> CublasLt::products() const {
+  std::vector<Product> all;
+  for (const auto& [product, how] : products_) all.push_back(product);
+  return all;
+}
+
+int64_t CublasLt::count_of_file() const {
+  return std::count_if(products_.begin(), products_.end(),
+                       [&](const auto& entry) { return tuned_.products.contains(entry.first); });
+}
+
+// All but the first by the checks that an algorithm of a file has to pass: a run would refuse the others.
+std::vector<ProductAlgorithm> CublasLt::algorithms(const Product& product, int most) {
+  const Prepared& how = prepared(product);
+  std::vector<ProductAlgorithm> all = how.named(1);
+  for (ProductAlgorithm& other : how.named(most)) {
+    const bool known = std::any_of(all.begin(), all.end(), [&](const auto& one) { return one.bytes == other.bytes; });
+    if (!known && static_cast<int>(all.size()) < most && how.why_not(other).empty()) all.push_back(other);
+  }
+  return all;
 }
 
 }  // namespace llama_tp

@@ -6,7 +6,9 @@
 #include <thread>
 
 #include "backend/cuda/calls.h"
+#include "backend/cuda/tune_product.h"
 #include "base/environment.h"
+#include "base/random.h"
 #include "kernels/kernels.h"
 
 namespace llama_tp {
@@ -55,6 +57,16 @@ CudaBackend::CudaBackend(const DevicePlace& place) {
   try_a_kernel();
   products_ = std::make_unique<CublasLt>();
   description_ += text(", driver ", version_text(driver_version()), ", cuBLASLt ", products_->version());
+  tuning_place_.cublas_lt = products_->version();
+  take_products(place.products);
+}
+
+void CudaBackend::take_products(const ProductFile& file) {
+  if (!file.given()) return;
+  check(file);
+  tuned_file_ = file.path;
+  streams_.products = text(stream_named(file.text));
+  products_->use(parse_tuned_products(file));
 }
 
 // A driver runs programs of its own major version of CUDA and of older ones.
@@ -73,6 +85,7 @@ void CudaBackend::choose_device(const DevicePlace& place) {
   streams_.name = text("cuda device ", device_, " (", properties.name, ")");
   streams_.identity = std::string(properties.uuid.bytes, sizeof properties.uuid.bytes);
   architecture_ = text(properties.major, properties.minor);
+  tuning_place_ = {properties.name, text(properties.major, ".", properties.minor), ""};
   description_ = text("cuda: ", properties.name, ", ", gibibytes(properties.totalGlobalMem), ", sm_", architecture_,
                       ", device ", device_, " of ", streams_.devices);
 }
@@ -175,21 +188,13 @@ double CudaBackend::read_bandwidth(double) {
     cudaGetLastError();  // it would be seen again at the next call
     return 0;
   }
-  cudaEvent_t begin = nullptr, end = nullptr;
-  check_cuda(cudaEventCreate(&begin), "cudaEventCreate");
-  check_cuda(cudaEventCreate(&end), "cudaEventCreate");
+  CudaStopwatch watch(stream_);
   double best = 0;
   for (int pass = 0; pass < passes; pass++) {
-    check_cuda(cudaEventRecord(begin, stream_), "cudaEventRecord");
+    watch.start();
     check_cuda(cudaMemcpyAsync(to.memory, from.memory, bytes, cudaMemcpyDeviceToDevice, stream_), "copy");
-    check_cuda(cudaEventRecord(end, stream_), "cudaEventRecord");
-    check_cuda(cudaStreamSynchronize(stream_), "copy");
-    float milliseconds = 0;
-    check_cuda(cudaEventElapsedTime(&milliseconds, begin, end), "cudaEventElapsedTime");
-    best = std::max(best, 2.0 * static_cast<double>(bytes) / (1e-3 * static_cast<double>(milliseconds)));
+    best = std::max(best, 2.0 * static_cast<double>(bytes) / watch.seconds());
   }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
   return best;
 }
 
@@ -209,18 +214,48 @@ int64_t CudaBackend::linear_backward_weight_workspace(const Tensor& dy, const Te
 }
 
 void CudaBackend::multiply(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void* workspace) {
-  products_->multiply(stream_, forward_product(x, w, bias, y), w.data, x.data, bias.data, y.data, workspace);
+  products_->multiply(stream_, forward_product(x, w, bias, y), {w.data, x.data, bias.data, y.data, workspace});
 }
 
 void CudaBackend::run_linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor& dx, void* workspace) {
   if (dx.elements() == 0) return;
   if (dy.elements() == 0) return run_zero(dx);
-  products_->multiply(stream_, backward_input_product(dy, w), w.data, dy.data, nullptr, dx.data, workspace);
+  products_->multiply(stream_, backward_input_product(dy, w), {w.data, dy.data, nullptr, dx.data, workspace});
 }
 
 void CudaBackend::run_linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dw, void* workspace) {
   if (dw.elements() == 0 || dy.elements() == 0) return;
-  products_->multiply(stream_, backward_weight_product(dy, x), x.data, dy.data, nullptr, dw.data, workspace);
+  products_->multiply(stream_, backward_weight_product(dy, x), {x.data, dy.data, nullptr, dw.data, workspace});
+}
+
+// ---- tuned products
+
+void CudaBackend::check(const ProductFile& before) const {
+  if (before.given()) check_place(parse_tuned_products(before), tuning_place_);
+}
+
+std::string CudaBackend::tune(const ProductFile& before, const std::function<void(const TimedProduct&)>& found) {
+  check(before);
+  TunedProducts all = parse_tuned_products(before);
+  all.place = tuning_place_;
+  for (const Product& product : products_->products()) {
+    const TunedProduct tuned = tune_product(*this, *products_, stream_, product);
+    all.products[product] = tuned;
+    found({kind_of(product), product.m, product.n, product.k, tuned.times});
+  }
+  return text_of(all);
+}
+
+std::string CudaBackend::description() const {
+  return description_ + (tuned_file_.empty() ? "" : ", products: " + usage());
+}
+
+std::string CudaBackend::usage() const {
+  if (tuned_file_.empty()) return "";
+  const auto all = static_cast<int64_t>(products_->products().size()), of_file = products_->count_of_file();
+  if (all == 0) return "by " + tuned_file_;
+  return text(of_file, " of ", all, " by ", tuned_file_,
+              of_file < all ? text(", ", all - of_file, " by cuBLASLt's first heuristic") : "");
 }
 
 }  // namespace llama_tp

@@ -13,6 +13,7 @@
 #include "backend/cuda/cuda_operations.h"
 #include "backend/device.h"
 #include "backend/device_streams.h"
+#include "backend/product_tuner.h"
 #include "backend/recorder.h"
 
 namespace llama_tp {
@@ -20,11 +21,11 @@ namespace llama_tp {
 // Why this process cannot have a CUDA device, where there is no driver or it sees none; else "".
 std::string why_no_cuda_device();
 
-class CudaBackend : public CudaOperations, public Recorder {
+class CudaBackend : public CudaOperations, public Recorder, public ProductTuner {
  public:
   // The device of the rank's place among those of its host, round and round where they are fewer (the mesh looks for
   // ranks that meet). Errors: why_no_cuda_device; a driver older than this program's CUDA; a device for which the
-  // program has no kernels; no libcublasLt.
+  // program has no kernels; no libcublasLt; products that were tuned elsewhere.
   explicit CudaBackend(const DevicePlace& place);
 
   void* reserve(int64_t bytes) override;
@@ -35,12 +36,16 @@ class CudaBackend : public CudaOperations, public Recorder {
   int64_t free_memory() const override;
   int64_t memory_in_use() const override;
   double read_bandwidth(double most_seconds) override;
-  std::string description() const override { return description_; }
+  std::string description() const override;
   DeviceStreams* device() override { return &streams_; }
   // LLAMA_TP_CUDA_GRAPH=0 in the environment: nothing is recorded.
   Recorder* recorder() override { return this; }
   void repeat(const std::vector<int64_t>& key, const std::function<void()>& work) override;
   void forget() override { graph_.forget(); }
+  ProductTuner* product_tuner() override { return this; }
+  void check(const ProductFile& before) const override;
+  std::string tune(const ProductFile& before, const std::function<void(const TimedProduct&)>& found) override;
+  std::string usage() const override;
 
   int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override;
   int64_t linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) override;
@@ -54,12 +59,15 @@ class CudaBackend : public CudaOperations, public Recorder {
  private:
   void choose_device(const DevicePlace& place);
   void try_a_kernel() const;
+  void take_products(const ProductFile& file);
 
   int device_ = 0;
   std::string description_, architecture_;  // the latter as nvcc counts: "90"
   std::optional<CudaStream> compute_;       // once the device is chosen
   DeviceStreams streams_;
   std::unique_ptr<CublasLt> products_;
+  TuningPlace tuning_place_;
+  std::string tuned_file_;
   CudaGraph graph_;
 };
 

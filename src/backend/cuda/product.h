@@ -10,6 +10,8 @@
 // A bias of y[N] is then one value a row of yᵀ, which is what cuBLASLt adds.
 #pragma once
 
+#include <string>
+
 #include "backend/tensor.h"
 
 namespace llama_tp {
@@ -28,6 +30,13 @@ struct Product {
   int64_t rows_of_b() const { return transpose_b ? n : k; }
   int64_t columns_of_b() const { return transpose_b ? k : n; }
 };
+
+// Transposes as BLAS writes them, and types: "TN bfloat16 + bias", "NT bfloat16 added to float32".
+inline std::string kind_of(const Product& product) {
+  return text(product.transpose_a ? 'T' : 'N', product.transpose_b ? 'T' : 'N', ' ', torch_name_of(product.in),
+              product.bias ? " + bias" : "", product.accumulate ? " added" : "",
+              product.accumulate || product.out != product.in ? text(" to ", torch_name_of(product.out)) : "");
+}
 
 // y[T, N] = x[T, K] · w[N, K]ᵀ + bias[N]:  A = w, B = x, C = y
 inline Product forward_product(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {

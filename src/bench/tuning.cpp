@@ -1,0 +1,52 @@
+#include "bench/tuning.h"
+
+#include "io/files.h"
+#include "report/format.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr int kind_width = 36, extent_width = 9, figure_width = 9;
+
+std::string row(const std::string& kind, const std::string& m, const std::string& n, const std::string& k,
+                const std::string& algorithms, const std::string& first, const std::string& chosen,
+                const std::string& ratio) {
+  std::string line = kind;
+  line.resize(kind_width, ' ');
+  for (const std::string* extent : {&m, &n, &k}) line += padded(*extent, extent_width);
+  for (const std::string* figure : {&algorithms, &first, &chosen, &ratio}) line += padded(*figure, figure_width);
+  return line;
+}
+
+std::string row_of(const TimedProduct& product) {
+  const ProductTimes& times = product.times;
+  const double flops = 2.0 * static_cast<double>(product.m) * static_cast<double>(product.n * product.k);
+  const auto rate = [&](double seconds) { return fixed(flops / seconds / 1e12, 1); };
+  return row("  " + product.kind, std::to_string(product.m), std::to_string(product.n), std::to_string(product.k),
+             std::to_string(times.algorithms), rate(times.first_seconds), rate(times.chosen_seconds),
+             fixed(times.first_seconds / times.chosen_seconds, 3));
+}
+
+}  // namespace
+
+void check_tuning(const Bench& bench, const ProductFile& before) {
+  ProductTuner* const tuner = bench.backend->product_tuner();
+  require(tuner != nullptr, "--tune-products: the CPU backend has no products to choose for (",
+          bench.backend->description(), "); leave it out, or take --backend cuda");
+  tuner->check(before);
+}
+
+void bench_tuning(const Bench& bench, const std::string& path, const ProductFile& before) {
+  bench.say("products, in TFLOP/s by the first heuristic and by what was chosen");
+  bench.say(row("", "m", "n", "k", "tried", "first", "chosen", "ratio"));
+  int64_t count = 0;
+  const std::string text_of_file = bench.backend->product_tuner()->tune(before, [&](const TimedProduct& product) {
+    count++;
+    bench.say(row_of(product));
+  });
+  replace_text(path, text_of_file);
+  bench.say(text("products    ", count, " in ", path, "; later runs take them with --products ", path));
+}
+
+}  // namespace llama_tp
