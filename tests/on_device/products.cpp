@@ -1,4 +1,8 @@
-// Products with many tokens, which are cuBLASLt's, against plain loops in f64.
+// Products with many tokens, which are cuBLASLt's, against plain loops in f64: by its first heuristic, and by what tuning
+// chose.
+#include <span>
+
+#include "backend/cuda/cuda_backend.h"
 #include "operation_fixture.h"
 
 namespace llama_tp {
@@ -22,12 +26,12 @@ void expect_sum(const Owned& got, int64_t at, double before, int64_t count, cons
   expect_close(got, at, sum, static_cast<double>(count + 1), terms);
 }
 
-TEST(Products, ForwardIsTheProductWithTheTransposedWeightPlusBias) {
-  Device device;
+// The product with the transposed weight, plus bias.
+void expect_forward(Device& device, std::span<const Sizes> of) {
   Random random(1);
   for (const DType dtype : activation_types)
     for (const DType output : {dtype, DType::f32})
-      for (const Sizes& s : sizes)
+      for (const Sizes& s : of)
         for (const bool with_bias : {false, true}) {
           if (with_bias && output != dtype) continue;  // no caller has a bias there
           const Owned x = random.normals({s.tokens, s.k}, dtype), w = random.normals({s.n, s.k}, dtype),
@@ -40,11 +44,10 @@ TEST(Products, ForwardIsTheProductWithTheTransposedWeightPlusBias) {
         }
 }
 
-TEST(Products, BackwardInputIsTheProductWithTheWeight) {
-  Device device;
+void expect_backward_input(Device& device, std::span<const Sizes> of) {
   Random random(2);
   for (const DType dtype : activation_types)
-    for (const Sizes& s : sizes) {
+    for (const Sizes& s : of) {
       const Owned dy = random.normals({s.tokens, s.n}, dtype), w = random.normals({s.n, s.k}, dtype);
       const Owned dx({s.tokens, s.k}, dtype, [](int64_t) { return 1e9; });  // to be overwritten
       device->linear_backward_input(dy, w, dx);
@@ -55,11 +58,11 @@ TEST(Products, BackwardInputIsTheProductWithTheWeight) {
     }
 }
 
-TEST(Products, BackwardWeightAddsToWhatIsThere) {
-  Device device;
+// Added to what is there.
+void expect_backward_weight(Device& device, std::span<const Sizes> of) {
   Random random(3);
   for (const DType dtype : activation_types)
-    for (const Sizes& s : sizes) {
+    for (const Sizes& s : of) {
       const Owned dy = random.normals({s.tokens, s.n}, dtype), x = random.normals({s.tokens, s.k}, dtype);
       const Owned dw = random.normals({s.n, s.k}, DType::f32), before = dw;
       device->linear_backward_weight(dy, x, dw);
@@ -68,6 +71,41 @@ TEST(Products, BackwardWeightAddsToWhatIsThere) {
             dw, i, before[i], s.tokens, [&](int64_t j) { return dy[j * s.n + i / s.k]; },
             [&](int64_t j) { return x[j * s.k + i % s.k]; });
     }
+}
+
+TEST(Products, ForwardIsTheProductWithTheTransposedWeightPlusBias) {
+  Device device;
+  expect_forward(device, sizes);
+}
+
+TEST(Products, BackwardInputIsTheProductWithTheWeight) {
+  Device device;
+  expect_backward_input(device, sizes);
+}
+
+TEST(Products, BackwardWeightAddsToWhatIsThere) {
+  Device device;
+  expect_backward_weight(device, sizes);
+}
+
+TEST(Products, AreTheSameByWhatTuningChose) {
+  const auto all = [](Device& device) {
+    constexpr std::span<const Sizes> some{sizes.begin() + 1, 2};
+    expect_forward(device, some);
+    expect_backward_input(device, some);
+    expect_backward_weight(device, some);
+  };
+  Device untuned;
+  all(untuned);
+  int products = 0;
+  const std::string file = untuned->product_tuner()->tune({}, [&](const TimedProduct& product) {
+    products++;
+    EXPECT_GE(product.times.algorithms, 1);
+    EXPECT_LE(product.times.chosen_seconds, product.times.first_seconds);
+  });
+  Device tuned(std::make_unique<CudaBackend>(DevicePlace{.products = {"tuned.json", file}}));
+  all(tuned);
+  EXPECT_EQ(tuned->product_tuner()->usage(), text(products, " of ", products, " by tuned.json"));
 }
 
 }  // namespace
