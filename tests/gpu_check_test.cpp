@@ -43,8 +43,8 @@ TEST_F(GpuCheck, EveryStageIsReportedWhenTheProgramFails) {
   add_program("llama_tp", "echo 'llama_tp: cuda: device 0: no luck' >&2; exit 1");
   EXPECT_EQ(run("scripts/gpu_check").status, 1);
   const std::string all = report();
-  for (const char* stage : {"machine", "operations", "run", "kernels", "training", "rehearsal", "decode", "ranks",
-                            "memcheck", "racecheck", "synccheck"})
+  for (const char* stage : {"machine", "operations", "run", "kernels", "training", "products", "rehearsal", "decode",
+                            "ranks", "memcheck", "racecheck", "synccheck"})
     EXPECT_NE(all.find(std::string("| ") + stage + " | **failed** |"), std::string::npos) << stage << "\n" << all;
   EXPECT_NE(all.find("| peer | skipped | "), std::string::npos) << all;
   EXPECT_NE(all.find("exit status 1: llama_tp: cuda: device 0: no luck"), std::string::npos) << all;

@@ -6,7 +6,7 @@
 # A stage, and the most seconds that it may take. Most take far less, so that all together fit; should they not, those that
 # come first matter most: whether results are right, what a step takes, then all else.
 stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 90"
-  "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
+  "products 90" "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
 skip() {
@@ -266,12 +266,27 @@ of_the_datasheet() {
   grep '^training ' "$out/part.txt"
 }
 
+train_with_most_layers() { # options of the products
+  with_most_layers "$program" bench --config LAYERS --backend "$backend" --train --block-size "$block" --per-device-train-batch-size "$samples" --gradient-accumulation-steps "$forwards" --steps 3 "$@"
+}
+
 stage_training() {
   if_cpu
-  with_most_layers "$program" bench --config LAYERS --backend "$backend" --train --block-size "$block" --per-device-train-batch-size "$samples" --gradient-accumulation-steps "$forwards" --steps 3
+  train_with_most_layers
   local status=$?
   [ $status != 0 ] || tell "$(of_the_datasheet)"
   return $status
+}
+
+# The products of a step, which are the same for any number of layers, tuned; then the stage training again with them.
+stage_products() {
+  [ "$backend" = cuda ] || skip "the CPU backend has no products to choose for"
+  local tuned=$out/products.json before
+  rm -f "$tuned"
+  try "$program" bench --config "$(with_layers "$large" 2)" --backend "$backend" --train --block-size "$block" --per-device-train-batch-size "$samples" --steps 1 --tune-products "$tuned" | tee -a /dev/fd/3 || return 1
+  train_with_most_layers --products "$tuned" || return 1
+  before=$(tail -n 1 "$out/training.md" 2> /dev/null)
+  tell "$(of_the_datasheet) with tuned products; without: ${before:-not measured}"
 }
 
 # As it is, then without grids that begin early, then without CUDA graphs, too.
