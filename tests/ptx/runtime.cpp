@@ -9,22 +9,20 @@
 #include <cstdlib>
 #include <string>
 
-#include "backend/cuda/cublas_lt.h"
+#include "backend/cuda/cublas_lt_library.h"
 #include "base/error.h"
 #include "ptx/machine.h"
 #include "ptx/tensor_map.h"
 
 namespace llama_tp {
 
-// Products of cuBLASLt are no PTX of ours.
-struct CublasLt::Library {};
-struct CublasLt::Prepared {};
-CublasLt::CublasLt() = default;
-CublasLt::~CublasLt() = default;
-std::string CublasLt::version() const { return "none"; }
-int64_t CublasLt::workspace(const Product&) { return 0; }
-void CublasLt::multiply(kernels::Stream, const Product&, const void*, const void*, const void*, void*, void*) {
-  fail("this program has no cuBLASLt");
+// Products of cuBLASLt are no PTX of ours: none is asked for.
+CublasLtLibrary open_cublas_lt() {
+  CublasLtLibrary none{};
+  none.create = [](cublasLtHandle_t*) { return CUBLAS_STATUS_SUCCESS; };
+  none.destroy = [](cublasLtHandle_t) { return CUBLAS_STATUS_SUCCESS; };
+  none.version = [] { return size_t{0}; };
+  return none;
 }
 
 namespace ptx {
