@@ -109,7 +109,7 @@ void with_activation(const ActivationOptions& options, const Start& start) {
 dim3 blocks_for(int64_t elements, int n) {
   const int64_t blocks = parts_of(elements, int64_t{threads} * n);
   require(blocks < 1 << 24, "cuda: activation: ", elements, " elements are more than it can number");
-  return {grid_axis(blocks, "activation")};
+  return grid_of("activation", blocks);
 }
 
 }  // namespace

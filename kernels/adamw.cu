@@ -122,7 +122,7 @@ void adamw(Stream stream, const AdamWOptions& options, const AdamWTensors<X>& te
            int64_t n) {
   const double* const norm = options.max_grad_norm > 0 ? squared_norm : nullptr;
   with_width<float>(n, {tensors.w, tensors.rest, tensors.grad, tensors.m, tensors.v}, [&]<int width>() {
-    launch(stream, "adamw", {grid_axis(parts_of(n, int64_t{threads} * width), "adamw")}, threads, sizeof(float),
+    launch(stream, "adamw", grid_of("adamw", parts_of(n, int64_t{threads} * width)), threads, sizeof(float),
            adamw_kernel<width, X>, step_of(options), tensors, norm, n);
   });
 }

@@ -200,17 +200,14 @@ void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs
   auto* const delta = static_cast<float*>(workspace);
   attention_delta(stream, saved, delta, shape);
   const Call call{inputs, saved, gradients, options, delta};
-  const unsigned sequences = grid_axis(shape.sequences, "attention");
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
     constexpr size_t bytes = sizeof(BackwardTiles<head_dim>);
-    launch(
-        stream, "attention_backward",
-        {grid_axis(parts_of(shape.longest_query, held), "attention"), grid_axis(shape.heads, "attention"), sequences},
-        warps * warp_size, bytes, backward_queries_kernel<head_dim>, call, shape);
-    launch(
-        stream, "attention_backward",
-        {grid_axis(parts_of(shape.longest_key, held), "attention"), grid_axis(shape.kv_heads, "attention"), sequences},
-        warps * warp_size, bytes, backward_keys_kernel<head_dim>, call, shape);
+    launch(stream, "attention_backward",
+           grid_of("attention", parts_of(shape.longest_query, held), shape.heads, shape.sequences), warps * warp_size,
+           bytes, backward_queries_kernel<head_dim>, call, shape);
+    launch(stream, "attention_backward",
+           grid_of("attention", parts_of(shape.longest_key, held), shape.kv_heads, shape.sequences), warps * warp_size,
+           bytes, backward_keys_kernel<head_dim>, call, shape);
   });
 }
 

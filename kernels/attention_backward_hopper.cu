@@ -357,9 +357,8 @@ void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& input
   auto* const delta = static_cast<float*>(workspace);
   attention_delta(stream, saved, delta, shape);
   const BackwardCall call{shape, options, options.scale * log2_of_e, saved.lse, delta, gradients};
-  const dim3 blocks_of_keys{grid_axis(shape.kv_heads, "attention"),
-                            grid_axis(parts_of(shape.longest_key, held_rows), "attention"),
-                            grid_axis(shape.sequences, "attention")};
+  const dim3 blocks_of_keys =
+      grid_of("attention", shape.kv_heads, parts_of(shape.longest_key, held_rows), shape.sequences);
   with_hopper_head_dim(shape.head_dim, [&]<int head_dim>() {
     launch(stream, "attention_backward_hopper", blocks_of_queries(shape), hopper_threads,
            sizeof(QueriesTiles<head_dim>), backward_hopper_queries_kernel<head_dim>,

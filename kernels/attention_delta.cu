@@ -26,8 +26,7 @@ __global__ void __launch_bounds__(warps* warp_size)
 template <class X>
 void attention_delta(Stream stream, const AttentionSaved<X>& saved, float* delta, const AttentionShape& shape) {
   with_row(shape.head_dim, [&]<class Row>() {
-    launch(stream, "attention_delta",
-           {grid_axis(shape.tokens, "attention"), grid_axis(parts_of(shape.heads, warps), "attention")},
+    launch(stream, "attention_delta", grid_of("attention", shape.tokens, parts_of(shape.heads, warps)),
            warps * warp_size, 0, attention_delta_kernel<Row, X>, saved.dout, saved.out, delta, shape);
   });
 }

@@ -147,8 +147,7 @@ __global__ void __launch_bounds__(warp_size, warps_a_multiprocessor)
 void attention_few_queries(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                            const AttentionOptions& options, const Output<bf16>& output, const Partial& partial,
                            const Chunks& chunks) {
-  const dim3 blocks{grid_axis(shape.longest_query * chunks.count, "attention"), blocks_of_heads(shape),
-                    grid_axis(shape.sequences, "attention")};
+  const dim3 blocks = grid_of("attention", shape.longest_query * chunks.count, blocks_of_heads(shape), shape.sequences);
   launch_early(stream, "attention_few_queries", blocks, warp_size, 0,
                shape.head_dim == 64 ? attention_few_queries_kernel<64> : attention_few_queries_kernel<128>, inputs,
                shape, options, output, partial, chunks);

@@ -85,8 +85,7 @@ void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs,
                              const AttentionOptions& options, bf16* out, float* lse) {
   require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
   if (is_for_hopper(shape)) return attention_forward_hopper(stream, inputs, shape, options, out, lse);
-  const dim3 blocks{grid_axis(parts_of(shape.longest_query, tile), "attention"), grid_axis(shape.heads, "attention"),
-                    grid_axis(shape.sequences, "attention")};
+  const dim3 blocks = grid_of("attention", parts_of(shape.longest_query, tile), shape.heads, shape.sequences);
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
     launch(stream, "attention_forward", blocks, warps * warp_size, sizeof(ForwardTiles<head_dim>),
            attention_forward_kernel<head_dim>, inputs, shape, options, out, lse);

@@ -44,8 +44,8 @@ struct HeldQueries {
   }
 };
 inline dim3 blocks_of_queries(const AttentionShape& shape) {
-  return {grid_axis(parts_of(shape.longest_query, held_rows) * (shape.heads / shape.kv_heads), "attention"),
-          grid_axis(shape.kv_heads, "attention"), grid_axis(shape.sequences, "attention")};
+  return grid_of("attention", parts_of(shape.longest_query, held_rows) * (shape.heads / shape.kv_heads), shape.kv_heads,
+                 shape.sequences);
 }
 
 // ---- a ring of tiles

@@ -180,8 +180,7 @@ void go_over_chunks(Stream stream, const AttentionInputs<X>& inputs, const Atten
   if constexpr (sizeof(X) == sizeof(bf16))
     if (has_few_queries(shape.head_dim))
       return attention_few_queries(stream, inputs, shape, options, output, partial, chunks);
-  const dim3 blocks{grid_axis(shape.longest_query * chunks.count, "attention"), blocks_of_heads(shape),
-                    grid_axis(shape.sequences, "attention")};
+  const dim3 blocks = grid_of("attention", shape.longest_query * chunks.count, blocks_of_heads(shape), shape.sequences);
   with_narrow_row<X>(shape.head_dim, [&]<class Row>() {
     launch_early(stream, "attention_rows", blocks, threads_of_heads(shape), 0, attention_rows_kernel<Row, X>, inputs,
                  shape, options, output, partial, chunks);
@@ -218,9 +217,8 @@ void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, con
   go_over_chunks(stream, inputs, shape, options, output, partial, chunks);
   if (chunks.count == 1) return;
   with_row(shape.head_dim, [&]<class Row>() {
-    launch_early(stream, "join_chunks", {grid_axis(shape.tokens, "attention"), grid_axis(shape.heads, "attention")},
-                 join_warps * warp_size, sizeof(JoinScratch<Row>), join_chunks_kernel<Row, X>, shape, output, partial,
-                 chunks.count);
+    launch_early(stream, "join_chunks", grid_of("attention", shape.tokens, shape.heads), join_warps * warp_size,
+                 sizeof(JoinScratch<Row>), join_chunks_kernel<Row, X>, shape, output, partial, chunks.count);
   });
 }
 

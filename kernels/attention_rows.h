@@ -114,9 +114,7 @@ __host__ __device__ __forceinline__ int64_t heads_a_block(const AttentionShape& 
 __host__ __device__ __forceinline__ int64_t blocks_a_group(const AttentionShape& shape) {
   return parts_of(shape.heads / shape.kv_heads, heads_a_block(shape));
 }
-inline unsigned blocks_of_heads(const AttentionShape& shape) {
-  return grid_axis(shape.kv_heads * blocks_a_group(shape), "attention");
-}
+inline int64_t blocks_of_heads(const AttentionShape& shape) { return shape.kv_heads * blocks_a_group(shape); }
 inline int threads_of_heads(const AttentionShape& shape) { return static_cast<int>(heads_a_block(shape)) * warp_size; }
 
 // The index-th head of a block; where it does not exist the last of the group.

@@ -97,14 +97,12 @@ void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, co
   auto* const delta = static_cast<float*>(workspace);
   attention_delta(stream, saved, delta, shape);
   const Call<X> call{inputs, saved, gradients, options, delta};
-  const unsigned sequences = grid_axis(shape.sequences, "attention");
   with_row(shape.head_dim, [&]<class Row>() {
     launch(stream, "attention_rows_backward",
-           {grid_axis(shape.longest_query, "attention"), blocks_of_heads(shape), sequences}, threads_of_heads(shape), 0,
-           rows_backward_queries_kernel<Row, X>, call, shape);
-    launch(stream, "attention_rows_backward",
-           {grid_axis(shape.longest_key, "attention"), grid_axis(shape.kv_heads, "attention"), sequences}, warp_size, 0,
-           rows_backward_keys_kernel<Row, X>, call, shape);
+           grid_of("attention", shape.longest_query, blocks_of_heads(shape), shape.sequences), threads_of_heads(shape),
+           0, rows_backward_queries_kernel<Row, X>, call, shape);
+    launch(stream, "attention_rows_backward", grid_of("attention", shape.longest_key, shape.kv_heads, shape.sequences),
+           warp_size, 0, rows_backward_keys_kernel<Row, X>, call, shape);
   });
 }
 

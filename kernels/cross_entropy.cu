@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(threads)
 void cross_entropy_statistics(Stream stream, const float* logits, const int32_t* targets, const LogitColumns& columns,
                               float* statistics, int64_t tokens) {
   with_width<float>(columns.stride, {logits}, [&]<int n>() {
-    launch(stream, "cross_entropy_statistics", {grid_axis(tokens, "cross_entropy")}, threads, sizeof(StatisticsScratch),
+    launch(stream, "cross_entropy_statistics", grid_of("cross_entropy", tokens), threads, sizeof(StatisticsScratch),
            cross_entropy_statistics_kernel<n>, logits, targets, columns, statistics);
   });
 }
@@ -125,7 +125,7 @@ template <class X>
 void cross_entropy_backward(Stream stream, const float* logits, const int32_t* targets, const float* lse,
                             const LogitColumns& columns, float scale, X* dlogits, int64_t tokens) {
   with_width<float>(columns.stride, {logits, dlogits}, [&]<int n>() {
-    launch(stream, "cross_entropy_backward", {grid_axis(tokens, "cross_entropy")}, threads, 0,
+    launch(stream, "cross_entropy_backward", grid_of("cross_entropy", tokens), threads, 0,
            cross_entropy_backward_kernel<n, X>, logits, targets, lse, columns, scale, dlogits);
   });
 }

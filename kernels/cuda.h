@@ -110,10 +110,12 @@ __device__ __forceinline__ int lane_of_warp() { return static_cast<int>(threadId
 __device__ __forceinline__ int thread_of_block() { return static_cast<int>(threadIdx.x); }
 __device__ __forceinline__ int warp_of_block() { return static_cast<int>(threadIdx.x) / warp_size; }
 
-// For as many blocks along one axis as there are things to do. Errors: more than a grid can have.
-inline unsigned grid_axis(int64_t n, const char* name) {
-  require(n >= 0 && n <= 2147483647, "cuda: ", name, ": ", n, " blocks are more than a grid can have");
-  return static_cast<unsigned>(n);
+// A grid of as many blocks along each axis. Errors: more than one can have.
+inline dim3 grid_of(const char* name, int64_t x, int64_t y = 1, int64_t z = 1) {
+  constexpr int64_t most_x = 2147483647, most = 65535;
+  require(x >= 0 && x <= most_x && y >= 0 && y <= most && z >= 0 && z <= most, "cuda: ", name, ": a grid of ", x, " × ",
+          y, " × ", z, " blocks; at most ", most_x, " × ", most, " × ", most, " are possible");
+  return {static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)};
 }
 
 }  // namespace llama_tp::kernels

@@ -59,7 +59,7 @@ __global__ void gather_rows_kernel(const X* x, const int32_t* rows, X* y, int64_
 template <class X>
 void scale(Stream stream, const X* x, float factor, X* y, int64_t n) {
   with_width<X>(n, {x, y}, [&]<int width>() {
-    launch(stream, "scale", {grid_axis(parts_of(n, int64_t{threads} * width * scaled_pieces), "scale")}, threads, 0,
+    launch(stream, "scale", grid_of("scale", parts_of(n, int64_t{threads} * width * scaled_pieces)), threads, 0,
            scale_kernel<width, X>, x, factor, y, n);
   });
 }
@@ -67,15 +67,15 @@ void scale(Stream stream, const X* x, float factor, X* y, int64_t n) {
 template <class X>
 void add(Stream stream, const X* x, X* y, int64_t n) {
   with_width<X>(n, {x, y}, [&]<int width>() {
-    launch(stream, "add", {grid_axis(parts_of(n, int64_t{threads} * width), "add")}, threads, 0, add_kernel<width, X>,
-           x, y, n);
+    launch(stream, "add", grid_of("add", parts_of(n, int64_t{threads} * width)), threads, 0, add_kernel<width, X>, x, y,
+           n);
   });
 }
 
 void zero(Stream stream, void* x, int64_t bytes) {
   const auto start = [&](void (*kernel)(char*, int64_t), int64_t step) {
-    launch(stream, "zero", {grid_axis(parts_of(bytes, threads * step), "zero")}, threads, 0, kernel,
-           static_cast<char*>(x), bytes);
+    launch(stream, "zero", grid_of("zero", parts_of(bytes, threads * step)), threads, 0, kernel, static_cast<char*>(x),
+           bytes);
   };
   if (reinterpret_cast<uintptr_t>(x) % 16 == 0)
     start(zero_kernel<16>, 16);
@@ -86,8 +86,8 @@ void zero(Stream stream, void* x, int64_t bytes) {
 template <class X>
 void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n, int64_t hidden) {
   with_width<X>(hidden, {x, y}, [&]<int width>() {
-    launch_early(stream, "gather_rows", {grid_axis(n, "gather_rows")}, threads, 0, gather_rows_kernel<width, X>, x,
-                 rows, y, hidden);
+    launch_early(stream, "gather_rows", grid_of("gather_rows", n), threads, 0, gather_rows_kernel<width, X>, x, rows, y,
+                 hidden);
   });
 }
 

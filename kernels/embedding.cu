@@ -104,8 +104,8 @@ template <class X>
 void embedding_forward(Stream stream, const int32_t* ids, const X* table, const EmbeddingRows& rows, X* y,
                        int64_t tokens, int64_t hidden) {
   with_width<X>(hidden, {table, y}, [&]<int n>() {
-    launch_early(stream, "embedding_forward", {grid_axis(tokens, "embedding")}, threads, 0,
-                 embedding_forward_kernel<n, X>, ids, table, rows, y, hidden);
+    launch_early(stream, "embedding_forward", grid_of("embedding", tokens), threads, 0, embedding_forward_kernel<n, X>,
+                 ids, table, rows, y, hidden);
   });
 }
 

@@ -112,7 +112,7 @@ template <class X>
 void head_norm_forward(Stream stream, const X* qkv, const HeadNormWeights<X>& weights, const HeadNormShape& shape, X* y,
                        int64_t tokens) {
   with_row(shape.head_dim, [&]<class Row>() {
-    launch_early(stream, "head_norm_forward", {grid_axis(tokens, "head_norm")}, threads, 0,
+    launch_early(stream, "head_norm_forward", grid_of("head_norm", tokens), threads, 0,
                  head_norm_forward_kernel<Row, X>, qkv, weights, shape, y);
   });
 }
@@ -128,7 +128,7 @@ void head_norm_backward(Stream stream, const X* qkv, const HeadNormWeights<X>& w
   float* const partial_q = static_cast<float*>(workspace);
   float* const partial_k = partial_q + blocks * shape.head_dim;
   with_row(shape.head_dim, [&]<class Row>() {
-    launch(stream, "head_norm_backward", {grid_axis(blocks, "head_norm")}, threads, sizeof(HeadNormScratch<Row>),
+    launch(stream, "head_norm_backward", grid_of("head_norm", blocks), threads, sizeof(HeadNormScratch<Row>),
            head_norm_backward_kernel<Row, X>, qkv, weights, shape, dqkv, partial_q, partial_k, tokens,
            tokens_a_block(tokens));
   });

@@ -158,7 +158,7 @@ template <class X>
 void norm_forward(Stream stream, const X* x, const NormWeights<X>& weights, X* y, float* statistics, int64_t tokens,
                   int64_t hidden) {
   with_width<X>(hidden, {x, weights.w, weights.b, y}, [&]<int n>() {
-    launch_early(stream, "norm_forward", {grid_axis(tokens, "norm")}, threads, sizeof(NormScratch),
+    launch_early(stream, "norm_forward", grid_of("norm", tokens), threads, sizeof(NormScratch),
                  norm_forward_kernel<n, X>, x, weights, y, statistics, static_cast<int>(hidden));
   });
 }
@@ -167,7 +167,7 @@ template <class X>
 void add_norm_forward(Stream stream, const X* x, const X* part, const NormWeights<X>& weights, X* sum, X* y,
                       float* statistics, int64_t tokens, int64_t hidden) {
   with_width<X>(hidden, {x, part, weights.w, weights.b, sum, y}, [&]<int n>() {
-    launch_early(stream, "add_norm_forward", {grid_axis(tokens, "norm")}, threads, sizeof(NormScratch),
+    launch_early(stream, "add_norm_forward", grid_of("norm", tokens), threads, sizeof(NormScratch),
                  add_norm_forward_kernel<n, X>, x, part, weights, sum, y, statistics, static_cast<int>(hidden));
   });
 }
@@ -176,8 +176,8 @@ template <class X>
 void norm_apply(Stream stream, const X* x, const NormWeights<X>& weights, const float* statistics, X* y, int64_t tokens,
                 int64_t hidden) {
   with_width<X>(hidden, {x, weights.w, weights.b, y}, [&]<int n>() {
-    launch(stream, "norm_apply", {grid_axis(tokens, "norm")}, threads, 0, norm_apply_kernel<n, X>, x, weights,
-           statistics, y, static_cast<int>(hidden));
+    launch(stream, "norm_apply", grid_of("norm", tokens), threads, 0, norm_apply_kernel<n, X>, x, weights, statistics,
+           y, static_cast<int>(hidden));
   });
 }
 

@@ -193,7 +193,7 @@ void norm_backward(Stream stream, const X* dy, const X* x, const NormWeights<X>&
   float* const db = with_bias ? dw + blocks * hidden : nullptr;
   with_width<X>(hidden, {dy, x, weights.w, gradients.dx, dw}, [&]<int n>() {
     const auto start = [&](auto kernel) {
-      launch(stream, "norm_backward", {grid_axis(blocks, "norm")}, threads_for(hidden, n), sizeof(NormBackwardScratch),
+      launch(stream, "norm_backward", grid_of("norm", blocks), threads_for(hidden, n), sizeof(NormBackwardScratch),
              kernel, dy, x, weights.w, statistics, gradients.dx, Partial{dw, db}, weights.options, tokens,
              static_cast<int>(hidden), rows_a_block(tokens));
     };

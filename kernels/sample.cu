@@ -26,7 +26,7 @@ namespace llama_tp::kernels {
 namespace {
 
 constexpr int threads = 1024, bin_bits = 8, bins = 1 << bin_bits;
-constexpr int at_once = 8;  // logits that a thread waits for together
+constexpr int at_once = 8;                       // logits that a thread waits for together
 constexpr uint64_t no_candidate = ~uint64_t{0};  // larger than any of a finite logit
 
 struct SampleScratch {
@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(threads)
 
 void sample(Stream stream, float* logits, const SampleShape& shape, const int32_t* recent, const float* uniforms,
             const SamplingOptions& options, int32_t* ids, double* chances) {
-  launch_early(stream, "sample", {grid_axis(shape.sequences, "sample")}, threads, sizeof(SampleScratch), sample_kernel,
+  launch_early(stream, "sample", grid_of("sample", shape.sequences), threads, sizeof(SampleScratch), sample_kernel,
                logits, shape, recent, uniforms, Settings{options, std::log(options.min_p)}, ids, chances);
 }
 

@@ -81,7 +81,7 @@ void add_sum_of_squares(Stream stream, const float* x, double* result, int64_t n
   const int64_t blocks = parts_of(n, squares_a_block);
   auto* const sums = static_cast<double*>(workspace);
   with_width<float>(n, {x}, [&]<int width>() {
-    launch(stream, "add_sum_of_squares", {grid_axis(blocks, "add_sum_of_squares")}, threads, sizeof(SquaresScratch),
+    launch(stream, "add_sum_of_squares", grid_of("add_sum_of_squares", blocks), threads, sizeof(SquaresScratch),
            squares_kernel<width>, x, sums, n);
   });
   launch(stream, "add_sum_of_squares", {1}, threads, sizeof(SquaresScratch), add_sums_kernel, sums, blocks, result);
@@ -90,7 +90,7 @@ void add_sum_of_squares(Stream stream, const float* x, double* result, int64_t n
 template <class X>
 void bias_backward(Stream stream, const X* dy, float* db, int64_t tokens, int64_t width) {
   with_width<X>(width, {dy}, [&]<int n>() {
-    launch(stream, "bias_backward", {grid_axis(parts_of(width, columns_a_block), "bias_backward")}, bias_threads,
+    launch(stream, "bias_backward", grid_of("bias_backward", parts_of(width, columns_a_block)), bias_threads,
            sizeof(BiasScratch), bias_backward_kernel<n, X>, dy, db, tokens, width);
   });
 }

@@ -2,6 +2,7 @@
 // manual. Kernels here are written for one purpose each.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -197,6 +198,12 @@ TEST(Emulation, AReductionIsTheButterflyOfShuffles) {
       },
       once.data(), stepwise.data());
   EXPECT_EQ(once, stepwise);
+}
+
+TEST(Emulation, AGridOfMoreBlocksThanCudaHasIsRefused) {
+  EXPECT_EQ(grid_of("k", 2147483647, 65535, 65535).z, 65535u);
+  for (const auto& [x, y, z] : {std::array<int64_t, 3>{2147483648, 1, 1}, {1, 65536, 1}, {1, 1, 65536}})
+    EXPECT_NE(error_of([&] { grid_of("k", x, y, z); }).find("cuda: k: a grid of "), std::string::npos);
 }
 
 // What the tests of attention rest on: a kernel that forgot a wait would give no numbers.

@@ -467,10 +467,10 @@ void add_arithmetic(Table& table) {
   table["bar.warp.sync"] = {nothing, Flow::together};
   table["bar.sync"] = {nothing, Flow::barrier};
   table["bra"] = table["bra.uni"] = {nothing, Flow::branch};
+  table["griddepcontrol.wait"] = {[](Warp& warp, const Instruction&, uint32_t lanes) { warp.must_wait &= ~lanes; }};
   table["ret"] = table["exit"] = {nothing, Flow::end};
   // These change when a grid begins, what the nearest cache holds, and who has registers.
-  for (const char* name : {"griddepcontrol.wait", "griddepcontrol.launch_dependents", "prefetch.global.L2"})
-    table[name] = {nothing};
+  for (const char* name : {"griddepcontrol.launch_dependents", "prefetch.global.L2"}) table[name] = {nothing};
   for (const char* name : {"setmaxnreg.inc.sync.aligned.u32", "setmaxnreg.dec.sync.aligned.u32"})
     table[name] = {nothing, Flow::together};
 }

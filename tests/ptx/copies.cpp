@@ -22,6 +22,7 @@ uint32_t shared_address(Warp& warp, const Instruction& i, size_t n, int lane) {
 
 // [to], [from], 16, bytes: the rest of the 16 are zeros.
 void copy_async(Warp& warp, const Instruction& i, uint32_t lanes) {
+  require((lanes & warp.must_wait) == 0, "before the wait for the grids ahead");
   in_turn(lanes, [&](int lane) {
     const auto bytes = warp[i.operands[3]].get<uint32_t>(lane);
     require(bytes == 0 || bytes == 16, "a copy of a part of 16 bytes");
@@ -78,6 +79,7 @@ void phase_ended(Warp& warp, const Instruction& i, uint32_t lanes) { warp.predic
 
 // [to], [map, {x, y, z}], [barrier]
 void copy_tile(Warp& warp, const Instruction& i, uint32_t lanes) {
+  require((lanes & warp.must_wait) == 0, "before the wait for the grids ahead");
   in_turn(lanes, [&](int lane) {
     const auto coordinate = [&](size_t n) { return warp[i.operands[n]].get<int32_t>(lane); };
     const TileCopy tile{.map = warp.address(i, 1, lane),

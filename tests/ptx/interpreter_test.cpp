@@ -38,12 +38,13 @@ add.s64 %rd3, %rd1, %rd2;
 )" + body + "\nret;\n}\n");
 }
 
-void run_body(const std::string& body, const void* memory, uint32_t threads = 32) {
+void run_body(const std::string& body, const void* memory, bool early = false) {
   const auto module = kernel_of(body);
   run({.kernel = &module.at("k"),
        .blocks = {},
-       .threads = threads,
+       .threads = 32,
        .shared_bytes = 256,
+       .early = early,
        .parameters = {reinterpret_cast<const char*>(&memory), sizeof memory}});
 }
 
@@ -105,6 +106,16 @@ TEST(Interpreter, RefusesWhatAGpuWouldNotDo) {
   // Two halves at barriers of their own.
   expect_refused(half + "bar.sync 0;\nbra.uni $last;\n$end:\nbar.sync 0;\n$last:", "waits for ever");
   expect_refused("div.s32 %r2, %r1, 0;", "a division by 0");
+}
+
+TEST(Interpreter, AGridThatBeginsEarlyWaitsBeforeItTouchesMemory) {
+  Reserved<float, 64> memory;
+  const auto said = [&](const std::string& body) { return error_of([&] { run_body(body, &memory.values[0], true); }); };
+  const std::string load = "ld.global.f32 %f1, [%rd3];\n", wait = "griddepcontrol.wait;\n";
+  run_body("prefetch.global.L2 [%rd1];\n" + wait + load, &memory.values[0], true);
+  EXPECT_NE(said(load + wait).find("before the wait for the grids ahead"), std::string::npos);
+  EXPECT_NE(said("").find("it ends without having waited"), std::string::npos);
+  EXPECT_NE(said("setp.ne.s32 %p1, %r1, 5;\n@%p1 griddepcontrol.wait;").find("thread 5: it ends"), std::string::npos);
 }
 
 TEST(Interpreter, RefusesInstructionsThatItDoesNotKnow) {

@@ -47,6 +47,7 @@ Warp::Warp(Block& block, uint32_t first_thread, uint32_t threads)
 
 void Warp::begin(Dimensions block_index) {
   groups_ = {{.next = 0, .lanes = lanes_}};
+  must_wait = block_.grid().early ? lanes_ : 0;
   copies.clear();
   std::ranges::fill(groups_of_copies, 0);
   for (const auto& [place, with, value] : block_.grid().kernel->filled)
@@ -167,6 +168,8 @@ void Warp::take_branch(size_t number, const Instruction& instruction, uint32_t l
 }
 
 void Warp::end(size_t number, uint32_t lanes) {
+  if ((lanes & must_wait) != 0)
+    refuse({groups_[number].next, lanes & must_wait}, "it ends without having waited for the grids ahead");
   groups_[number].lanes &= ~lanes;
   groups_[number].next++;
   if (groups_[number].lanes == 0) groups_.erase(groups_.begin() + static_cast<std::ptrdiff_t>(number));

@@ -4,7 +4,8 @@
 // Copies that go on while a thread does (cp.async, TMA) land as late as they can, and until then their targets are
 // 0xff in every byte: NaN. So is shared memory as a block begins.
 // Errors, with the instruction's line: memory that nobody reserved, misaligned accesses, lanes that do together what
-// all must and are not all there, threads that wait for ever.
+// all must and are not all there, threads that wait for ever; in a grid that may begin early, a thread that touches
+// global memory, or ends, before its wait for the grids ahead.
 #pragma once
 
 #include <bit>
@@ -62,6 +63,7 @@ struct Grid {
   Dimensions blocks;
   uint32_t threads;
   uint32_t shared_bytes;             // that the launch asks for
+  bool early;                        // may begin before those ahead have ended
   std::span<const char> parameters;  // as the kernel has laid them out
 };
 
@@ -97,6 +99,7 @@ class Warp {
   bool run();
   bool ended() const { return groups_.empty(); }
 
+  uint32_t must_wait = 0;    // lanes, for the grids ahead
   std::vector<Copy> copies;  // cp.async that have not landed
   int groups_of_copies[warp_size] = {};
 

@@ -22,9 +22,15 @@ char* memory(Warp& warp, uint64_t address, size_t bytes, size_t alignment) {
   return const_cast<char*>(parameters.data()) + address;
 }
 
+template <Space space>
+void expect_to_have_waited(const Warp& warp, uint32_t lanes) {
+  require(space != Space::global || (lanes & warp.must_wait) == 0, "before the wait for the grids ahead");
+}
+
 // {d, …}, [a]
 template <Space space, class Value, int count>
 void load(Warp& warp, const Instruction& i, uint32_t lanes) {
+  expect_to_have_waited<space>(warp, lanes);
   for (uint32_t left = lanes; left != 0; left &= left - 1) {
     const int lane = std::countr_zero(left);
     const char* from = memory<space>(warp, warp.address(i, count, lane), count * sizeof(Value), count * sizeof(Value));
@@ -42,6 +48,7 @@ void load(Warp& warp, const Instruction& i, uint32_t lanes) {
 // [a], {b, …}
 template <Space space, class Value, int count>
 void store(Warp& warp, const Instruction& i, uint32_t lanes) {
+  expect_to_have_waited<space>(warp, lanes);
   for (uint32_t left = lanes; left != 0; left &= left - 1) {
     const int lane = std::countr_zero(left);
     char* to = memory<space>(warp, warp.address(i, 0, lane), count * sizeof(Value), count * sizeof(Value));

@@ -90,6 +90,7 @@ void launch(const cudaLaunchConfig_t& config, Registered& of, void** arguments) 
        .blocks = {config.gridDim.x, config.gridDim.y, config.gridDim.z},
        .threads = threads,
        .shared_bytes = static_cast<uint32_t>(config.dynamicSmemBytes),
+       .early = config.numAttrs > 0,  // no other attribute is used
        .parameters = {aligned.get(), parameters.size()}});
 }
 
