@@ -190,8 +190,6 @@ __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call ca
 
 }  // namespace
 
-int64_t attention_backward_tiles_workspace(const AttentionShape& shape) { return delta_bytes(shape); }
-
 void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSaved<bf16>& saved,
                               const AttentionShape& shape, const AttentionOptions& options,
                               const AttentionGradients<bf16>& gradients, void* workspace) {

@@ -5,11 +5,7 @@
 
 namespace llama_tp::kernels {
 
-inline int64_t delta_bytes(const AttentionShape& shape) {
-  return shape.heads * shape.tokens * static_cast<int64_t>(sizeof(float));
-}
-
-// δ[a, t] = Σ_d dout[t, a·D + d] · out[t, a·D + d], [A, T].
+// δ[a, t] = Σ_d dout[t, a·D + d] · out[t, a·D + d], [A, T]: the workspace that workspace.h counts.
 template <class X>
 void attention_delta(Stream stream, const AttentionSaved<X>& saved, float* delta, const AttentionShape& shape);
 

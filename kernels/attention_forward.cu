@@ -77,10 +77,6 @@ __global__ void __launch_bounds__(warps* warp_size)
 
 }  // namespace
 
-bool has_tiles(int64_t head_dim) {
-  return head_dim == 16 || head_dim == 32 || head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
-}
-
 void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                              const AttentionOptions& options, bf16* out, float* lse) {
   require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");

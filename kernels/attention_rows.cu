@@ -10,16 +10,11 @@
 // cores; when decoding it reads each key and value once a group of heads.
 #include "kernels/attention_chunks.h"
 #include "kernels/attention_rows.h"
+#include "kernels/workspace.h"
 
 namespace llama_tp::kernels {
 
 namespace {
-
-constexpr int64_t splitting_tokens = 8;  // with more tokens there are warps enough
-// What the largest of GPUs have room for, 16 on each of 128 multiprocessors. The number is the same on all, and with it
-// the order of sums.
-constexpr int64_t warps_wanted = 2048;
-constexpr int64_t least_chunk = 16, most_chunk = 64;  // keys; the least are what a warp has at once of heads of 128
 
 // As large as leave so many warps.
 Chunks chunks_of(const AttentionShape& shape) {
@@ -196,16 +191,6 @@ Partial partial_in(void* workspace, const AttentionShape& shape, int64_t chunks)
 }
 
 }  // namespace
-
-// A bound that does not fall when there are more keys, so that what the longest past needs is enough for any: chunks of
-// the least or any size between give at most the warps that are wanted, and one more for each row.
-int64_t attention_forward_rows_workspace(const AttentionShape& shape) {
-  if (shape.tokens > splitting_tokens || shape.longest_key <= least_chunk) return 0;
-  const int64_t rows = shape.heads * shape.tokens, few = rows * parts_of(shape.longest_key, most_chunk),
-                many = rows * parts_of(shape.longest_key, least_chunk);
-  const int64_t chunks = larger(few, smaller(many, warps_wanted + rows));
-  return chunks * (shape.head_dim + 2) * static_cast<int64_t>(sizeof(float));
-}
 
 template <class X>
 void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,

@@ -88,8 +88,6 @@ __global__ void rows_backward_keys_kernel(Call<X> call, AttentionShape shape) {
 
 }  // namespace
 
-int64_t attention_backward_rows_workspace(const AttentionShape& shape) { return delta_bytes(shape); }
-
 template <class X>
 void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionSaved<X>& saved,
                              const AttentionShape& shape, const AttentionOptions& options,

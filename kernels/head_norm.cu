@@ -8,16 +8,13 @@
 // them that there are at most 256 blocks; its warps add their heads' dw in registers, in order, then one another's in
 // order, and a second kernel the blocks'. Bound by memory: reads 1 (backward 2) and writes 1 value an element.
 #include "kernels/attention_rows.h"
+#include "kernels/workspace.h"
 
 namespace llama_tp::kernels {
 
 namespace {
 
 constexpr int warps = 8, threads = warps * warp_size, heads_at_once = 4;
-constexpr int64_t most_blocks = 256;
-
-int64_t tokens_a_block(int64_t tokens) { return larger(parts_of(tokens, most_blocks), 1); }
-int64_t blocks_of(int64_t tokens) { return parts_of(tokens, tokens_a_block(tokens)); }
 
 template <class Row>
 __device__ __forceinline__ float inverse_rms(const Row& x, const HeadNormShape& shape) {
@@ -117,14 +114,10 @@ void head_norm_forward(Stream stream, const X* qkv, const HeadNormWeights<X>& we
   });
 }
 
-int64_t head_norm_backward_workspace(const HeadNormShape& shape, int64_t tokens) {
-  return blocks_of(tokens) * 2 * shape.head_dim * static_cast<int64_t>(sizeof(float));
-}
-
 template <class X>
 void head_norm_backward(Stream stream, const X* qkv, const HeadNormWeights<X>& weights, const HeadNormShape& shape,
                         X* dqkv, float* dq, float* dk, int64_t tokens, void* workspace) {
-  const int64_t blocks = blocks_of(tokens);
+  const int64_t blocks = token_blocks(tokens);
   float* const partial_q = static_cast<float*>(workspace);
   float* const partial_k = partial_q + blocks * shape.head_dim;
   with_row(shape.head_dim, [&]<class Row>() {

@@ -1,7 +1,8 @@
 // The hand-written CUDA kernels, as the functions that start them: for the operations of backend/backend.h with the
 // same letters, formulas and orders of summation; each kernel's file has the operation's name and says more. Pointers
 // are to device memory, dense and row-major, aligned to 16 bytes; X is float or bf16. A call returns when the kernel is
-// in the stream. Errors: sizes that a kernel does not know, and what CUDA reports at the start.
+// in the stream. Errors: sizes that a kernel does not know, and what CUDA reports at the start. workspace: as many bytes
+// as workspace.h says.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,6 @@ struct NormGradients {
   X* dx;
   float *dw, *db;  // db may be null
 };
-int64_t norm_backward_workspace(const NormOptions& options, int64_t tokens, int64_t hidden);
 template <class X>
 void norm_backward(Stream stream, const X* dy, const X* x, const NormWeights<X>& weights, const float* statistics,
                    const NormGradients<X>& gradients, int64_t tokens, int64_t hidden, void* workspace);
@@ -64,7 +64,6 @@ struct HeadNormWeights {
 template <class X>
 void head_norm_forward(Stream stream, const X* qkv, const HeadNormWeights<X>& weights, const HeadNormShape& shape, X* y,
                        int64_t tokens);
-int64_t head_norm_backward_workspace(const HeadNormShape& shape, int64_t tokens);
 // dqkv: the gradient of y, turned into that of qkv.
 template <class X>
 void head_norm_backward(Stream stream, const X* qkv, const HeadNormWeights<X>& weights, const HeadNormShape& shape,
@@ -100,7 +99,9 @@ struct AttentionInputs {
 };
 
 // attention_forward.cu: on tensor cores, in tiles, bf16 alone. lse may be null.
-bool has_tiles(int64_t head_dim);
+constexpr bool has_tiles(int64_t head_dim) {
+  return head_dim == 16 || head_dim == 32 || head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
+}
 void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                              const AttentionOptions& options, bf16* out, float* lse);
 // attention_forward_hopper.cu, attention_backward_hopper.cu: what those in tiles call for these sizes on a GPU that can.
@@ -108,7 +109,6 @@ bool has_hopper_tiles(int64_t head_dim);
 void attention_forward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                               const AttentionOptions& options, bf16* out, float* lse);
 // attention_backward.cu. delta: workspace.
-int64_t attention_backward_tiles_workspace(const AttentionShape& shape);
 template <class X>
 struct AttentionSaved {
   const X *dout, *out;
@@ -127,11 +127,9 @@ void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& input
 
 // attention_rows.cu, attention_rows_backward.cu: a warp a query, any head size up to 256, either type; when decoding
 // the keys of one query are split over warps. Forward in bf16, heads of 64 and 128: attention_few_queries.cu.
-int64_t attention_forward_rows_workspace(const AttentionShape& shape);
 template <class X>
 void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,
                             const AttentionOptions& options, X* out, float* lse, void* workspace);
-int64_t attention_backward_rows_workspace(const AttentionShape& shape);
 template <class X>
 void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionSaved<X>& saved,
                              const AttentionShape& shape, const AttentionOptions& options,
@@ -187,7 +185,6 @@ void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n
 template <class X>
 void bias_backward(Stream stream, const X* dy, float* db, int64_t tokens, int64_t width);
 
-int64_t add_sum_of_squares_workspace(int64_t n);
 void add_sum_of_squares(Stream stream, const float* x, double* result, int64_t n, void* workspace);
 
 // ---- adamw.cu: rest is null for float; squared_norm is null without clipping

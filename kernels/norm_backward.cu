@@ -9,16 +9,13 @@
 // those of a bias are (sums.cu). So the order of every sum is fixed. Bound by memory: reads 3 and writes 1 value an
 // element.
 #include "kernels/norm.h"
+#include "kernels/workspace.h"
 
 namespace llama_tp::kernels {
 
 namespace {
 
 constexpr int most_threads = 512, held = 2;
-constexpr int64_t most_blocks = 256;
-
-int64_t rows_a_block(int64_t tokens) { return larger(parts_of(tokens, most_blocks), 1); }
-int64_t blocks_of(int64_t tokens) { return parts_of(tokens, rows_a_block(tokens)); }
 
 struct NormBackwardScratch {
   WarpValues<float> with_x[2], with_one[2];  // of one row and the next: a barrier between them then serves both
@@ -180,14 +177,10 @@ int threads_for(int64_t hidden, int n) {
 
 }  // namespace
 
-int64_t norm_backward_workspace(const NormOptions& options, int64_t tokens, int64_t hidden) {
-  return blocks_of(tokens) * hidden * (centers(options) ? 2 : 1) * static_cast<int64_t>(sizeof(float));
-}
-
 template <class X>
 void norm_backward(Stream stream, const X* dy, const X* x, const NormWeights<X>& weights, const float* statistics,
                    const NormGradients<X>& gradients, int64_t tokens, int64_t hidden, void* workspace) {
-  const int64_t blocks = blocks_of(tokens);
+  const int64_t blocks = token_blocks(tokens);
   const bool with_bias = centers(weights.options) && gradients.db != nullptr;
   float* const dw = static_cast<float*>(workspace);
   float* const db = with_bias ? dw + blocks * hidden : nullptr;
@@ -195,7 +188,7 @@ void norm_backward(Stream stream, const X* dy, const X* x, const NormWeights<X>&
     const auto start = [&](auto kernel) {
       launch(stream, "norm_backward", grid_of("norm", blocks), threads_for(hidden, n), sizeof(NormBackwardScratch),
              kernel, dy, x, weights.w, statistics, gradients.dx, Partial{dw, db}, weights.options, tokens,
-             static_cast<int>(hidden), rows_a_block(tokens));
+             static_cast<int>(hidden), tokens_a_block(tokens));
     };
     if (with_bias)
       start(norm_backward_kernel<true, true, n, X>);

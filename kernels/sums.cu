@@ -8,13 +8,13 @@
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
 #include "kernels/vector.h"
+#include "kernels/workspace.h"
 
 namespace llama_tp::kernels {
 
 namespace {
 
 constexpr int threads = 256;
-constexpr int64_t squares_a_block = 65536;
 
 struct SquaresScratch {
   WarpValues<double> sums;
@@ -72,10 +72,6 @@ __global__ void __launch_bounds__(bias_threads)
 }
 
 }  // namespace
-
-int64_t add_sum_of_squares_workspace(int64_t n) {
-  return parts_of(n, squares_a_block) * static_cast<int64_t>(sizeof(double));
-}
 
 void add_sum_of_squares(Stream stream, const float* x, double* result, int64_t n, void* workspace) {
   const int64_t blocks = parts_of(n, squares_a_block);

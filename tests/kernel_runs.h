@@ -7,6 +7,7 @@
 
 #include "emulation/device_memory.h"
 #include "kernels/kernels.h"
+#include "kernels/workspace.h"
 
 namespace llama_tp::kernels {
 
@@ -258,9 +259,9 @@ class AttentionRun {
     auto workspace = workspace_of(attention_forward_rows_workspace(shape_));
     attention_forward_rows(nullptr, inputs(), shape_, options_, out_.data(), lse_.data(), workspace.data());
   }
-  void backward_tiles() { backward(attention_backward_tiles, attention_backward_tiles_workspace(shape_)); }
-  void backward_hopper() { backward(attention_backward_hopper, attention_backward_tiles_workspace(shape_)); }
-  void backward_rows() { backward(attention_backward_rows<X>, attention_backward_rows_workspace(shape_)); }
+  void backward_tiles() { backward(attention_backward_tiles, attention_backward_workspace(shape_)); }
+  void backward_hopper() { backward(attention_backward_hopper, attention_backward_workspace(shape_)); }
+  void backward_rows() { backward(attention_backward_rows<X>, attention_backward_workspace(shape_)); }
 
  private:
   int64_t longest(size_t column) const {

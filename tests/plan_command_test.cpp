@@ -2,6 +2,7 @@
 // mesh measures; plan_formulas_test.cpp: and what the mathematics says.)
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <map>
 #include <set>
 #include <tuple>
@@ -103,7 +104,7 @@ TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
   EXPECT_EQ(compared["global_batch"], 4);
   for (size_t i = 0; i < alone.size(); i++) {
     const Json& scheme = compared["schemes"][i];
-    const std::string one = shared + alone[i] + " --per-device-train-batch-size 1 ";
+    const std::string one = shared + alone[i] + " --per-device-train-batch-size 1 --device h100 ";
     const Json plan = planned(one + "--block-size 2048")["ranks"][0];
     EXPECT_EQ(scheme["peak_bytes"], plan["peak_bytes"]);
     for (const auto& [name, bytes] : plan["categories"].items()) EXPECT_EQ(scheme["categories"][name], bytes) << name;
@@ -130,6 +131,24 @@ TEST(Plan, AGlobalBatchRepeatsForwardAndBackward) {
   EXPECT_EQ(three["fsdp all_gather"] - 1, 3 * (one["fsdp all_gather"] - 1));
   EXPECT_EQ(three["fsdp reduce_scatter"] - 1, 3 * (one["fsdp reduce_scatter"] - 1));
   EXPECT_EQ(three["data all_reduce"], one["data all_reduce"]);
+}
+
+// What a GPU needs is a function of shapes: neither the CPU that counts nor its threads change a byte, and it is said
+// whose scratch memory was counted.
+TEST(Plan, ForADeviceDependsOnNoMachine) {
+  const std::string step = "--config llama-3.2-1b --block-size 1024 --per-device-train-batch-size 2 ";
+  const Json plan = planned(step + "--device h100 --threads 1");
+  EXPECT_EQ(plan, planned(step + "--device h100 --threads 3"));
+  setenv("ONEDNN_MAX_CPU_ISA", "SSE41", 1);
+  EXPECT_EQ(plan, planned(step + "--device h100 --threads 1"));
+  unsetenv("ONEDNN_MAX_CPU_ISA");
+  EXPECT_TRUE(plan["workspace_of"].get<std::string>().starts_with("cuda: ")) << plan["workspace_of"];
+  // Products take the most that cuBLASLt is given, and attention's delta is smaller.
+  EXPECT_EQ(plan["ranks"][0]["categories"]["workspace"], 32 << 20);
+  const Json here = planned(step + "--device h100 --backend cpu --threads 1");
+  EXPECT_TRUE(here["workspace_of"].get<std::string>().starts_with("cpu: ")) << here["workspace_of"];
+  EXPECT_NE(here["ranks"], plan["ranks"]);
+  EXPECT_EQ(here["ranks"], planned(step + "--backend cpu --threads 1")["ranks"]);
 }
 
 // The table's unit follows its largest number: a small model's rows are not all 0.000.

@@ -1,6 +1,7 @@
 #include "backend/device.h"
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda/cuda_on_paper.h"
 #ifdef LLAMA_TP_CUDA_ARCH
 #include "backend/cuda/cuda_backend.h"
 #endif
@@ -31,5 +32,7 @@ std::unique_ptr<Backend> make_backend(const std::string& name, const DevicePlace
           "; leave it out, or take --backend cuda");
   return cpu ? make_cpu_backend(place, why_not) : make_cuda_backend(place);
 }
+
+std::unique_ptr<Backend> make_cuda_on_paper() { return std::make_unique<CudaOnPaper>(); }
 
 }  // namespace llama_tp

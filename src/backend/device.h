@@ -22,4 +22,7 @@ struct DevicePlace {
 // description says why. Errors: another name; cuda in a build without it; tuned products for the CPU; CudaBackend's.
 std::unique_ptr<Backend> make_backend(const std::string& name, const DevicePlace& place);
 
+// An NVIDIA GPU that need not be there, for plans: in every build, with the same answers. Runs nothing.
+std::unique_ptr<Backend> make_cuda_on_paper();
+
 }  // namespace llama_tp

@@ -1,56 +1,19 @@
 // The backend of a rehearsal: every operation does nothing but being counted by its front, and memory is not taken.
-// What scratch memory an operation would need is asked of the backend that the rehearsal stands for, which also
-// prepares its primitives for these shapes.
 #pragma once
 
 #include "backend/backend.h"
 
 namespace llama_tp {
 
-class MetaBackend : public Backend {
+// Says nothing of scratch memory: that is left to those who derive from it.
+class IdleBackend : public Backend {
  public:
-  explicit MetaBackend(Backend& planned) : planned_(planned) {}
-
   void* reserve(int64_t) override { return nullptr; }
   void release(void*, int64_t) override {}
   void upload(const void*, const Tensor&) override {}
   void download(const Tensor&, void*) override {}
   void synchronize() override {}
-  LossTokens loss_tokens(int64_t columns, DType gradients) const override {
-    return planned_.loss_tokens(columns, gradients);
-  }
   double read_bandwidth(double) override { return 0; }
-  std::string description() const override { return "rehearsal of " + planned_.description(); }
-
-  int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override {
-    return planned_.linear_forward_workspace(x, w, bias, y);
-  }
-  int64_t linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) override {
-    return planned_.linear_backward_input_workspace(dy, w, dx);
-  }
-  int64_t linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) override {
-    return planned_.linear_backward_weight_workspace(dy, x, dw);
-  }
-  int64_t bias_backward_workspace(const Tensor& dy, const Tensor& db) override {
-    return planned_.bias_backward_workspace(dy, db);
-  }
-  int64_t norm_backward_workspace(const Tensor& dy, const NormOptions& options) override {
-    return planned_.norm_backward_workspace(dy, options);
-  }
-  int64_t head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) override {
-    return planned_.head_norm_backward_workspace(qkv, norms);
-  }
-  int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override {
-    return planned_.attention_forward_workspace(q, k, sequences);
-  }
-  int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override {
-    return planned_.attention_backward_workspace(q, k, sequences);
-  }
-  int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) override {
-    return planned_.embedding_backward_workspace(ids, dtable);
-  }
-  int64_t sample_workspace(const Tensor& logits) override { return planned_.sample_workspace(logits); }
-  int64_t add_sum_of_squares_workspace(const Tensor& x) override { return planned_.add_sum_of_squares_workspace(x); }
 
  protected:
   void run_linear_forward(const Tensor&, const Tensor&, const Tensor&, const Tensor&, void*) override {}
@@ -94,6 +57,48 @@ class MetaBackend : public Backend {
   void run_add_sum_of_squares(const Tensor&, const Tensor&, void*) override {}
   void run_adamw(const AdamWOptions&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                  const Tensor&) override {}
+};
+
+// What scratch memory an operation would need is asked of the backend that the rehearsal stands for, which also
+// prepares its primitives for these shapes.
+class MetaBackend : public IdleBackend {
+ public:
+  explicit MetaBackend(Backend& planned) : planned_(planned) {}
+
+  LossTokens loss_tokens(int64_t columns, DType gradients) const override {
+    return planned_.loss_tokens(columns, gradients);
+  }
+  std::string description() const override { return "rehearsal of " + planned_.description(); }
+
+  int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override {
+    return planned_.linear_forward_workspace(x, w, bias, y);
+  }
+  int64_t linear_backward_input_workspace(const Tensor& dy, const Tensor& w, const Tensor& dx) override {
+    return planned_.linear_backward_input_workspace(dy, w, dx);
+  }
+  int64_t linear_backward_weight_workspace(const Tensor& dy, const Tensor& x, const Tensor& dw) override {
+    return planned_.linear_backward_weight_workspace(dy, x, dw);
+  }
+  int64_t bias_backward_workspace(const Tensor& dy, const Tensor& db) override {
+    return planned_.bias_backward_workspace(dy, db);
+  }
+  int64_t norm_backward_workspace(const Tensor& dy, const NormOptions& options) override {
+    return planned_.norm_backward_workspace(dy, options);
+  }
+  int64_t head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) override {
+    return planned_.head_norm_backward_workspace(qkv, norms);
+  }
+  int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override {
+    return planned_.attention_forward_workspace(q, k, sequences);
+  }
+  int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override {
+    return planned_.attention_backward_workspace(q, k, sequences);
+  }
+  int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) override {
+    return planned_.embedding_backward_workspace(ids, dtable);
+  }
+  int64_t sample_workspace(const Tensor& logits) override { return planned_.sample_workspace(logits); }
+  int64_t add_sum_of_squares_workspace(const Tensor& x) override { return planned_.add_sum_of_squares_workspace(x); }
 
  private:
   Backend& planned_;

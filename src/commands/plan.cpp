@@ -40,15 +40,19 @@ void declare_plan_options(Options& options) {
   options.list("compare", "schemes side by side, for instance: fsdp=8 tp=8,sp=off tp=8 tp=4,fsdp=2", "KEY=VALUE,… …");
   options.value("world", "ranks of --search and --compare (default of the latter: the first scheme's)", "N");
   options.value("global-batch-size", "samples of a step (default: one micro-batch a rank with data of its own)", "N");
-  options.value("backend", "whose scratch memory is counted: auto, cpu or cuda", "WORD", "auto");
+  options.value("backend",
+                "whose scratch memory is counted: this machine's cpu or cuda, or auto: any GPU's with --device", "WORD",
+                "auto");
   declare_products(options);
   options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
   options.flag("json", "as JSON, in bytes");
 }
 
-// Asked for the scratch memory of operations.
-std::unique_ptr<Backend> backend_from(const Options& options, int threads) {
+// Asked for the scratch memory of operations: that of the device that is planned for, which need not be here, or what a
+// run on this machine takes.
+std::unique_ptr<Backend> backend_from(const Options& options, bool for_device, int threads) {
   if (options.given("threads")) threads = static_cast<int>(options.integer("threads", 1, most_threads));
+  if (for_device && options.word("backend") == "auto" && !options.given("products")) return make_cuda_on_paper();
   return make_backend(options.word("backend"), {.threads = threads, .products = products_from(options)});
 }
 
@@ -58,7 +62,7 @@ class PlanRun {
       : options_(options),
         config_(read_model_config(options.word("config"), read_family_file(options.word("family")))),
         plan_(resolve_plan(config_)),
-        step_{config_, options.dtype("dtype", DType::bf16), {}, {}, {}, {}, {}, options.is_set("max-sequence")} {
+        step_{config_, options.dtype("dtype", DType::bf16), {}, {}, {}, {}, {}, {}, options.is_set("max-sequence")} {
     const int64_t data = options.integer("data-parallel", 1, most_ranks), fsdp = options.integer("fsdp", 1, most_ranks),
                   tensor = options.integer("tensor-parallel", 1, most_ranks);
     require(data * fsdp <= most_ranks && data * fsdp * tensor <= most_ranks, "--data-parallel ", data, " × --fsdp ",
@@ -75,7 +79,8 @@ class PlanRun {
           accumulation_for(options.integer("global-batch-size", 1, batch.global_batch() * most_accumulation),
                            batch.micro_batch, batch.data_ranks);
     read_limits();
-    backend_ = backend_from(options, threads);
+    backend_ = backend_from(options, step_.device.has_value(), threads);
+    step_.workspace_of = backend_->description();
     check_tokens(step_.options.batch.block_size);
   }
 
@@ -152,6 +157,7 @@ void run_search(const Options& options, int threads) {
                     1,
                     fsdp_from(options),
                     0,
+                    {},
                     read_device_sheet(options.given("device") ? options.word("device") : "h100")};
   require(space.dtype == DType::bf16, "--search: datasheets give bfloat16's speed; leave --dtype float32 out");
   space.memory = options.given("memory") ? options.bytes("memory") : space.device.memory_bytes;
@@ -159,7 +165,8 @@ void run_search(const Options& options, int threads) {
                            ? options.integer("global-batch-size", 1, space.ranks * most_accumulation)
                            : space.ranks;
   space.most_samples = std::min(most_samples_a_rank, most_block / space.block_size);
-  const auto backend = backend_from(options, threads);
+  const auto backend = backend_from(options, true, threads);
+  space.workspace_of = backend->description();
   const SearchResult result = search(space, *backend);
   require(result.tried > 0, "--search: no mesh of ", space.ranks, " ranks can divide --global-batch-size ",
           space.global_batch, "; give a multiple of the ranks");
@@ -192,6 +199,7 @@ void run_plan_comparison(const Options& options, int threads) {
                       options.integer("block-size", 2, most_block),
                       0,
                       {},
+                      {},
                       {}};
   if (options.given("global-batch-size"))
     asked.global_batch = options.integer("global-batch-size", 1, setting.ranks * most_accumulation);
@@ -201,7 +209,8 @@ void run_plan_comparison(const Options& options, int threads) {
     require(asked.dtype == DType::bf16, "--device: datasheets give bfloat16's speed; leave --dtype float32 out");
   }
   if (options.given("memory")) asked.memory = options.bytes("memory");
-  const auto backend = backend_from(options, threads);
+  const auto backend = backend_from(options, asked.device.has_value(), threads);
+  asked.workspace_of = backend->description();
   const PlannedComparison planned = compare_plans(asked, *backend);
   options.is_set("json") ? print_comparison_json(asked, planned) : print_comparison(asked, planned);
 }

@@ -186,6 +186,7 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
       all.begin(), all.end(), [&](const PlannedScheme& a, const PlannedScheme& b) { return peak(a) < peak(b); });
   for (const PlannedScheme& one : all)
     if (peak(one) > peak(least)) std::printf("%s\n", why(one, least, table.unit()).c_str());
+  std::printf("Workspace is that of %s.\n", asked.workspace_of.c_str());
 }
 
 void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& planned) {
@@ -207,6 +208,7 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
   OrderedJson json{{"config", asked.config.source},
                    {"block_size", asked.block_size},
                    {"global_batch", planned.global_batch},
+                   {"workspace_of", asked.workspace_of},
                    {"schemes", schemes}};
   if (asked.memory) json["memory_limit"] = *asked.memory;
   if (asked.device) json["device"] = asked.device->name;

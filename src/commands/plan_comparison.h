@@ -18,6 +18,7 @@ struct SchemesToPlan {
   int64_t block_size = 1024;
   int64_t global_batch = 0;       // samples of a step; 0: the fewest that all schemes can divide
   std::optional<int64_t> memory;  // bytes of a rank that may be taken
+  std::string workspace_of;       // whose scratch memory is counted
   std::optional<DeviceSheet> device;
 };
 

@@ -207,6 +207,7 @@ void print_plan(const PlannedStep& step) {
       static_cast<long long>(step.options.batch.micro_batch), with_commas(step.options.batch.block_size).c_str(),
       text(step.options.recompute ? ", recomputed" : "", step.longest ? " (the most that fit)" : "").c_str());
   print_memory(step.ranks);
+  std::printf("workspace is that of %s\n", step.workspace_of.c_str());
   if (step.world() > 1) print_communication(step.ranks);
   print_line("FLOPs of a step, all ranks, 10^12", {});
   print_line("  performed", {fixed(performed_flops(step) / 1e12, 3)});
@@ -229,6 +230,7 @@ void print_plan_json(const PlannedStep& step) {
       {"micro_batch", step.options.batch.micro_batch},
       {"block_size", step.options.batch.block_size},
       {"gradient_checkpointing", step.options.recompute},
+      {"workspace_of", step.workspace_of},
       {"ranks", ranks_json(step.ranks)},
       {"communication", communication_json(step.ranks)},
       {"flops", {{"performed", performed_flops(step)}, {"model", model_flops(step.config, step.options.batch)}}}};

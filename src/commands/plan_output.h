@@ -14,6 +14,7 @@ struct PlannedStep {
   MeshShape mesh;
   TrainerOptions options;
   std::vector<RankPlan> ranks;
+  std::string workspace_of;  // whose scratch memory is counted, as a backend describes itself
   std::optional<DeviceSheet> device;
   std::optional<int64_t> memory_limit;  // --memory, or the device's
   bool longest = false;                 // the block size is what --max-sequence found

@@ -122,20 +122,17 @@ void print_search(const SearchSpace& space, const SearchResult& result) {
               with_commas(static_cast<int64_t>(result.fitting.size())).c_str(),
               counted(result.tried, "setting").c_str(),
               result.fitting.size() > most_lines ? text(", the ", most_lines, " fastest are shown").c_str() : "");
+  std::printf("workspace is that of %s\n", space.workspace_of.c_str());
 }
 
 void print_search_json(const SearchSpace& space, const SearchResult& result) {
   OrderedJson fitting = OrderedJson::array();
   for (const PlannedSetting& setting : result.fitting) fitting.push_back(setting_json(setting));
-  const OrderedJson json{{"config", space.config.source},
-                         {"world", space.ranks},
-                         {"block_size", space.block_size},
-                         {"global_batch", space.global_batch},
-                         {"memory_limit", space.memory},
-                         {"device", space.device.name},
-                         {"tried", result.tried},
-                         {"smallest_bytes", result.smallest},
-                         {"fitting", fitting}};
+  const OrderedJson json{{"config", space.config.source},      {"world", space.ranks},
+                         {"block_size", space.block_size},     {"global_batch", space.global_batch},
+                         {"memory_limit", space.memory},       {"device", space.device.name},
+                         {"workspace_of", space.workspace_of}, {"tried", result.tried},
+                         {"smallest_bytes", result.smallest},  {"fitting", fitting}};
   std::printf("%s\n", json_text(json, 1).c_str());
 }
 

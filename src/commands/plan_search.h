@@ -16,7 +16,8 @@ struct SearchSpace {
   int64_t global_batch = 1;  // samples of a step, the same for all settings
   int64_t most_samples = 1;  // of a forward
   FsdpOptions fsdp;
-  int64_t memory = 0;  // bytes of a rank that may be taken
+  int64_t memory = 0;        // bytes of a rank that may be taken
+  std::string workspace_of;  // whose scratch memory is counted
   DeviceSheet device;
 };
 

@@ -11,8 +11,6 @@ namespace llama_tp {
 
 namespace {
 
-// Large enough for every algorithm that a Hopper's heuristic prefers (NVIDIA's own advice is 32 MiB).
-constexpr size_t most_workspace = size_t{32} << 20;
 // Where k is divided, the parts' sums stay in f32.
 constexpr uint32_t allowed_reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 // The widest load of a kernel.
@@ -90,7 +88,7 @@ struct CublasLt::Prepared {
       check(library.set_preference(preference, attribute, &value, sizeof value),
             "cublasLtMatmulPreferenceSetAttribute");
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, most_workspace);
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<size_t>(most_product_workspace));
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, allowed_reduction);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(product.rows_of_a(), product.in));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(product.rows_of_b(), product.in));
@@ -122,8 +120,8 @@ struct CublasLt::Prepared {
     check(library.get_config(&checked, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &reduction, sizeof reduction, &written),
           "cublasLtMatmulAlgoConfigGetAttribute");
     if ((reduction & ~allowed_reduction) != 0) return text("it adds parts of sums otherwise than in f32");
-    if (result.workspaceSize > most_workspace)
-      return text("it needs ", result.workspaceSize, " bytes of scratch, of which there are ", most_workspace);
+    if (result.workspaceSize > static_cast<size_t>(most_product_workspace))
+      return text("it needs ", result.workspaceSize, " bytes of scratch, of which there are ", most_product_workspace);
     given.workspace = result.workspaceSize;
     return "";
   }

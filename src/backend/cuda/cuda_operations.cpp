@@ -1,29 +1,10 @@
 #include "backend/cuda/cuda_operations.h"
 
 #include "backend/with_type.h"
-#include "kernels/kernels.h"
 
 namespace llama_tp {
 
 namespace {
-
-kernels::AttentionShape shape_of(const Tensor& q, const Tensor& k, const Sequences& sequences) {
-  return {.heads = q.shape[0],
-          .kv_heads = k.shape[0],
-          .head_dim = q.shape[2],
-          .tokens = q.shape[1],
-          .cache = k.shape[1],
-          .ranges = sequences.ranges.as<int32_t>(),
-          .sequences = sequences.ranges.shape[0],
-          .longest_query = sequences.longest_query,
-          .longest_key = sequences.longest_key};
-}
-
-// A tile of queries is worth its loads when it is at least a warp's rows full.
-constexpr int64_t queries_worth_tiles = 16;
-bool in_tiles(const Tensor& q, const Sequences& sequences) {
-  return q.dtype == DType::bf16 && kernels::has_tiles(q.shape[2]) && sequences.longest_query >= queries_worth_tiles;
-}
 
 template <class X>
 kernels::NormWeights<X> norm_weights(const Tensor& w, const Tensor& b, const NormOptions& options) {
@@ -59,8 +40,6 @@ void CudaOperations::run_linear_forward(const Tensor& x, const Tensor& w, const 
   });
 }
 
-int64_t CudaOperations::bias_backward_workspace(const Tensor&, const Tensor&) { return 0; }
-
 void CudaOperations::run_bias_backward(const Tensor& dy, const Tensor& db, void*) {
   with_type(dy.dtype,
             [&]<class X>(X) { kernels::bias_backward(stream_, dy.as<X>(), db.as<float>(), dy.shape[0], dy.shape[1]); });
@@ -93,10 +72,6 @@ void CudaOperations::run_norm_apply(const Tensor& x, const Tensor& w, const Tens
   });
 }
 
-int64_t CudaOperations::norm_backward_workspace(const Tensor& dy, const NormOptions& options) {
-  return kernels::norm_backward_workspace(options, dy.shape[0], dy.shape[1]);
-}
-
 void CudaOperations::run_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
                                        const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db,
                                        void* workspace) {
@@ -106,24 +81,11 @@ void CudaOperations::run_norm_backward(const Tensor& dy, const Tensor& x, const 
   });
 }
 
-namespace {
-
-kernels::HeadNormShape shape_of(const Tensor& qkv, const HeadNorms& norms) {
-  const int64_t head_dim = norms.q.shape[0];
-  return {norms.heads, (qkv.shape[1] / head_dim - norms.heads) / 2, head_dim, norms.epsilon};
-}
-
-}  // namespace
-
 void CudaOperations::run_head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) {
   with_type(qkv.dtype, [&]<class X>(X) {
     kernels::head_norm_forward(stream_, qkv.as<const X>(), {norms.q.as<X>(), norms.k.as<X>()}, shape_of(qkv, norms),
                                y.as<X>(), qkv.shape[0]);
   });
-}
-
-int64_t CudaOperations::head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) {
-  return kernels::head_norm_backward_workspace(shape_of(qkv, norms), qkv.shape[0]);
 }
 
 void CudaOperations::run_head_norm_backward(const Tensor& qkv, const HeadNorms& norms, const Tensor& dqkv,
@@ -160,10 +122,6 @@ void CudaOperations::run_rope_backward(const Tensor& dq, const Tensor& dk, const
 
 // ---- attention
 
-int64_t CudaOperations::attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) {
-  return in_tiles(q, sequences) ? 0 : kernels::attention_forward_rows_workspace(shape_of(q, k, sequences));
-}
-
 void CudaOperations::run_attention_forward(const Tensor& q, const Tensor& k, const Tensor& v,
                                            const Sequences& sequences, const AttentionOptions& options,
                                            const Tensor& out, const Tensor& lse, void* workspace) {
@@ -175,12 +133,6 @@ void CudaOperations::run_attention_forward(const Tensor& q, const Tensor& k, con
     kernels::attention_forward_rows<X>(stream_, {q.as<X>(), k.as<X>(), v.as<X>()}, shape, options, out.as<X>(),
                                        lse.as<float>(), workspace);
   });
-}
-
-int64_t CudaOperations::attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) {
-  const kernels::AttentionShape shape = shape_of(q, k, sequences);
-  return in_tiles(q, sequences) ? kernels::attention_backward_tiles_workspace(shape)
-                                : kernels::attention_backward_rows_workspace(shape);
 }
 
 void CudaOperations::run_attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -223,8 +175,6 @@ void CudaOperations::run_embedding_forward(const Tensor& ids, const Tensor& tabl
   });
 }
 
-int64_t CudaOperations::embedding_backward_workspace(const Tensor&, const Tensor&) { return 0; }
-
 void CudaOperations::run_embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
                                             const Tensor& dtable, void*) {
   with_type(dy.dtype, [&]<class X>(X) {
@@ -258,8 +208,6 @@ void CudaOperations::run_cross_entropy_backward(const Tensor& logits, const Tens
 
 // ---- generation
 
-int64_t CudaOperations::sample_workspace(const Tensor&) { return 0; }
-
 void CudaOperations::run_sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
                                 const SamplingOptions& options, const Tensor& ids, const Tensor& chances, void*) {
   kernels::sample(stream_, logits.as<float>(), {logits.shape[0], logits.shape[1], logits.shape[2], vocabulary},
@@ -285,10 +233,6 @@ void CudaOperations::run_gather_rows(const Tensor& x, const Tensor& rows, const 
 }
 
 // ---- optimizer
-
-int64_t CudaOperations::add_sum_of_squares_workspace(const Tensor& x) {
-  return kernels::add_sum_of_squares_workspace(x.elements());
-}
 
 void CudaOperations::run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) {
   kernels::add_sum_of_squares(stream_, x.as<float>(), result.as<double>(), x.elements(), workspace);

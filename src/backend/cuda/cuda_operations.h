@@ -2,26 +2,12 @@
 // from and who multiplies large matrices is left to those who derive from it: the GPU, or the emulation of the tests.
 #pragma once
 
-#include "backend/backend.h"
+#include "backend/cuda/cuda_workspace.h"
 #include "kernels/stream.h"
 
 namespace llama_tp {
 
-class CudaOperations : public Backend {
- public:
-  // For each byte of the weight the product of t tokens' logits does t FLOP, that of its gradient, which is read and
-  // written in f32, t / 4. An H200 does 206 FLOP in the time of a byte from memory.
-  LossTokens loss_tokens(int64_t, DType) const override { return {1024, 2048}; }
-
-  int64_t bias_backward_workspace(const Tensor& dy, const Tensor& db) override;
-  int64_t norm_backward_workspace(const Tensor& dy, const NormOptions& options) override;
-  int64_t head_norm_backward_workspace(const Tensor& qkv, const HeadNorms& norms) override;
-  int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override;
-  int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override;
-  int64_t embedding_backward_workspace(const Tensor& ids, const Tensor& dtable) override;
-  int64_t sample_workspace(const Tensor& logits) override;
-  int64_t add_sum_of_squares_workspace(const Tensor& x) override;
-
+class CudaOperations : public CudaWorkspace<Backend> {
  protected:
   // y = x · wᵀ + bias for more tokens than matrix_vector.cu takes.
   virtual void multiply(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, void* workspace) = 0;

@@ -16,6 +16,10 @@
 
 namespace llama_tp {
 
+// Bytes of scratch that a product is given at most: enough for every algorithm that a Hopper's heuristic prefers
+// (NVIDIA's own advice is 32 MiB).
+constexpr int64_t most_product_workspace = int64_t{32} << 20;
+
 // C[m, n] = op(A)[m, k] · op(B)[k, n] + beta · C + bias[m], all dense and column-major. A and B: `in`, f32 or bf16; C:
 // `out`, that or f32. Sums run in f32 (of f32: without TF32). bias: of type `in`, needs out = in.
 struct Product {
