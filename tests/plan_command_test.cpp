@@ -51,6 +51,32 @@ TEST(Plan, TheLongestSequenceFitsAndTheNextDoesNot) {
   EXPECT_FALSE(planned(mesh + "--memory 16GiB --block-size " + std::to_string(found + 128))["fits"]);
 }
 
+// A device's memory is what CUDA reports of it, and a plan leaves room for what it does not count.
+TEST(Plan, FitsBesideWhatIsReserved) {
+  const std::string step = "--config llama-3.1-8b --per-device-train-batch-size 1 --block-size 1024 ";
+  for (const auto& [device, name] :
+       {std::pair{"a100", "NVIDIA A100 SXM4 80GB"}, std::pair{"h100", "NVIDIA H100 SXM5 80GB"},
+        std::pair{"h200", "NVIDIA H200 SXM 141GB"}}) {
+    const Json plan = planned(step + "--device " + device), &estimate = plan["estimate"];
+    EXPECT_EQ(plan["memory_limit"],
+              estimate["memory_bytes"].get<int64_t>() - estimate["reserved_bytes"].get<int64_t>());
+    EXPECT_EQ(estimate["device"], name);
+    const CommandResult table = run_command(llama_tp_with(0) + " plan " + step + "--device " + device);
+    EXPECT_TRUE(holds(table.out, text(name, "'s ")) && holds(table.out, " less 2.00 GiB for CUDA's context and NCCL"))
+        << table.out;
+  }
+  // What is asked for may be taken whole.
+  EXPECT_EQ(planned(step + "--device h100 --memory 80GB")["memory_limit"], 80'000'000'000);
+  const ScratchFolder scratch;
+  Json sheet = Json::parse(whole_file("data/devices/h100.json"));
+  const int64_t needs = planned(step + "--device h100")["ranks"][0]["peak_bytes"], reserved = sheet["reserved_bytes"];
+  for (const int64_t missing : {0, 1}) {
+    sheet["memory_bytes"] = needs + reserved - missing;
+    write_file(scratch / "sheet.json", sheet.dump());
+    EXPECT_EQ(planned(step + "--device " + (scratch / "sheet.json"))["fits"], missing == 0);
+  }
+}
+
 // What --search lists is what a plan of that mesh says, and what it leaves out does not fit.
 TEST(Plan, SearchFindsTheMeshesThatFitFastestFirst) {
   const std::string shared =
@@ -198,6 +224,10 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--max-sequence --memory 1GiB", "not even");
   refused(config + "--block-size 4194304", "tokens of a forward");
   refused(config + "--device h100 --dtype float32", "--device");
+  Json sheet = Json::parse(whole_file("data/devices/h100.json"));
+  sheet["reserved_bytes"] = sheet["memory_bytes"];
+  write_file(scratch / "full.json", sheet.dump());
+  refused(config + "--device " + (scratch / "full.json"), "reserved_bytes leave nothing of memory_bytes");
   refused(config + "--search", "--world 8");
   refused(config + "--compare tp=2 --search --world 2", "leave one of them out");
   refused(config + "--compare tp=2 fsdp=4", "a mesh of 4 ranks, but tp=2 has 2");

@@ -2,6 +2,7 @@
 // nothing.
 #include "backend/device.h"
 #include "commands/commands.h"
+#include "commands/memory_limit.h"
 #include "commands/mesh_options.h"
 #include "commands/plan_comparison.h"
 #include "commands/plan_output.h"
@@ -34,7 +35,8 @@ void declare_plan_options(Options& options) {
   options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
   options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
   options.value("device", "h100, h200, a100 or a datasheet: an estimate of time and whether it fits", "NAME|FILE");
-  options.value("memory", "of a rank, 80GiB for instance (default: the device's)", "BYTES");
+  options.value("memory", "of a rank, 80GiB for instance (default: the device's, less what CUDA and NCCL take)",
+                "BYTES");
   options.flag("max-sequence", "the longest --block-size that fits the memory");
   options.flag("search", "all meshes, micro-batches and recompute settings of --world ranks that fit, fastest first");
   options.list("compare", "schemes side by side, for instance: fsdp=8 tp=8,sp=off tp=8 tp=4,fsdp=2", "KEY=VALUE,… …");
@@ -96,10 +98,9 @@ class PlanRun {
   void read_limits() {
     if (options_.given("device")) {
       step_.device = read_device_sheet(options_.word("device"));
-      step_.memory_limit = step_.device->memory_bytes;
       require(step_.dtype == DType::bf16, "--device: datasheets give bfloat16's speed; leave --dtype float32 out");
     }
-    if (options_.given("memory")) step_.memory_limit = options_.bytes("memory");
+    step_.memory_limit = memory_limit_from(options_, step_.device);
     require(!step_.longest || step_.memory_limit.has_value(),
             "--max-sequence needs the memory to fill: --memory 80GiB, or a --device");
     require(!step_.longest || !options_.given("block-size"),
@@ -119,13 +120,13 @@ class PlanRun {
 
   bool fits(int64_t block) {
     rehearse(block);
-    return step_.peak_bytes() <= *step_.memory_limit;
+    return step_.peak_bytes() <= step_.memory_limit->bytes;
   }
 
   void find_longest() {
     const int64_t most = most_block / step_.options.batch.micro_batch,
                   longest = longest_block(most, [&](int64_t block) { return fits(block); });
-    require(longest > 0, "not even ", step_.options.batch.block_size, " tokens fit ", bytes_text(*step_.memory_limit),
+    require(longest > 0, "not even ", step_.options.batch.block_size, " tokens fit ", step_.memory_limit->words,
             ": they need ", bytes_text(step_.peak_bytes()), "; take more --tensor-parallel ranks or more memory");
     rehearse(longest);
   }
@@ -156,11 +157,11 @@ void run_search(const Options& options, int threads) {
                     1,
                     1,
                     fsdp_from(options),
-                    0,
+                    {},
                     {},
                     read_device_sheet(options.given("device") ? options.word("device") : "h100")};
   require(space.dtype == DType::bf16, "--search: datasheets give bfloat16's speed; leave --dtype float32 out");
-  space.memory = options.given("memory") ? options.bytes("memory") : space.device.memory_bytes;
+  space.memory = *memory_limit_from(options, space.device);
   space.global_batch = options.given("global-batch-size")
                            ? options.integer("global-batch-size", 1, space.ranks * most_accumulation)
                            : space.ranks;
@@ -205,10 +206,9 @@ void run_plan_comparison(const Options& options, int threads) {
     asked.global_batch = options.integer("global-batch-size", 1, setting.ranks * most_accumulation);
   if (options.given("device")) {
     asked.device = read_device_sheet(options.word("device"));
-    asked.memory = asked.device->memory_bytes;
     require(asked.dtype == DType::bf16, "--device: datasheets give bfloat16's speed; leave --dtype float32 out");
   }
-  if (options.given("memory")) asked.memory = options.bytes("memory");
+  asked.memory = memory_limit_from(options, asked.device);
   const auto backend = backend_from(options, asked.device.has_value(), threads);
   asked.workspace_of = backend->description();
   const PlannedComparison planned = compare_plans(asked, *backend);

@@ -156,7 +156,7 @@ PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
     PlannedScheme one{scheme, ranks(1, asked.block_size), ranks(planned.global_batch / data, asked.block_size)};
     if (asked.memory)
       one.longest = longest_block(
-          most_tokens, [&](int64_t block) { return fullest(ranks(1, block)).ledger.peak() <= *asked.memory; });
+          most_tokens, [&](int64_t block) { return fullest(ranks(1, block)).ledger.peak() <= asked.memory->bytes; });
     planned.schemes.push_back(std::move(one));
   }
   return planned;
@@ -174,8 +174,8 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
   table.line("  together",
              [&](const PlannedScheme& one) { return table.unit().of(static_cast<double>(peak(one)), 2); });
   if (asked.memory) {
-    table.line(text("  fits ", bytes_text(*asked.memory)),
-               [&](const PlannedScheme& one) { return std::string(peak(one) <= *asked.memory ? "yes" : "NO"); });
+    table.line(text("  fits ", bytes_text(asked.memory->bytes)),
+               [&](const PlannedScheme& one) { return std::string(peak(one) <= asked.memory->bytes ? "yes" : "NO"); });
     table.line("longest sample that fits, tokens",
                [](const PlannedScheme& one) { return one.longest > 0 ? with_commas(one.longest) : "none"; });
   }
@@ -186,6 +186,7 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
       all.begin(), all.end(), [&](const PlannedScheme& a, const PlannedScheme& b) { return peak(a) < peak(b); });
   for (const PlannedScheme& one : all)
     if (peak(one) > peak(least)) std::printf("%s\n", why(one, least, table.unit()).c_str());
+  if (asked.memory) std::printf("A rank may take %s.\n", asked.memory->words.c_str());
   std::printf("Workspace is that of %s.\n", asked.workspace_of.c_str());
 }
 
@@ -196,7 +197,7 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
     for (size_t i = 0; i < category_count; i++)
       json["categories"][std::string(name_of(static_cast<Category>(i)))] = fullest(one.smallest).ledger.at_peak()[i];
     if (asked.memory) {
-      json["fits"] = peak(one) <= *asked.memory;
+      json["fits"] = peak(one) <= asked.memory->bytes;
       json["longest_block_size"] = one.longest;
     }
     for (const auto& [name, ranks] : {std::pair{"smallest", &one.smallest}, std::pair{"equal", &one.equal}}) {
@@ -210,7 +211,7 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
                    {"global_batch", planned.global_batch},
                    {"workspace_of", asked.workspace_of},
                    {"schemes", schemes}};
-  if (asked.memory) json["memory_limit"] = *asked.memory;
+  if (asked.memory) json["memory_limit"] = asked.memory->bytes;
   if (asked.device) json["device"] = asked.device->name;
   std::printf("%s\n", json_text(json, 1).c_str());
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bench/scheme.h"
+#include "commands/memory_limit.h"
 #include "train/step_estimate.h"
 
 namespace llama_tp {
@@ -16,9 +17,9 @@ struct SchemesToPlan {
   DType dtype = DType::bf16;
   std::vector<Scheme> schemes;
   int64_t block_size = 1024;
-  int64_t global_batch = 0;       // samples of a step; 0: the fewest that all schemes can divide
-  std::optional<int64_t> memory;  // bytes of a rank that may be taken
-  std::string workspace_of;       // whose scratch memory is counted
+  int64_t global_batch = 0;           // samples of a step; 0: the fewest that all schemes can divide
+  std::optional<MemoryLimit> memory;  // of a rank
+  std::string workspace_of;           // whose scratch memory is counted
   std::optional<DeviceSheet> device;
 };
 

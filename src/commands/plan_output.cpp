@@ -185,6 +185,8 @@ OrderedJson estimate_json(const PlannedStep& step) {
   const StepEstimate estimate = estimate_step(step.ranks, *step.device);
   return {{"device", step.device->name},
           {"source", step.device->source},
+          {"memory_bytes", step.device->memory_bytes},
+          {"reserved_bytes", step.device->reserved_bytes},
           {"arithmetic_seconds", estimate.products},
           {"memory_seconds", estimate.memory},
           {"communication_seconds", estimate.communication},
@@ -214,8 +216,8 @@ void print_plan(const PlannedStep& step) {
   print_line("  the model's (for MFU)", {fixed(model_flops(step.config, step.options.batch) / 1e12, 3)});
   if (step.device.has_value()) print_estimate(step);
   if (step.memory_limit.has_value())
-    std::printf("%s of %s: %s\n", bytes_text(step.peak_bytes()).c_str(), bytes_text(*step.memory_limit).c_str(),
-                step.peak_bytes() <= *step.memory_limit ? "fits" : "does not fit");
+    std::printf("%s of %s: %s\n", bytes_text(step.peak_bytes()).c_str(), step.memory_limit->words.c_str(),
+                step.peak_bytes() <= step.memory_limit->bytes ? "fits" : "does not fit");
 }
 
 void print_plan_json(const PlannedStep& step) {
@@ -236,8 +238,8 @@ void print_plan_json(const PlannedStep& step) {
       {"flops", {{"performed", performed_flops(step)}, {"model", model_flops(step.config, step.options.batch)}}}};
   if (step.device.has_value()) json["estimate"] = estimate_json(step);
   if (step.memory_limit.has_value()) {
-    json["memory_limit"] = *step.memory_limit;
-    json["fits"] = step.peak_bytes() <= *step.memory_limit;
+    json["memory_limit"] = step.memory_limit->bytes;
+    json["fits"] = step.peak_bytes() <= step.memory_limit->bytes;
   }
   std::printf("%s\n", json_text(json, 1).c_str());
 }

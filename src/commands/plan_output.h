@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "commands/memory_limit.h"
 #include "train/step_estimate.h"
 
 namespace llama_tp {
@@ -16,8 +17,8 @@ struct PlannedStep {
   std::vector<RankPlan> ranks;
   std::string workspace_of;  // whose scratch memory is counted, as a backend describes itself
   std::optional<DeviceSheet> device;
-  std::optional<int64_t> memory_limit;  // --memory, or the device's
-  bool longest = false;                 // the block size is what --max-sequence found
+  std::optional<MemoryLimit> memory_limit;
+  bool longest = false;  // the block size is what --max-sequence found
 
   int64_t peak_bytes() const;  // of the rank that needs the most
   double tokens() const { return static_cast<double>(options.batch.global_batch() * options.batch.block_size); }

@@ -56,7 +56,7 @@ class Search {
     setting.activations = sum_of(held, {Category::saved_split, Category::saved_whole, Category::transient});
     result_.smallest = result_.tried == 0 ? setting.peak : std::min(result_.smallest, setting.peak);
     result_.tried++;
-    if (setting.peak > space_.memory) return false;
+    if (setting.peak > space_.memory.bytes) return false;
     setting.estimate = estimate_step(ranks, space_.device);
     const double seconds = setting.estimate.seconds();
     setting.tokens_per_second = static_cast<double>(space_.global_batch * space_.block_size) / seconds;
@@ -91,7 +91,7 @@ SearchResult search(const SearchSpace& space, Backend& backend) { return Search(
 void print_search(const SearchSpace& space, const SearchResult& result) {
   std::printf("%s: steps of %s × %s tokens on %s of %s, times estimated for %s\n", space.config.source.c_str(),
               with_commas(space.global_batch).c_str(), with_commas(space.block_size).c_str(),
-              counted(space.ranks, "rank").c_str(), bytes_text(space.memory).c_str(), space.device.name.c_str());
+              counted(space.ranks, "rank").c_str(), space.memory.words.c_str(), space.device.name.c_str());
   if (result.fitting.empty()) {
     std::printf("none of the %s fits: the smallest needs %s; take more ranks, a shorter --block-size or more memory\n",
                 counted(result.tried, "setting").c_str(), bytes_text(result.smallest).c_str());
@@ -130,7 +130,7 @@ void print_search_json(const SearchSpace& space, const SearchResult& result) {
   for (const PlannedSetting& setting : result.fitting) fitting.push_back(setting_json(setting));
   const OrderedJson json{{"config", space.config.source},      {"world", space.ranks},
                          {"block_size", space.block_size},     {"global_batch", space.global_batch},
-                         {"memory_limit", space.memory},       {"device", space.device.name},
+                         {"memory_limit", space.memory.bytes}, {"device", space.device.name},
                          {"workspace_of", space.workspace_of}, {"tried", result.tried},
                          {"smallest_bytes", result.smallest},  {"fitting", fitting}};
   std::printf("%s\n", json_text(json, 1).c_str());

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "commands/memory_limit.h"
 #include "train/device_sheet.h"
 #include "train/step_estimate.h"
 
@@ -16,7 +17,7 @@ struct SearchSpace {
   int64_t global_batch = 1;  // samples of a step, the same for all settings
   int64_t most_samples = 1;  // of a forward
   FsdpOptions fsdp;
-  int64_t memory = 0;        // bytes of a rank that may be taken
+  MemoryLimit memory;        // of a rank
   std::string workspace_of;  // whose scratch memory is counted
   DeviceSheet device;
 };

@@ -45,14 +45,17 @@ std::string word(const Json& json, const std::string& source, const char* key) {
 DeviceSheet read_device_sheet(const std::string& file_or_name) {
   const Json json = parse_json_or_discard(sheet_text(file_or_name));
   require(json.is_object(), file_or_name, ": not a JSON object; data/devices/h100.json shows the keys");
-  return {word(json, file_or_name, "name"),
-          word(json, file_or_name, "source"),
-          positive(json, file_or_name, "bf16_flops"),
-          static_cast<int64_t>(positive(json, file_or_name, "memory_bytes")),
-          positive(json, file_or_name, "memory_bandwidth"),
-          positive(json, file_or_name, "link_bandwidth"),
-          static_cast<int64_t>(positive(json, file_or_name, "devices_of_a_node")),
-          positive(json, file_or_name, "network_bandwidth")};
+  DeviceSheet sheet{word(json, file_or_name, "name"),
+                    word(json, file_or_name, "source"),
+                    positive(json, file_or_name, "bf16_flops"),
+                    static_cast<int64_t>(positive(json, file_or_name, "memory_bytes")),
+                    static_cast<int64_t>(positive(json, file_or_name, "reserved_bytes")),
+                    positive(json, file_or_name, "memory_bandwidth"),
+                    positive(json, file_or_name, "link_bandwidth"),
+                    static_cast<int64_t>(positive(json, file_or_name, "devices_of_a_node")),
+                    positive(json, file_or_name, "network_bandwidth")};
+  require(sheet.free_bytes() > 0, file_or_name, ": reserved_bytes leave nothing of memory_bytes");
+  return sheet;
 }
 
 }  // namespace llama_tp
