@@ -137,9 +137,22 @@ TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
     EXPECT_EQ(scheme["fits"], plan["peak_bytes"] <= 20'000'000'000);
     EXPECT_EQ(scheme["longest_block_size"], planned(one + "--max-sequence")["block_size"]);
     EXPECT_GE(scheme["equal"]["step_seconds"], scheme["smallest"]["step_seconds"]);
+    // Four samples in one forward of the mesh, however many ranks have data of their own.
+    const int data = i == 0 ? 4 : i == 1 ? 1 : 2;
+    const Json level = planned(shared + alone[i] + " --device h100 --block-size 2048 --per-device-train-batch-size " +
+                               std::to_string(4 / data))["ranks"][0];
+    EXPECT_EQ(scheme["in_flight"]["samples"], 4);
+    EXPECT_EQ(scheme["in_flight"]["peak_bytes"], level["peak_bytes"]);
+    EXPECT_EQ(scheme["in_flight"]["groups"]["logits and loss"], level["categories"].value("logits", int64_t{0}));
   }
   const CommandResult table = run_command(llama_tp_with(0) + " plan " + schemes);
   EXPECT_NE(table.out.find("fsdp=4 needs "), std::string::npos) << table.out;
+  EXPECT_NE(table.out.find(", with 4 samples in flight against 1; at 4 each, activations are "), std::string::npos)
+      << table.out;
+  // Nothing to set level where all have as many.
+  const std::string alike = shared + "--block-size 2048 --compare tp=4,sp=off tp=4 ";
+  EXPECT_FALSE(planned(alike)["schemes"][0].contains("in_flight"));
+  EXPECT_EQ(run_command(llama_tp_with(0) + " plan " + alike).out.find("in flight"), std::string::npos);
 }
 
 // In a step of several forwards all is done as often but the optimizer's work and the sums over copies.

@@ -33,10 +33,11 @@ const std::array<Group, 5>& groups() {
   return all;
 }
 
-int64_t bytes_of(const Group& group, const PlannedScheme& scheme) {
-  return sum_of(fullest(scheme.smallest).ledger.at_peak(), group.categories);
+int64_t bytes_of(const Group& group, const std::vector<RankPlan>& step) {
+  return sum_of(fullest(step).ledger.at_peak(), group.categories);
 }
-int64_t peak(const PlannedScheme& scheme) { return fullest(scheme.smallest).ledger.peak(); }
+int64_t peak(const std::vector<RankPlan>& step) { return fullest(step).ledger.peak(); }
+int64_t peak(const PlannedScheme& scheme) { return peak(scheme.smallest); }
 
 // What the rank that sends the most sends in a ring, by group; the groups are the same for all meshes.
 std::vector<std::pair<std::string, double>> sent(const std::vector<RankPlan>& ranks) {
@@ -55,9 +56,9 @@ std::vector<std::pair<std::string, double>> sent(const std::vector<RankPlan>& ra
   return all;
 }
 
-TrainerOptions step_of(const Scheme& scheme, int64_t accumulation, int64_t block) {
+TrainerOptions step_of(const Scheme& scheme, int64_t samples, int64_t accumulation, int64_t block) {
   TrainerOptions options;
-  options.batch = {1, accumulation, scheme.mesh.data_ranks(), block, scheme.sequence_ranks()};
+  options.batch = {samples, accumulation, scheme.mesh.data_ranks(), block, scheme.sequence_ranks()};
   options.recompute = scheme.recompute;
   options.fsdp = scheme.fsdp;
   return options;
@@ -65,7 +66,10 @@ TrainerOptions step_of(const Scheme& scheme, int64_t accumulation, int64_t block
 
 double highest_peak(const PlannedComparison& planned) {
   int64_t most = 0;
-  for (const PlannedScheme& one : planned.schemes) most = std::max(most, peak(one));
+  for (const PlannedScheme& one : planned.schemes) {
+    most = std::max(most, peak(one));
+    if (planned.samples_in_flight > 0) most = std::max(most, peak(one.in_flight));
+  }
   return static_cast<double>(most);
 }
 
@@ -97,6 +101,18 @@ class Table {
   int width_ = least_column;
 };
 
+void print_memory(const SchemesToPlan& asked, const Table& table, std::vector<RankPlan> PlannedScheme::*step) {
+  for (const Group& group : groups())
+    table.amounts(text("  ", group.name),
+                  [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one.*step)); });
+  table.line("  together",
+             [&](const PlannedScheme& one) { return table.unit().of(static_cast<double>(peak(one.*step)), 2); });
+  if (asked.memory)
+    table.line(text("  fits ", bytes_text(asked.memory->bytes)), [&](const PlannedScheme& one) {
+      return std::string(peak(one.*step) <= asked.memory->bytes ? "yes" : "NO");
+    });
+}
+
 void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, const Table& table,
                 const std::string& name, std::vector<RankPlan> PlannedScheme::*step, int64_t global_batch) {
   const auto samples = [&](const PlannedScheme& one) {
@@ -118,15 +134,31 @@ void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, co
   table.line("  bound by", [&](const PlannedScheme& one) { return estimate(one).bound(); });
 }
 
+// ", with 8 samples in flight against 1; at 8 each …": what their smallest steps differ in beside the scheme, and what
+// is left of it without.
+std::string unlike_samples(const PlannedScheme& more, const PlannedScheme& less, int64_t samples,
+                           const ByteUnit& unit) {
+  const int own = more.scheme.mesh.data_ranks(), others = less.scheme.mesh.data_ranks();
+  if (own == others) return "";
+  const std::string unlike = text(", with ", counted(own, "sample"), " in flight against ", others);
+  if (samples == 0) return unlike;
+  const auto written = [&](int64_t bytes) { return unit.of(static_cast<double>(bytes), 2); };
+  const Group& activations = groups()[2];
+  return text(unlike, "; at ", samples, " each, activations are ", written(bytes_of(activations, more.in_flight)),
+              " against ", written(bytes_of(activations, less.in_flight)), ", and all is ",
+              written(peak(more.in_flight)), " against ", written(peak(less.in_flight)));
+}
+
 // What the scheme holds more than the other one, the largest difference first.
-std::string why(const PlannedScheme& more, const PlannedScheme& less, const ByteUnit& unit) {
+std::string why(const PlannedScheme& more, const PlannedScheme& less, int64_t samples, const ByteUnit& unit) {
   struct Difference {
     const char* name;
     int64_t more, less;
     int64_t bytes() const { return more - less; }
   };
   std::vector<Difference> all;
-  for (const Group& group : groups()) all.push_back({group.name, bytes_of(group, more), bytes_of(group, less)});
+  for (const Group& group : groups())
+    all.push_back({group.name, bytes_of(group, more.smallest), bytes_of(group, less.smallest)});
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.bytes() > b.bytes(); });
   const int64_t together = peak(more) - peak(less);
   std::string said;
@@ -135,7 +167,17 @@ std::string why(const PlannedScheme& more, const PlannedScheme& less, const Byte
       said += text(said.empty() ? "" : ", ", one.name, " (", unit.of(static_cast<double>(one.more), 2), " against ",
                    unit.of(static_cast<double>(one.less), 2), ")");
   return text(more.scheme.name, " needs ", unit.of(static_cast<double>(together), 2), " ", unit.name, " more than ",
-              less.scheme.name, ": ", said, ".");
+              less.scheme.name, ": ", said, unlike_samples(more, less, samples, unit), ".");
+}
+
+// The fewest samples that all schemes can have in flight; 0: PlannedComparison.
+int64_t equal_samples(const SchemesToPlan& asked) {
+  int64_t samples = 1, fewest = asked.schemes.front().mesh.data_ranks();
+  for (const Scheme& scheme : asked.schemes) {
+    samples = std::lcm(samples, int64_t{scheme.mesh.data_ranks()});
+    fewest = std::min(fewest, int64_t{scheme.mesh.data_ranks()});
+  }
+  return samples == fewest || samples / fewest > most_tokens / asked.block_size ? 0 : samples;
 }
 
 }  // namespace
@@ -145,18 +187,21 @@ PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
   for (const Scheme& scheme : asked.schemes)
     planned.global_batch = std::lcm(planned.global_batch, int64_t{scheme.mesh.data_ranks()});
   if (asked.global_batch > 0) planned.global_batch = asked.global_batch;
+  planned.samples_in_flight = equal_samples(asked);
   for (const Scheme& scheme : asked.schemes) {
     const int64_t data = scheme.mesh.data_ranks();
     require(planned.global_batch % data == 0, "--compare ", scheme.name, ": --global-batch-size ", planned.global_batch,
             " cannot be divided among the ", data, " ranks that see data of their own; give a multiple");
-    const auto ranks = [&](int64_t accumulation, int64_t block) {
-      return plan_ranks(asked.config, asked.plan, step_of(scheme, accumulation, block), scheme.mesh, asked.dtype,
-                        backend);
+    const auto ranks = [&](int64_t samples, int64_t accumulation, int64_t block) {
+      return plan_ranks(asked.config, asked.plan, step_of(scheme, samples, accumulation, block), scheme.mesh,
+                        asked.dtype, backend);
     };
-    PlannedScheme one{scheme, ranks(1, asked.block_size), ranks(planned.global_batch / data, asked.block_size)};
+    PlannedScheme one{
+        scheme, ranks(1, 1, asked.block_size), ranks(1, planned.global_batch / data, asked.block_size), {}};
+    if (planned.samples_in_flight > 0) one.in_flight = ranks(planned.samples_in_flight / data, 1, asked.block_size);
     if (asked.memory)
-      one.longest = longest_block(
-          most_tokens, [&](int64_t block) { return fullest(ranks(1, block)).ledger.peak() <= asked.memory->bytes; });
+      one.longest =
+          longest_block(most_tokens, [&](int64_t block) { return peak(ranks(1, 1, block)) <= asked.memory->bytes; });
     planned.schemes.push_back(std::move(one));
   }
   return planned;
@@ -168,16 +213,16 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
   const Table table(planned);
   table.line(text("memory of a rank at its peak, ", table.unit().name),
              [](const PlannedScheme& one) { return one.scheme.name; });
-  for (const Group& group : groups())
-    table.amounts(text("  ", group.name),
-                  [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one)); });
-  table.line("  together",
-             [&](const PlannedScheme& one) { return table.unit().of(static_cast<double>(peak(one)), 2); });
-  if (asked.memory) {
-    table.line(text("  fits ", bytes_text(asked.memory->bytes)),
-               [&](const PlannedScheme& one) { return std::string(peak(one) <= asked.memory->bytes ? "yes" : "NO"); });
+  print_memory(asked, table, &PlannedScheme::smallest);
+  if (asked.memory)
     table.line("longest sample that fits, tokens",
                [](const PlannedScheme& one) { return one.longest > 0 ? with_commas(one.longest) : "none"; });
+  if (planned.samples_in_flight > 0) {
+    table.line(text("memory with ", planned.samples_in_flight, " samples in flight, ", table.unit().name),
+               [&](const PlannedScheme& one) {
+                 return text(planned.samples_in_flight / one.scheme.mesh.data_ranks(), " a forward");
+               });
+    print_memory(asked, table, &PlannedScheme::in_flight);
   }
   print_step(asked, planned, table, "a step of the smallest batch", &PlannedScheme::smallest, 0);
   print_step(asked, planned, table, "a step of one global batch", &PlannedScheme::equal, planned.global_batch);
@@ -185,7 +230,7 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
   const PlannedScheme& least = *std::min_element(
       all.begin(), all.end(), [&](const PlannedScheme& a, const PlannedScheme& b) { return peak(a) < peak(b); });
   for (const PlannedScheme& one : all)
-    if (peak(one) > peak(least)) std::printf("%s\n", why(one, least, table.unit()).c_str());
+    if (peak(one) > peak(least)) std::printf("%s\n", why(one, least, planned.samples_in_flight, table.unit()).c_str());
   if (asked.memory) std::printf("A rank may take %s.\n", asked.memory->words.c_str());
   std::printf("Workspace is that of %s.\n", asked.workspace_of.c_str());
 }
@@ -199,6 +244,10 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
     if (asked.memory) {
       json["fits"] = peak(one) <= asked.memory->bytes;
       json["longest_block_size"] = one.longest;
+    }
+    if (planned.samples_in_flight > 0) {
+      json["in_flight"] = {{"samples", planned.samples_in_flight}, {"peak_bytes", peak(one.in_flight)}};
+      for (const Group& group : groups()) json["in_flight"]["groups"][group.name] = bytes_of(group, one.in_flight);
     }
     for (const auto& [name, ranks] : {std::pair{"smallest", &one.smallest}, std::pair{"equal", &one.equal}}) {
       for (const auto& [group, bytes] : sent(*ranks)) json[name]["sent_bytes"][group] = bytes;

@@ -23,15 +23,19 @@ struct SchemesToPlan {
   std::optional<DeviceSheet> device;
 };
 
-// Forwards of one sample: a step of one of them on each rank with data of its own, and one of the global batch.
+// A step of one forward of one sample on each rank with data of its own, one of such forwards that make up the global
+// batch, and one of a single forward in which all schemes have the same number of samples in flight.
 struct PlannedScheme {
   Scheme scheme;
-  std::vector<RankPlan> smallest, equal;
+  std::vector<RankPlan> smallest, equal, in_flight;
   int64_t longest = 0;  // tokens of the longest sample that fits, where there is a limit
 };
 
 struct PlannedComparison {
   int64_t global_batch = 1;
+  // Samples of `in_flight`, the fewest that all schemes can divide; 0: it is left out, since all have as many in their
+  // smallest step, or a forward would be of too many tokens.
+  int64_t samples_in_flight = 0;
   std::vector<PlannedScheme> schemes;
 };
 
