@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <map>
 #include <set>
+#include <sstream>
 #include <tuple>
 
 #include "scratch_folder.h"
@@ -204,6 +205,29 @@ TEST(Plan, IsWrittenInAUnitOfItsSize) {
   }
 }
 
+// The first lines say what a rank needs, of what the most and whether it fits; nothing is printed that reads as 0, and
+// phases and calls only for those who ask.
+TEST(Plan, BeginsWithASummary) {
+  const std::string step =
+      "--config llama-3.1-8b --tensor-parallel 8 --block-size 16384 --per-device-train-batch-size 1 ";
+  const auto printed = [&](const std::string& options) {
+    return run_command(llama_tp_with(0) + " plan " + step + options).out;
+  };
+  const std::string fits = printed("--device h100"), not_fits = printed("--memory 16GiB");
+  const auto line_of = [](const std::string& out, int number) {
+    std::istringstream lines(out);
+    std::string line;
+    for (int i = 0; i <= number; i++) std::getline(lines, line);
+    return line;
+  };
+  EXPECT_EQ(line_of(fits, 1), "a rank needs 21.09 GiB: weights, gradients and optimizer 14.96; activations 6.10");
+  EXPECT_TRUE(line_of(fits, 2).starts_with("fits 77.18 GiB")) << fits;
+  EXPECT_EQ(line_of(not_fits, 2), "DOES NOT FIT 16.00 GiB");
+  EXPECT_FALSE(holds(fits, " 0.000\n") || holds(fits, "calls") || holds(fits, "backward")) << fits;
+  const std::string verbose = printed("--device h100 --verbose");
+  EXPECT_TRUE(holds(verbose, "calls of a step's collectives") && holds(verbose, "the most in each phase")) << verbose;
+}
+
 // The numbers are those of transformers' models of these configs, made on torch's meta device.
 TEST(Plan, KnowsTheModelsByName) {
   const std::pair<const char*, int64_t> sizes[] = {
@@ -248,6 +272,7 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--compare tp=2 fsdp=2 --fsdp 2", "--fsdp does not go with --compare");
   refused(config + "--compare tp=2 fsdp=2 --global-batch-size 3", "give a multiple");
   refused(config + "--world 8", "--search");
+  refused(config + "--search --world 8 --verbose", "--verbose is for the plan of one mesh");
   refused(config + "--search --world 8 --tensor-parallel 2", "--tensor-parallel; leave it out");
   refused(config + "--search --world 3 --global-batch-size 7", "multiple of the ranks");
   refused(config + "--fsdp 2 --per-device-train-batch-size 2 --global-batch-size 7", "the nearest are 4 and 8");

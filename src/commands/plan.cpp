@@ -47,7 +47,8 @@ void declare_plan_options(Options& options) {
                 "auto");
   declare_products(options);
   options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
-  options.flag("json", "as JSON, in bytes");
+  options.flag("verbose", "memory and collectives by phase of the step, and how many calls");
+  options.flag("json", "as JSON, in bytes, with all of that");
 }
 
 // Asked for the scratch memory of operations: that of the device that is planned for, which need not be here, or what a
@@ -226,6 +227,7 @@ int plan(const Arguments& arguments, bool speaks, int threads) {
   require(!options.is_set("search") || !options.given("compare"),
           "--search tries every mesh, --compare those that it names; leave one of them out");
   if (options.is_set("search") || options.given("compare")) {
+    require(!options.is_set("verbose"), "--verbose is for the plan of one mesh; leave it out");
     options.is_set("search") ? run_search(options, threads) : run_plan_comparison(options, threads);
     flush_stdout();
     return 0;
@@ -236,7 +238,7 @@ int plan(const Arguments& arguments, bool speaks, int threads) {
   if (options.is_set("json"))
     print_plan_json(run.run());
   else
-    print_plan(run.run());
+    print_plan(run.run(), options.is_set("verbose"));
   flush_stdout();
   return 0;
 }

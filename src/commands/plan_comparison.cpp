@@ -1,11 +1,11 @@
 #include "commands/plan_comparison.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <numeric>
 
 #include "base/json.h"
+#include "commands/memory_groups.h"
 #include "report/format.h"
 
 namespace llama_tp {
@@ -15,27 +15,6 @@ namespace {
 constexpr int64_t most_tokens = int64_t{1} << 22;  // of a sample
 constexpr int row_label_width = 46, least_column = 14;
 
-// What a rank holds at its peak, by its reason.
-struct Group {
-  const char* name;
-  std::vector<Category> categories;
-};
-const std::array<Group, 5>& groups() {
-  static const std::array<Group, 5> all{{
-      {"weights, gradients and optimizer",
-       {Category::parameters, Category::gradients, Category::master_weights, Category::moments}},
-      {"gathered weights, unsharded gradients", {Category::gathered_parameters, Category::unsharded_gradients}},
-      {"activations", {Category::saved_split, Category::saved_whole, Category::transient}},
-      {"logits and loss", {Category::logits}},
-      {"communication, workspace, data, alignment",
-       {Category::communication, Category::workspace, Category::data, Category::alignment}},
-  }};
-  return all;
-}
-
-int64_t bytes_of(const Group& group, const std::vector<RankPlan>& step) {
-  return sum_of(fullest(step).ledger.at_peak(), group.categories);
-}
 int64_t peak(const std::vector<RankPlan>& step) { return fullest(step).ledger.peak(); }
 int64_t peak(const PlannedScheme& scheme) { return peak(scheme.smallest); }
 
@@ -102,7 +81,7 @@ class Table {
 };
 
 void print_memory(const SchemesToPlan& asked, const Table& table, std::vector<RankPlan> PlannedScheme::*step) {
-  for (const Group& group : groups())
+  for (const MemoryGroup& group : memory_groups())
     table.amounts(text("  ", group.name),
                   [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one.*step)); });
   table.line("  together",
@@ -143,7 +122,7 @@ std::string unlike_samples(const PlannedScheme& more, const PlannedScheme& less,
   const std::string unlike = text(", with ", counted(own, "sample"), " in flight against ", others);
   if (samples == 0) return unlike;
   const auto written = [&](int64_t bytes) { return unit.of(static_cast<double>(bytes), 2); };
-  const Group& activations = groups()[2];
+  const MemoryGroup& activations = activations_group();
   return text(unlike, "; at ", samples, " each, activations are ", written(bytes_of(activations, more.in_flight)),
               " against ", written(bytes_of(activations, less.in_flight)), ", and all is ",
               written(peak(more.in_flight)), " against ", written(peak(less.in_flight)));
@@ -157,7 +136,7 @@ std::string why(const PlannedScheme& more, const PlannedScheme& less, int64_t sa
     int64_t bytes() const { return more - less; }
   };
   std::vector<Difference> all;
-  for (const Group& group : groups())
+  for (const MemoryGroup& group : memory_groups())
     all.push_back({group.name, bytes_of(group, more.smallest), bytes_of(group, less.smallest)});
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.bytes() > b.bytes(); });
   const int64_t together = peak(more) - peak(less);
@@ -247,7 +226,8 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
     }
     if (planned.samples_in_flight > 0) {
       json["in_flight"] = {{"samples", planned.samples_in_flight}, {"peak_bytes", peak(one.in_flight)}};
-      for (const Group& group : groups()) json["in_flight"]["groups"][group.name] = bytes_of(group, one.in_flight);
+      for (const MemoryGroup& group : memory_groups())
+        json["in_flight"]["groups"][group.name] = bytes_of(group, one.in_flight);
     }
     for (const auto& [name, ranks] : {std::pair{"smallest", &one.smallest}, std::pair{"equal", &one.equal}}) {
       for (const auto& [group, bytes] : sent(*ranks)) json[name]["sent_bytes"][group] = bytes;

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/json.h"
+#include "commands/memory_groups.h"
 #include "report/format.h"
 #include "train/memory_report.h"
 
@@ -11,7 +12,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int label_width = 34, column_width = 18;
+constexpr int label_width = 38, column_width = 18;
 
 // "0", "1-7", "0, 8": runs of successive numbers.
 std::string ranges_text(std::vector<int64_t> ranks) {
@@ -52,10 +53,13 @@ class RankTable {
     labels_.push_back(label);
     for (auto& column : columns_) column.emplace_back();
   }
-  // None where all are 0.
+  // None where all are written as 0 is.
   template <class Value, class Written>
   void line(const std::string& label, const Value& value, const Written& written) {
-    if (std::none_of(ranks_.begin(), ranks_.end(), [&](const RankPlan& rank) { return value(rank) > 0; })) return;
+    const std::string nothing = written(0);
+    if (std::all_of(ranks_.begin(), ranks_.end(),
+                    [&](const RankPlan& rank) { return written(value(rank)) == nothing; }))
+      return;
     labels_.push_back(label);
     for (size_t i = 0; i < ranks_.size(); i++) columns_[i].push_back(written(value(ranks_[i])));
   }
@@ -90,16 +94,26 @@ auto written_in(const ByteUnit& unit) {
   return [unit](int64_t bytes) { return unit.of(static_cast<double>(bytes), 3); };
 }
 
-void print_memory(const std::vector<RankPlan>& ranks) {
+// With what the words of activations mean.
+std::string label_of(Category category) {
+  const char* meaning = category == Category::saved_split   ? " (kept, TP divides it)"
+                        : category == Category::saved_whole ? " (kept, undivided)"
+                        : category == Category::transient   ? " (within a layer)"
+                                                            : "";
+  return text("  ", name_of(category), meaning);
+}
+
+void print_memory(const std::vector<RankPlan>& ranks, bool by_phase) {
   const ByteUnit unit = unit_for(static_cast<double>(fullest(ranks).ledger.peak()));
   const auto written = written_in(unit);
   RankTable table(ranks, text("memory of a rank at its peak, ", unit.name));
   for (int i = 0; i < category_count; i++)
     table.line(
-        text("  ", name_of(static_cast<Category>(i))),
+        label_of(static_cast<Category>(i)),
         [&](const RankPlan& rank) { return rank.ledger.at_peak()[static_cast<size_t>(i)]; }, written);
   table.line(
       "  total", [](const RankPlan& rank) { return rank.ledger.peak(); }, written);
+  if (!by_phase) return table.print();
   table.heading(text("the most in each phase, ", unit.name));
   for (int i = 0; i < phase_count; i++)
     table.line(
@@ -117,9 +131,10 @@ int64_t largest_payload(const std::vector<RankPlan>& ranks) {
   return most;
 }
 
-void print_communication(const std::vector<RankPlan>& ranks) {
+void print_communication(const std::vector<RankPlan>& ranks, bool by_phase) {
   const ByteUnit unit = unit_for(static_cast<double>(largest_payload(ranks)));
-  RankTable table(ranks, "communication of a step, calls");
+  const std::string payload = text("payload of a step's collectives, ", unit.name);
+  RankTable table(ranks, by_phase ? "calls of a step's collectives" : payload);
   const auto lines = [&](int64_t Traffic::*amount, const auto& written) {
     for (size_t group = 0; group < ranks.front().traffic.size(); group++)
       for (size_t i = 0; i < ranks.front().traffic[group].of.size(); i++) {
@@ -127,14 +142,16 @@ void print_communication(const std::vector<RankPlan>& ranks) {
         table.line(
             text("  ", first.group, " (", first.size, "): ", name_of(static_cast<Collective>(i))),
             [&](const RankPlan& rank) { return rank.traffic[group].of[i].*amount; }, written);
-        for (size_t phase = 0; phase < phase_count; phase++)
+        for (size_t phase = 0; by_phase && phase < phase_count; phase++)
           table.line(
               text("    ", name_of(static_cast<Phase>(phase))),
               [&](const RankPlan& rank) { return rank.traffic[group].of_phase[phase][i].*amount; }, written);
       }
   };
-  lines(&Traffic::calls, with_commas);
-  table.heading(text("its payload, ", unit.name));
+  if (by_phase) {
+    lines(&Traffic::calls, with_commas);
+    table.heading(payload);
+  }
   lines(&Traffic::bytes, written_in(unit));
   table.print();
 }
@@ -161,6 +178,23 @@ void print_estimate(const PlannedStep& step) {
   print_line("  tokens/s, all ranks", {with_commas(static_cast<int64_t>(step.tokens() / estimate.seconds()))});
   print_line("  MFU, %", {fixed(100 * model_flops_utilization(step, estimate.seconds()), 1)});
   print_line("  bound by", {estimate.bound()});
+}
+
+// What the fullest rank needs, of what the most, and whether there is room.
+void print_summary(const PlannedStep& step) {
+  constexpr int64_t worth_naming = 20;  // of the whole, one part in so many
+  const ByteUnit unit = unit_for(static_cast<double>(step.peak_bytes()));
+  std::vector<std::pair<int64_t, const char*>> parts;
+  for (const MemoryGroup& group : memory_groups()) parts.emplace_back(bytes_of(group, step.ranks), group.name);
+  std::sort(parts.rbegin(), parts.rend());
+  std::string named;
+  for (const auto& [bytes, name] : parts)
+    if (bytes * worth_naming >= step.peak_bytes())
+      named += text(named.empty() ? "" : "; ", name, " ", unit.of(static_cast<double>(bytes), 2));
+  std::printf("a rank needs %s: %s\n", bytes_text(step.peak_bytes()).c_str(), named.c_str());
+  if (step.memory_limit.has_value())
+    std::printf("%s %s\n", step.peak_bytes() <= step.memory_limit->bytes ? "fits" : "DOES NOT FIT",
+                step.memory_limit->words.c_str());
 }
 
 // `entry` of each plan's ranks, as `report` lists them.
@@ -200,7 +234,7 @@ OrderedJson estimate_json(const PlannedStep& step) {
 
 int64_t PlannedStep::peak_bytes() const { return fullest(ranks).ledger.peak(); }
 
-void print_plan(const PlannedStep& step) {
+void print_plan(const PlannedStep& step, bool by_phase) {
   std::printf(
       "%s: %s parameters, %s, data-parallel %d × fsdp %d × tensor-parallel %d%s, %lld × %s tokens a data rank%s\n",
       step.config.source.c_str(), with_commas(parameter_count(step.config)).c_str(),
@@ -208,16 +242,14 @@ void print_plan(const PlannedStep& step) {
       step.options.batch.sequence_ranks > 1 ? ", sequence-parallel" : "",
       static_cast<long long>(step.options.batch.micro_batch), with_commas(step.options.batch.block_size).c_str(),
       text(step.options.recompute ? ", recomputed" : "", step.longest ? " (the most that fit)" : "").c_str());
-  print_memory(step.ranks);
+  print_summary(step);
+  print_memory(step.ranks, by_phase);
   std::printf("workspace is that of %s\n", step.workspace_of.c_str());
-  if (step.world() > 1) print_communication(step.ranks);
+  if (step.world() > 1) print_communication(step.ranks, by_phase);
   print_line("FLOPs of a step, all ranks, 10^12", {});
   print_line("  performed", {fixed(performed_flops(step) / 1e12, 3)});
   print_line("  the model's (for MFU)", {fixed(model_flops(step.config, step.options.batch) / 1e12, 3)});
   if (step.device.has_value()) print_estimate(step);
-  if (step.memory_limit.has_value())
-    std::printf("%s of %s: %s\n", bytes_text(step.peak_bytes()).c_str(), step.memory_limit->words.c_str(),
-                step.peak_bytes() <= step.memory_limit->bytes ? "fits" : "does not fit");
 }
 
 void print_plan_json(const PlannedStep& step) {

@@ -25,7 +25,8 @@ struct PlannedStep {
   int world() const { return mesh.ranks(); }
 };
 
-void print_plan(const PlannedStep& step);
+// by_phase: memory and collectives by phase of the step, and the latter's calls.
+void print_plan(const PlannedStep& step, bool by_phase);
 void print_plan_json(const PlannedStep& step);
 
 }  // namespace llama_tp
