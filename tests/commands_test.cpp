@@ -195,8 +195,25 @@ TEST(InspectCommand, NamesWhatACheckpointHoldsWithTheStylesOfThePlan) {
 
   const std::string text = run(2, "inspect --tensor-parallel 2 --rank 1 -m " + folder).out;
   EXPECT_TRUE(holds(text, "slice of rank 1 of 2\n", "model.embed_tokens.weight ", "embedding_rowwise ",
-                    "model.layers.1.mlp.down_proj.weight ", "rowwise ", "replicated ", " whole\n", "colwise ", "[:, "));
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), static_cast<int64_t>(shapes.size()) + 2);
+                    "model.layers.{0-1}.mlp.down_proj.weight ", "rowwise ", "replicated ", " whole\n", "colwise ",
+                    "[:, "));
+  // Two layers alike: a line for both of each of their tensors.
+  const auto of_layers = std::count_if(shapes.begin(), shapes.end(),
+                                       [](const auto& one) { return one.first.find(".layers.") != std::string::npos; });
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), static_cast<int64_t>(shapes.size()) - of_layers / 2 + 2);
+}
+
+TEST(InspectCommand, WritesLayersThatAreAlikeInOneLineAndOthersApart) {
+  const ScratchFolder folder;
+  const Json whole_mlp{{"layers.1.mlp.gate_proj", "replicated"},
+                       {"layers.1.mlp.up_proj", "replicated"},
+                       {"layers.1.mlp.down_proj", "replicated"}};
+  write_file(folder / "config.json", small_config({{"num_hidden_layers", 4}, {"tp_plan", whole_mlp}}).dump());
+  const std::string text = output_of("inspect --tensor-parallel 2 --config " + (folder / "config.json"));
+  EXPECT_TRUE(holds(text, "model.layers.{0-3}.self_attn.q_proj.weight ", "model.layers.{0, 2-3}.mlp.up_proj.weight ",
+                    "model.layers.1.mlp.up_proj.weight "))
+      << text;
+  EXPECT_FALSE(holds(text, "model.layers.0")) << text;
 }
 
 // ---- tokenize

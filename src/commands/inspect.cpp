@@ -1,6 +1,8 @@
 // The parameter table: what the checkpoint calls each tensor, how the plan splits it, and the slice of one rank.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
 #include "base/json.h"
 #include "commands/commands.h"
@@ -31,20 +33,69 @@ int64_t local_elements(const Parameter& row) {
   return row.axis < 0 ? row.shape.elements() : row.shape.elements() / row.shape[row.axis] * row.count;
 }
 
-void print_table(const ModelConfig& config, const Parameters& parameters, int64_t rank, int64_t size) {
-  size_t width = 4, shape_width = 5;
+// What is printed of a parameter, with that of all layers in which it is the same.
+struct Line {
+  std::string before, behind;   // the name, around the number of the layer
+  std::vector<int64_t> layers;  // none: outside of the blocks
+  std::string shape, style, slice;
+
+  bool like(const Line& other) const {
+    return before == other.before && behind == other.behind && layers.empty() == other.layers.empty() &&
+           shape == other.shape && style == other.style && slice == other.slice;
+  }
+  // model.layers.{0-31}.mlp.down_proj.weight
+  std::string name() const {
+    if (layers.empty()) return before;
+    const std::string numbers = ranges_text(layers);
+    return before + (layers.size() > 1 ? "{" + numbers + "}" : numbers) + behind;
+  }
+};
+
+// The number of a layer stands alone between two dots.
+Line line_of(const Parameter& row) {
+  const std::string replicas = row.replicas > 1 ? "  (the same on " + std::to_string(row.replicas) + " ranks)" : "";
+  Line line{row.name, "", {}, text(row.shape), row.style, slice_text(row) + replicas};
+  for (size_t dot = row.name.find('.'); dot != std::string::npos; dot = row.name.find('.', dot + 1)) {
+    const size_t next = row.name.find('.', dot + 1);
+    if (next == std::string::npos) break;
+    const std::string part = row.name.substr(dot + 1, next - dot - 1);
+    if (part.empty() || part.find_first_not_of("0123456789") != std::string::npos) continue;
+    line.before = row.name.substr(0, dot + 1);
+    line.behind = row.name.substr(next);
+    line.layers.push_back(std::stoll(part));
+    break;
+  }
+  return line;
+}
+
+std::vector<Line> lines_of(const Parameters& parameters) {
+  std::vector<Line> lines;
   for (const Parameter& row : parameters.rows()) {
-    width = std::max(width, row.name.size());
-    shape_width = std::max(shape_width, text(row.shape).size());
+    const Line line = line_of(row);
+    const auto known = std::find_if(lines.begin(), lines.end(), [&](const Line& one) { return one.like(line); });
+    if (known == lines.end())
+      lines.push_back(line);
+    else
+      known->layers.insert(known->layers.end(), line.layers.begin(), line.layers.end());
+  }
+  return lines;
+}
+
+void print_table(const ModelConfig& config, const Parameters& parameters, int64_t rank, int64_t size) {
+  const std::vector<Line> lines = lines_of(parameters);
+  size_t width = 4, shape_width = 5;
+  for (const Line& line : lines) {
+    width = std::max(width, line.name().size());
+    shape_width = std::max(shape_width, line.shape.size());
   }
   const int name_columns = static_cast<int>(width), shape_columns = static_cast<int>(shape_width);
   std::printf("%-*s  %-*s  %-22s  slice of rank %lld of %lld\n", name_columns, "name", shape_columns, "shape", "style",
               static_cast<long long>(rank), static_cast<long long>(size));
+  for (const Line& line : lines)
+    std::printf("%-*s  %-*s  %-22s  %s\n", name_columns, line.name().c_str(), shape_columns, line.shape.c_str(),
+                line.style.c_str(), line.slice.c_str());
   int64_t whole = 0, local = 0;
   for (const Parameter& row : parameters.rows()) {
-    const std::string replicas = row.replicas > 1 ? "  (the same on " + std::to_string(row.replicas) + " ranks)" : "";
-    std::printf("%-*s  %-*s  %-22s  %s%s\n", name_columns, row.name.c_str(), shape_columns, text(row.shape).c_str(),
-                row.style.c_str(), slice_text(row).c_str(), replicas.c_str());
     whole += row.shape.elements();
     local += local_elements(row);
   }
@@ -102,8 +153,8 @@ FamilyPointer infer(const Options& options, const std::string& config_file, bool
 int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
   Options options(
       "inspect",
-      "Shows the parameter table: names, shapes, styles of the plan and a rank's slices. No weights are read. Or, with "
-      "--data, what of a data file is learned.",
+      "Shows the parameter table: names, shapes, styles of the plan and a rank's slices, equal layers in one line. No "
+      "weights are read. Or, with --data, what of a data file is learned.",
       "./llama_tp inspect -m Llama-3.1-8B --tensor-parallel 8");
   options.value("m,model", "model folder, or an output folder of train", "DIR");
   options.value("config", "a config.json instead", "FILE");

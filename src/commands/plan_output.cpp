@@ -14,20 +14,6 @@ namespace {
 
 constexpr int label_width = 38, column_width = 18;
 
-// "0", "1-7", "0, 8": runs of successive numbers.
-std::string ranges_text(std::vector<int64_t> ranks) {
-  std::sort(ranks.begin(), ranks.end());
-  std::string out;
-  for (size_t first = 0; first < ranks.size();) {
-    size_t last = first;
-    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) last++;
-    out += (out.empty() ? "" : ", ") + std::to_string(ranks[first]);
-    if (last > first) out += "-" + std::to_string(ranks[last]);
-    first = last + 1;
-  }
-  return out;
-}
-
 // Column heads that fit: of many scattered ranks, the first.
 std::string column_head(const std::vector<int64_t>& ranks) {
   const std::string all = (ranks.size() == 1 ? "rank " : "ranks ") + ranges_text(ranks);

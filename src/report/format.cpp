@@ -1,5 +1,6 @@
 #include "report/format.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -51,6 +52,19 @@ std::string duration_text(double seconds) {
 std::string fixed(double value, int digits) { return print("%.*f", digits, value); }
 std::string mebibytes(double bytes, int digits) { return fixed(bytes / (1 << 20), digits); }
 std::string scientific(double value) { return print("%.1e", value); }
+
+std::string ranges_text(std::vector<int64_t> numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  std::string out;
+  for (size_t first = 0; first < numbers.size();) {
+    size_t last = first;
+    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) last++;
+    out += (out.empty() ? "" : ", ") + std::to_string(numbers[first]);
+    if (last > first) out += "-" + std::to_string(numbers[last]);
+    first = last + 1;
+  }
+  return out;
+}
 
 std::string padded(const std::string& text, int width) {
   const auto have = static_cast<int>(text.size());

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace llama_tp {
 
@@ -14,6 +15,7 @@ std::string fixed(double value, int digits);                  // "0.123"
 std::string mebibytes(double bytes, int digits);              // "1.250"
 std::string scientific(double value);                         // "4.8e-04"
 std::string padded(const std::string& text, int width);       // to the right edge of `width` columns
+std::string ranges_text(std::vector<int64_t> numbers);        // "0", "1-7", "0, 8": runs of successive ones
 
 // That in which the numbers of one table or picture are written.
 struct ByteUnit {
