@@ -1,7 +1,7 @@
 // The feed-forward's activations.
 //
-//   gated:  y[t, f] = act(input[t, f]) · input[t, F + f]          else  y[t, f] = act(input[t, f])          (Shazeer
-//   2020) silu x·σ(x);   gelu_tanh x·σ(2√(2/π)(x + 0.044715x³));   relu_squared max(x, 0)²
+//   gated (Shazeer 2020):  y[t, f] = act(input[t, f]) · input[t, F + f]          else:  y[t, f] = act(input[t, f])
+//   act:  silu x·σ(x);   gelu_tanh x·σ(2√(2/π)(x + 0.044715x³));   relu_squared max(x, 0)²
 //
 // input: [T, 2F] or [T, F]; y: [T, F]. A thread takes 16 bytes of y. Bound by memory: forward reads 2 and writes 1
 // value an element of y, backward reads 3 and writes 2.

@@ -6,8 +6,9 @@
 //
 // logits: [T, V] f32, of which `columns` exist; targets: [T] i32; statistics: [T, 3] f32, gathered: [ranks, T, 3];
 // lse: [T] f32; loss: [1] f64; dlogits: [T, V] f32 (may be logits) or bf16. A block takes a token, each of its threads
-// every 512th piece of 16 bytes of logits, with a maximum and a sum of its own that are joined at the end. Bound by memory: statistics read
-// every logit once, backward reads and writes it once. −inf is a probability of 0; NaN stays visible as NaN.
+// every 512th piece of 16 bytes of logits, with a maximum and a sum of its own that are joined at the end. Bound by
+// memory: statistics read every logit once, backward reads and writes it once. −inf is a probability of 0; NaN stays
+// visible as NaN.
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
 #include "kernels/vector.h"

@@ -1,8 +1,8 @@
 // Sums, multiples, zeros and copies, bound by memory: y += x reads 2 and writes 1 value an element, scale and
 // gather_rows read and write 1, zero writes.
 //
-//   add: y += x      scale: y = factor · x      zero: x = 0      gather_rows: y[i] = x[rows[i]], rows [n] i32, x [T,
-//   H], y [n, H]
+//   add: y += x      scale: y = factor · x      zero: x = 0
+//   gather_rows: y[i] = x[rows[i]]; rows [n] i32, x [T, H], y [n, H]
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
 

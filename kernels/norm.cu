@@ -5,8 +5,8 @@
 //
 // x, part, sum, y: [T, H]; w, b: [H]; statistics: [T] or [T, 2] f32. A block takes a row and holds as much of it as
 // rows of 4,096 in bf16 have in registers; more is read again from its nearest cache. Bound by memory: reads 1 and
-// writes 1 value an element, with the addition 2 and 2. What could be contracted to a fused multiply-add is written as one, so that norm_apply repeats norm_forward to
-// the bit.
+// writes 1 value an element, with the addition 2 and 2. What could be contracted to a fused multiply-add is written as
+// one, so that norm_apply repeats norm_forward to the bit.
 #include "kernels/norm.h"
 
 namespace llama_tp::kernels {

@@ -109,9 +109,8 @@ __device__ __forceinline__ void add_product_of_values(float (&sums)[Right::colum
   for (int k = 0; k < Right::rows; k += 16) add_product_with_columns(sums, left[k / 16], right, k);
 }
 
-// Writes sixteen rows of sums as bf16: first into the tile's rows first_row … + 15, which belong to this
-// warp and which it has read (a barrier ago), then in
-// pieces of 16 bytes to to + r · stride for r < count.
+// Writes sixteen rows of sums as bf16: first into the tile's rows first_row … + 15, which belong to this warp and which
+// it has read (a barrier ago), then in pieces of 16 bytes to to + r · stride for r < count.
 template <class AnyTile>
 __device__ __forceinline__ void store_rows(const float (&sums)[AnyTile::columns / 8][4], AnyTile& tile, int first_row,
                                            bf16* to, int64_t stride, int count) {

@@ -241,7 +241,7 @@ class Backend {
   // download waits for what was asked before; after upload host may change.
   virtual void upload(const void* host, const Tensor& tensor) = 0;
   virtual void download(const Tensor& tensor, void* host) = 0;
-  // May the host write into tensors itself, as files are read? Else upload alone can.
+  // True if tensors are host memory that files can be read into; else use upload().
   virtual bool is_host() const { return false; }
   // Waits for all that was asked.
   virtual void synchronize() = 0;

@@ -75,7 +75,7 @@ std::string verdict(const ComparisonRun& run) {
   const size_t tensor = first([](const Scheme&one) { return one.mesh.tensor > 1 && one.mesh.data_ranks() == 1; }),
                fsdp = first([](const Scheme&one) { return one.mesh.fsdp == one.mesh.ranks() && one.mesh.fsdp > 1; });
   if (std::max(tensor, fsdp) == run.schemes.size())
-    return "Where tensor parallelism wins takes a scheme of it alone and one of FSDP alone to say.";
+    return "To say where tensor parallelism wins, compare a pure tp scheme with a pure fsdp one.";
   const std::vector<Fact> all = facts(run, tensor, fsdp);
   const std::string wins = list(all, 1), evens = list(all, 0), loses = list(all, -1);
   std::string said = run.schemes[tensor].name + (wins.empty() ? " is nowhere ahead of " : " wins against ") +

@@ -1,7 +1,7 @@
 // The output folder of a training run and the checkpoints in it. A save is written to checkpoint-STEP.partial, brought
-// to the disk and renamed to checkpoint-STEP, and one that goes is first named so again: whole or absent,
-// whatever is killed and whenever. A folder is a run's own
-// if it was absent or empty when the run began, or holds the marker llama_tp.json.
+// to the disk and renamed to checkpoint-STEP, and one that goes is first named so again: whole or absent, whatever is
+// killed and whenever. A folder is a run's own if it was absent or empty when the run began, or holds the marker
+// llama_tp.json.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,8 @@ namespace llama_tp {
 // Below this, starting threads costs more than they save.
 inline constexpr int64_t worth_threads_bytes = int64_t{1} << 20;
 
-// Calls work(item, staging) for items [0, count), in parallel when `bytes`, of all together, are many; rethrows the first exception.
+// Calls work(item, staging) for items [0, count), in parallel when `bytes`, of all together, are many; rethrows the
+// first exception.
 template <class Work>
 void for_each_item(int64_t count, int64_t bytes, int64_t staging, const Work& work) {
   std::exception_ptr error;

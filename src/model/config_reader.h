@@ -28,7 +28,8 @@ class ConfigReader {
  public:
   static constexpr int64_t largest_size = int64_t{1} << 24;  // of any one dimension; beyond it a slip of the pen
 
-  // family: null: the one that the file keeps, else that model_type names. Errors: no JSON object, no model_type, an unknown one.
+  // family: null: the one that the file keeps, else that model_type names. Errors: no JSON object, no model_type, an
+  // unknown one.
   ConfigReader(const std::filesystem::path& file, FamilyPointer family);
 
   const std::string& source() const { return source_; }

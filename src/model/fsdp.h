@@ -7,8 +7,8 @@
 //
 // A micro-batch, of L blocks: forward gathers the embedding, each block, the head; backward gathers each block again
 // unless they were kept, and reduce-scatters head, each block, embedding. The norms' unit is gathered once a step and
-// reduced once. With prefetch, while a block computes, the next one is gathered and the
-// gradients of the one before are scattered (where collectives run beside operations: parallel/communicator.h).
+// reduced once. With prefetch, while a block computes, the next one is gathered and the gradients of the one before are
+// scattered (where collectives run beside operations: parallel/communicator.h).
 #pragma once
 
 #include <array>

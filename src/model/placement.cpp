@@ -68,7 +68,7 @@ std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config,
   const bool chosen = options.tensor.value_or(auto_size) == auto_size && options.data.value_or(auto_size) == auto_size;
   if (chosen && options.fsdp != auto_size && shape.data > 1)
     said = text("tensor-parallel auto: ", shape.tensor, " of ", shape.data * shape.tensor,
-                " ranks, the most of a node that the model's sizes allow; the rest is data-parallel");
+                " ranks, the largest count that divides the heads and the ranks of a node; the rest is data-parallel");
   return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
 }
 

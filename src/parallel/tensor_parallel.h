@@ -9,7 +9,7 @@
 // Each one's backward is the other's forward. In a region that the plan does not split (its modules are "replicated")
 // nothing is partial: it sends nothing, or under sequence parallelism gathers and then keeps its own tokens.
 //
-// What begin_… starts goes on beside other work until its wait(): what it reads must stay, what it writes is not there.
+// What begin_… starts goes on beside other work: do not overwrite its input or read its output until wait().
 //
 // T: the tokens of a forward; S: those of this rank between the regions, T / ranks or T.
 #pragma once

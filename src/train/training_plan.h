@@ -22,8 +22,8 @@ struct RankPlan {
 };
 
 // One entry for ranks that are alike, down to the pieces that they hold: one without a piece of some norm takes no part
-// in that norm's sum. Not distinguished: in how many calls the same number of elements is updated. backend: asked for
-// the scratch memory of each operation. Errors: check_tensor_parallel's.
+// in that norm's sum. Ranks that update as many elements in a different number of calls count as alike. backend: asked
+// for the scratch memory of each operation. Errors: check_tensor_parallel's.
 std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallelPlan& plan,
                                  const TrainerOptions& options, MeshShape mesh, DType dtype, Backend& backend);
 

@@ -178,8 +178,7 @@ int64_t CudaBackend::memory_in_use() const {
   return static_cast<int64_t>(all - free);
 }
 
-// By copies, which read as much as they write. The best of a few.
-// Five passes take some milliseconds.
+// By copies, which read as much as they write. The best of a few passes, which take some milliseconds together.
 double CudaBackend::read_bandwidth(double) {
   constexpr size_t bytes = size_t{256} << 20;
   constexpr int passes = 5;

@@ -1,4 +1,4 @@
-// Tensors of the operations as the sizes that the kernels are asked with, and which of the attention kernels they go to.
+// Tensors of the operations as the sizes that the kernels are asked with, and which attention kernels they go to.
 #pragma once
 
 #include "backend/backend.h"
