@@ -42,9 +42,10 @@ void declare_plan_options(Options& options) {
   options.list("compare", "schemes side by side, for instance: fsdp=8 tp=8,sp=off tp=8 tp=4,fsdp=2", "KEY=VALUE,… …");
   options.value("world", "ranks of --search and --compare (default of the latter: the first scheme's)", "N");
   options.value("global-batch-size", "samples of a step (default: one micro-batch a rank with data of its own)", "N");
-  options.value("backend",
-                "whose scratch memory is counted: this machine's cpu or cuda, or auto: any GPU's with --device", "WORD",
-                "auto");
+  options.value(
+      "backend",
+      "whose scratch memory is counted: this machine's cpu or cuda, or auto: any GPU's with --device or --search",
+      "WORD", "auto");
   declare_products(options);
   options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
   options.flag("verbose", "memory and collectives by phase of the step, and how many calls");
