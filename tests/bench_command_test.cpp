@@ -148,7 +148,8 @@ TEST_F(BenchCommand, SaysWhereTensorParallelismWinsFromItsNumbers) {
                     "gathered weights and unsharded gradients (0.00 against ",
                     "the smallest batch (1 against 2 sequences)"));
   EXPECT_TRUE(holds(rest, "state (", "MiB a rank)", ": even")) << rest;
-  EXPECT_TRUE(holds(std::string(compared(2, "--compare fsdp=2 dp=2 --block-size 8")["verdict"]), "takes a scheme"));
+  EXPECT_TRUE(
+      holds(std::string(compared(2, "--compare fsdp=2 dp=2 --block-size 8")["verdict"]), "compare a pure tp scheme"));
 }
 
 TEST_F(BenchCommand, PrintsTheTablesAndTheGrowth) {
