@@ -89,11 +89,12 @@ void CpuBackend::run_adamw(const AdamWOptions& options, const Tensor& w, const T
                            const Tensor& m, const Tensor& v, const Tensor& squared_norm) {
   const Step step = step_of(options, squared_norm);
   with_type(w.dtype, [&]<class X>(X) {
-    each_block(threads_, w.elements(), [&](int64_t begin, int64_t count) {
+    const auto block = [&](int64_t begin, int64_t count) {
       int16_t* low = rest.exists() ? rest.as<int16_t>() + begin : nullptr;
       update(step, w.as<X>() + begin, low, grad.as<float>() + begin, m.as<float>() + begin, v.as<float>() + begin,
              count);
-    });
+    };
+    each_block(threads_, w.elements(), block, 5);  // as many arrays
   });
 }
 

@@ -43,6 +43,14 @@ inline int64_t sequence_of_task(const int64_t* first, int64_t n, int64_t task) {
   return std::upper_bound(first, first + n + 1, task) - first - 1;
 }
 
+// The work of one direction, counted as in parallel.h: a score and what it adds to an output take about as long for each
+// number of a head as one of a copy.
+inline int64_t elements_of(const Tensor& ranges, int64_t heads, int64_t head_dim) {
+  int64_t pairs = 0;  // of a query and a key
+  for (int64_t s = 0; s < ranges.shape[0]; s++) pairs += sequence_at(ranges, s).queries * sequence_at(ranges, s).keys;
+  return pairs * heads * head_dim;
+}
+
 // Softmax's running maximum starts here rather than at −∞, whose difference from itself is not a number.
 inline constexpr float lowest_score = -1e30f;
 

@@ -36,14 +36,9 @@ void CpuBackend::release(void* base, int64_t bytes) { give_pages_back(base, byte
 // Large tensors by several threads, in the parts in which matrix_vector.cpp reads them: on a machine with several
 // memories a page belongs to the core that writes it first.
 void CpuBackend::upload(const void* host, const Tensor& tensor) {
-  constexpr int64_t worth_threads = 1 << 20;
-  const int64_t bytes = tensor.bytes();
-  if (bytes < worth_threads) {
-    if (bytes > 0) std::memcpy(tensor.data, host, static_cast<size_t>(bytes));
-    return;
-  }
-  const int64_t row = bytes / tensor.shape[0];
-  parallel_ranges(threads_, tensor.shape[0], 1, [&](Range range, int) {
+  if (tensor.bytes() == 0) return;
+  const int64_t row = tensor.bytes() / tensor.shape[0];
+  parallel_ranges(threads_for(tensor.elements(), threads_), tensor.shape[0], 1, [&](Range range, int) {
     std::memcpy(tensor.as<char>() + range.begin * row, static_cast<const char*>(host) + range.begin * row,
                 static_cast<size_t>((range.end - range.begin) * row));
   });

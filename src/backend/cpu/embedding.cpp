@@ -37,10 +37,8 @@ void CpuBackend::run_embedding_backward(const Tensor& ids, const Tensor& dy, int
         each_lanes(range.end - range.begin, [&](auto i) { store(to, i, load(to, i) + load(from, i)); });
       }
     };
-    if (tokens * hidden < worth_threads)
-      columns({0, hidden}, 0);
-    else
-      parallel_ranges(threads_, hidden, 32, columns);  // 32 columns: a whole cache line of bf16
+    // 32 columns: a whole cache line of bf16
+    parallel_ranges(threads_for(tokens * hidden, threads_), hidden, 32, columns);
   });
 }
 

@@ -102,10 +102,7 @@ void add_blocks(int threads, const float* partial, int64_t blocks, int64_t strid
       each_lanes(range.end - range.begin, [&](auto i) { store(to, i, load(to, i) + load(from, i)); });
     }
   };
-  if (blocks * hidden < worth_threads)
-    columns({0, hidden}, 0);
-  else
-    parallel_ranges(threads, hidden, 64, columns);
+  parallel_ranges(threads_for(blocks * hidden, threads), hidden, 64, columns);
 }
 
 }  // namespace

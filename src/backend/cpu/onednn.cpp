@@ -1,12 +1,11 @@
 #include "backend/cpu/onednn.h"
 
-#include <omp.h>
-
 #include <array>
 #include <map>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <vector>
 
+#include "backend/cpu/parallel.h"
 #include "base/error.h"
 
 namespace llama_tp {
@@ -75,6 +74,19 @@ bool uses([[maybe_unused]] dnnl::cpu_isa wanted) {
 #endif
 }
 
+// oneDNN divides the work among so many threads, when it makes a primitive and when it runs one. Other parallel regions
+// get the backend's own number back.
+class Threads {
+ public:
+  Threads(int of_product, int all) : all_(all) { omp_set_num_threads(of_product); }
+  ~Threads() { omp_set_num_threads(all_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  const int all_;
+};
+
 }  // namespace
 
 // A primitive with memory objects that only get new pointers, so that running it makes none.
@@ -129,12 +141,18 @@ OneDnn::OneDnn(int threads) : threads_(threads), cache_(std::make_unique<Cache>(
 }
 OneDnn::~OneDnn() = default;
 
+// A product's operands are read like those of a copy, and matrix units do some sixteen of its sums in an element's time.
+int OneDnn::threads_of(const Product& product) const {
+  const auto [m, n, k] = std::array{product.m, product.n, product.k};
+  return threads_for(m * k + k * n + m * n + m * n * k / 16, threads_);
+}
+
 bool OneDnn::prefers_packed(const Product& product) {
   Product packed = product;
   packed.b_packed = true;
   const auto known = cache_->prefers_packed.find(packed);
   if (known != cache_->prefers_packed.end()) return known->second;
-  omp_set_num_threads(threads_);
+  const Threads threads(threads_of(packed), threads_);
   try {
     const Memory::desc any({product.k, product.n}, type_of(product.input), Tag::any);
     const auto chosen = describe(product, any, cache_->engine).weights_desc();
@@ -145,12 +163,12 @@ bool OneDnn::prefers_packed(const Product& product) {
 }
 
 int64_t OneDnn::workspace(const Product& product) {
-  omp_set_num_threads(threads_);  // oneDNN divides the work when it makes the primitive
+  const Threads threads(threads_of(product), threads_);
   return cache_->find(product).scratch_bytes;
 }
 
 void OneDnn::run(const Product& product, const void* a, const void* b, const void* bias, void* c, void* workspace) {
-  omp_set_num_threads(threads_);
+  const Threads threads(threads_of(product), threads_);
   Cache::Entry& entry = cache_->find(product);
   entry.a.set_data_handle(const_cast<void*>(a));
   entry.b.set_data_handle(const_cast<void*>(b));
@@ -164,7 +182,7 @@ void OneDnn::run(const Product& product, const void* a, const void* b, const voi
 }
 
 std::string OneDnn::implementation(const Product& product) {
-  omp_set_num_threads(threads_);
+  const Threads threads(threads_of(product), threads_);
   return cache_->find(product).description.impl_info_str();
 }
 

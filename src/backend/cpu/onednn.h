@@ -51,6 +51,7 @@ class OneDnn {
 
  private:
   struct Cache;
+  int threads_of(const Product& product) const;
   const int threads_;
   std::unique_ptr<Cache> cache_;
 };

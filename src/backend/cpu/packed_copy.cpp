@@ -16,7 +16,7 @@ inline constexpr int64_t block_rows_of = block_words* per_word<Word>;
 template <class Word, class Element>
 void pack(int threads, const Element* from, int64_t rows, int64_t columns, Word* to) {
   const int64_t padded_rows = round_up(rows, block_rows_of<Word>);
-  parallel_ranges(threads, padded_rows, block_rows_of<Word>, [&](Range own, int) {
+  parallel_ranges(threads_for(rows * columns, threads), padded_rows, block_rows_of<Word>, [&](Range own, int) {
     for (int64_t row = own.begin; row < own.end; row += per_word<Word>)
       for (int64_t column = 0; column < columns; column += block_columns) {
         const Element* const here = from + row * columns + column;

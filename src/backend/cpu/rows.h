@@ -9,27 +9,20 @@
 
 namespace llama_tp {
 
-// Work of fewer elements than this ends sooner than the other threads could be woken (some microseconds).
-inline constexpr int64_t worth_threads = 16384;
-
 // kernel(row) for each of [0, rows), each row of about `elements` elements.
 template <class Kernel>
 void each_row(int threads, int64_t rows, int64_t elements, const Kernel& kernel) {
-  const auto some = [&](Range range, int) {
+  parallel_ranges(rows == 1 ? 1 : threads_for(rows * elements, threads), rows, 1, [&](Range range, int) {
     for (int64_t row = range.begin; row < range.end; row++) kernel(row);
-  };
-  if (threads == 1 || rows == 1 || rows * elements < worth_threads)
-    some({0, rows}, 0);
-  else
-    parallel_ranges(threads, rows, 1, some);
+  });
 }
 
-// kernel(begin, count) for each block of a flat array of n elements, the last one shorter. A block is a multiple of a
-// page, so that no two threads write to one.
+// kernel(begin, count) for each block of a flat array of n elements, the last one shorter; an element counts as `each` of
+// a copy. A block is a multiple of a page, so that no two threads write to one.
 inline constexpr int64_t flat_block = 16384;
 template <class Kernel>
-void each_block(int threads, int64_t n, const Kernel& kernel) {
-  each_row(threads, parts_of(n, flat_block), flat_block, [&](int64_t block) {
+void each_block(int threads, int64_t n, const Kernel& kernel, int64_t each = 1) {
+  each_row(threads, parts_of(n, flat_block), flat_block * each, [&](int64_t block) {
     const int64_t begin = block * flat_block;
     kernel(begin, std::min(flat_block, n - begin));
   });

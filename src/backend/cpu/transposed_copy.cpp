@@ -56,7 +56,7 @@ void transpose_part(const bf16* from, int64_t stride, int64_t rows, int64_t colu
 }  // namespace
 
 void transposed_copy(int threads, const bf16* from, int64_t stride, int64_t rows, int64_t columns, bf16* to) {
-  parallel_ranges(threads, columns, block_columns, [&](Range own, int) {
+  parallel_ranges(threads_for(rows * columns, threads), columns, block_columns, [&](Range own, int) {
     for (int64_t row = 0; row < rows; row += block_rows)
       for (int64_t column = own.begin; column < own.end; column += block_columns) {
         const int64_t count = std::min(block_columns, own.end - column);
