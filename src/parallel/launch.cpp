@@ -61,22 +61,33 @@ void start_again() {
 
 // Open MPI binds one or two ranks to one core each, and more of them to a package each. This takes the rank's share of
 // what mpirun itself may use instead. Threads that start later inherit it; but libgomp, loaded before, counted the one
-// core: it would let its threads sleep between parallel regions, which doubles the time of a short region.
-void take_share_of_cores(int launcher) {
-  const bool second_time = std::getenv(again) != nullptr;
-  unsetenv(again);
+// core: it would let its threads sleep between parallel regions, which doubles the time of a short region. True: libgomp
+// has to count again.
+bool take_share_of_cores(int launcher) {
   const char* local_rank = environment({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"});
   const char* local_size = environment({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"});
   const bool user_has_bound = environment({"OMPI_MCA_hwloc_base_binding_policy", "OMPI_MCA_hwloc_base_cpu_list",
                                            "PRTE_MCA_hwloc_default_binding_policy"}) != nullptr;
-  if (launcher == 0 || local_rank == nullptr || local_size == nullptr || user_has_bound) return;
+  if (launcher == 0 || local_rank == nullptr || local_size == nullptr || user_has_bound) return false;
 
   const Processors all = allowed_processors(launcher), now = allowed_processors(getpid());
   const Processors cores = one_per_core(all);
   const int ranks = std::atoi(local_size);
   const Processors share = static_cast<int>(cores.size()) < ranks ? all : share_of(cores, std::atoi(local_rank), ranks);
-  if (share == now || !bind_process(share)) return;
-  if (now.size() < share.size() && !second_time) start_again();
+  return share != now && bind_process(share) && now.size() < share.size();
+}
+
+// A thread of libgomp that waits for the others, or for the next parallel region, spins for some 7 ms before it sleeps.
+// Where another process has a core, two threads of a team share the one that is left, and each region would take until
+// the turn of who spins there ends. So many spins take about 50 µs, longer than what lies between most regions. False
+// where that is settled: by the user, by one thread, or since the program was started again.
+bool shorten_spins() {
+  constexpr const char* spins = "2000";
+  const char* const threads = environment({"OMP_NUM_THREADS"});
+  const bool one_thread = threads != nullptr ? std::atoi(threads) == 1 : allowed_processors(getpid()).size() == 1;
+  if (one_thread || environment({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}) != nullptr) return false;
+  setenv("GOMP_SPINCOUNT", spins, 1);
+  return true;
 }
 
 std::vector<int> all_ranks(int size) {
@@ -91,11 +102,14 @@ Launch::Launch() : launcher_(find_launcher()) {
   std::array<char, 256> name{};
   gethostname(name.data(), name.size() - 1);
   host_ = name.data();
+  const bool second_time = std::getenv(again) != nullptr;
+  unsetenv(again);
+  const bool more_cores = started_by_mpirun() && take_share_of_cores(launcher_), shorter_spins = shorten_spins();
+  if ((more_cores || shorter_spins) && !second_time) start_again();
   if (!started_by_mpirun()) {
     set_threads(1, static_cast<int>(one_per_core(allowed_processors(getpid())).size()));
     return;
   }
-  take_share_of_cores(launcher_);
   try {
     start_mpi();
   } catch (const std::exception& error) {

@@ -19,8 +19,9 @@ namespace llama_tp {
 class Launch {
  public:
   // Under mpirun: starts MPI, and gives this rank its contiguous share of the node's cores, for all its threads, unless
-  // mpirun was told --bind-to. That may start the program again in place (same process, same arguments), because the
-  // OpenMP runtime reads its processors only at load: hence "first thing". OMP_NUM_THREADS wins over the count.
+  // mpirun was told --bind-to. OMP_NUM_THREADS wins over the count. Lets OpenMP's threads spin shortly, unless
+  // OMP_WAIT_POLICY or GOMP_SPINCOUNT says otherwise. Both may start the program again in place (same process, same
+  // arguments), because the OpenMP runtime reads processors and environment only at load: hence "first thing".
   // Where /dev/shm is full or not shared, says so and ends the job.
   Launch();
   // Ends MPI; waits for all ranks.
