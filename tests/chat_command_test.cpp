@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <set>
 
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -68,17 +69,35 @@ std::string prompt_lines(int count) {
 }
 
 TEST_F(Talking, ManyPromptsAtOnceAreContinuedAsOneByOne) {
-  for (const std::string options : {"-n 24 --temp 0", "-n 24 --temp 1 -s 7 --ignore-eos"}) {
-    const std::vector<Json> together = continued(0, prompt_lines(12), options);
-    ASSERT_EQ(together.size(), 12u);
-    for (const Json& line : together) {
-      EXPECT_EQ(line["text"].get<std::string>() + "\n",
-                run(command(0, "-p " + quoted(line["prompt"]) + " " + options)).out);
-      EXPECT_EQ(line["tokens"] == 24, line["finish_reason"] == "length");
-      EXPECT_EQ(line["id"], &line - together.data());  // what else a line has comes out, too
-    }
-    EXPECT_EQ(continued(2, prompt_lines(12), options), together);
+  const std::string options = "-n 24 --temp 0";
+  const std::vector<Json> together = continued(0, prompt_lines(12), options);
+  ASSERT_EQ(together.size(), 12u);
+  for (const Json& line : together) {
+    EXPECT_EQ(line["text"].get<std::string>() + "\n",
+              run(command(0, "-p " + quoted(line["prompt"]) + " " + options)).out);
+    EXPECT_EQ(line["tokens"] == 24, line["finish_reason"] == "length");
+    EXPECT_EQ(line["id"], &line - together.data());  // what else a line has comes out, too
   }
+  EXPECT_EQ(continued(2, prompt_lines(12), options), together);
+}
+
+TEST_F(Talking, APromptsTextDependsOnSeedAndPlaceAlone) {
+  const std::string options = "-n 24 --temp 1 -s 7 --ignore-eos";
+  const std::vector<Json> twelve = continued(0, prompt_lines(12), options),
+                          five = continued(0, prompt_lines(5), options);
+  EXPECT_EQ(five, std::vector<Json>(twelve.begin(), twelve.begin() + 5));
+  EXPECT_EQ(continued(2, prompt_lines(12), options), twelve);
+  EXPECT_EQ(twelve[0]["text"].get<std::string>() + "\n",
+            run(command(0, "-p " + quoted(twelve[0]["prompt"]) + " " + options)).out);
+}
+
+TEST_F(Talking, EqualPromptsAreContinuedDifferently) {
+  std::string lines;
+  for (int i = 0; i < 20; i++) lines += "{\"prompt\": \"The cow\"}\n";
+  std::set<std::string> texts;
+  for (const Json& line : continued(0, lines, "-n 24 --temp 2 --top-k 0 --min-p 0 -s 7 --ignore-eos"))
+    texts.insert(line["text"].get<std::string>());
+  EXPECT_EQ(texts.size(), 20u);
 }
 
 // The probabilities of a text by eval's logits: one forward over the whole, without a cache.

@@ -117,12 +117,14 @@ Generator::Draw Generator::take_draw(Frame& frame, const std::vector<int64_t>& s
                   frame.take(Category::data, {n, 2}, DType::f64)};
   asked_.assign(static_cast<size_t>(asked.elements()), -1);
   for (int64_t i = 0; i < n; i++) {
-    const std::vector<int32_t>& tokens = past(sequences[static_cast<size_t>(i)]);
+    const int64_t sequence = sequences[static_cast<size_t>(i)];
+    const std::vector<int32_t>& tokens = past(sequence);
     const auto count = std::min<int64_t>(std::ssize(tokens), penalty_window);
     std::copy(tokens.end() - count, tokens.end(), asked_.begin() + i * penalty_window);
     const auto behind_recent = asked_.begin() + all_recent + i;
     behind_recent[0] = rows[static_cast<size_t>(i)];
-    behind_recent[stride] = std::bit_cast<int32_t>(random_uniform(sampling_.seed, 0, tokens.size()));
+    behind_recent[stride] =
+        std::bit_cast<int32_t>(random_uniform(sampling_.seed, static_cast<uint64_t>(sequence), tokens.size()));
   }
   runtime_.backend.upload(asked_.data(), asked);
   return draw;

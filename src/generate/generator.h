@@ -51,8 +51,8 @@ class Generator {
   // As if a sequence had seen so many tokens: of a plan, which has to know the memory of the last token that fits.
   void assume_length(int64_t sequence, int64_t length) { past(sequence).resize(static_cast<size_t>(length)); }
 
-  // The same on every rank of a tensor group. Its random number is a function of the seed and the length: of every
-  // sequence the same, so that each is continued as if it were alone.
+  // The same on every rank of a tensor group. Its random number is a function of the seed, the sequence's number and its
+  // length: equal prompts are continued differently, and each alike whatever other sequences there are.
   const Choice& choice(int64_t sequence = 0) const { return choices_[static_cast<size_t>(sequence)]; }
 
   int64_t length(int64_t sequence = 0) const { return std::ssize(past_[static_cast<size_t>(sequence)]); }
