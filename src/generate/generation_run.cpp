@@ -1,7 +1,6 @@
 #include "generate/generation_run.h"
 
 #include "generate/session.h"
-#include "io/files.h"
 #include "report/format.h"
 #include "report/stopwatch.h"
 
@@ -30,9 +29,8 @@ class GenerationRun {
 
   void read_prompt() {
     if (session_.leads()) {
-      const bool from_file = !settings_.prompt_file.empty();
-      tokens_ = session_.encode(from_file ? read_text(settings_.prompt_file) : settings_.prompt,
-                                from_file ? settings_.prompt_file : "-p");
+      const auto [text, where] = session_.prompt();
+      tokens_ = session_.encode(text, where);
     }
     tokens_ = session_.exchange(tokens_);
   }

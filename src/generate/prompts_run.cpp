@@ -5,7 +5,6 @@
 #include "generate/generation_run.h"
 #include "generate/session.h"
 #include "io/chat/chat_tokens.h"
-#include "io/files.h"
 #include "io/lines.h"
 #include "io/read_messages.h"
 #include "report/format.h"
@@ -43,9 +42,8 @@ class PromptsRun {
  private:
   void read_prompts() {
     if (settings_.prompts_file.empty()) {
-      const bool from_file = !settings_.prompt_file.empty();
-      const std::string prompt = from_file ? read_text(settings_.prompt_file) : settings_.prompt;
-      take({{"prompt", prompt}}, session_.encode(prompt, from_file ? settings_.prompt_file : "-p"));
+      const auto [prompt, where] = session_.prompt();
+      take({{"prompt", prompt}}, session_.encode(prompt, where));
       return;
     }
     LineReader reader(settings_.prompts_file);

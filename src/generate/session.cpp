@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <random>
 
+#include "io/files.h"
 #include "parallel/host_values.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -54,6 +55,14 @@ void Session::write(const std::string& piece) {
 
 std::vector<int32_t> Session::exchange(const std::vector<int32_t>& ids) const {
   return broadcast_values(model_.mesh->world(), ids);
+}
+
+Session::Prompt Session::prompt() const {
+  if (settings_.prompt_file.empty()) return {settings_.prompt, "-p"};
+  std::string text = read_text(settings_.prompt_file);
+  const size_t newline = text.ends_with("\r\n") ? 2 : text.ends_with('\n') ? 1 : 0;
+  text.resize(text.size() - newline);
+  return {text, settings_.prompt_file};
 }
 
 // BOS is what the tokenizer's post-processor adds; an empty prompt is BOS alone.

@@ -30,6 +30,11 @@ class Session {
   // Rank 0's ids, on every rank.
   std::vector<int32_t> exchange(const std::vector<int32_t>& ids) const;
 
+  // The text of -p, or that of -f's file without the newline that ends it.
+  struct Prompt {
+    std::string text, where;
+  };
+  Prompt prompt() const;
   // A prompt's ids, at least BOS; rank 0. Errors begin with `where`.
   std::vector<int32_t> encode(const std::string& prompt, const std::string& where) const;
   // Errors: a message holds the name of a special token, which a template would take for the token itself, and there is
