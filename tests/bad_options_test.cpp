@@ -68,7 +68,7 @@ TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
 TEST_F(BadOptions, ThoseOfGenerateAreNamedWithTheMend) {
   expect_all_refused({
       {generate(""), {"one of -p TEXT, -f FILE, "}},
-      {generate("-p a -c 1000000000"), {"this rank needs ", "are free (cpu: ", "a shorter context"}},
+      {generate("-p a -c 1000000000"), {"this rank needs ", "are free (cpu: ", "a smaller context (-c)"}},
       {generate("-p a -f b"), {"--prompts-file FILE and --chat; leave the others out"}},
       {generate("-p a -n x"), {"--n-predict \"x\" is not a whole number"}},
       {generate("-p a -n 3x"), {"--n-predict \"3x\""}},

@@ -62,6 +62,10 @@ TEST(Device, APlanThatDoesNotFitIsRefusedBeforeAnythingIsTaken) {
   EXPECT_NE(said.find("needs 1.50 MiB"), std::string::npos) << said;
   EXPECT_NE(said.find("but 1.00 MiB are free"), std::string::npos) << said;
   EXPECT_NE(said.find("--gradient-checkpointing"), std::string::npos) << said;
+  const std::string of_texts = error_of([&] { runtime.reserve({1 << 20, 1 << 20, 1 << 19}, MemoryUse::generation); });
+  EXPECT_NE(of_texts.find("(weights 1.00 MiB, keys and values 1.00 MiB, a step"), std::string::npos) << of_texts;
+  EXPECT_NE(of_texts.find("fewer prompts at once or a smaller context (-c)"), std::string::npos) << of_texts;
+  EXPECT_EQ(of_texts.find("gradient"), std::string::npos) << of_texts;
 }
 
 // A collective behind the host's back is waited for when Pending is, and one that has ended is not.

@@ -44,7 +44,8 @@ class Evaluation {
     const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
     shape_ = {alone ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, data_ranks, block};
     model_.runtime->reserve(
-        plan_evaluation(model_.config, model_.plan, shape_, dumps(), *model_.backend, *model_.runtime));
+        plan_evaluation(model_.config, model_.plan, shape_, dumps(), *model_.backend, *model_.runtime),
+        MemoryUse::evaluation);
     evaluator_ = std::make_unique<Evaluator>(model_.config, model_.plan, shape_, *model_.runtime);
     model_.load(evaluator_->parameters());
     if (dumps()) open_dump();

@@ -126,7 +126,7 @@ void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory)
   ends_ = exchange(ends_);
   const uint64_t drawn = leads() ? settings_.seed.value_or(std::random_device{}()) : 0;
   sampling_.seed = std::stoull(model_.mesh->world().broadcast(std::to_string(drawn), 0));
-  model_.runtime->reserve(memory);
+  model_.runtime->reserve(memory, MemoryUse::generation);
   generator_ = std::make_unique<Generator>(model_.config, model_.plan, context, *model_.runtime, sequences, sampling_);
   model_.load(generator_->parameters());
   introduce(context, sequences, memory);

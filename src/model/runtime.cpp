@@ -4,13 +4,35 @@
 
 namespace llama_tp {
 
-void Runtime::reserve(const MemoryPlan& plan) {
+namespace {
+
+struct Words {
+  const char *state, *mend;
+};
+
+Words words_of(MemoryUse use) {
+  switch (use) {
+    case MemoryUse::evaluation:
+      return {"weights", "more ranks or a smaller --block-size"};
+    case MemoryUse::generation:
+      return {"weights", "more ranks, fewer prompts at once or a smaller context (-c)"};
+    default:
+      return {"weights, gradients and optimizer",
+              "more ranks, a smaller batch, a shorter context or --gradient-checkpointing"};
+  }
+}
+
+}  // namespace
+
+void Runtime::reserve(const MemoryPlan& plan, MemoryUse use) {
   const int64_t free = backend.free_memory();
-  if (plan.total() > free)
-    fail("this rank needs ", bytes_text(plan.total()), " (weights, gradients and optimizer ", bytes_text(plan.state),
-         ", keys and values ", bytes_text(plan.cache), ", a step ", bytes_text(plan.step), "), but ", bytes_text(free),
-         " are free (", backend.description(),
-         "); more ranks, a smaller batch, a shorter context or --gradient-checkpointing need less");
+  if (plan.total() > free) {
+    const auto [state_words, mend] = words_of(use);
+    const std::string cache_words = plan.cache > 0 ? text(", keys and values ", bytes_text(plan.cache)) : "";
+    fail("this rank needs ", bytes_text(plan.total()), " (", state_words, " ", bytes_text(plan.state), cache_words,
+         ", a step ", bytes_text(plan.step), "), but ", bytes_text(free), " are free (", backend.description(), "); ",
+         mend, " need less");
+  }
   state.reserve(backend, plan.state);
   if (plan.cache > 0) cache.reserve(backend, plan.cache);
   if (plan.step > 0) step.reserve(backend, plan.step);

@@ -15,6 +15,9 @@ struct MemoryPlan {
   int64_t total() const { return state + cache + step; }
 };
 
+// What memory is for, so that who has too little is told what needs less.
+enum class MemoryUse { training, evaluation, generation };
+
 struct Runtime {
   // kv_replicas: the ranks that hold the same key/value heads as this one (a group of one where heads suffice). shards:
   // the ranks that share this one's weights (FSDP).
@@ -24,7 +27,7 @@ struct Runtime {
   }
 
   // Takes the memory that a rehearsal found to be needed. Errors: the device has less; nothing was taken then.
-  void reserve(const MemoryPlan& plan);
+  void reserve(const MemoryPlan& plan, MemoryUse use = MemoryUse::training);
   MemoryPlan high_water() const { return {state.high_water(), cache.high_water(), step.high_water()}; }
 
   Backend& backend;

@@ -27,7 +27,7 @@ CpuBackend::~CpuBackend() = default;
 void* CpuBackend::reserve(int64_t bytes) {
   void* const memory = take_pages(bytes);
   require(memory != nullptr, "cpu: the system gives no ", bytes,
-          " bytes of memory; more ranks, a smaller batch, a shorter context or --gradient-checkpointing need less");
+          " bytes of memory; more ranks, a smaller batch or a shorter context need less");
   return memory;
 }
 
