@@ -64,6 +64,17 @@ TEST_F(GenerateCommand, OneSeedGivesOneTextOnAnyNumberOfRanks) {
   EXPECT_NE(text_of(0, options + "6"), whole);
 }
 
+TEST_F(GenerateCommand, ThreadsAreThoseOfTheOptionAndChangeNothing) {
+  const std::string options = "-p 'Once upon a time' -n 20 --ignore-eos --temp 1 -s 5 ";
+  const CommandResult one = generate(0, options);  // OMP_NUM_THREADS is 1 here
+  EXPECT_TRUE(holds(one.err, "device  cpu: 1 thread,"));
+  for (const int ranks : {0, 2}) {
+    const CommandResult three = generate(ranks, options + "-t 3");
+    EXPECT_TRUE(holds(three.err, "device  cpu: 3 threads,"));
+    EXPECT_EQ(three.out, one.out);
+  }
+}
+
 TEST_F(GenerateCommand, TemperatureZeroIsGreedyWhateverTheSeed) {
   const std::string options = "-p 'The cow' -n 30 --ignore-eos ";
   const std::string greedy = text_of(0, options + "--temp 0 -s 1");

@@ -45,6 +45,7 @@ void declare_bench_options(Options& options) {
   options.value("trace", "--compare: the timed step in Chrome's trace format, for ui.perfetto.dev", "FILE.json");
   declare_mesh(options);
   declare_fsdp(options);
+  declare_threads(options);
   declare_timeout(options);
   options.value("sequence-parallel", "between the products tensor ranks divide the tokens, too", "on|off", "on");
   options.value("dtype", "float32 or bfloat16", "WORD", "bfloat16");
@@ -209,6 +210,7 @@ int bench_command(const Arguments& arguments) {
     check_rehearsal(options, launch);
     check_tuning_options(options, launch);
     check_comparison(options);
+    set_threads(options, launch);
     set_timeout(options, launch);
     set_products(options, launch);
     launch.begin(Activity::measuring);

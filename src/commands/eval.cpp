@@ -157,6 +157,7 @@ int evaluate_command(const Arguments& arguments) {
     declare_data(options);
     options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
     declare_mesh(options);
+    declare_threads(options);
     declare_timeout(options);
     options.flag("json", "one JSON object on stdout: loss, perplexity, tokens");
     options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
@@ -166,6 +167,7 @@ int evaluate_command(const Arguments& arguments) {
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     require(options.given("model"), "-m is missing; give a model folder");
     require(options.given("file"), "--file is missing; give a .txt or .jsonl file");
+    set_threads(options, launch);
     set_timeout(options, launch);
     set_products(options, launch);
     return Evaluation(options, launch).run();

@@ -40,6 +40,7 @@ void declare_generation_options(Options& options) {
   options.flag("echo", "print the prompt, too");
   options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
   options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
+  declare_threads(options);
   declare_timeout(options);
   options.value("backend", "auto, cpu or cuda", "WORD", "auto");
   declare_products(options);
@@ -99,6 +100,7 @@ int generate_command(const Arguments& arguments) {
     declare_generation_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     const GenerationSettings settings = generation_settings(options);
+    set_threads(options, launch);
     if (!settings.chat) set_timeout(options, launch);  // people may think for as long as they like
     set_products(options, launch);
     launch.begin(Activity::generating);

@@ -28,6 +28,15 @@ FsdpOptions fsdp_from(const Options& options) {
   return {options.is_on("fsdp-prefetch"), options.is_on("fsdp-reshard-after-forward")};
 }
 
+void declare_threads(Options& options) {
+  options.value("t,threads", "OpenMP threads of a rank (default: OMP_NUM_THREADS, else its share of the cores)", "N");
+}
+
+void set_threads(const Options& options, Launch& launch) {
+  constexpr int64_t most_threads = 1024;
+  if (options.given("threads")) launch.use_threads(static_cast<int>(options.integer("threads", 1, most_threads)));
+}
+
 void declare_timeout(Options& options) {
   options.value("timeout",
                 "end the run, naming the rank, when others have waited so many seconds for it, whatever it does: while "

@@ -13,6 +13,11 @@ MeshOptions mesh_from(const Options& options);
 void declare_fsdp(Options& options);
 FsdpOptions fsdp_from(const Options& options);
 
+// -t, --threads.
+void declare_threads(Options& options);
+// Before anything is made that has threads.
+void set_threads(const Options& options, Launch& launch);
+
 // --timeout.
 void declare_timeout(Options& options);
 void set_timeout(const Options& options, Launch& launch);

@@ -107,7 +107,7 @@ Launch::Launch() : launcher_(find_launcher()) {
   const bool more_cores = started_by_mpirun() && take_share_of_cores(launcher_), shorter_spins = shorten_spins();
   if ((more_cores || shorter_spins) && !second_time) start_again();
   if (!started_by_mpirun()) {
-    set_threads(1, static_cast<int>(one_per_core(allowed_processors(getpid())).size()));
+    divide_cores(1, static_cast<int>(one_per_core(allowed_processors(getpid())).size()));
     return;
   }
   try {
@@ -140,7 +140,7 @@ void Launch::start_mpi() {
   const size_t mine = std::hash<std::string>{}(processors);
   std::vector<size_t> everyones(static_cast<size_t>(local_size_));
   node.all_gather(&mine, everyones.data(), sizeof mine);
-  set_threads(static_cast<int>(std::count(everyones.begin(), everyones.end(), mine)),
+  divide_cores(static_cast<int>(std::count(everyones.begin(), everyones.end(), mine)),
               static_cast<int>(one_per_core(parse_processor_list(processors)).size()));
 
   board_ = std::make_unique<FailureBoard>(node);
@@ -152,12 +152,19 @@ void Launch::start_mpi() {
   endings_.resize(static_cast<size_t>(size_));
 }
 
-void Launch::set_threads(int sharing_ranks, int cores) {
-  const int quota = processor_quota();
-  threads_ = std::max(1, std::min(cores / sharing_ranks, quota / local_size_));
-  if (environment({"OMP_NUM_THREADS"}) != nullptr) threads_ = omp_get_max_threads();
-  omp_set_num_threads(threads_);
-  policy_.yield_at_once = threads_ * sharing_ranks > cores || threads_ > quota / local_size_;
+void Launch::divide_cores(int sharing_ranks, int cores) {
+  sharing_ranks_ = sharing_ranks;
+  cores_ = cores;
+  const bool is_told = environment({"OMP_NUM_THREADS"}) != nullptr;
+  use_threads(is_told ? omp_get_max_threads()
+                      : std::max(1, std::min(cores / sharing_ranks, processor_quota() / local_size_)));
+}
+
+void Launch::use_threads(int threads) {
+  threads_ = threads;
+  omp_set_num_threads(threads);
+  policy_.yield_at_once = threads * sharing_ranks_ > cores_ || threads > processor_quota() / local_size_;
+  if (world_) world_->set_policy(policy_);
 }
 
 Launch::~Launch() {

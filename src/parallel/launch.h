@@ -42,8 +42,10 @@ class Launch {
   // Of the places that are asked for from now on.
   void set_products(ProductFile products) { products_ = std::move(products); }
 
-  // OpenMP threads of this rank, already set.
+  // OpenMP threads of this rank, already set: its share of the cores, or what OMP_NUM_THREADS or use_threads says.
   int threads() const { return threads_; }
+  // Before a backend or a communicator is made; on all ranks alike.
+  void use_threads(int threads);
   // More threads on this node than cores: waits yield at once.
   bool oversubscribed() const { return policy_.yield_at_once; }
   const WaitPolicy& wait_policy() const { return policy_; }
@@ -73,13 +75,15 @@ class Launch {
   struct Outcome;
   void start_mpi();
   int columns(int descriptor) const;
-  void set_threads(int sharing_ranks, int cores);
+  // Of cores that so many ranks of this node share.
+  void divide_cores(int sharing_ranks, int cores);
   void end_together(const Outcome& outcome);
   void look_at_board();
   // Of those known to have failed, with this message or any.
   std::vector<int> failed_ranks(std::optional<uint64_t> with_message = {}) const;
 
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1, threads_ = 1, launcher_ = 0;
+  int sharing_ranks_ = 1, cores_ = 1;
   std::string host_;
   ProductFile products_;
   std::vector<int> node_of_{0};
