@@ -75,6 +75,14 @@ TEST_F(GenerateCommand, ThreadsAreThoseOfTheOptionAndChangeNothing) {
   }
 }
 
+TEST_F(GenerateCommand, RanksThatDoTheSameWorkAreNamed) {
+  const std::string options = "-p 'The cow' -n 5 --temp 0 ", allowed = "; this model's sizes allow 1, 2, 4 or 8\n";
+  EXPECT_TRUE(holds(generate(3, options).err,
+                    "tensor-parallel takes 1 of 3 ranks, the others do the same work again" + allowed));
+  EXPECT_TRUE(holds(generate(4, options + "--tensor-parallel 2").err, "tensor-parallel takes 2 of 4 ranks", allowed));
+  EXPECT_EQ(generate(2, options).err.find("same work"), std::string::npos);
+}
+
 TEST_F(GenerateCommand, TemperatureZeroIsGreedyWhateverTheSeed) {
   const std::string options = "-p 'The cow' -n 30 --ignore-eos ";
   const std::string greedy = text_of(0, options + "--temp 0 -s 1");

@@ -33,7 +33,9 @@ void bench_generation(const Bench& bench, const MachineRates& machine) {
   const double weights =
       static_cast<double>(parameter_count(config) - config.vocabulary * config.hidden * (config.tied ? 1 : 2));
   const auto all = static_cast<double>(prompt * sequences);
-  const double prompt_flops = 2 * weights * all / prompt_seconds, byte_rate = bench.sum_over_ranks(bytes) / seconds;
+  const auto copies = static_cast<double>(bench.launch.size() / mesh->shape().tensor);
+  const double prompt_flops = 2 * weights * all / prompt_seconds,
+               byte_rate = bench.sum_over_ranks(bytes) / copies / seconds;
   bench.say(text("prompt      ", fixed(all / prompt_seconds, 1), " tokens/s (", counted(sequences, "sequence"), " of ",
                  prompt, " tokens), ", fixed(prompt_flops / 1e9, 0),
                  " GFLOP/s = ", fixed(100 * prompt_flops / machine.product_flops, 0), "% of the products' rate"));

@@ -133,7 +133,8 @@ void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory)
 }
 
 void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& memory) const {
-  if (!model_.placement_said.empty()) say(model_.placement_said);
+  const std::string repeated = repeated_work(model_.config, model_.plan, model_.mesh->shape().tensor, launch_.size());
+  if (!repeated.empty()) say(repeated);
   say(text("model   ", model_.folder, ": ", with_commas(parameter_count(model_.config)), " parameters in ",
            torch_name_of(model_.runtime->dtype), ", tensor-parallel ", model_.mesh->shape().tensor));
   say(text("device  ", model_.backend->description()));

@@ -62,6 +62,13 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
   return {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
 }
 
+std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor, int64_t ranks) {
+  if (tensor == ranks) return "";
+  return text("tensor-parallel takes ", tensor, " of ", ranks,
+              " ranks, the others do the same work again; this model's sizes allow ",
+              tensor_parallel_sizes(config, plan));
+}
+
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
                                 const MeshOptions& options, Backend& backend, std::string& said) {
   const MeshShape shape = resolve_mesh(config, plan, options, launch.size(), launch.local_size());

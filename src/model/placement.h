@@ -28,6 +28,10 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
                                 const MeshOptions& options, Backend& backend, std::string& said);
 
+// What is said where nothing is trained and so many ranks hold a model `tensor` at a time: that the copies all do the same
+// work. Empty without copies.
+std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor, int64_t ranks);
+
 // How many consecutive tensor-parallel ranks hold the same key/value heads and are a group of their own.
 int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel);
 

@@ -118,16 +118,6 @@ std::string objection(const ModelConfig& config, const TensorParallelPlan& plan,
   return "";
 }
 
-std::string sizes_that_work(const ModelConfig& config, const TensorParallelPlan& plan) {
-  const bool attention = any_layer(plan, &TensorParallelPlan::Layer::attention);
-  const bool mlp = any_layer(plan, &TensorParallelPlan::Layer::mlp);
-  if (!attention && !mlp) return text("at most ", config.vocabulary);
-  std::vector<std::string> sizes;
-  for (int64_t tp = 1; tp <= (attention ? config.heads : config.ffn); tp++)
-    if (objection(config, plan, tp).empty()) sizes.push_back(std::to_string(tp));
-  return listed(sizes, " or ");
-}
-
 }  // namespace
 
 bool in_block(const Module& module) { return module.name.find('*') != std::string::npos; }
@@ -159,11 +149,21 @@ TensorParallelPlan resolve_plan(const ModelConfig& config) {
   return plan;
 }
 
+std::string tensor_parallel_sizes(const ModelConfig& config, const TensorParallelPlan& plan) {
+  const bool attention = any_layer(plan, &TensorParallelPlan::Layer::attention);
+  const bool mlp = any_layer(plan, &TensorParallelPlan::Layer::mlp);
+  if (!attention && !mlp) return text("at most ", config.vocabulary);
+  std::vector<std::string> sizes;
+  for (int64_t tp = 1; tp <= (attention ? config.heads : config.ffn); tp++)
+    if (objection(config, plan, tp).empty()) sizes.push_back(std::to_string(tp));
+  return listed(sizes, " or ");
+}
+
 void check_tensor_parallel(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp) {
   const std::string why = objection(config, plan, tp);
   if (why.empty()) return;
   fail(config.source, ": ", why, " cannot be split over ", tp, " ranks; --tensor-parallel can be ",
-       sizes_that_work(config, plan));
+       tensor_parallel_sizes(config, plan));
 }
 
 int64_t largest_tensor_parallel(const ModelConfig& config, const TensorParallelPlan& plan, int64_t ranks) {

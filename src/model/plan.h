@@ -24,6 +24,8 @@ struct TensorParallelPlan {
 // fit together: by name.
 TensorParallelPlan resolve_plan(const ModelConfig& config);
 
+// The sizes that check_tensor_parallel accepts, as people read them: "1, 2 or 4".
+std::string tensor_parallel_sizes(const ModelConfig& config, const TensorParallelPlan& plan);
 // Errors: tp does not divide what it has to, with the sizes that would work.
 void check_tensor_parallel(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp);
 // The largest size ≤ ranks that check_tensor_parallel accepts.
