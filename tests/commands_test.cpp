@@ -36,6 +36,7 @@ TEST(Commands, HelpShowsAnExampleAndIsPrintedOnce) {
     EXPECT_TRUE(holds(output_of("--help"), "  " + command + " "));
   }
   EXPECT_EQ(run(2, "train --help").out, output_of("train --help"));
+  EXPECT_TRUE(holds(output_of("train --help"), "--resume-from-checkpoint [latest|DIR]"));
   EXPECT_EQ(run(2, "--help").out, output_of("--help"));
   EXPECT_EQ(run(2, "tokenize --help").out, output_of("tokenize --help"));
 }

@@ -52,8 +52,7 @@ void declare_bench_options(Options& options) {
   options.value("backend", "auto, cpu or cuda", "WORD", "auto");
   declare_products(options);
   options.value("block-size", "tokens of a training sample", "N", "512");
-  options.value("per-device-train-batch-size", "samples of one forward on one rank of those with data of their own",
-                "N", "2");
+  options.value("per-device-train-batch-size", "samples per forward on each data-parallel or FSDP rank", "N", "2");
   options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
   options.flag("gradient-checkpointing", "compute each block's forward again in backward");
   options.value("steps", "training steps, after one that is not counted", "N", "5");

@@ -28,14 +28,19 @@ void declare_generation_options(Options& options) {
                 "-1");
   options.value("c,ctx-size", "the most tokens of prompt and continuation; 0: as many as are needed", "N", "0");
   options.value("s,seed", "of the random numbers (default: drawn, and said)", "N");
-  options.value("temp", "temperature; 0: always the most likely token (default: generation_config.json's, or 0.8)",
+  options.value("temp", "temperature; 0: always the most likely token (default: generation_config.json's, else 0.8)",
                 "X");
-  options.value("top-k", "choose among the k most likely; 0: all (default: the same, or 40)", "N");
+  options.value("top-k", "choose among the k most likely; 0: all (default: generation_config.json's, else 40)", "N");
   options.value("top-p",
-                "choose among the most likely that together reach this probability (default: the same, or 0.95)", "X");
-  options.value("min-p",
-                "leave out what is less likely than this share of the most likely (default: the same, or 0.05)", "X");
-  options.value("repeat-penalty", "make the last 64 tokens less likely; 1: no (default: the same, or 1)", "X");
+                "choose among the most likely that together reach this probability (default: generation_config.json's, "
+                "else 0.95)",
+                "X");
+  options.value(
+      "min-p",
+      "leave out what is less likely than this share of the most likely (default: generation_config.json's, else 0.05)",
+      "X");
+  options.value("repeat-penalty",
+                "make the last 64 tokens less likely; 1: no (default: generation_config.json's, else 1)", "X");
   options.flag("ignore-eos", "go on past the end of the text");
   options.flag("echo", "print the prompt, too");
   options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");

@@ -23,10 +23,11 @@ struct Options::Parser {
   std::string command;
   cxxopts::Options options;
   cxxopts::ParseResult result;
-  std::set<std::string> with_value;           // "-m", "--model", …
-  std::set<std::string> with_optional_value;  // "--resume-from-checkpoint"
-  std::set<std::string> with_list;            // "--compare"
-  std::vector<Declared> declared;             // in the order of the help
+  std::set<std::string> with_value;                                  // "-m", "--model", …
+  std::set<std::string> with_optional_value;                         // "--resume-from-checkpoint"
+  std::set<std::string> with_list;                                   // "--compare"
+  std::vector<std::pair<std::string, std::string>> shown_otherwise;  // in the help: cxxopts' words, ours
+  std::vector<Declared> declared;                                    // in the order of the help
 
   void declare(const std::string& names, bool is_flag) {
     const size_t comma = names.find(',');
@@ -85,6 +86,7 @@ Options::Options(const std::string& command, const std::string& what_it_does, co
                          {},
                          {},
                          {},
+                         {},
                          {}}) {
   parser_->options.custom_help("[options]");
   parser_->options.set_width(120);
@@ -119,6 +121,7 @@ void Options::optional_value(const std::string& name, const std::string& help, c
   const auto value = cxxopts::value<std::string>()->implicit_value(implied);
   parser_->options.add_options()(name, help, value, value_name);
   parser_->with_optional_value.insert("--" + name);
+  parser_->shown_otherwise.emplace_back("[=" + value_name + "(=" + implied + ")]", "[" + value_name + "]");
   parser_->declare(name, false);
 }
 
@@ -206,6 +209,13 @@ void Options::print_config() const {
   std::printf("%s\n", json_text(json, 2).c_str());
 }
 
+std::string Options::help() const {
+  std::string help = parser_->options.help();
+  for (const auto& [theirs, ours] : parser_->shown_otherwise)
+    if (const size_t at = help.find(theirs); at != std::string::npos) help.replace(at, theirs.size(), ours);
+  return help;
+}
+
 bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
   std::vector<std::string> all = spelled(arguments);
   parse_spelled(all);
@@ -215,7 +225,7 @@ bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
     parse_spelled(all);
   }
   if (parser_->result.count("help") > 0) {
-    if (speaks) std::printf("%s", parser_->options.help().c_str());
+    if (speaks) std::printf("%s", help().c_str());
     return false;
   }
   const std::vector<std::string> rest = parser_->result.unmatched();

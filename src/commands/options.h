@@ -68,6 +68,7 @@ class Options {
   // The options of a config file as arguments.
   std::vector<std::string> read_config_file(const std::string& path) const;
   void print_config() const;
+  std::string help() const;
 
   std::unique_ptr<Parser> parser_;
 };

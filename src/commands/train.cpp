@@ -25,17 +25,15 @@ void declare_training_options(Options& options) {
   options.value("output-dir", "where checkpoints, metrics.jsonl and memory.json go", "DIR");
   declare_mesh(options);
   options.value("sequence-parallel",
-                "on: between the products these ranks divide the tokens, too; the same numbers, less memory, more "
-                "traffic",
-                "on|off", "on");
+                "on: tensor ranks split the tokens between matrix products, too; less memory, more traffic", "on|off",
+                "on");
   declare_fsdp(options);
   options.value("block-size", "the most tokens of a sample; text is packed into samples of this size", "N", "1024");
   declare_reading(options);
-  options.value("per-device-train-batch-size", "samples of one forward on one rank of those with data of their own",
-                "N", "8");
+  options.value("per-device-train-batch-size", "samples per forward on each data-parallel or FSDP rank", "N", "8");
   options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
   options.value("global-batch-size", "samples of a step; derives the accumulation", "N");
-  options.value("max-steps", "stop after so many steps (default: epochs decide)", "N", "-1");
+  options.value("max-steps", "stop after N steps; -1: epochs decide", "N", "-1");
   options.value("num-train-epochs", "times through the data", "X", "3");
   options.value("learning-rate", "AdamW's rate at its highest", "X", "5e-5");
   options.value("lr-scheduler-type", "constant, linear or cosine", "WORD", "linear");
@@ -49,19 +47,19 @@ void declare_training_options(Options& options) {
   options.value("save-dtype", "of the saved weights: float32, bfloat16 or float16 (default: the run's)", "WORD");
   options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
   options.value("seed", "of random weights and of the data's order", "N", "42");
-  options.value("logging-steps", "a line that stays, so often", "N", "500");
-  options.value("eval-steps", "evaluate so often (default: at the end)", "N", "0");
-  options.value("save-steps", "save a checkpoint so often, and at the end; 0: at the end only", "N", "500");
-  options.value("save-total-limit", "keep so many of the newest checkpoints (default: all)", "N");
+  options.value("logging-steps", "print a progress line every N steps", "N", "500");
+  options.value("eval-steps", "evaluate every N steps; 0: at the end only", "N", "0");
+  options.value("save-steps", "save a checkpoint every N steps, and at the end; 0: at the end only", "N", "500");
+  options.value("save-total-limit", "keep the N newest checkpoints (default: all)", "N");
   options.optional_value(
       "resume-from-checkpoint",
       "go on where a checkpoint of this --output-dir (or a folder DIR) stood, on any number of ranks; "
       "latest: from the newest, or from the start where there is none yet",
-      "DIR", "latest");
+      "latest|DIR", "latest");
   options.value("dump-gradients", "write the gradients of the first step, before clipping", "FILE");
   options.value("check-every",
-                "so often compare the ranks' batches, and to the bit what several ranks hold of weights and optimizer; "
-                "0: only the batches of the first two steps",
+                "every N steps compare the ranks' batches, and to the bit what several ranks hold of weights and "
+                "optimizer; 0: only the batches of the first two steps",
                 "N", "0");
   declare_threads(options);
   declare_timeout(options);
