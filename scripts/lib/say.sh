@@ -24,6 +24,19 @@ show_and_run() {
   "$@" || fail "this command failed (exit status $?, its reason is above):  $(typed "$@")"
 }
 
+# The same of a command under mpirun that writes a text to stdout: mpirun forwards stderr apart from it, into the midst of
+# the last words, so that it is shown behind them.
+show_and_tell() {
+  local notes status=0
+  notes=$(mktemp)
+  echo
+  echo "\$ $(typed "$@")"
+  "$@" 2> "$notes" || status=$?
+  cat "$notes" >&2
+  rm "$notes"
+  [ "$status" = 0 ] || fail "this command failed (exit status $status, its reason is above):  $(typed "$@")"
+}
+
 # Open MPI refuses root unless told twice, and more ranks than cores unless told once. $launch then starts two ranks.
 prepare_two_ranks() {
   launch=(mpirun --oversubscribe -np 2)
