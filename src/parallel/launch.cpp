@@ -80,12 +80,11 @@ bool take_share_of_cores(int launcher) {
 // A thread of libgomp that waits for the others, or for the next parallel region, spins for some 7 ms before it sleeps.
 // Where another process has a core, two threads of a team share the one that is left, and each region would take until
 // the turn of who spins there ends. So many spins take about 50 µs, longer than what lies between most regions. False
-// where that is settled: by the user, by one thread, or since the program was started again.
+// where that is settled: by the user, by one processor, or since the program was started again.
 bool shorten_spins() {
   constexpr const char* spins = "2000";
-  const char* const threads = environment({"OMP_NUM_THREADS"});
-  const bool one_thread = threads != nullptr ? std::atoi(threads) == 1 : allowed_processors(getpid()).size() == 1;
-  if (one_thread || environment({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}) != nullptr) return false;
+  const bool is_settled = environment({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}) != nullptr;
+  if (is_settled || allowed_processors(getpid()).size() == 1) return false;
   setenv("GOMP_SPINCOUNT", spins, 1);
   return true;
 }
@@ -141,7 +140,7 @@ void Launch::start_mpi() {
   std::vector<size_t> everyones(static_cast<size_t>(local_size_));
   node.all_gather(&mine, everyones.data(), sizeof mine);
   divide_cores(static_cast<int>(std::count(everyones.begin(), everyones.end(), mine)),
-              static_cast<int>(one_per_core(parse_processor_list(processors)).size()));
+               static_cast<int>(one_per_core(parse_processor_list(processors)).size()));
 
   board_ = std::make_unique<FailureBoard>(node);
   policy_.board = board_.get();
