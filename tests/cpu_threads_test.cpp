@@ -41,7 +41,7 @@ TEST(CpuThreads, OnlyLargeOperationsAskForThem) {
   memory.reserve(backend, int64_t{1} << 27);
   backend.use_workspace(&memory);
   Frame frame(memory);
-  for (const int64_t tokens : {1, 8, 12}) work(backend, frame, tokens, 256);
+  for (const int64_t tokens : {1, 8, 12}) work(backend, frame, tokens, 192);
   EXPECT_EQ(running_threads(), 1);
   work(backend, frame, 1, 4096);
   EXPECT_EQ(running_threads(), 2);

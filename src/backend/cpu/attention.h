@@ -43,12 +43,16 @@ inline int64_t sequence_of_task(const int64_t* first, int64_t n, int64_t task) {
   return std::upper_bound(first, first + n + 1, task) - first - 1;
 }
 
-// The work of one direction, counted as in parallel.h: a score and what it adds to an output take about as long for each
-// number of a head as one of a copy.
-inline int64_t elements_of(const Tensor& ranges, int64_t heads, int64_t head_dim) {
-  int64_t pairs = 0;  // of a query and a key
-  for (int64_t s = 0; s < ranges.shape[0]; s++) pairs += sequence_at(ranges, s).queries * sequence_at(ranges, s).keys;
-  return pairs * heads * head_dim;
+// The work of one direction, counted as in parallel.h: keys and values are copied to where they are multiplied; a score
+// and what it adds to an output take an eighth of an element for each number of a head.
+inline int64_t elements_of(const Tensor& ranges, int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  int64_t keys = 0, pairs = 0;  // pairs of a query and a key
+  for (int64_t s = 0; s < ranges.shape[0]; s++) {
+    const Sequence sequence = sequence_at(ranges, s);
+    keys += sequence.keys;
+    pairs += sequence.queries * sequence.keys;
+  }
+  return (2 * keys * kv_heads + pairs * heads / 8) * head_dim;
 }
 
 // Softmax's running maximum starts here rather than at −∞, whose difference from itself is not a number.

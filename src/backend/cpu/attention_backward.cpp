@@ -228,7 +228,7 @@ int64_t backward(int threads, Call call, const Sequences& sequences, void* works
   number_tasks(
       ranges, [&](const Sequence& s) { return parts_of(s.queries, query_tile); }, first_tile);
   prepare<Element>(threads, call, ranges, first_tile);
-  const int team = threads_for(elements_of(ranges, sizes.heads, sizes.head_dim), threads);
+  const int team = threads_for(elements_of(ranges, sizes.heads, sizes.kv_heads, sizes.head_dim), threads);
   parallel_tasks(team, first_task[n], [&](int64_t index, int thread) {
     const MatrixTiles tiles;
     Scratch mine(static_cast<char*>(workspace) + before + each * thread);

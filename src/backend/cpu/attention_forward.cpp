@@ -186,7 +186,7 @@ int64_t forward(int threads, const Tensor& q, const Tensor& k, const Tensor& v, 
 
   number_tasks(
       sequences.ranges, [&](const Sequence& s) { return sizes.tasks_of(s); }, first);
-  const int team = threads_for(elements_of(sequences.ranges, sizes.heads, sizes.head_dim), threads);
+  const int team = threads_for(elements_of(sequences.ranges, sizes.heads, sizes.kv_heads, sizes.head_dim), threads);
   parallel_tasks(team, first[n], [&](int64_t index, int thread) {
     const MatrixTiles tiles;
     Scratch mine(static_cast<char*>(workspace) + before + each * thread);

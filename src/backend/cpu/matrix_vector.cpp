@@ -122,7 +122,8 @@ constexpr int rows_at_once = tokens <= 4 ? 4 : 3;
 template <class Dot, int tokens, class Weight>
 void multiply(int threads, const Weight* w, View<typename Dot::Input> x, int64_t rows, int64_t k,
               const Output& output) {
-  parallel_ranges(threads_for(rows * k, threads), rows, rows_at_once<tokens>, [&](Range range, int) {
+  const int64_t work = rows * k / 2;  // w is read, and nothing as large is written
+  parallel_ranges(threads_for(work, threads), rows, rows_at_once<tokens>, [&](Range range, int) {
     range.begin = multiply_bands<Dot, tokens, rows_at_once<tokens>>(range, w, x, k, output);
     multiply_bands<Dot, tokens, 1>(range, w, x, k, output);
   });

@@ -15,6 +15,9 @@ namespace {
 // dw and db are summed over blocks of rows first, then over the blocks in order. The size is part of the result.
 constexpr int64_t rows_a_block = 32;
 
+// Of a copy, for each element: the row is gone through twice, backwards with four arrays.
+constexpr int64_t forward_work = 2, backward_work = 4;
+
 struct RowStatistics {
   float mean = 0, scale = 0;  // scale: 1/rms or 1/deviation
 };
@@ -111,7 +114,7 @@ void CpuBackend::run_norm_forward(const Tensor& x, const Tensor& w, const Tensor
                                   const Tensor& y, const Tensor& statistics) {
   const int64_t hidden = x.shape[1];
   with_type(x.dtype, [&]<class X>(X) {
-    each_row(threads_, x.shape[0], hidden, [&](int64_t t) {
+    each_row(threads_, x.shape[0], forward_work * hidden, [&](int64_t t) {
       const X* row = x.as<X>() + t * hidden;
       const RowStatistics of_row = statistics_of(row, hidden, options);
       save(of_row, options, statistics, t);
@@ -125,7 +128,7 @@ void CpuBackend::run_add_norm_forward(const Tensor& part, const Tensor& residual
                                       const Tensor& statistics) {
   const int64_t hidden = part.shape[1];
   with_type(part.dtype, [&]<class X>(X) {
-    each_row(threads_, part.shape[0], hidden, [&](int64_t t) {
+    each_row(threads_, part.shape[0], forward_work * hidden, [&](int64_t t) {
       const X* added = part.as<X>() + t * hidden;
       const X* to = residual.as<X>() + t * hidden;
       X* row = sum.as<X>() + t * hidden;
@@ -142,7 +145,7 @@ void CpuBackend::run_norm_apply(const Tensor& x, const Tensor& w, const Tensor& 
                                 const Tensor& statistics, const Tensor& y) {
   const int64_t hidden = x.shape[1];
   with_type(x.dtype, [&]<class X>(X) {
-    each_row(threads_, x.shape[0], hidden, [&](int64_t t) {
+    each_row(threads_, x.shape[0], forward_work * hidden, [&](int64_t t) {
       apply(x.as<X>() + t * hidden, w.as<X>(), b.as<X>(), options, saved(options, statistics, t),
             y.as<X>() + t * hidden, hidden);
     });
@@ -161,7 +164,7 @@ void CpuBackend::run_norm_backward(const Tensor& dy, const Tensor& x, const Tens
   const int64_t stride = with_bias ? 2 * hidden : hidden;  // a block's partial dw, then its partial db
   auto* partial = static_cast<float*>(workspace);
   with_type(dy.dtype, [&]<class X>(X) {
-    each_row(threads_, blocks, rows_a_block * hidden, [&](int64_t block) {
+    each_row(threads_, blocks, backward_work * rows_a_block * hidden, [&](int64_t block) {
       float* block_dw = partial + block * stride;
       float* block_db = with_bias ? block_dw + hidden : nullptr;
       std::fill_n(block_dw, stride, 0.0f);
@@ -193,7 +196,7 @@ struct PackedHeads {
 void CpuBackend::run_head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) {
   const PackedHeads heads(qkv, norms);
   with_type(qkv.dtype, [&]<class X>(X) {
-    each_row(threads_, qkv.shape[0], heads.width, [&](int64_t t) {
+    each_row(threads_, qkv.shape[0], forward_work * heads.width, [&](int64_t t) {
       const X* from = qkv.as<X>() + t * heads.width;
       X* to = y.as<X>() + t * heads.width;
       for (int64_t head = 0; head < heads.normed; head++, from += heads.dim, to += heads.dim) {
@@ -215,7 +218,7 @@ void CpuBackend::run_head_norm_backward(const Tensor& qkv, const HeadNorms& norm
   const int64_t tokens = qkv.shape[0], blocks = blocks_of(tokens), stride = 2 * heads.dim;  // partial dq, then dk
   auto* partial = static_cast<float*>(workspace);
   with_type(qkv.dtype, [&]<class X>(X) {
-    each_row(threads_, blocks, rows_a_block * heads.width, [&](int64_t block) {
+    each_row(threads_, blocks, backward_work * rows_a_block * heads.width, [&](int64_t block) {
       float* sums = partial + block * stride;
       std::fill_n(sums, stride, 0.0f);
       for (int64_t t = block * rows_a_block; t < std::min(tokens, (block + 1) * rows_a_block); t++)

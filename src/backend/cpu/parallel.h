@@ -27,10 +27,10 @@ inline Range part_of(int64_t count, int64_t granule, int part, int parts) {
   return {std::min(begin * granule, count), std::min(end * granule, count)};
 }
 
-// What is not worth a team. Work is counted in elements of a copy, some 0.1 ns each: so many take one thread about 25 µs,
-// of which two would save ten, where a region's start and end take one or two; but where another process has a core, who
-// waits for a thread that waits for its turn loses far more than that.
-inline constexpr int64_t worth_threads = int64_t{1} << 18;
+// What is not worth a team. Work is counted in elements of a copy, some 0.1 ns each: so many take one thread about 10 µs,
+// of which two would save four, where a region's start and end take one; but where another process has a core, a region
+// takes 50 µs and more.
+inline constexpr int64_t worth_threads = int64_t{1} << 17;
 
 // Of a team of `threads`, those that should share work of so many elements: all or one.
 inline int threads_for(int64_t elements, int threads) { return elements < worth_threads ? 1 : threads; }
