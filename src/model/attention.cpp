@@ -37,7 +37,8 @@ AttentionSaved Attention::with_heads(Frame& frame, const AttentionSaved& saved) 
   return {take(layout_.heads), take(layout_.kv_heads), take(layout_.kv_heads), saved.out, saved.lse, saved.qkv};
 }
 
-void Attention::turn(const Tensor& qkv, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const {
+void Attention::apply_rope(const Tensor& qkv, const Batch& batch, const Tensor& rope,
+                           const AttentionSaved& saved) const {
   Frame frame(runtime_.step);
   Tensor heads = qkv;
   if (config_.qk_norm) {
@@ -55,7 +56,7 @@ void Attention::attend(const Tensor& x, const Batch& batch, const Tensor& rope, 
   const Tensor qkv =                         // [T, (A + 2G) D]
       saved.qkv.exists() ? saved.qkv : frame.take(Category::transient, {whole.shape[0], width()}, runtime_.dtype);
   linear_forward(backend, whole, weights_.qkv, qkv);  // column-parallel
-  turn(qkv, batch, rope, all);
+  apply_rope(qkv, batch, rope, all);
   backend.attention_forward(all.q, all.k, all.v, batch.sequences, options(), saved.out, saved.lse);
 }
 
@@ -88,7 +89,7 @@ void Attention::attend_backward(const Tensor& dy, const Batch& batch, const Tens
     linear_backward(backend, tp_.leave_backward(gathered, dy), saved.out, weights_.o, dout);
   }
   const AttentionSaved all = with_heads(frame, saved);
-  if (saved.qkv.exists()) turn(saved.qkv, batch, rope, all);
+  if (saved.qkv.exists()) apply_rope(saved.qkv, batch, rope, all);
   const Tensor dq = like(all.q), dk = like(all.k), dv = like(all.v);
   backend.attention_backward(dout, all.q, all.k, all.v, saved.out, saved.lse, batch.sequences, options(), dq, dk, dv);
   backend.rope_backward(dq, dk, dv, rope, dqkv);

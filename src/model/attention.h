@@ -48,8 +48,8 @@ class Attention {
   // The same with q, k and v, taken from the frame where it keeps qkv.
   AttentionSaved with_heads(Frame& frame, const AttentionSaved& saved) const;
   // Fills q, k and v from qkv.
-  void turn(const Tensor& qkv, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const;
-  // Back to dqkv: [T, (A + 2G)·D], the gradient of what turn saw or, where heads have norms, of these.
+  void apply_rope(const Tensor& qkv, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const;
+  // Back to dqkv: [T, (A + 2G)·D], the gradient of what apply_rope saw or, where heads have norms, of these.
   void attend_backward(const Tensor& dy, const Batch& batch, const Tensor& rope, const AttentionSaved& saved,
                        const Tensor& dqkv) const;
   HeadNorms head_norms() const {

@@ -12,7 +12,7 @@ namespace llama_tp {
 inline constexpr int32_t ignored_target = -100;  // Hugging Face's ignore_index
 
 // Successive tokens of one sequence that turn by the rotary frequencies of a sequence of this length.
-struct Turned {
+struct RotaryRun {
   int64_t tokens = 0, length = 0;
 };
 
@@ -27,7 +27,7 @@ struct Batch {
   int64_t window = 0;   // of the model's windowed attention, whose pairs `sequences` counts
   int64_t length = 0;   // the longest position + 1, which rotary frequencies may follow
   // Of all tokens, where each sequence has the frequencies that it would have alone; else all have those of `length`.
-  std::vector<Turned> alone;
+  std::vector<RotaryRun> alone;
   std::vector<int32_t> staging;  // numbers in host memory, to upload them from
 
   int64_t tokens() const { return ids.shape[0]; }

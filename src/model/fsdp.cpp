@@ -6,7 +6,7 @@ namespace llama_tp {
 
 Fsdp::Fsdp(Parameters& parameters, Runtime& runtime, const FsdpOptions& options, int64_t blocks)
     : parameters_(parameters), runtime_(runtime), options_(options), kept_(static_cast<size_t>(blocks)) {
-  if (!shards()) return;
+  if (!is_sharded()) return;
   for (int64_t layer = 0; layer < blocks; layer++)
     block_elements_ = std::max(block_elements_, parameters.block_unit(layer).elements);
   const Unit& norms = parameters.norm_unit();
@@ -18,13 +18,13 @@ Fsdp::Fsdp(Parameters& parameters, Runtime& runtime, const FsdpOptions& options,
 }
 
 void Fsdp::open_norms() const {
-  if (!shards()) return;
+  if (!is_sharded()) return;
   gather(parameters_.norm_unit(), norms_).wait();
   if (norm_gradients_.exists()) runtime_.backend.zero(norm_gradients_);
 }
 
 void Fsdp::reduce_norms() const {
-  if (shards()) reduce(parameters_.norm_unit(), norm_gradients_);
+  if (is_sharded()) reduce(parameters_.norm_unit(), norm_gradients_);
 }
 
 Pending Fsdp::gather(const Unit& unit, const Tensor& whole) const {
@@ -42,7 +42,7 @@ void Fsdp::reduce(const Unit& unit, const Tensor& whole) const {
 
 WholeUnit::WholeUnit(const Fsdp& fsdp, const Unit& unit, Use use)
     : fsdp_(fsdp), unit_(unit), frame_(fsdp.runtime_.step) {
-  if (!fsdp_.shards()) return;
+  if (!fsdp_.is_sharded()) return;
   if (use != Use::gradients) {
     const Tensor whole = frame_.take(Category::gathered_parameters, {unit.elements}, fsdp_.runtime_.dtype);
     fsdp_.gather(unit, whole).wait();
@@ -55,11 +55,11 @@ WholeUnit::WholeUnit(const Fsdp& fsdp, const Unit& unit, Use use)
 }
 
 void WholeUnit::reduce() const {
-  if (fsdp_.shards()) fsdp_.reduce(unit_, gradients_);
+  if (fsdp_.is_sharded()) fsdp_.reduce(unit_, gradients_);
 }
 
 WholeUnit::~WholeUnit() {
-  if (!fsdp_.shards()) return;
+  if (!fsdp_.is_sharded()) return;
   unit_.bind_values({});
   unit_.bind_gradients({});
 }
@@ -68,7 +68,7 @@ WholeUnit::~WholeUnit() {
 
 BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass, UnitDone done)
     : fsdp_(fsdp), pass_(pass), done_(std::move(done)) {
-  if (!fsdp_.shards()) return;
+  if (!fsdp_.is_sharded()) return;
   const bool prefetch = fsdp_.options_.prefetch;
   const Shape shape{fsdp_.block_elements_};
   for (size_t i = 0; i < (prefetch ? 2 : 1); i++) {
@@ -97,7 +97,7 @@ void BlockLoop::start(int64_t layer) {
 }
 
 void BlockLoop::enter(int64_t layer) {
-  if (!fsdp_.shards()) return;
+  if (!fsdp_.is_sharded()) return;
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
   if (gathers()) {
     if (started_ != layer) start(layer);
@@ -114,11 +114,11 @@ void BlockLoop::enter(int64_t layer) {
 void BlockLoop::leave(int64_t layer) {
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
   if (pass_ == Pass::backward) leave_gradients(unit, layer);
-  if (fsdp_.shards()) unit.bind_values({});
+  if (fsdp_.is_sharded()) unit.bind_values({});
 }
 
 void BlockLoop::leave_gradients(const Unit& unit, int64_t layer) {
-  if (!fsdp_.shards()) return done_(unit);
+  if (!fsdp_.is_sharded()) return done_(unit);
   unit.bind_gradients({});
   if (fsdp_.options_.prefetch) return start_to_reduce(unit, gradients(layer));
   fsdp_.reduce(unit, gradients(layer));

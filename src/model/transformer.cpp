@@ -132,23 +132,23 @@ void Transformer::embed(const Batch& batch, const Stream& out) {
 
 Tensor Transformer::push_rope(const Batch& batch) {
   const Tensor table = runtime_.step.push(Category::saved_whole, {batch.tokens(), config_.rotary_dim}, DType::f32);
-  turn(batch, table);
+  make_rope_table(batch, table);
   return table;
 }
 
-void Transformer::turn(const Batch& batch, const Tensor& table) {
+void Transformer::make_rope_table(const Batch& batch, const Tensor& table) {
   if (!rope_follows_length(config_.rope) || batch.alone.empty()) {
-    turn(batch.positions, batch.length, table);
+    make_rope_table(batch.positions, batch.length, table);
     return;
   }
   int64_t first = 0;
   for (const auto& [tokens, length] : batch.alone) {
-    turn(batch.positions.rows(first, tokens), length, table.rows(first, tokens));
+    make_rope_table(batch.positions.rows(first, tokens), length, table.rows(first, tokens));
     first += tokens;
   }
 }
 
-void Transformer::turn(const Tensor& positions, int64_t length, const Tensor& table) {
+void Transformer::make_rope_table(const Tensor& positions, int64_t length, const Tensor& table) {
   const bool stale = frequencies_length_ == 0 || (rope_follows_length(config_.rope) && frequencies_length_ != length);
   if (stale) {
     rope_frequencies(config_, length, frequencies_);
@@ -175,7 +175,7 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
   Frame frame(runtime_.step);
   const int64_t tokens = batch.tokens();
   const Tensor rope = frame.take(Category::transient, {tokens, config_.rotary_dim}, DType::f32);
-  turn(batch, rope);
+  make_rope_table(batch, rope);
   const Stream stream{frame.take(Category::transient, x.shape, runtime_.dtype),
                       frame.take(Category::transient, statistics_shape(config_.norm, x.shape[0]), DType::f32), x};
   embed(batch, stream);

@@ -60,8 +60,8 @@ class Transformer {
   Stream push_stream(const Tensor& normed) const;
   void embed(const Batch& batch, const Stream& out);
   Tensor push_rope(const Batch& batch);
-  void turn(const Batch& batch, const Tensor& table);
-  void turn(const Tensor& positions, int64_t length, const Tensor& table);
+  void make_rope_table(const Batch& batch, const Tensor& table);
+  void make_rope_table(const Tensor& positions, int64_t length, const Tensor& table);
   void forward(const Batch& batch, const Tensor& rope, const Tensor& normed);
   void backward(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done);
   void backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done);
