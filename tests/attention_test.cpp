@@ -113,6 +113,7 @@ struct Inputs {
     for (int64_t i = 0; i < k.size(); i++)
       if (!used[static_cast<size_t>(i / c.head_dim % c.cache)]) k.set(i, NAN), v.set(i, NAN);
     sequences.ranges = ranges;
+    sequences.count = static_cast<int64_t>(c.sequences.size());
   }
   Owned q, k, v, dout, ranges;
   Sequences sequences;

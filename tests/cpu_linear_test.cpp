@@ -276,7 +276,7 @@ TEST(CpuLinear, OnceAskedForItsWorkspaceNoOperationAllocates) {
       const Owned dw({64, 96}, DType::f32), q = random.normals({4, tokens, 16}, dtype), k = q, dq = q, dk = q, dv = q;
       const Owned ranges({1, 4}, DType::i32, [&](int64_t i) { return i % 2 == 0 ? 0.0 : static_cast<double>(tokens); });
       const Owned out({tokens, 64}, dtype), lse({4, tokens}, DType::f32);
-      const Sequences sequences{ranges, tokens, tokens, tokens};
+      const Sequences sequences{ranges, 1, tokens, tokens, tokens};
 
       const auto products = allocations_of([&] {
         cpu->linear_forward(x, w, {}, y);

@@ -218,6 +218,7 @@ void expect_attention(Operation op, const Tensor& q, const Tensor& k, const Tens
   expect(is_activation(q.dtype) && k.dtype == q.dtype && v.dtype == q.dtype, op, "one type");
   expect(sequences.ranges.shape.rank() == 2 && sequences.ranges.shape[1] == 4 && sequences.ranges.dtype == DType::i32,
          op, "sequence ranges are [n, 4] i32");
+  expect(sequences.count >= 0 && sequences.count <= sequences.ranges.shape[0], op, "no more sequences than ranges");
 }
 }  // namespace
 

@@ -32,6 +32,7 @@ struct HeadNorms {
 // Causal from the end: query i of Q sees keys 0 … K − Q + i. The rest is known on the host without reading `ranges`.
 struct Sequences {
   Tensor ranges;              // [n, 4]
+  int64_t count = 0;          // the first of them; those behind are empty
   int64_t longest_query = 0;  // the largest Q
   int64_t longest_key = 0;    // the largest K
   // Of a query and a key that it sees, summed over the sequences (for counting FLOPs): without and with a window.

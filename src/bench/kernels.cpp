@@ -114,7 +114,7 @@ class Kernels {
         ranges.push_back(static_cast<int32_t>(value));
     const Tensor tensor = zeros({count, 4}, DType::i32);
     runtime_->backend.upload(ranges.data(), tensor);
-    return {tensor, length, length, count * causal_pairs(length, 0, 0),
+    return {tensor, count, length, length, count * causal_pairs(length, 0, 0),
             count * causal_pairs(length, 0, bench_.config.window())};
   }
 

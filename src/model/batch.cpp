@@ -43,7 +43,7 @@ Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window
     *tensor = batch.numbers.rows(at, tokens);
     at += stride;
   }
-  batch.ranges = batch.numbers.rows(at, 4 * sequences).reshaped({sequences, 4});
+  batch.sequences.ranges = batch.numbers.rows(at, 4 * sequences).reshaped({sequences, 4});
   batch.staging.resize(static_cast<size_t>(batch.numbers.elements()));
   return batch;
 }
@@ -58,23 +58,24 @@ void pack(const HostBatch& host, Batch& batch) {
   put(host.targets, batch.targets);
   put(host.positions, batch.positions);
   put(host.slots, batch.slots);
-  put(host.ranges, batch.ranges);
+  put(host.ranges, batch.sequences.ranges);
 }
 
 }  // namespace
 
 void upload(Backend& backend, const HostBatch& host, Batch& batch) {
   const auto tokens = static_cast<int64_t>(host.ids.size()), sequences = static_cast<int64_t>(host.ranges.size() / 4);
-  require(tokens == batch.tokens() && sequences <= batch.ranges.shape[0], "a batch of ", tokens, " tokens in ",
-          sequences, " sequences does not fit tensors of ", batch.tokens(), " and ", batch.ranges.shape[0]);
+  require(tokens == batch.tokens() && sequences == batch.sequences.ranges.shape[0], "a batch of ", tokens,
+          " tokens in ", sequences, " sequences does not fit tensors of ", batch.tokens(), " and ",
+          batch.sequences.ranges.shape[0]);
   pack(host, batch);
-  batch.sequences.ranges = batch.ranges.rows(0, sequences);
   backend.upload(batch.staging.data(), batch.numbers);
   batch.sequences.longest_query = host.longest_query;
   batch.sequences.longest_key = host.longest_key;
-  batch.sequences.pairs = batch.sequences.windowed_pairs = 0;
+  batch.sequences.count = batch.sequences.pairs = batch.sequences.windowed_pairs = 0;
   for (size_t range = 0; range < host.ranges.size(); range += 4) {
     const int64_t queries = host.ranges[range + 1], past = host.ranges[range + 3] - queries;
+    if (queries > 0) batch.sequences.count = static_cast<int64_t>(range) / 4 + 1;
     batch.sequences.pairs += causal_pairs(queries, past, 0);
     batch.sequences.windowed_pairs += causal_pairs(queries, past, batch.window);
   }

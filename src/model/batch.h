@@ -17,15 +17,14 @@ struct RotaryRun {
 };
 
 struct Batch {
-  Tensor numbers;       // those below, one behind the other, each at a multiple of 16 bytes: they are uploaded at once
-  Tensor ids;           // [T] i32
-  Tensor targets;       // [T] i32, the id that follows, or ignored_target
-  Tensor positions;     // [T] i32, from 0 in each sequence
-  Tensor slots;         // [T] i32, the row of keys and values that token t fills
-  Tensor ranges;        // [S, 4] i32, of the most sequences
-  Sequences sequences;  // those there are: the first rows of `ranges`
-  int64_t window = 0;   // of the model's windowed attention, whose pairs `sequences` counts
-  int64_t length = 0;   // the longest position + 1, which rotary frequencies may follow
+  Tensor numbers;    // those below, one behind the other, each at a multiple of 16 bytes: they are uploaded at once
+  Tensor ids;        // [T] i32
+  Tensor targets;    // [T] i32, the id that follows, or ignored_target
+  Tensor positions;  // [T] i32, from 0 in each sequence
+  Tensor slots;      // [T] i32, the row of keys and values that token t fills
+  Sequences sequences;
+  int64_t window = 0;  // of the model's windowed attention, whose pairs `sequences` counts
+  int64_t length = 0;  // the longest position + 1, which rotary frequencies may follow
   // Of all tokens, where each sequence has the frequencies that it would have alone; else all have those of `length`.
   std::vector<RotaryRun> alone;
   std::vector<int32_t> staging;  // numbers in host memory, to upload them from
@@ -48,10 +47,10 @@ struct HostBatch {
 // most the last `window` keys (AttentionOptions).
 int64_t causal_pairs(int64_t queries, int64_t past, int64_t window);
 
-// Takes a batch's numbers from `arena` (pushed at its bottom). sequences: the most. window: the model's.
+// Takes a batch's numbers from `arena` (pushed at its bottom). window: the model's.
 Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window);
 // Copies host values into the tensors, in one copy: on a device each takes longer than a few numbers. Errors: another
-// number of tokens, more sequences.
+// number of tokens or sequences.
 void upload(Backend& backend, const HostBatch& host, Batch& batch);
 
 }  // namespace llama_tp

@@ -33,10 +33,6 @@ void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const 
       batch.append(sequence.tokens, targets, 0, static_cast<int64_t>(batch.ids.size()));
     }
   append_padding(shape.tokens() - static_cast<int64_t>(batch.ids.size()), shape.block_size, batch);
-}
-
-void fill_fullest_batch(const BatchShape& shape, HostBatch& batch) {
-  fill_batch(Dataset{}, {}, shape, batch);
   const auto end = static_cast<int32_t>(batch.ids.size());
   while (static_cast<int64_t>(batch.ranges.size()) < 4 * shape.sequences())
     batch.ranges.insert(batch.ranges.end(), {end, 0, end, 0});

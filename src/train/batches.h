@@ -25,7 +25,7 @@ struct BatchShape {
   int64_t global_batch() const { return micro_batch * accumulation * data_ranks; }
   // Of a forward; what its samples leave is filled up with tokens that count for nothing.
   int64_t tokens() const { return round_up(micro_batch * block_size, sequence_ranks); }
-  // The most sequences of a forward: its samples' and the pieces that fill up.
+  // Ranges of a forward's sequences: its samples' and the pieces that fill up.
   int64_t sequences() const { return micro_batch * sample_sequences + parts_of(tokens(), block_size); }
 };
 
@@ -35,8 +35,6 @@ int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data
 // The sequences of the samples in order, each seeing itself alone, then as many tokens as are missing, in sequences of
 // their own whose targets are ignored.
 void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const BatchShape& shape, HostBatch& batch);
-// No samples, but as many sequences as any forward can have, most of them empty: for rehearsals.
-void fill_fullest_batch(const BatchShape& shape, HostBatch& batch);
 // The targets of these samples that count.
 int64_t count_targets(const Dataset& data, const std::vector<int64_t>& samples);
 

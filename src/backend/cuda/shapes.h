@@ -13,7 +13,7 @@ inline kernels::AttentionShape shape_of(const Tensor& q, const Tensor& k, const 
           .tokens = q.shape[1],
           .cache = k.shape[1],
           .ranges = sequences.ranges.as<int32_t>(),
-          .sequences = sequences.ranges.shape[0],
+          .sequences = sequences.count,
           .longest_query = sequences.longest_query,
           .longest_key = sequences.longest_key};
 }
