@@ -126,10 +126,25 @@ TEST_F(ProductTuning, ADeviceThatDriftsMisleadsNobody) {
 }
 
 // An algorithm that is slow at once costs no more of the device's time.
-TEST_F(ProductTuning, AHopelessAlgorithmIsRunTwice) {
+TEST_F(ProductTuning, AnAlgorithmThatDoesNotStartIsPassedOver) {
+  cublas_lt_double().algorithms = {{.seconds = 1e-3}, {.seconds = 0.1e-3, .starts = false}, {.seconds = 0.5e-3}};
+  EXPECT_EQ(algorithm_with(tune().file), 2u);
+  cublas_lt_double().algorithms = {{.starts = false}, {.seconds = 0.5e-3}};
+  EXPECT_NE(error_of([] { tune(); }), "");
+}
+
+// A run without a file takes it unasked; with one it would be refused.
+TEST_F(ProductTuning, AFirstAlgorithmThatItsOwnCheckRefusesIsNotWritten) {
+  cublas_lt_double().algorithms = {{.seconds = 1e-3, .passes_check = false}, {.seconds = 2e-3}};
+  const Tuned tuned = tune();
+  EXPECT_EQ(tuned.said.size(), 1u);
+  EXPECT_EQ(algorithm_with(tuned.file), 0u);
+}
+
+TEST_F(ProductTuning, AHopelessAlgorithmIsRunFourTimes) {
   cublas_lt_double().algorithms = {{.seconds = 1e-3}, {.seconds = 5e-3}};
   tune();
-  EXPECT_EQ(std::count(cublas_lt_double().multiplied.begin(), cublas_lt_double().multiplied.end(), 1u), 2);
+  EXPECT_EQ(std::count(cublas_lt_double().multiplied.begin(), cublas_lt_double().multiplied.end(), 1u), 4);
 }
 
 TEST_F(ProductTuning, OnlyAlgorithmsThatSumInF32InLittleScratchAreTried) {

@@ -40,7 +40,7 @@ void bench_generation(const Bench& bench, const MachineRates& machine) {
                  prompt, " tokens), ", fixed(prompt_flops / 1e9, 0),
                  " GFLOP/s = ", fixed(100 * prompt_flops / machine.product_flops, 0), "% of the products' rate"));
   bench.say(text("generation  ", fixed(static_cast<double>(sequences) / seconds, 2), " tokens/s, ",
-                 fixed(byte_rate / 1e9, 1), " GB/s = ", fixed(100 * byte_rate / machine.read_bytes, 0),
+                 fixed(byte_rate / 1e9, 1), " GB/s = ", fixed(100 * byte_rate * copies / machine.read_bytes, 0),
                  "% of the read bandwidth"));
 }
 

@@ -30,8 +30,7 @@ void declare_plan_options(Options& options) {
   options.value("data-parallel", "copies of the weights", "N", "1");
   declare_fsdp(options);
   options.value("block-size", "tokens of a sample", "N", "1024");
-  options.value("per-device-train-batch-size", "samples of one forward on one rank of those with data of their own",
-                "N", "8");
+  options.value("per-device-train-batch-size", "samples per forward on each data-parallel or FSDP rank", "N", "8");
   options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
   options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
   options.value("device", "h100, h200, a100 or a datasheet: an estimate of time and whether it fits", "NAME|FILE");
@@ -47,7 +46,7 @@ void declare_plan_options(Options& options) {
       "whose scratch memory is counted: this machine's cpu or cuda, or auto: any GPU's with --device or --search",
       "WORD", "auto");
   declare_products(options);
-  options.value("threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
+  options.value("t,threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
   options.flag("verbose", "memory and collectives by phase of the step, and how many calls");
   options.flag("json", "as JSON, in bytes, with all of that");
 }

@@ -248,6 +248,7 @@ void print_plan_json(const PlannedStep& step) {
       {"tensor_parallel", step.mesh.tensor},
       {"sequence_parallel", step.options.batch.sequence_ranks > 1},
       {"micro_batch", step.options.batch.micro_batch},
+      {"accumulation", step.options.batch.accumulation},
       {"block_size", step.options.batch.block_size},
       {"gradient_checkpointing", step.options.recompute},
       {"workspace_of", step.workspace_of},

@@ -101,13 +101,14 @@ class GenerationRun {
                 fixed(machine / 1e9, 1), " GB/s that these ranks can read)");
   }
 
-  // Who has waited for a text of so many seconds does not wait longer for what it is compared with.
+  // Measured by all at once, of which ranks that only repeat the others' work do not count. Who has waited for a text of
+  // so many seconds does not wait longer for what it is compared with.
   double bandwidth_of_ranks(double most_seconds) {
     HostGroup& world = session_.model().mesh->world();
     world.barrier();
     double sum = 0;
     for (const double rate : world.all_gather(session_.model().backend->read_bandwidth(most_seconds))) sum += rate;
-    return sum;
+    return sum * session_.model().mesh->shape().tensor / world.size();
   }
 
   const GenerationSettings& settings_;

@@ -211,7 +211,7 @@ cublasStatus_t check_algorithm(cublasLtHandle_t handle, cublasLtMatmulDesc_t how
       algorithm.product != number_of(of(how), of(a), of(b), of(c)))
     return CUBLAS_STATUS_INVALID_VALUE;
   result->workspaceSize = algorithms[algorithm.number - 1].workspace;
-  return CUBLAS_STATUS_SUCCESS;
+  return algorithms[algorithm.number - 1].passes_check ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 cublasStatus_t get_config(const cublasLtMatmulAlgo_t* opaque, cublasLtMatmulAlgoConfigAttributes_t attribute, void* to,
@@ -267,8 +267,9 @@ cublasStatus_t multiply(cublasLtHandle_t handle, cublasLtMatmulDesc_t how, const
   require(emulation::recording() == nullptr, "the double records no products");
   cublasLtMatmulHeuristicResult_t needs{};
   const cublasStatus_t status = check_algorithm(handle, how, of_a, of_b, of_c, of_d, opaque, &needs);
-  if (status != CUBLAS_STATUS_SUCCESS) return status;
+  if (status == CUBLAS_STATUS_INVALID_VALUE) return status;
   const Algorithm algorithm = from_opaque(opaque);
+  if (!cublas_lt_double().algorithms[algorithm.number - 1].starts) return CUBLAS_STATUS_EXECUTION_FAILED;
   const bool scratch = needs.workspaceSize == 0 || (workspace_bytes >= needs.workspaceSize && lies(workspace, 16) &&
                                                     lies(static_cast<char*>(workspace) + workspace_bytes - 1, 1));
   const bool matrices =

@@ -17,6 +17,8 @@ struct DoubledAlgorithm {
   double scatter = 0;     // of these, how far they go to and fro, slowly
   size_t workspace = 256;
   uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
+  bool starts = true;        // when it is asked to multiply
+  bool passes_check = true;  // cublasLtMatmulAlgoCheck
 };
 
 struct CublasLtDouble {

@@ -90,9 +90,6 @@ struct Inverse {
 struct Saturate {
   auto operator()(auto a) const { return a > 0 ? std::min(a, decltype(a){1}) : 0; }
 };
-struct Nearest {
-  auto operator()(auto a) const { return std::nearbyint(a); }
-};
 struct Add {
   auto operator()(auto a, auto b) const { return static_cast<decltype(a)>(a + b); }
 };
@@ -219,6 +216,10 @@ struct Truncate {
   }
 };
 
+struct Nearest {
+  int32_t operator()(float a) const { return Truncate<int32_t>{}(std::nearbyint(a)); }
+};
+
 float flushed(float value) { return std::fabs(value) < 0x1p-126f ? std::copysign(0.f, value) : value; }
 struct PowerOfTwo {
   float operator()(float a) const { return flushed(std::exp2(flushed(a))); }
@@ -311,6 +312,11 @@ void ballot(Warp& warp, const Instruction& i, uint32_t lanes) {
 }
 
 void nothing(Warp&, const Instruction&, uint32_t) {}
+
+// Done by all threads when they have come.
+void block_barrier(Warp& warp, const Instruction& i, uint32_t) {
+  require(i.operands.size() == 1 && warp[i.operands[0]].words[0] == 0, "bar.sync: another barrier than the block's");
+}
 
 // ---- the table
 
@@ -465,7 +471,7 @@ void add_arithmetic(Table& table) {
   table["shfl.sync.idx.b32"] = {shuffle<true>, Flow::together};
   table["vote.sync.ballot.b32"] = {ballot, Flow::together};
   table["bar.warp.sync"] = {nothing, Flow::together};
-  table["bar.sync"] = {nothing, Flow::barrier};
+  table["bar.sync"] = {block_barrier, Flow::barrier};
   table["bra"] = table["bra.uni"] = {nothing, Flow::branch};
   table["griddepcontrol.wait"] = {[](Warp& warp, const Instruction&, uint32_t lanes) { warp.must_wait &= ~lanes; }};
   table["ret"] = table["exit"] = {nothing, Flow::end};

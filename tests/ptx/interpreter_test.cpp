@@ -54,6 +54,18 @@ void expect_refused(const std::string& body, const std::string& why) {
   EXPECT_NE(said.find(why), std::string::npos) << "said: " << said << "\nof: " << body;
 }
 
+TEST(Interpreter, MemoryThatWasGivenBackIsNobodys) {
+  alignas(16) static float values[64] = {};
+  const auto load = [&] { run_body("ld.global.f32 %f1, [%rd1+128];", &values[0]); };
+  add_memory(&values[0], sizeof values);
+  load();
+  remove_memory(&values[0]);
+  EXPECT_NE(error_of(load), "");
+  add_memory(&values[0], 64);
+  EXPECT_NE(error_of(load).find("behind the beginning of memory of 64 bytes"), std::string::npos);
+  remove_memory(&values[0]);
+}
+
 TEST(Interpreter, LanesPartAndMeetAgain) {
   Reserved<uint32_t, 32> memory;
   // Odd lanes go around a loop as often as their number says; then all exchange with their neighbours.

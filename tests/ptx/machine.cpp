@@ -8,6 +8,11 @@ namespace llama_tp::ptx {
 
 namespace {
 
+// Where most accesses lie: as the one before.
+struct {
+  uint64_t begin = 0, end = 0;
+} found_last;
+
 std::map<uint64_t, size_t>& reserved() {
   static std::map<uint64_t, size_t> sizes;
   return sizes;
@@ -17,19 +22,24 @@ std::map<uint64_t, size_t>& reserved() {
 
 // ---- memory
 
-void add_memory(const void* from, size_t bytes) { reserved()[reinterpret_cast<uint64_t>(from)] = bytes; }
-void remove_memory(const void* from) { reserved().erase(reinterpret_cast<uint64_t>(from)); }
+void add_memory(const void* from, size_t bytes) {
+  reserved()[reinterpret_cast<uint64_t>(from)] = bytes;
+  found_last = {};
+}
+void remove_memory(const void* from) {
+  reserved().erase(reinterpret_cast<uint64_t>(from));
+  found_last = {};
+}
 
 char* global_memory(uint64_t address, size_t bytes, size_t alignment) {
-  static uint64_t begin = 0, end = 0;  // what was found last
   require(address % alignment == 0, "a misaligned access of ", bytes, " bytes in global memory");
-  if (address < begin || address + bytes > end) {
+  if (address < found_last.begin || address + bytes > found_last.end) {
     const auto behind = reserved().upper_bound(address);
     require(behind != reserved().begin(), "an access below all memory that is reserved");
     const auto [from, size] = *std::prev(behind);
     require(address + bytes <= from + size, "an access ", address - from, " bytes behind the beginning of memory of ",
             size, " bytes");
-    begin = from, end = from + size;
+    found_last = {from, from + size};
   }
   return reinterpret_cast<char*>(address);
 }
@@ -42,10 +52,12 @@ Warp::Warp(Block& block, uint32_t first_thread, uint32_t threads)
       lanes_(threads >= warp_size ? all_lanes : (1u << threads) - 1),
       registers_(block.grid().kernel->places),
       local_memory_(size_t{block.grid().kernel->local_bytes} * warp_size) {
+  // For the grid's first block: it takes as long as the block itself, and what the compiler reads it has written.
   std::memset(static_cast<void*>(registers_.data()), 0xff, registers_.size() * sizeof(Lanes));
 }
 
 void Warp::begin(Dimensions block_index) {
+  std::ranges::fill(local_memory_, '\xff');
   groups_ = {{.next = 0, .lanes = lanes_}};
   must_wait = block_.grid().early ? lanes_ : 0;
   copies.clear();
@@ -65,10 +77,11 @@ void Warp::begin(Dimensions block_index) {
     }
 }
 
-char* Warp::local(uint64_t address, size_t bytes, size_t alignment) {
+char* Warp::local(int lane, uint64_t address, size_t bytes, size_t alignment) {
+  const uint64_t of_lane = block_.grid().kernel->local_bytes, own = static_cast<uint64_t>(lane) * of_lane;
   const uint64_t from = address - reinterpret_cast<uint64_t>(local_memory_.data());
   require(address % alignment == 0, "a misaligned access of ", bytes, " bytes in local memory");
-  require(from + bytes <= local_memory_.size(), "an access outside of local memory");
+  require(from >= own && from + bytes <= own + of_lane, "an access outside of the thread's local memory");
   return local_memory_.data() + from;
 }
 
@@ -219,7 +232,10 @@ bool Block::release_barrier() {
     for (const Warp::Group& group : warp->groups_)
       if (group.state != Warp::State::at_barrier) return false;
   for (const auto& warp : warps_) {
-    for (Warp::Group& group : warp->groups_) group.next++, group.state = Warp::State::goes_on;
+    for (Warp::Group& group : warp->groups_) {
+      warp->execute(group, group.lanes);
+      group.next++, group.state = Warp::State::goes_on;
+    }
     warp->join_groups();
   }
   return true;

@@ -90,8 +90,8 @@ class Warp {
   }
 
   uint32_t number() const { return first_thread_ / warp_size; }
-  // Bytes of the lanes' own memory. Errors: outside of it, misaligned.
-  char* local(uint64_t address, size_t bytes, size_t alignment);
+  // Bytes of a lane's own memory. Errors: outside of it, misaligned.
+  char* local(int lane, uint64_t address, size_t bytes, size_t alignment);
 
   // As a block of the grid begins.
   void begin(Dimensions block_index);

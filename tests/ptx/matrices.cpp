@@ -115,7 +115,9 @@ void multiply_warpgroup(Warp& warp, const Instruction& i, uint32_t) {
   require(from_registers || i.operands.size() == sums + 1 + 6, "wgmma: its operands are not the known ones");
   const size_t at_b = sums + (from_registers ? 4 : 1);
   require(constant(warp, i, at_b + 2) == 1 && constant(warp, i, at_b + 3) == 1, "wgmma: a factor of -1");
-  const bool add = from_registers ? constant(warp, i, at_b + 1) != 0 : warp.predicate(i.operands[at_b + 1]) != 0;
+  const auto where = static_cast<uint32_t>(warp.predicate(i.operands[at_b + 1]));
+  require(from_registers || where == 0 || where == all_lanes, "wgmma: some lanes add, and some do not");
+  const bool add = from_registers ? constant(warp, i, at_b + 1) != 0 : where != 0;
   Left a;
   if (from_registers) {
     a = left_of(warp, i, sums);

@@ -10,13 +10,13 @@ namespace {
 enum class Space : uint8_t { parameters, global, shared, local };
 
 template <Space space>
-char* memory(Warp& warp, uint64_t address, size_t bytes, size_t alignment) {
+char* memory(Warp& warp, int lane, uint64_t address, size_t bytes, size_t alignment) {
   if constexpr (space == Space::shared)
     return warp.block().shared(static_cast<uint32_t>(address), bytes, alignment);
   else if constexpr (space == Space::global)
     return global_memory(address, bytes, alignment);
   else if constexpr (space == Space::local)
-    return warp.local(address, bytes, alignment);
+    return warp.local(lane, address, bytes, alignment);
   const auto& parameters = warp.block().grid().parameters;
   require(address + bytes <= parameters.size(), "a load behind the kernel's parameters");
   return const_cast<char*>(parameters.data()) + address;
@@ -33,7 +33,8 @@ void load(Warp& warp, const Instruction& i, uint32_t lanes) {
   expect_to_have_waited<space>(warp, lanes);
   for (uint32_t left = lanes; left != 0; left &= left - 1) {
     const int lane = std::countr_zero(left);
-    const char* from = memory<space>(warp, warp.address(i, count, lane), count * sizeof(Value), count * sizeof(Value));
+    const char* from =
+        memory<space>(warp, lane, warp.address(i, count, lane), count * sizeof(Value), count * sizeof(Value));
     for (size_t n = 0; n < count; n++) {
       Value value;
       std::memcpy(&value, from + n * sizeof(Value), sizeof(Value));
@@ -51,7 +52,7 @@ void store(Warp& warp, const Instruction& i, uint32_t lanes) {
   expect_to_have_waited<space>(warp, lanes);
   for (uint32_t left = lanes; left != 0; left &= left - 1) {
     const int lane = std::countr_zero(left);
-    char* to = memory<space>(warp, warp.address(i, 0, lane), count * sizeof(Value), count * sizeof(Value));
+    char* to = memory<space>(warp, lane, warp.address(i, 0, lane), count * sizeof(Value), count * sizeof(Value));
     for (size_t n = 0; n < count; n++) {
       const auto value = warp[i.operands[n + 1]].get<Value>(lane);
       std::memcpy(to + n * sizeof(Value), &value, sizeof(Value));

@@ -1,6 +1,7 @@
 // Work divided over OpenMP's threads by range alone: a thread gets the same part of the same range every time, so that
 // results are bitwise repeatable and a thread finds again the pages that it has read before. Teams always have the
-// backend's number of threads, since OpenMP allocates when a team's size changes. Bodies must not throw.
+// backend's number of threads, since OpenMP allocates when a team's size changes; what is not worth one has no team.
+// Bodies must not throw.
 #pragma once
 
 #include <omp.h>

@@ -54,8 +54,6 @@ struct CublasLt::Prepared {
     if (product.bias) {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(product.in));
-      // The heuristic asks whether there is a bias, not where. NOLINTNEXTLINE(performance-no-int-to-ptr)
-      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(widest_access));
     }
     make_layout(a, product.in, product.rows_of_a(), product.columns_of_a());
     make_layout(b, product.in, product.rows_of_b(), product.columns_of_b());
@@ -70,7 +68,7 @@ struct CublasLt::Prepared {
   Prepared& operator=(const Prepared&) = delete;
 
   template <class Value>
-  void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
+  void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) const {
     check(library.set_operation(operation, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
   }
 
@@ -80,8 +78,16 @@ struct CublasLt::Prepared {
           "cublasLtMatrixLayoutCreate");
   }
 
+  // The library takes a bias' alignment from where it lies, before and after it has been used.
+  void set_bias(const void* bias) const {
+    if (product.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  }
+  // NOLINTNEXTLINE(performance-no-int-to-ptr)
+  void promise_bias() const { set_bias(reinterpret_cast<const void*>(widest_access)); }
+
   // What the heuristic names for the product, the best by its own estimate first. Errors: there is none.
   std::vector<ProductAlgorithm> named(int most) const {
+    promise_bias();
     cublasLtMatmulPreference_t preference = nullptr;
     check(library.create_preference(&preference), "cublasLtMatmulPreferenceCreate");
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
@@ -110,6 +116,7 @@ struct CublasLt::Prepared {
 
   // Why an algorithm from elsewhere must not compute the product; "" where it may, with its workspace set.
   std::string why_not(ProductAlgorithm& given) const {
+    promise_bias();
     const cublasLtMatmulAlgo_t checked = algorithm_from(given.bytes);
     cublasLtMatmulHeuristicResult_t result{};
     const cublasStatus_t status = library.check_algorithm(handle, operation, a, b, c, c, &checked, &result);
@@ -133,13 +140,12 @@ struct CublasLt::Prepared {
             "; tune it again with bench --tune-products, or leave --products out");
   }
 
-  void run(kernels::Stream stream, const ProductAlgorithm& by, const ProductOperands& on) {
-    if (product.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, on.bias);
+  cublasStatus_t run(kernels::Stream stream, const ProductAlgorithm& by, const ProductOperands& on) const {
+    set_bias(on.bias);
     const cublasLtMatmulAlgo_t chosen = algorithm_from(by.bytes);
     const float alpha = 1, beta = product.accumulate ? 1 : 0;
-    check(library.multiply(handle, operation, &alpha, on.a, a, on.b, b, &beta, on.c, c, on.c, c, &chosen, on.workspace,
-                           by.workspace, stream),
-          "cublasLtMatmul");
+    return library.multiply(handle, operation, &alpha, on.a, a, on.b, b, &beta, on.c, c, on.c, c, &chosen, on.workspace,
+                            by.workspace, stream);
   }
 
   std::string words() const { return text(kind_of(product), ", m ", product.m, ", n ", product.n, ", k ", product.k); }
@@ -186,12 +192,17 @@ int64_t CublasLt::workspace(const Product& product) {
 
 void CublasLt::multiply(kernels::Stream stream, const Product& product, const ProductOperands& operands) {
   Prepared& how = prepared(product);
-  how.run(stream, how.algorithm, operands);
+  check(how.run(stream, how.algorithm, operands), "cublasLtMatmul");
 }
 
-void CublasLt::multiply_by(kernels::Stream stream, const Product& product, const ProductAlgorithm& algorithm,
+bool CublasLt::multiply_by(kernels::Stream stream, const Product& product, const ProductAlgorithm& algorithm,
                            const ProductOperands& operands) {
-  prepared(product).run(stream, algorithm, operands);
+  return prepared(product).run(stream, algorithm, operands) == CUBLAS_STATUS_SUCCESS;
+}
+
+bool CublasLt::takes(const Product& product, const AlgorithmBytes& algorithm) {
+  ProductAlgorithm given{algorithm, 0};
+  return prepared(product).why_not(given).empty();
 }
 
 std::vector<Product> CublasLt::products() const {

@@ -52,8 +52,11 @@ class CublasLt {
   int64_t count_of_file() const;
   // Up to `most` that compute the product in f32; first what an untuned run takes, then what the library thinks slower.
   std::vector<ProductAlgorithm> algorithms(const Product& product, int most);
-  void multiply_by(kernels::Stream stream, const Product& product, const ProductAlgorithm& algorithm,
+  // False where the library does not start it: that it named an algorithm is no promise that this runs.
+  bool multiply_by(kernels::Stream stream, const Product& product, const ProductAlgorithm& algorithm,
                    const ProductOperands& operands);
+  // Whether a run would take the algorithm from a file.
+  bool takes(const Product& product, const AlgorithmBytes& algorithm);
 
  private:
   struct Prepared;
