@@ -30,8 +30,8 @@ void work(Backend& backend, Frame& frame, int64_t tokens, int64_t rows) {
   ranges.as<int32_t>()[1] = static_cast<int32_t>(tokens);
   ranges.as<int32_t>()[3] = cached;
   const Tensor cache = zeros({heads, cached, head_dim});
-  backend.attention_forward(zeros({heads, tokens, head_dim}), cache, cache, {ranges, tokens, cached, cached}, {1, 0}, x,
-                            {});
+  backend.attention_forward(zeros({heads, tokens, head_dim}), cache, cache, {ranges, 1, tokens, cached, cached}, {1, 0},
+                            x, {});
 }
 
 TEST(CpuThreads, OnlyLargeOperationsAskForThem) {
