@@ -320,7 +320,7 @@ TEST(Attention, LargeScoresAreAsGoodAsSmallOnes) {
     const Owned v({1, 3, 16}, DType::f32, [](int64_t i) { return static_cast<double>(i / 16); });
     const Owned ranges({1, 4}, DType::i32, [](int64_t i) { return i == 1 ? 1.0 : i == 3 ? 3.0 : 0; });
     const Owned out({1, 16}, DType::f32), lse({1, 1}, DType::f32);
-    device->attention_forward(q, k, v, {ranges, 1, 3, 3}, {1.0f, 0}, out, lse);
+    device->attention_forward(q, k, v, {ranges, 1, 1, 3, 3}, {1.0f, 0}, out, lse);
     for (int64_t d = 0; d < 16; d++) EXPECT_NEAR(out[d], 1, 1e-6);
     EXPECT_NEAR(lse[0], size + std::log(3.0), 1e-3 * 0.13);
   }
