@@ -1,10 +1,7 @@
-// What the lanes of a warp compute, each by itself or by exchange. Without fused or reordered operations of the host's
-// compiler: an instruction rounds as it says.
-#include <cfenv>
-#include <cmath>
-
+// What the lanes of a warp compute, each by itself.
 #include "base/error.h"
 #include "ptx/instructions.h"
+#include "ptx/operations.h"
 
 namespace llama_tp::ptx {
 
@@ -67,182 +64,6 @@ void of_predicates(Warp& warp, const Instruction& i, uint32_t lanes) {
   d = (d & ~lanes) | (F{}(a, b) & lanes);
 }
 
-// ---- operations
-
-struct Same {
-  auto operator()(auto a) const { return a; }
-};
-struct Negate {
-  auto operator()(auto a) const { return -a; }
-};
-struct Absolute {
-  auto operator()(auto a) const { return std::abs(a); }
-};
-struct Invert {
-  auto operator()(auto a) const { return static_cast<decltype(a)>(~a); }
-};
-struct SquareRoot {
-  auto operator()(auto a) const { return std::sqrt(a); }
-};
-struct Inverse {
-  auto operator()(auto a) const { return 1 / a; }
-};
-struct Saturate {
-  auto operator()(auto a) const { return a > 0 ? std::min(a, decltype(a){1}) : 0; }
-};
-struct Add {
-  auto operator()(auto a, auto b) const { return static_cast<decltype(a)>(a + b); }
-};
-struct Subtract {
-  auto operator()(auto a, auto b) const { return static_cast<decltype(a)>(a - b); }
-};
-struct Multiply {
-  auto operator()(auto a, auto b) const { return static_cast<decltype(a)>(a * b); }
-};
-struct And {
-  auto operator()(auto a, auto b) const { return static_cast<decltype(a)>(a & b); }
-};
-struct Or {
-  auto operator()(auto a, auto b) const { return static_cast<decltype(a)>(a | b); }
-};
-struct Xor {
-  auto operator()(auto a, auto b) const { return static_cast<decltype(a)>(a ^ b); }
-};
-struct Not {
-  auto operator()(auto a, auto) const { return ~a; }
-};
-struct Least {
-  auto operator()(auto a, auto b) const { return std::min(a, b); }
-};
-struct Most {
-  auto operator()(auto a, auto b) const { return std::max(a, b); }
-};
-struct Fused {
-  auto operator()(auto a, auto b, auto c) const { return std::fma(a, b, c); }
-};
-
-// The number of a number and a NaN.
-struct LeastOfFloats {
-  auto operator()(auto a, auto b) const { return std::fmin(a, b); }
-};
-struct MostOfFloats {
-  auto operator()(auto a, auto b) const { return std::fmax(a, b); }
-};
-
-struct Divide {
-  auto operator()(auto a, auto b) const {
-    if constexpr (std::is_integral_v<decltype(a)>) require(b != 0, "a division by 0");
-    return static_cast<decltype(a)>(a / b);
-  }
-};
-struct Remainder {
-  auto operator()(auto a, auto b) const {
-    require(b != 0, "a division by 0");
-    return static_cast<decltype(a)>(a % b);
-  }
-};
-
-// Factors as wide as the instruction's type, the product twice.
-struct MultiplyWide {
-  int64_t operator()(int32_t a, int32_t b) const { return int64_t{a} * b; }
-  uint64_t operator()(uint32_t a, uint32_t b) const { return uint64_t{a} * b; }
-  uint32_t operator()(uint16_t a, uint16_t b) const { return uint32_t{a} * b; }
-  int32_t operator()(int16_t a, int16_t b) const { return int32_t{a} * b; }
-};
-struct MultiplyHigh {
-  int32_t operator()(int32_t a, int32_t b) const { return static_cast<int32_t>(int64_t{a} * b >> 32); }
-  uint32_t operator()(uint32_t a, uint32_t b) const { return static_cast<uint32_t>(uint64_t{a} * b >> 32); }
-};
-struct MultiplyAdd {
-  auto operator()(auto a, auto b, auto c) const {
-    return static_cast<decltype(c)>(static_cast<decltype(c)>(a) * b + c);
-  }
-};
-// The exact product, rounded once, toward minus infinity.
-struct FusedDown {
-  float operator()(float a, float b, float c) const {
-    std::fesetround(FE_DOWNWARD);
-    volatile float x = a;
-    volatile const float result = std::fma(x, b, c);
-    std::fesetround(FE_TONEAREST);
-    return result;
-  }
-};
-
-// More than all bits: all of them are shifted out.
-struct ShiftLeft {
-  auto operator()(auto a, uint32_t by) const { return static_cast<decltype(a)>(by >= 8 * sizeof a ? 0 : a << by); }
-};
-struct ShiftRight {
-  auto operator()(auto a, uint32_t by) const {
-    return static_cast<decltype(a)>(a >> std::min<uint32_t>(by, 8 * sizeof a - 1) >> (by >= 8 * sizeof a ? 1 : 0));
-  }
-};
-
-struct Equal {
-  bool operator()(auto a, auto b) const { return a == b; }
-};
-struct Unequal {
-  bool operator()(auto a, auto b) const { return a < b || a > b; }
-};
-struct Less {
-  bool operator()(auto a, auto b) const { return a < b; }
-};
-struct LessOrEqual {
-  bool operator()(auto a, auto b) const { return a <= b; }
-};
-struct Greater {
-  bool operator()(auto a, auto b) const { return a > b; }
-};
-struct GreaterOrEqual {
-  bool operator()(auto a, auto b) const { return a >= b; }
-};
-struct BothNumbers {
-  bool operator()(auto a, auto b) const { return a == a && b == b; }
-};
-template <class Opposite>  // true, too, where one is no number
-struct Unordered {
-  bool operator()(auto a, auto b) const { return !Opposite{}(a, b); }
-};
-
-// Toward zero, to the nearest that the type has.
-template <class To>
-struct Truncate {
-  To operator()(auto a) const {
-    if (a != a) return 0;
-    if (a <= static_cast<decltype(a)>(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
-    if (a >= static_cast<decltype(a)>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
-    return static_cast<To>(a);
-  }
-};
-
-struct Nearest {
-  int32_t operator()(float a) const { return Truncate<int32_t>{}(std::nearbyint(a)); }
-};
-
-float flushed(float value) { return std::fabs(value) < 0x1p-126f ? std::copysign(0.f, value) : value; }
-struct PowerOfTwo {
-  float operator()(float a) const { return flushed(std::exp2(flushed(a))); }
-};
-struct ApproximateInverse {
-  float operator()(float a) const { return flushed(1 / flushed(a)); }
-};
-struct InverseOfUpperHalf {  // rcp.approx.ftz.f64: of the upper 32 bits of a number, the lower ones are 0
-  double operator()(double a) const {
-    const auto upper = [](double x) { return std::bit_cast<double>(std::bit_cast<uint64_t>(x) & 0xffffffff00000000u); };
-    return upper(1 / upper(a));
-  }
-};
-
-uint32_t bf16_of(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  if (value != value) return 0x7fff;
-  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
-struct PairOfBf16 {  // the first operand is the upper half
-  uint32_t operator()(float a, float b) const { return bf16_of(a) << 16 | bf16_of(b); }
-};
-
 // ---- instructions of their own form
 
 // Four bytes of the eight of a and b (b is the upper), by the last four digits of c.
@@ -290,59 +111,18 @@ void move(Warp& warp, const Instruction& i, uint32_t lanes) {
   });
 }
 
-// d | p, a, b, c, mask: from the lane whose number is a's ^ b, or is b.
-template <bool by_number>
-void shuffle(Warp& warp, const Instruction& i, uint32_t lanes) {
-  require(i.operands.size() == 6, "shfl: its operands are not the known ones");
-  require(warp[i.operands[4]].get<uint32_t>(0) == 31, "shfl: only of a whole warp");
-  require(warp[i.operands[5]].get<uint32_t>(0) == all_lanes, "shfl: not of all lanes");
-  const Lanes from = warp[i.operands[2]], which = warp[i.operands[3]];
-  each_lane(lanes, [&](int lane) {
-    const uint32_t b = which.get<uint32_t>(lane) & 31;
-    warp[i.operands[0]].set(lane,
-                            from.get<uint32_t>(static_cast<int>(by_number ? b : b ^ static_cast<uint32_t>(lane))));
-  });
-  warp.predicate(i.operands[1]) = all_lanes;
-}
-
-void ballot(Warp& warp, const Instruction& i, uint32_t lanes) {
-  require(warp[i.operands[2]].get<uint32_t>(0) == all_lanes, "vote: not of all lanes");
-  const auto where = static_cast<uint32_t>(warp.predicate(i.operands[1]));
-  each_lane(lanes, [&](int lane) { warp[i.operands[0]].set(lane, where); });
-}
-
-void nothing(Warp&, const Instruction&, uint32_t) {}
-
-// Done by all threads when they have come.
-void block_barrier(Warp& warp, const Instruction& i, uint32_t) {
-  require(i.operands.size() == 1 && warp[i.operands[0]].words[0] == 0, "bar.sync: another barrier than the block's");
-}
-
 // ---- the table
 
 template <class Value>
-constexpr const char* suffix = nullptr;
-template <>
-constexpr const char* suffix<uint16_t> = ".u16";
-template <>
-constexpr const char* suffix<int16_t> = ".s16";
-template <>
-constexpr const char* suffix<uint32_t> = ".u32";
-template <>
-constexpr const char* suffix<int32_t> = ".s32";
-template <>
-constexpr const char* suffix<uint64_t> = ".u64";
-template <>
-constexpr const char* suffix<int64_t> = ".s64";
-template <>
-constexpr const char* suffix<float> = ".f32";
-template <>
-constexpr const char* suffix<double> = ".f64";
+std::string suffix() {
+  const char kind = std::is_floating_point_v<Value> ? 'f' : std::is_signed_v<Value> ? 's' : 'u';
+  return std::string(".") + kind + std::to_string(8 * sizeof(Value));
+}
 
 // f.operator()<Value>(".s32") for each of the types.
 template <class... Values, class F>
 void for_types(const F& f) {
-  (f.template operator()<Values>(std::string(suffix<Values>)), ...);
+  (f.template operator()<Values>(suffix<Values>()), ...);
 }
 template <class F>
 void for_integers(const F& f) {
@@ -467,18 +247,6 @@ void add_arithmetic(Table& table) {
         table["setp.gt" + type] = {compare<T, Greater>};
         table["setp.ge" + type] = {compare<T, GreaterOrEqual>};
       });
-  table["shfl.sync.bfly.b32"] = {shuffle<false>, Flow::together};
-  table["shfl.sync.idx.b32"] = {shuffle<true>, Flow::together};
-  table["vote.sync.ballot.b32"] = {ballot, Flow::together};
-  table["bar.warp.sync"] = {nothing, Flow::together};
-  table["bar.sync"] = {block_barrier, Flow::barrier};
-  table["bra"] = table["bra.uni"] = {nothing, Flow::branch};
-  table["griddepcontrol.wait"] = {[](Warp& warp, const Instruction&, uint32_t lanes) { warp.must_wait &= ~lanes; }};
-  table["ret"] = table["exit"] = {nothing, Flow::end};
-  // These change when a grid begins, what the nearest cache holds, and who has registers.
-  for (const char* name : {"griddepcontrol.launch_dependents", "prefetch.global.L2"}) table[name] = {nothing};
-  for (const char* name : {"setmaxnreg.inc.sync.aligned.u32", "setmaxnreg.dec.sync.aligned.u32"})
-    table[name] = {nothing, Flow::together};
 }
 
 }  // namespace llama_tp::ptx

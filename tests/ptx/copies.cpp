@@ -2,17 +2,13 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "ptx/global_memory.h"
 #include "ptx/instructions.h"
 #include "ptx/tensor_map.h"
 
 namespace llama_tp::ptx {
 
 namespace {
-
-template <class F>
-void in_turn(uint32_t lanes, const F& f) {
-  for (; lanes != 0; lanes &= lanes - 1) f(std::countr_zero(lanes));
-}
 
 uint32_t shared_address(Warp& warp, const Instruction& i, size_t n, int lane) {
   return static_cast<uint32_t>(warp.address(i, n, lane));
@@ -22,7 +18,7 @@ uint32_t shared_address(Warp& warp, const Instruction& i, size_t n, int lane) {
 
 // [to], [from], 16, bytes: the rest of the 16 are zeros.
 void copy_async(Warp& warp, const Instruction& i, uint32_t lanes) {
-  require((lanes & warp.must_wait) == 0, "before the wait for the grids ahead");
+  warp.expect_to_have_waited(lanes);
   in_turn(lanes, [&](int lane) {
     const auto bytes = warp[i.operands[3]].get<uint32_t>(lane);
     require(bytes == 0 || bytes == 16, "a copy of a part of 16 bytes");
@@ -79,7 +75,7 @@ void phase_ended(Warp& warp, const Instruction& i, uint32_t lanes) { warp.predic
 
 // [to], [map, {x, y, z}], [barrier]
 void copy_tile(Warp& warp, const Instruction& i, uint32_t lanes) {
-  require((lanes & warp.must_wait) == 0, "before the wait for the grids ahead");
+  warp.expect_to_have_waited(lanes);
   in_turn(lanes, [&](int lane) {
     const auto coordinate = [&](size_t n) { return warp[i.operands[n]].get<int32_t>(lane); };
     const TileCopy tile{.map = warp.address(i, 1, lane),
@@ -99,7 +95,6 @@ void copy_tile(Warp& warp, const Instruction& i, uint32_t lanes) {
 
 }  // namespace
 
-// With the 128-byte swizzle bits 4 to 6 of an address in shared memory are combined (exclusive or) with bits 7 to 9.
 void land(Block& block, const TileCopy& tile) {
   const auto& map = *reinterpret_cast<const TensorMap*>(tile.map);
   const auto inside = [](int64_t at, uint64_t size) { return at >= 0 && at < static_cast<int64_t>(size); };
@@ -114,7 +109,7 @@ void land(Block& block, const TileCopy& tile) {
                                 static_cast<uint64_t>(z) * map.strides[1];
           std::memcpy(&element, global_memory(from, 2, 2), 2);
         }
-        std::memcpy(block.shared(to ^ (to >> 7 & 7) << 4, 2), &element, 2);
+        std::memcpy(block.shared(swizzled(to), 2), &element, 2);
       }
   MemoryBarrier& barrier = block.barrier(tile.barrier);
   barrier.bytes -= int64_t{2} * map.box[0] * map.box[1] * map.box[2];
@@ -129,7 +124,7 @@ void add_copies(Table& table) {
   table["mbarrier.arrive.shared::cta.b64"] = {arrive};
   table["mbarrier.arrive.expect_tx.shared::cta.b64"] = {arrive};
   table["mbarrier.try_wait.parity.shared::cta.b64"] = {phase_ended, Flow::phase};
-  table["fence.proxy.async.shared::cta"] = {[](Warp&, const Instruction&, uint32_t) {}};
+  table["fence.proxy.async.shared::cta"] = {nothing};
   table["cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"] = {copy_tile};
 }
 

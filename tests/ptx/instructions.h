@@ -1,4 +1,4 @@
-// The table of instructions, which three files fill.
+// The table of instructions, and the files that fill it.
 #pragma once
 
 #include <string>
@@ -10,8 +10,12 @@ namespace llama_tp::ptx {
 using Table = std::map<std::string, Known, std::less<>>;
 
 void add_arithmetic(Table& table);
+void add_flow(Table& table);
 void add_memory_accesses(Table& table);
 void add_copies(Table& table);
 void add_matrices(Table& table);
+
+// What changes only when something is done, or nothing that is seen here.
+inline void nothing(Warp&, const Instruction&, uint32_t) {}
 
 }  // namespace llama_tp::ptx

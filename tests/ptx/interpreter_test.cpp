@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "ptx/global_memory.h"
 #include "ptx/machine.h"
 #include "support/error_of.h"
 

@@ -6,44 +6,6 @@
 
 namespace llama_tp::ptx {
 
-namespace {
-
-// Where most accesses lie: as the one before.
-struct {
-  uint64_t begin = 0, end = 0;
-} found_last;
-
-std::map<uint64_t, size_t>& reserved() {
-  static std::map<uint64_t, size_t> sizes;
-  return sizes;
-}
-
-}  // namespace
-
-// ---- memory
-
-void add_memory(const void* from, size_t bytes) {
-  reserved()[reinterpret_cast<uint64_t>(from)] = bytes;
-  found_last = {};
-}
-void remove_memory(const void* from) {
-  reserved().erase(reinterpret_cast<uint64_t>(from));
-  found_last = {};
-}
-
-char* global_memory(uint64_t address, size_t bytes, size_t alignment) {
-  require(address % alignment == 0, "a misaligned access of ", bytes, " bytes in global memory");
-  if (address < found_last.begin || address + bytes > found_last.end) {
-    const auto behind = reserved().upper_bound(address);
-    require(behind != reserved().begin(), "an access below all memory that is reserved");
-    const auto [from, size] = *std::prev(behind);
-    require(address + bytes <= from + size, "an access ", address - from, " bytes behind the beginning of memory of ",
-            size, " bytes");
-    found_last = {from, from + size};
-  }
-  return reinterpret_cast<char*>(address);
-}
-
 // ---- a warp
 
 Warp::Warp(Block& block, uint32_t first_thread, uint32_t threads)
@@ -83,6 +45,10 @@ char* Warp::local(int lane, uint64_t address, size_t bytes, size_t alignment) {
   require(address % alignment == 0, "a misaligned access of ", bytes, " bytes in local memory");
   require(from >= own && from + bytes <= own + of_lane, "an access outside of the thread's local memory");
   return local_memory_.data() + from;
+}
+
+void Warp::expect_to_have_waited(uint32_t lanes) const {
+  require((lanes & must_wait) == 0, "before the wait for the grids ahead");
 }
 
 const Instruction& Warp::instruction_of(const Group& group) const { return block_.grid().kernel->code[group.next]; }

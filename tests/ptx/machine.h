@@ -54,6 +54,15 @@ void each_lane(uint32_t lanes, const F& f) {
   }
 }
 
+// The same, in turn: where a lane may refuse, or meet what another has written.
+template <class F>
+void in_turn(uint32_t lanes, const F& f) {
+  for (; lanes != 0; lanes &= lanes - 1) f(std::countr_zero(lanes));
+}
+
+// With the 128-byte swizzle bits 4 to 6 of an address in shared memory are combined (exclusive or) with bits 7 to 9.
+constexpr uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
+
 struct Dimensions {
   uint32_t x = 1, y = 1, z = 1;
 };
@@ -92,6 +101,9 @@ class Warp {
   uint32_t number() const { return first_thread_ / warp_size; }
   // Bytes of a lane's own memory. Errors: outside of it, misaligned.
   char* local(int lane, uint64_t address, size_t bytes, size_t alignment);
+
+  // Errors: one of these lanes has not waited for the grids ahead.
+  void expect_to_have_waited(uint32_t lanes) const;
 
   // As a block of the grid begins.
   void begin(Dimensions block_index);
@@ -175,12 +187,6 @@ class Block {
 };
 
 void run(const Grid& grid);
-
-// What the host has reserved: all that kernels may touch.
-void add_memory(const void* from, size_t bytes);
-void remove_memory(const void* from);
-// Errors: a part of it was not reserved; misaligned.
-char* global_memory(uint64_t address, size_t bytes, size_t alignment);
 
 // Of copies.cpp: the box of a tile comes to shared memory, and its bytes to the barrier.
 void land(Block& block, const TileCopy& tile);

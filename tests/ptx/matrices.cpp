@@ -94,7 +94,7 @@ class Factor {
     const uint32_t linear = transposed_ ? start_ + row / 64 * leading_ + row % 64 * 2 + k / 8 * stride_ + k % 8 * 128
                                         : start_ + row / 8 * stride_ + row % 8 * 128 + k * 2;
     uint16_t element;
-    std::memcpy(&element, block_.shared(linear ^ (linear >> 7 & 7) << 4, 2), 2);
+    std::memcpy(&element, block_.shared(swizzled(linear), 2), 2);
     return low_of(element);
   }
 
@@ -132,8 +132,6 @@ void multiply_warpgroup(Warp& warp, const Instruction& i, uint32_t) {
     for (uint32_t column = 0; column < columns; column++) b[k][column] = factor.at(column, k);
   add_product(warp, i, columns, a, b, add);
 }
-
-void nothing(Warp&, const Instruction&, uint32_t) {}
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // Loads and stores of the four kinds of memory, and additions in shared memory. Global, local and generic addresses are
 // those of the host; those of shared memory and of parameters count from its beginning.
 #include "base/error.h"
+#include "ptx/global_memory.h"
 #include "ptx/instructions.h"
 
 namespace llama_tp::ptx {
@@ -22,17 +23,11 @@ char* memory(Warp& warp, int lane, uint64_t address, size_t bytes, size_t alignm
   return const_cast<char*>(parameters.data()) + address;
 }
 
-template <Space space>
-void expect_to_have_waited(const Warp& warp, uint32_t lanes) {
-  require(space != Space::global || (lanes & warp.must_wait) == 0, "before the wait for the grids ahead");
-}
-
 // {d, …}, [a]
 template <Space space, class Value, int count>
 void load(Warp& warp, const Instruction& i, uint32_t lanes) {
-  expect_to_have_waited<space>(warp, lanes);
-  for (uint32_t left = lanes; left != 0; left &= left - 1) {
-    const int lane = std::countr_zero(left);
+  if (space == Space::global) warp.expect_to_have_waited(lanes);
+  in_turn(lanes, [&](int lane) {
     const char* from =
         memory<space>(warp, lane, warp.address(i, count, lane), count * sizeof(Value), count * sizeof(Value));
     for (size_t n = 0; n < count; n++) {
@@ -43,35 +38,33 @@ void load(Warp& warp, const Instruction& i, uint32_t lanes) {
       else
         warp[i.operands[n]].set(lane, value);
     }
-  }
+  });
 }
 
 // [a], {b, …}
 template <Space space, class Value, int count>
 void store(Warp& warp, const Instruction& i, uint32_t lanes) {
-  expect_to_have_waited<space>(warp, lanes);
-  for (uint32_t left = lanes; left != 0; left &= left - 1) {
-    const int lane = std::countr_zero(left);
+  if (space == Space::global) warp.expect_to_have_waited(lanes);
+  in_turn(lanes, [&](int lane) {
     char* to = memory<space>(warp, lane, warp.address(i, 0, lane), count * sizeof(Value), count * sizeof(Value));
     for (size_t n = 0; n < count; n++) {
       const auto value = warp[i.operands[n + 1]].get<Value>(lane);
       std::memcpy(to + n * sizeof(Value), &value, sizeof(Value));
     }
-  }
+  });
 }
 
 // d, [a], b: one lane after the other.
 template <class Value>
 void add_in_shared(Warp& warp, const Instruction& i, uint32_t lanes) {
-  for (uint32_t left = lanes; left != 0; left &= left - 1) {
-    const int lane = std::countr_zero(left);
+  in_turn(lanes, [&](int lane) {
     char* at = warp.block().shared(static_cast<uint32_t>(warp.address(i, 1, lane)), sizeof(Value));
     Value value;
     std::memcpy(&value, at, sizeof value);
     warp[i.operands[0]].set(lane, value);
     value += warp[i.operands[2]].get<Value>(lane);
     std::memcpy(at, &value, sizeof value);
-  }
+  });
 }
 
 template <Space space, class Value>
@@ -119,18 +112,6 @@ void add_memory_accesses(Table& table) {
   table["atom.shared.add.u64"] = {add_in_shared<uint64_t>};
   table["cvta.param.u64"] = {generic_address_of_parameter};
   for (const char* name : {"cvta.to.global.u64", "cvta.to.local.u64", "cvta.local.u64"}) table[name] = {same_address};
-}
-
-const std::map<std::string, Known, std::less<>>& instructions() {
-  static const Table table = [] {
-    Table all;
-    add_arithmetic(all);
-    add_memory_accesses(all);
-    add_copies(all);
-    add_matrices(all);
-    return all;
-  }();
-  return table;
 }
 
 }  // namespace llama_tp::ptx

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "ptx/machine.h"
+#include "ptx/global_memory.h"
 
 namespace llama_tp::ptx {
 

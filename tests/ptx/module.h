@@ -69,7 +69,7 @@ constexpr uint32_t first_shared_address = 1024;
 // Errors: anything that this file does not know, with its line.
 std::map<std::string, Kernel> read_module(const std::string& text);
 
-// Of the table of instructions (instructions.cpp, copies.cpp, matrices.cpp). Errors: an unknown one.
+// Of the table of instructions (instructions.h).
 struct Known {
   Execute execute = nullptr;
   Flow flow = Flow::next;

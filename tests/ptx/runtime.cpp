@@ -11,6 +11,7 @@
 
 #include "backend/cuda/cublas_lt_library.h"
 #include "base/error.h"
+#include "ptx/global_memory.h"
 #include "ptx/machine.h"
 #include "ptx/tensor_map.h"
 
