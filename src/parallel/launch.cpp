@@ -79,10 +79,10 @@ bool take_share_of_cores(int launcher) {
 
 // A thread of libgomp that waits for the others, or for the next parallel region, spins for some 7 ms before it sleeps.
 // Where another process has a core, two threads of a team share the one that is left, and each region would take until
-// the turn of who spins there ends. So many spins take about 50 µs, longer than what lies between most regions. False
+// the turn of who spins there ends. So many spins take about 0.2 ms, longer than what lies between most regions. False
 // where that is settled: by the user, by one processor, or since the program was started again.
 bool shorten_spins() {
-  constexpr const char* spins = "2000";
+  constexpr const char* spins = "10000";
   const bool is_settled = environment({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}) != nullptr;
   if (is_settled || allowed_processors(getpid()).size() == 1) return false;
   setenv("GOMP_SPINCOUNT", spins, 1);
