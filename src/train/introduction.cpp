@@ -9,32 +9,47 @@ namespace {
 
 const std::string indent(12, ' ');
 
-std::string model_line(const Introduction& run) {
-  return text("model       ", with_commas(parameter_count(run.config)), " parameters (", run.config.family->name, ", ",
-              run.config.layers, " layers × ", run.config.hidden, "), ",
-              run.origin.empty() ? "random weights" : "from " + run.origin);
+using Lines = std::vector<std::string>;
+
+void append(Lines& lines, const Lines& more) { lines.insert(lines.end(), more.begin(), more.end()); }
+
+Lines model_lines(const TrainingSetup& run) {
+  const std::string& origin = run.origin();
+  Lines lines{text("model       ", with_commas(parameter_count(run.config)), " parameters (", run.config.family->name,
+                   ", ", run.config.layers, " layers × ", run.config.hidden, "), ",
+                   origin.empty() ? "random weights" : "from " + origin)};
+  for (const std::string& key : run.config.dropouts)
+    lines.push_back(text(indent, key, " of ", run.config.source, " is not applied: training has no dropout here"));
+  return lines;
 }
 
-std::string mesh_line(const Introduction& run) {
-  const MeshShape& mesh = run.mesh.shape();
-  return text("mesh        ", counted(run.mesh.world().size(), "rank"), ": data-parallel ", mesh.data,
+// Where the run goes on, if it was to.
+Lines resumption(const TrainingSetup& run) {
+  if (!run.saved && run.settings.resume.empty()) return {};
+  if (!run.saved) return {text(indent, run.settings.output_dir, " holds no checkpoint yet: begins at the start")};
+  Lines lines{text("resumed     after step ", run.state.step, " of ", run.steps())};
+  for (const std::string& change : run.saved->changes()) lines.push_back(indent + change);
+  return lines;
+}
+
+std::string mesh_line(const TrainingSetup& run) {
+  const MeshShape& mesh = run.mesh->shape();
+  return text("mesh        ", counted(run.mesh->world().size(), "rank"), ": data-parallel ", mesh.data,
               mesh.fsdp > 1 ? text(" × fsdp ", mesh.fsdp) : "", " × tensor-parallel ", mesh.tensor,
               run.shape.sequence_ranks > 1 ? ", sequence-parallel" : "");
 }
 
-std::vector<std::string> data_lines(const Introduction& run) {
-  std::vector<std::string> lines{text("data        ", counted(run.data.samples(), "sample"), ", ",
-                                      counted(static_cast<int64_t>(run.data.tokens.size()), "token"), "; a step takes ",
-                                      run.shape.global_batch(), " × up to ", run.shape.block_size, " tokens, an epoch ",
-                                      counted(run.steps_per_epoch, "step"))};
-  if (!run.tokenized_before.empty())
-    lines.push_back(text(indent, "tokenized by an earlier run: ", run.tokenized_before));
-  const auto add_samples = [&](const std::string& file, const Dataset& data) {
-    for (const std::string& line : describe_samples(file, data, run.settings.block_size))
+Lines data_lines(const TrainingSetup& run) {
+  const Dataset& data = run.data.training;
+  Lines lines{text("data        ", counted(data.samples(), "sample"), ", ", counted(std::ssize(data.tokens), "token"),
+                   "; a step takes ", run.shape.global_batch(), " × up to ", run.shape.block_size, " tokens, an epoch ",
+                   counted(run.batches.steps_per_epoch(), "step"))};
+  if (const std::string file = run.data.tokenized_before(); !file.empty())
+    lines.push_back(text(indent, "tokenized by an earlier run: ", file));
+  for (const auto& [file, samples] :
+       {std::pair(&run.settings.train_file, &data), std::pair(&run.settings.validation_file, &run.data.validation)})
+    for (const std::string& line : describe_samples(*file, *samples, run.settings.block_size))
       lines.push_back(indent + line);
-  };
-  add_samples(run.settings.train_file, run.data);
-  add_samples(run.settings.validation_file, run.validation);
   if (run.shape.block_size > run.config.max_positions && run.config.rope.kind != RopeKind::dynamic)
     lines.push_back(text(indent, "samples of ", run.shape.block_size, " tokens are longer than the model's ",
                          run.config.max_positions, " positions (max_position_embeddings)"));
@@ -43,16 +58,16 @@ std::vector<std::string> data_lines(const Introduction& run) {
 
 }  // namespace
 
-std::vector<std::string> lines_of(const Introduction& run) {
-  std::vector<std::string> lines{model_line(run)};
-  for (const std::string& key : run.config.dropouts)
-    lines.push_back(text(indent, key, " of ", run.config.source, " is not applied: training has no dropout here"));
-  lines.insert(lines.end(), run.resumption.begin(), run.resumption.end());
+Lines introduction(const TrainingSetup& run, const MemoryPlan& memory) {
+  Lines lines;
+  if (!run.placement_said.empty()) lines.push_back(run.placement_said);
+  append(lines, model_lines(run));
+  append(lines, resumption(run));
   lines.push_back(mesh_line(run));
-  lines.push_back(text("device      ", run.device));
-  for (const std::string& line : data_lines(run)) lines.push_back(line);
-  lines.push_back(text("memory      ", bytes_text(run.memory.total()), " a rank: ", bytes_text(run.memory.state),
-                       " weights, gradients and optimizer, ", bytes_text(run.memory.step), " for a step"));
+  lines.push_back(text("device      ", run.backend->description()));
+  append(lines, data_lines(run));
+  lines.push_back(text("memory      ", bytes_text(memory.total()), " a rank: ", bytes_text(memory.state),
+                       " weights, gradients and optimizer, ", bytes_text(memory.step), " for a step"));
   return lines;
 }
 

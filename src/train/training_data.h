@@ -1,0 +1,32 @@
+// The samples that a run trains on and validates with, on every rank.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "io/dataset_cache.h"
+#include "model/config.h"
+#include "parallel/host_group.h"
+#include "train/training_settings.h"
+
+namespace llama_tp {
+
+class TrainingData {
+ public:
+  // Rank 0 reads and tokenizes, or takes what an earlier run of this output folder has tokenized; the others get the
+  // arrays. Collective. Errors: the files'; a tokenizer that is missing or has more ids than the model.
+  TrainingData(const TrainingSettings& settings, const ModelConfig& config, const std::string& tokenizer,
+               HostGroup& world);
+
+  Dataset training, validation;  // the latter is empty without a --validation-file
+
+  // Rank 0: keeps what was tokenized for a later run; what is to be said where that fails.
+  std::vector<std::string> keep();
+  // The file that spared rank 0 the work, or "".
+  std::string tokenized_before() const { return training_cache_.hit(); }
+
+ private:
+  DatasetCache training_cache_, validation_cache_;
+};
+
+}  // namespace llama_tp

@@ -1,0 +1,52 @@
+#include "train/training_setup.h"
+
+#include <cmath>
+
+#include "backend/device.h"
+#include "model/checkpoint.h"
+#include "model/placement.h"
+
+namespace llama_tp {
+
+namespace {
+
+// Only rank 0 looks into the output folder, which it may have to clean first.
+std::string checkpoint_to_resume(const TrainingSettings& settings, const OutputFolder* output, HostGroup& world) {
+  return world.broadcast(output != nullptr ? find_checkpoint_to_resume(settings, *output) : "", 0);
+}
+
+TrainingData read_data(const TrainingSetup& setup, const Launch& launch) {
+  launch.begin(Activity::reading_data);
+  return {setup.settings, setup.config, setup.source.tokenizer, setup.mesh->world()};
+}
+
+int64_t steps_of(const TrainingSettings& settings, int64_t steps_per_epoch) {
+  if (settings.max_steps > 0) return settings.max_steps;
+  return static_cast<int64_t>(std::ceil(settings.epochs * static_cast<double>(steps_per_epoch) - 1e-9));
+}
+
+}  // namespace
+
+TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
+    : settings(std::move(asked_for)),
+      source(find_source(settings)),
+      config(read_model_config(source.config_file, find_family(settings))),
+      config_text(saved_config_text(config, settings.stored_dtype())),
+      plan(resolve_plan(config)),
+      backend(make_backend(settings.backend, launch.place())),
+      mesh(make_mesh(launch, config, plan, settings.mesh, *backend, placement_said)),
+      output(launch.rank() == 0 ? std::make_unique<OutputFolder>(settings.output_dir) : nullptr),
+      checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
+      data(read_data(*this, launch)),
+      shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
+      batches(data.training, shape, settings.seed) {
+  settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());
+  state = describe_run(settings, data.training, shape);
+  if (checkpoint.empty()) return;
+  const Parameters table(config, plan, mesh->tensor_rank(), mesh->shape().tensor);
+  saved = std::make_unique<SavedTraining>(checkpoint, config, config_text, table, state);
+  state.step = saved->step();
+  state.tokens = saved->tokens();
+}
+
+}  // namespace llama_tp
