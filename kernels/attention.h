@@ -1,8 +1,8 @@
-// What attention's kernels share: which keys a query sees, and softmax's constants.
+// What attention's kernels share: which rows a block has, which keys a query sees, and softmax's constants.
 #pragma once
 
-#include "kernels/cuda.h"
 #include "kernels/kernels.h"
+#include "kernels/ptx.h"
 
 namespace llama_tp::kernels {
 
@@ -31,6 +31,39 @@ __device__ __forceinline__ Sequence sequence_at(const int32_t* ranges, int64_t i
   const int32_t* row = ranges + index * 4;
   return {row[0], row[1], row[2], row[3]};
 }
+
+// ---- the tile of rows that a block has
+
+// Queries, or keys, are cut into tiles of so many rows, each of one sequence, and a block has a place among them. The tiles
+// of sequence s, whose rows begin at f, have the places s + f / rows and on: since sequences ascend there is room for all
+// of one in front of the next, at most one place of each has no tile, and whose a place is can be told without counting
+// the tiles ahead of it.
+enum class Side { queries, keys };
+
+inline int64_t places_of_tiles(int64_t all_rows, int rows, int64_t sequences) { return all_rows / rows + sequences; }
+
+struct HeldTile {
+  Sequence sequence;
+  int first;  // row, counted within the sequence; not below its number of rows where the place has no tile
+};
+
+// Each warp of a block finds it for itself: the last sequence that has begun at its place, of 32 that a step lies between,
+// then of those in between.
+template <Side side>
+__device__ __forceinline__ HeldTile held_tile(const AttentionShape& shape, int rows, int place) {
+  const int32_t* const first_rows = shape.ranges + (side == Side::queries ? 0 : 2);
+  const auto first_place = [&](uint32_t s) { return static_cast<int>(s) + first_rows[int64_t{s} * 4] / rows; };
+  const auto sequences = static_cast<uint32_t>(shape.sequences);
+  uint32_t found = 0;
+  for (uint32_t step = sequences; step > 1;) {
+    step = (step + warp_size - 1) / warp_size;
+    const uint32_t own = found + static_cast<uint32_t>(lane_of_warp()) * step;
+    found = largest_of_lanes(own < sequences && first_place(own) <= place ? own : found);
+  }
+  return {sequence_at(shape.ranges, found), (place - first_place(found)) * rows};
+}
+
+// ---- what is hidden from a row
 
 // Replaces what a warp's sixteen rows of sums (kernels/tiles.h) have of columns that their rows do not see. seen(row) is
 // the range of columns that a row sees, of which neither end falls from one row to the next.

@@ -70,13 +70,13 @@ __device__ __forceinline__ void scale_by(float (&sums)[n][4], float factor) {
     for (int i = 0; i < 4; i++) sums[j][i] *= factor;
 }
 
-// dq of 64 queries of a head. grid: tiles of queries, heads, sequences
+// dq of 64 queries of a head. grid: places of tiles of queries, heads
 template <int head_dim>
 __global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call call, AttentionShape shape) {
   auto& tiles = shared_memory<BackwardTiles<head_dim>>();
-  const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
   const int64_t head = blockIdx.y, kv_head = head * shape.kv_heads / shape.heads, window = call.options.window;
-  const int first_query = static_cast<int>(gridDim.x - 1 - blockIdx.x) * held;  // longest first
+  const auto [sequence, first_query] =  // longest first
+      held_tile<Side::queries>(shape, held, static_cast<int>(gridDim.x - 1 - blockIdx.x));
   if (first_query >= sequence.queries) return;
   const int queries = static_cast<int>(smaller(held, sequence.queries - first_query)), own = warp_of_block() * 16;
   const int64_t token = sequence.first_query + first_query;
@@ -124,13 +124,13 @@ __global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call
              queries - own);
 }
 
-// dk and dv of 64 keys of a key/value head. grid: tiles of keys, key/value heads, sequences
+// dk and dv of 64 keys of a key/value head. grid: places of tiles of keys, key/value heads
 template <int head_dim>
 __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call call, AttentionShape shape) {
   auto& tiles = shared_memory<BackwardTiles<head_dim>>();
-  const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
   const int64_t kv_head = blockIdx.y, group = shape.heads / shape.kv_heads, window = call.options.window;
-  const int first_key = static_cast<int>(blockIdx.x) * held;  // the first keys are seen by the most queries
+  // The first keys are seen by the most queries.
+  const auto [sequence, first_key] = held_tile<Side::keys>(shape, held, static_cast<int>(blockIdx.x));
   if (first_key >= sequence.keys) return;
   const int keys = static_cast<int>(smaller(held, sequence.keys - first_key)), own = warp_of_block() * 16;
   const int64_t row = sequence.first_key + first_key;
@@ -201,10 +201,10 @@ void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
     constexpr size_t bytes = sizeof(BackwardTiles<head_dim>);
     launch(stream, "attention_backward",
-           grid_of("attention", parts_of(shape.longest_query, held), shape.heads, shape.sequences), warps * warp_size,
+           grid_of("attention", places_of_tiles(shape.tokens, held, shape.sequences), shape.heads), warps * warp_size,
            bytes, backward_queries_kernel<head_dim>, call, shape);
     launch(stream, "attention_backward",
-           grid_of("attention", parts_of(shape.longest_key, held), shape.kv_heads, shape.sequences), warps * warp_size,
+           grid_of("attention", places_of_tiles(shape.cache, held, shape.sequences), shape.kv_heads), warps * warp_size,
            bytes, backward_keys_kernel<head_dim>, call, shape);
   });
 }

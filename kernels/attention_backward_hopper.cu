@@ -31,13 +31,12 @@ namespace {
 // ---- dq of 128 queries of a head
 
 struct QueriesWork {
-  Sequence sequence;
   HeldQueries held;
   int queries;  // that exist
   Range keys;   // that any of them sees
 
-  __device__ __forceinline__ explicit QueriesWork(const BackwardCall& call)
-      : sequence(sequence_at(call.shape.ranges, blockIdx.z)), held(call.shape) {
+  __device__ __forceinline__ explicit QueriesWork(const BackwardCall& call) : held(call.shape) {
+    const Sequence& sequence = held.sequence;
     queries = static_cast<int>(smaller(held_rows, sequence.queries - held.first));
     keys = {sequence.visible(held.first, call.options.window).begin,
             sequence.visible(held.first + queries - 1, call.options.window).end};
@@ -65,7 +64,7 @@ template <int head_dim>
 __device__ __forceinline__ void bring_keys(QueriesTiles<head_dim>& tiles, const BackwardMaps& maps,
                                            const QueriesWork& work) {
   if (!work.has_keys()) return;
-  const Sequence& sequence = work.sequence;
+  const Sequence& sequence = work.held.sequence;
   bring_held(tiles, queries_at(maps, work.held.head, sequence.first_query + work.held.first, head_dim));
   Landing landing{tiles.landed};
   KeyTurns turns;
@@ -128,7 +127,7 @@ __device__ __forceinline__ void walk_over_keys(QueriesTiles<head_dim>& tiles, co
   fence_products(sums.s, sums.ds);
   begin_scores(sums.s, q, k[turns.k.stage]);
   begin_scores(sums.ds, dout, v[turns.v.stage]);
-  find_gradients<0>(tiles, call, work.sequence, own, at.key, turns.v.stage, sums);
+  find_gradients<0>(tiles, call, work.held.sequence, own, at.key, turns.v.stage, sums);
   round_pairs(sums.factors, sums.ds);
 
   int now = turns.k.stage;  // of the keys that dS is of
@@ -143,7 +142,7 @@ __device__ __forceinline__ void walk_over_keys(QueriesTiles<head_dim>& tiles, co
     begin_scores(sums.ds, dout, v[turns.v.stage]);
     begin_sums<half, tile_keys>(sums.dq, sums.factors, k[now]);
 
-    find_gradients<1>(tiles, call, work.sequence, own, at.key, turns.v.stage, sums);
+    find_gradients<1>(tiles, call, work.held.sequence, own, at.key, turns.v.stage, sums);
     more = go_on();  // its branch keeps dS in front of the wait: ptxas moves waits up to the last branch
     wait_for_products<0>(sums.dq);
     give_back(tiles.k_ring, now);
@@ -159,7 +158,7 @@ template <int head_dim>
 __device__ __forceinline__ void find_dq(QueriesTiles<head_dim>& tiles, const BackwardCall& call,
                                         const QueriesWork& work) {
   const int own = warp_of_block() * 16;
-  const int64_t first = work.held.head * call.shape.tokens + work.sequence.first_query + work.held.first;
+  const int64_t first = work.held.head * call.shape.tokens + work.held.sequence.first_query + work.held.first;
   QuerySums<head_dim> sums;
   set_zero(sums.dq);
   for (int half = 0; half < 2; half++) {
@@ -202,10 +201,10 @@ struct KeysWork {
   int heads;      // of the group
 
   __device__ __forceinline__ explicit KeysWork(const BackwardCall& call)
-      : sequence(sequence_at(call.shape.ranges, blockIdx.z)),
-        kv_head(static_cast<int>(blockIdx.x)),
-        first_key(static_cast<int>(blockIdx.y) * held_rows),
-        heads(static_cast<int>(call.shape.heads / call.shape.kv_heads)) {
+      : kv_head(static_cast<int>(blockIdx.x)), heads(static_cast<int>(call.shape.heads / call.shape.kv_heads)) {
+    const auto tile = held_tile<Side::keys>(call.shape, held_rows, static_cast<int>(blockIdx.y));
+    sequence = tile.sequence;
+    first_key = tile.first;
     keys = static_cast<int>(smaller(held_rows, sequence.keys - first_key));
     queries = sequence.viewers(first_key, first_key + keys, call.options.window);
   }
@@ -330,7 +329,7 @@ __device__ __forceinline__ void find_dk_and_dv(KeysTiles<head_dim>& tiles, const
 }
 
 // The first keys are seen by the most queries and come first, of all heads.
-// grid: key/value heads, tiles of keys, sequences
+// grid: key/value heads, places of tiles of keys
 template <int head_dim>
 __global__ void __launch_bounds__(hopper_threads, 1)
     backward_hopper_keys_kernel(const __grid_constant__ BackwardMaps maps, BackwardCall call) {
@@ -358,7 +357,7 @@ void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& input
   attention_delta(stream, saved, delta, shape);
   const BackwardCall call{shape, options, options.scale * log2_of_e, saved.lse, delta, gradients};
   const dim3 blocks_of_keys =
-      grid_of("attention", shape.kv_heads, parts_of(shape.longest_key, held_rows), shape.sequences);
+      grid_of("attention", shape.kv_heads, places_of_tiles(shape.cache, held_rows, shape.sequences));
   with_hopper_head_dim(shape.head_dim, [&]<int head_dim>() {
     launch(stream, "attention_backward_hopper", blocks_of_queries(shape), hopper_threads,
            sizeof(QueriesTiles<head_dim>), backward_hopper_queries_kernel<head_dim>,

@@ -27,10 +27,10 @@ __global__ void __launch_bounds__(warps* warp_size)
     attention_forward_kernel(AttentionInputs<bf16> inputs, AttentionShape shape, AttentionOptions options, bf16* out,
                              float* lse) {
   auto& tiles = shared_memory<ForwardTiles<head_dim>>();
-  const Sequence sequence = sequence_at(shape.ranges, blockIdx.z);
   const int64_t head = blockIdx.y, kv_head = head * shape.kv_heads / shape.heads;
   // The last queries see the most keys: longest first.
-  const int first_query = static_cast<int>(gridDim.x - 1 - blockIdx.x) * tile;
+  const auto [sequence, first_query] =
+      held_tile<Side::queries>(shape, tile, static_cast<int>(gridDim.x - 1 - blockIdx.x));
   if (first_query >= sequence.queries) return;
   const int queries = static_cast<int>(smaller(tile, sequence.queries - first_query));
   const int own = warp_of_block() * 16;  // first of this warp's rows in the tile
@@ -81,7 +81,7 @@ void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs,
                              const AttentionOptions& options, bf16* out, float* lse) {
   require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
   if (is_for_hopper(shape)) return attention_forward_hopper(stream, inputs, shape, options, out, lse);
-  const dim3 blocks = grid_of("attention", parts_of(shape.longest_query, tile), shape.heads, shape.sequences);
+  const dim3 blocks = grid_of("attention", places_of_tiles(shape.tokens, tile, shape.sequences), shape.heads);
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
     launch(stream, "attention_forward", blocks, warps * warp_size, sizeof(ForwardTiles<head_dim>),
            attention_forward_kernel<head_dim>, inputs, shape, options, out, lse);

@@ -40,13 +40,12 @@ struct ForwardCall {
 };
 
 struct Work {
-  Sequence sequence;
   HeldQueries held;
   int queries;     // that exist
   int begin, end;  // of the keys that any of them sees, from the first one of a tile
 
-  __device__ __forceinline__ explicit Work(const ForwardCall& call)
-      : sequence(sequence_at(call.shape.ranges, blockIdx.z)), held(call.shape) {
+  __device__ __forceinline__ explicit Work(const ForwardCall& call) : held(call.shape) {
+    const Sequence& sequence = held.sequence;
     queries = static_cast<int>(smaller(held_rows, sequence.queries - held.first));
     begin = sequence.visible(held.first, call.options.window).begin / tile_keys * tile_keys;
     end = sequence.visible(held.first + queries - 1, call.options.window).end;
@@ -60,7 +59,7 @@ struct Work {
 template <int head_dim>
 __device__ __forceinline__ void bring_tiles(HopperTiles<head_dim>& tiles, const TensorMap& q, const TensorMap& k,
                                             const TensorMap& v, const Work& work) {
-  const Sequence& sequence = work.sequence;
+  const Sequence& sequence = work.held.sequence;
   const int count = work.tiles();
   if (count == 0) return;
   if (lane_of_warp() == 0) {
@@ -114,7 +113,7 @@ __device__ __forceinline__ int begin_next_scores(HopperTiles<head_dim>& tiles, S
 template <int head_dim>
 __device__ __forceinline__ RowFactors next_softmax(const ForwardCall& call, const Work& work, Sums<tile_keys>& scores,
                                                    Attention<head_dim>& at) {
-  hide(scores, work.sequence, work.held.first + warp_of_block() * 16, at.key, call.options.window);
+  hide(scores, work.held.sequence, work.held.first + warp_of_block() * 16, at.key, call.options.window);
   at.key += tile_keys;
   return softmax(scores, call.scale_of_powers, at.running);
 }
@@ -201,7 +200,7 @@ __device__ __forceinline__ void find_outputs(HopperTiles<head_dim>& tiles, const
   set_zero(at.sums);
   if (work.tiles() > 0) attend(tiles, call, work, at);
   const int own = warp_of_block() * 16, head = work.held.head;
-  const int64_t token = work.sequence.first_query + work.held.first + own;
+  const int64_t token = work.held.sequence.first_query + work.held.first + own;
   finish(at.running, call.scale_of_powers, at.sums,
          call.lse == nullptr ? nullptr : call.lse + head * shape.tokens + token, work.queries - own);
   store_directly(at.sums, call.out + (token * shape.heads + head) * head_dim, shape.heads * head_dim,

@@ -1,7 +1,7 @@
 // Every PTX instruction that the kernels use, but Hopper's own (kernels/ptx_hopper.h), behind a name that says what it
 // does. Under nvcc it is the instruction, else its twin in tests/emulation/instructions.h. What a warp does together is
 // called by all of its lanes.
-// (PTX ISA 8: ldmatrix, mma, cp.async, griddepcontrol, prefetch, shfl, cvt, ex2, rcp.)
+// (PTX ISA 8: ldmatrix, mma, cp.async, griddepcontrol, prefetch, shfl, vote, redux, cvt, ex2, rcp.)
 #pragma once
 
 #include "base/dtype.h"
@@ -43,6 +43,15 @@ __device__ __forceinline__ uint32_t lanes_where(bool condition) {
   return __ballot_sync(whole_warp, condition);
 #else
   return emulation::ballot(whole_warp, condition);
+#endif
+}
+
+// The largest of all lanes' values. The compiler knows that it is the same in all, and what follows from it, too.
+__device__ __forceinline__ uint32_t largest_of_lanes(uint32_t value) {
+#ifdef __CUDACC__
+  return __reduce_max_sync(whole_warp, value);
+#else
+  return emulation::largest(whole_warp, value);
 #endif
 }
 

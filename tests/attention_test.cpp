@@ -30,6 +30,13 @@ Case training(const char* name, int64_t heads, int64_t kv_heads, int64_t head_di
   return made;
 }
 
+// So many sequences, now and then one of more than a tile.
+std::vector<int32_t> many(int count) {
+  std::vector<int32_t> lengths;
+  for (int i = 0; i < count; i++) lengths.push_back(i % 16 == 9 ? 66 + 10 * i : 1 + i % 5);
+  return lengths;
+}
+
 const std::vector<Case> training_cases{
     training("one token", 2, 2, 64, {1}),
     training("one sequence", 2, 2, 64, {130}),
@@ -58,6 +65,10 @@ const std::vector<Case> training_cases{
     training("many tiles of a group, wide heads", 2, 1, 128, {1, 259}),
     training("window over tiles, a group", 2, 1, 64, {330, 70}, 129),
     training("window within a tile, wide heads", 2, 2, 128, {200, 1}, 33),
+    training("short ones beside a long one", 2, 1, 64, {3, 300, 5, 1, 70, 2}),
+    training("more sequences than a warp has lanes", 2, 1, 64, many(37)),
+    training("more than these, wide heads", 1, 1, 128, many(70)),
+    training("more than the square of them", 1, 1, 16, std::vector<int32_t>(1030, 1)),
 };
 
 // Rows of the cache that belong to no sequence hold NaN: reading one spoils the result.

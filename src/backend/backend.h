@@ -28,8 +28,9 @@ struct HeadNorms {
   float epsilon = 1e-6f;
 };
 
-// The sequences in a flat run of tokens. A row of `ranges` (i32): {first query, queries Q, first key row, keys K}.
-// Causal from the end: query i of Q sees keys 0 … K − Q + i. The rest is known on the host without reading `ranges`.
+// The sequences in a flat run of tokens. A row of `ranges` (i32): {first query, queries Q, first key row, keys K}. Queries
+// ascend from token 0 and belong to one sequence each; in a backward keys do, too. Causal from the end: query i of Q sees
+// keys 0 … K − Q + i. The rest is known on the host without reading `ranges`.
 struct Sequences {
   Tensor ranges;              // [n, 4]
   int64_t count = 0;          // the first of them; those behind are empty

@@ -175,6 +175,17 @@ uint32_t ballot(uint32_t mask, bool condition) {
   return offer.result;
 }
 
+uint32_t largest(uint32_t mask, uint32_t value) {
+  together(Instruction::reduce, mask, &value, [](const Offers& offers) {
+    uint32_t most = 0;
+    for (void* one : offers)
+      if (one != nullptr) most = std::max(most, as<uint32_t>(one));
+    for (void* one : offers)
+      if (one != nullptr) as<uint32_t>(one) = most;
+  });
+  return value;
+}
+
 void load_matrices(uint32_t (&to)[4], const bf16* row) { load<false>(to, row, __builtin_return_address(0)); }
 void load_matrices_transposed(uint32_t (&to)[4], const bf16* row) { load<true>(to, row, __builtin_return_address(0)); }
 

@@ -12,6 +12,7 @@ float shuffle_xor(uint32_t mask, float value, int difference);
 double shuffle_xor(uint32_t mask, double value, int difference);
 uint64_t shuffle_xor(uint32_t mask, uint64_t value, int difference);
 uint32_t ballot(uint32_t mask, bool condition);
+uint32_t largest(uint32_t mask, uint32_t value);
 // What rounds of value = join(value, shuffle_xor(value, difference)) give, for differences lanes / 2, … 4, 2 and 1.
 float butterfly(float value, float (*join)(float, float), int lanes);
 double butterfly(double value, double (*join)(double, double), int lanes);

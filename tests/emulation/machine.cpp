@@ -20,8 +20,8 @@ namespace {
 constexpr unsigned warp_size = 32;
 
 const char* name_of(Instruction instruction) {
-  constexpr std::array names{"__syncthreads",  "__syncwarp", "shfl",          "vote", "ldmatrix",
-                             "ldmatrix.trans", "mma",        "mbarrier wait", "wgmma"};
+  constexpr std::array names{"__syncthreads", "__syncwarp",     "shfl", "vote",          "redux",
+                             "ldmatrix",      "ldmatrix.trans", "mma",  "mbarrier wait", "wgmma"};
   return names[static_cast<size_t>(instruction)];
 }
 

@@ -74,6 +74,7 @@ enum class Instruction : uint8_t {
   warp_barrier,
   shuffle,
   vote,
+  reduce,
   load,
   load_transposed,
   multiply,

@@ -1,4 +1,6 @@
 // How lanes go on, wait for each other and exchange values.
+#include <algorithm>
+
 #include "base/error.h"
 #include "ptx/instructions.h"
 
@@ -27,6 +29,14 @@ void ballot(Warp& warp, const Instruction& i, uint32_t lanes) {
   each_lane(lanes, [&](int lane) { warp[i.operands[0]].set(lane, where); });
 }
 
+void largest(Warp& warp, const Instruction& i, uint32_t lanes) {
+  require(warp[i.operands[2]].get<uint32_t>(0) == all_lanes, "redux: not of all lanes");
+  const Lanes from = warp[i.operands[1]];
+  uint32_t most = 0;
+  each_lane(lanes, [&](int lane) { most = std::max(most, from.get<uint32_t>(lane)); });
+  each_lane(lanes, [&](int lane) { warp[i.operands[0]].set(lane, most); });
+}
+
 // Done by all threads when they have come.
 void block_barrier(Warp& warp, const Instruction& i, uint32_t) {
   require(i.operands.size() == 1 && warp[i.operands[0]].words[0] == 0, "bar.sync: another barrier than the block's");
@@ -41,6 +51,7 @@ void add_flow(Table& table) {
   table["shfl.sync.bfly.b32"] = {shuffle<false>, Flow::together};
   table["shfl.sync.idx.b32"] = {shuffle<true>, Flow::together};
   table["vote.sync.ballot.b32"] = {ballot, Flow::together};
+  table["redux.sync.max.u32"] = {largest, Flow::together};
   table["bar.warp.sync"] = {nothing, Flow::together};
   table["bar.sync"] = {block_barrier, Flow::barrier};
   table["bra"] = table["bra.uni"] = {nothing, Flow::branch};
