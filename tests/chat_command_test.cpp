@@ -91,6 +91,35 @@ TEST_F(Talking, APromptsTextDependsOnSeedAndPlaceAlone) {
             run(command(0, "-p " + quoted(twelve[0]["prompt"]) + " " + options)).out);
 }
 
+// In batches of three, three and one, whose texts end at different tokens, and each prompt alone.
+TEST_F(Talking, BatchesOfAnySizeGiveTheSameTextsInTheOrderOfTheFile) {
+  const std::string options = "-n 24 --temp 1 -s 7",
+                    conversation = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n",
+                    lines = conversation + prompt_lines(5) + conversation;
+  const std::vector<Json> together = continued(0, lines, options);
+  ASSERT_EQ(together.size(), 7u);
+  std::set<int> lengths;
+  for (const Json& line : together) lengths.insert(line["tokens"].get<int>());
+  EXPECT_GE(lengths.size(), 3u);
+  for (const int ranks : {0, 2})
+    for (const std::string size : {"1", "3", "7", "100"})
+      EXPECT_EQ(continued(ranks, lines, options + " --batch-size " + size), together) << ranks << ", " << size;
+}
+
+TEST_F(Talking, MemoryIsThatOfABatch) {
+  const auto keys_and_values = [](int prompts, const std::string& options) {
+    write_file(path("prompts.jsonl"), prompt_lines(prompts));
+    const std::string err = run(command(0, "--prompts-file " + path("prompts.jsonl") + " -n 1 -c 40 " + options)).err,
+                      words = " keys and values of ";
+    const size_t begin = err.find(words) + words.size();
+    return err.substr(begin, err.find(" tokens", begin) - begin);
+  };
+  EXPECT_EQ(keys_and_values(7, "--batch-size 3"), "3 × 40");
+  EXPECT_EQ(keys_and_values(7, "--batch-size 1"), "40");
+  EXPECT_EQ(keys_and_values(7, ""), "7 × 40");
+  EXPECT_EQ(keys_and_values(70, ""), "64 × 40");
+}
+
 TEST_F(Talking, EqualPromptsAreContinuedDifferently) {
   std::string lines;
   for (int i = 0; i < 20; i++) lines += "{\"prompt\": \"The cow\"}\n";

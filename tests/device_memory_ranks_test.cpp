@@ -251,7 +251,7 @@ TEST(DeviceMemory, APlanOfGenerationHasRoomForAnyPast) {
   EmulatedBackend backend;
   LoneCommunicator lone;
   Runtime runtime(backend, lone, lone, lone, DType::f32);
-  runtime.reserve(plan_generation(config, plan, context, {1}, backend, runtime));
+  runtime.reserve(plan_generation(config, plan, context, {{1}}, backend, runtime));
   Generator generator(config, plan, context, runtime);
   const std::vector<int32_t> token{1};
   generator.feed(token);

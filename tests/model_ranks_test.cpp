@@ -95,7 +95,7 @@ std::vector<std::vector<double>> likelihoods(const std::string& name, const std:
   constexpr size_t prompt = 3;
   GoldenModel model(name, DType::bf16);
   const auto context = model.shape.block_size, sequences = static_cast<int64_t>(samples.size());
-  model.reserve(plan_generation(model.config, model.plan, context, std::vector<int64_t>(samples.size(), prompt),
+  model.reserve(plan_generation(model.config, model.plan, context, {std::vector<int64_t>(samples.size(), prompt)},
                                 *model.backend, *model.runtime));
   Generator generator(model.config, model.plan, context, *model.runtime, sequences,
                       {.options = {.temperature = 0}, .log_probabilities = true});
@@ -192,7 +192,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Greedy,
 int32_t token_behind(const std::vector<int32_t>& prompt, float repeat_penalty) {
   GoldenModel model(a_model(), DType::f32);
   const auto length = std::ssize(prompt);
-  model.reserve(plan_generation(model.config, model.plan, length, {length}, *model.backend, *model.runtime));
+  model.reserve(plan_generation(model.config, model.plan, length, {{length}}, *model.backend, *model.runtime));
   Generator generator(model.config, model.plan, length, *model.runtime, 1,
                       {.options = {.repeat_penalty = repeat_penalty, .temperature = 0}});
   load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);

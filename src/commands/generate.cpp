@@ -16,9 +16,11 @@ void declare_generation_options(Options& options) {
   options.value("p,prompt", "the text to continue; \"\" starts from BOS alone", "TEXT");
   options.value("f,file", "a file with the text to continue; a newline at its end is left out", "FILE");
   options.value("prompts-file",
-                "many prompts, continued at once: a line is {\"prompt\": …} or {\"messages\": …}; "
-                "a JSON line for each comes out",
-                "FILE");
+                "many prompts: a line is {\"prompt\": …} or {\"messages\": …}; a JSON line for each comes out", "FILE");
+  options.value(
+      "batch-size",
+      "with --prompts-file: prompts that are continued at once; the next ones follow when all of them are done", "N",
+      "64");
   options.flag("chat", "a conversation at the terminal, by the model's chat template");
   options.value("system", "with --chat: the system message", "TEXT");
   options.value("chat-template", "a known one (default: the model's own)", "NAME");
@@ -69,9 +71,12 @@ GenerationSettings generation_settings(const Options& options) {
           "--echo is for -p and -f without --logprobs; leave it out");
   require(has_messages || !options.given("chat-template"),
           "--chat-template is for --chat and --prompts-file; leave it out");
+  require(options.given("prompts-file") || !options.given("batch-size"),
+          "--batch-size is for --prompts-file; leave it out");
   settings.prompt = options.word("prompt");
   settings.prompt_file = options.word("file");
   settings.prompts_file = options.word("prompts-file");
+  settings.batch_size = options.integer("batch-size", 1);
   settings.chat = options.is_set("chat");
   settings.system = options.word("system");
   settings.chat_template = options.word("chat-template");

@@ -19,7 +19,7 @@ class GenerationRun {
     const ModelOnRanks& model = session_.model();
     session_.open(
         context_, 1,
-        plan_generation(model.config, model.plan, context_, {prompt_length()}, *model.backend, *model.runtime));
+        plan_generation(model.config, model.plan, context_, {{prompt_length()}}, *model.backend, *model.runtime));
     generate();
     return 0;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 #include "backend/recorder.h"
 #include "base/parts.h"
@@ -21,6 +22,27 @@ Parameters& allocated(Parameters& parameters, Runtime& runtime) {
   return parameters;
 }
 
+void rehearse_prompts(Generator& generator, const std::vector<int64_t>& lengths) {
+  const std::vector<int32_t> zeros(static_cast<size_t>(*std::max_element(lengths.begin(), lengths.end())));
+  std::vector<Feed> feeds;
+  for (int64_t s = 0; s < std::ssize(lengths); s++) {
+    generator.rewind(s, 0);
+    feeds.push_back({s, std::span(zeros).first(static_cast<size_t>(lengths[static_cast<size_t>(s)]))});
+  }
+  generator.feed(feeds);
+}
+
+// The last token that fits, as a longer past takes more scratch memory: of all sequences, then of fewer and fewer.
+void rehearse_tokens(Generator& generator) {
+  const int32_t zero = 0;
+  std::vector<Feed> feeds;
+  for (int64_t s = 0; s < generator.sequences(); s++) feeds.push_back({s, {&zero, 1}});
+  for (; !feeds.empty(); feeds.pop_back()) {
+    for (const Feed& each : feeds) generator.assume_length(each.sequence, generator.context() - 1);
+    generator.feed(feeds);
+  }
+}
+
 }  // namespace
 
 Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime,
@@ -32,7 +54,9 @@ Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, 
       sampling_(sampling),
       cache_(model_.push_cache(context * sequences)),
       past_(static_cast<size_t>(sequences)),
+      streams_(static_cast<size_t>(sequences)),
       choices_(static_cast<size_t>(sequences)) {
+  std::iota(streams_.begin(), streams_.end(), 0);
   for (std::vector<int32_t>& tokens : past_) tokens.reserve(static_cast<size_t>(context));
 }
 
@@ -123,8 +147,8 @@ Generator::Draw Generator::take_draw(Frame& frame, const std::vector<int64_t>& s
     std::copy(tokens.end() - count, tokens.end(), asked_.begin() + i * penalty_window);
     const auto behind_recent = asked_.begin() + all_recent + i;
     behind_recent[0] = rows[static_cast<size_t>(i)];
-    behind_recent[stride] =
-        std::bit_cast<int32_t>(random_uniform(sampling_.seed, static_cast<uint64_t>(sequence), tokens.size()));
+    const uint64_t stream = streams_[static_cast<size_t>(sequence)];
+    behind_recent[stride] = std::bit_cast<int32_t>(random_uniform(sampling_.seed, stream, tokens.size()));
   }
   runtime_.backend.upload(asked_.data(), asked);
   return draw;
@@ -142,6 +166,11 @@ void Generator::read_choices(const std::vector<int64_t>& sequences, const Draw& 
   }
 }
 
+void Generator::begin(int64_t sequence, uint64_t stream) {
+  past(sequence).clear();
+  streams_[static_cast<size_t>(sequence)] = stream;
+}
+
 void Generator::rewind(int64_t sequence, int64_t length) {
   const int64_t own = this->length(sequence);
   require(length <= own, "a sequence of ", own, " tokens cannot be rewound to ", length);
@@ -149,24 +178,13 @@ void Generator::rewind(int64_t sequence, int64_t length) {
 }
 
 MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context,
-                           const std::vector<int64_t>& prompts, Backend& backend, const Runtime& runtime) {
+                           const std::vector<std::vector<int64_t>>& batches, Backend& backend, const Runtime& runtime) {
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {
-    const auto count = static_cast<int64_t>(prompts.size());
-    Generator generator(config, plan, context, rehearsal, count);
-    const std::vector<int32_t> zeros(static_cast<size_t>(*std::max_element(prompts.begin(), prompts.end())));
-    std::vector<Feed> feeds;
-    for (int64_t s = 0; s < count; s++)
-      feeds.push_back({s, std::span(zeros).first(static_cast<size_t>(prompts[static_cast<size_t>(s)]))});
-    generator.feed(feeds);
-    for (Feed& each : feeds) {
-      each.tokens = std::span(zeros).first(1);
-      generator.assume_length(each.sequence, context - 1);  // a longer past takes more scratch memory
-    }
-    for (size_t left = feeds.size(); left > 0; left--) {
-      generator.feed(std::span(feeds).first(left));
-      for (const Feed& each : std::span(feeds).first(left))
-        generator.rewind(each.sequence, generator.length(each.sequence) - 1);
-    }
+    size_t sequences = 0;
+    for (const std::vector<int64_t>& prompts : batches) sequences = std::max(sequences, prompts.size());
+    Generator generator(config, plan, context, rehearsal, static_cast<int64_t>(sequences));
+    for (const std::vector<int64_t>& prompts : batches) rehearse_prompts(generator, prompts);
+    rehearse_tokens(generator);
   });
 }
 

@@ -46,12 +46,15 @@ class Generator {
     const Feed alone{0, tokens};
     feed({&alone, 1});
   }
+  // Empties a sequence for another text, whose random numbers are those of `stream`. Until then sequence s is that of
+  // stream s.
+  void begin(int64_t sequence, uint64_t stream);
   // Forgets what a sequence has seen beyond its first `length` tokens.
   void rewind(int64_t sequence, int64_t length);
   // As if a sequence had seen so many tokens: of a plan, which has to know the memory of the last token that fits.
   void assume_length(int64_t sequence, int64_t length) { past(sequence).resize(static_cast<size_t>(length)); }
 
-  // The same on every rank of a tensor group. Its random number is a function of the seed, the sequence's number and its
+  // The same on every rank of a tensor group. Its random number is a function of the seed, the sequence's stream and its
   // length: equal prompts are continued differently, and each alike whatever other sequences there are.
   const Choice& choice(int64_t sequence = 0) const { return choices_[static_cast<size_t>(sequence)]; }
 
@@ -85,18 +88,21 @@ class Generator {
   Transformer model_;
   int64_t context_;
   Sampling sampling_;
-  KeyValueCache cache_;                     // sequence s has rows s · context to (s + 1) · context
-  std::vector<std::vector<int32_t>> past_;  // the tokens of each sequence
-  std::vector<Choice> choices_;             // of each sequence
+  KeyValueCache cache_;  // sequence s has rows s · context to (s + 1) · context
+  // Of each sequence.
+  std::vector<std::vector<int32_t>> past_;  // its tokens
+  std::vector<uint64_t> streams_;           // of random numbers
+  std::vector<Choice> choices_;
   HostBatch host_;
   // What goes to the device and comes from it, a row a sequence.
   std::vector<int32_t> asked_, ids_;
   std::vector<double> chances_;
 };
 
-// The memory for prompts of these lengths, one a sequence, fed at once, and for what follows them: a token a sequence
-// at a time, of all or of any that are left.
+// The memory for batches of prompts, one after the other: prompts of these lengths, one a sequence, fed at once, and
+// what follows them, a token a sequence at a time, of all or of any that are left. There are as many sequences as the
+// largest batch has prompts.
 MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context,
-                           const std::vector<int64_t>& prompts, Backend& backend, const Runtime& runtime);
+                           const std::vector<std::vector<int64_t>>& batches, Backend& backend, const Runtime& runtime);
 
 }  // namespace llama_tp

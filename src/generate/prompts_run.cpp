@@ -1,7 +1,8 @@
-// Many prompts at once: the weights are read once for a token of each.
+// Many prompts, batch after batch: the weights are read once for a token of each prompt of a batch.
 #include <algorithm>
 
 #include "base/json.h"
+#include "base/parts.h"
 #include "generate/generation_run.h"
 #include "generate/session.h"
 #include "io/chat/chat_tokens.h"
@@ -29,12 +30,11 @@ class PromptsRun {
   int run() {
     if (session_.leads()) read_prompts();
     exchange_prompts();
-    std::vector<int64_t> lengths;
-    for (const Text& text : texts_) lengths.push_back(static_cast<int64_t>(text.prompt));
-    const int64_t context = session_.settle_context(*std::max_element(lengths.begin(), lengths.end()));
+    const int64_t context = session_.settle_context(longest_prompt());
     const ModelOnRanks& model = session_.model();
-    session_.open(context, static_cast<int64_t>(texts_.size()),
-                  plan_generation(model.config, model.plan, context, lengths, *model.backend, *model.runtime));
+    const MemoryPlan memory =
+        plan_generation(model.config, model.plan, context, lengths_by_batch(), *model.backend, *model.runtime);
+    session_.open(context, std::min(settings_.batch_size, std::ssize(texts_)), memory);
     generate();
     return 0;
   }
@@ -97,25 +97,58 @@ class PromptsRun {
     }
   }
 
+  int64_t longest_prompt() const {
+    size_t longest = 0;
+    for (const Text& text : texts_) longest = std::max(longest, text.prompt);
+    return static_cast<int64_t>(longest);
+  }
+
+  // body(first, texts) for each batch and the number of its first prompt.
+  template <class Body>
+  void each_batch(const Body& body) {
+    each_part(std::ssize(texts_), settings_.batch_size, [&](int64_t first, int64_t count) {
+      body(first, std::span(texts_).subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
+    });
+  }
+
+  std::vector<std::vector<int64_t>> lengths_by_batch() {
+    std::vector<std::vector<int64_t>> lengths;
+    each_batch([&](int64_t, std::span<const Text> batch) {
+      lengths.emplace_back();
+      for (const Text& text : batch) lengths.back().push_back(static_cast<int64_t>(text.prompt));
+    });
+    return lengths;
+  }
+
   void generate() {
     const Stopwatch time;
     int64_t made = 0;
+    each_batch([&](int64_t first, std::span<Text> batch) { made += continue_batch(first, batch); });
+    const double seconds = time.seconds();
+    session_.say(text("\n", counted(static_cast<int64_t>(texts_.size()), "prompt"), ", ", counted(made, "token"), ", ",
+                      fixed(static_cast<double>(made) / seconds, 1), " tokens/s with reading the prompts"));
+  }
+
+  // Sequence s is that of text s. The tokens that were made.
+  int64_t continue_batch(int64_t first, std::span<Text> batch) {
     std::vector<Feed> feeds;
-    for (size_t s = 0; s < texts_.size(); s++) feeds.push_back({static_cast<int64_t>(s), texts_[s].tokens});
+    for (int64_t s = 0; s < std::ssize(batch); s++) {
+      session_.generator().begin(s, static_cast<uint64_t>(first + s));
+      feeds.push_back({s, batch[static_cast<size_t>(s)].tokens});
+    }
+    int64_t made = 0;
     while (!feeds.empty()) {
       session_.generator().feed(feeds);
       std::vector<Feed> next;
       for (const Feed& each : feeds) {
-        Text& text = texts_[static_cast<size_t>(each.sequence)];
+        Text& text = batch[static_cast<size_t>(each.sequence)];
         made += add_token(each.sequence, text);
         if (text.finish == nullptr) next.push_back({each.sequence, std::span(text.tokens).last(1)});
       }
       feeds = std::move(next);
       if (session_.leads()) print_finished();
     }
-    const double seconds = time.seconds();
-    session_.say(text("\n", counted(static_cast<int64_t>(texts_.size()), "prompt"), ", ", counted(made, "token"), ", ",
-                      fixed(static_cast<double>(made) / seconds, 1), " tokens/s with reading the prompts"));
+    return made;
   }
 
   // Whether there was one to add; ends the text where none may follow.
@@ -169,7 +202,7 @@ class PromptsRun {
   Session session_;
   std::optional<ChatTemplate> chat_;
   std::vector<OrderedJson> inputs_;  // rank 0's
-  std::vector<Text> texts_;          // sequence s is that of prompt s
+  std::vector<Text> texts_;          // of all prompts
   size_t printed_ = 0;
 };
 

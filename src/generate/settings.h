@@ -16,6 +16,7 @@ struct GenerationSettings {
   std::string family;               // a family file, "" for the one that config.json names
   std::string prompt, prompt_file;  // a text to continue, or a file that is one,
   std::string prompts_file;         // or many of them,
+  int64_t batch_size = 64;          // of which so many are continued at once,
   bool chat = false;                // or a conversation
   std::string system, chat_template;
   int64_t tokens = -1;           // at most so many of a text; below 0: until the end or until the context is full

@@ -74,7 +74,7 @@ std::unique_ptr<Evaluator> GoldenModel::evaluator() {
 
 std::vector<int32_t> GoldenModel::greedy_tokens(const std::vector<int32_t>& prompt, size_t count) {
   const auto context = static_cast<int64_t>(prompt.size() + count);
-  reserve(plan_generation(config, plan, context, {static_cast<int64_t>(prompt.size())}, *backend, *runtime));
+  reserve(plan_generation(config, plan, context, {{static_cast<int64_t>(prompt.size())}}, *backend, *runtime));
   Generator generator(config, plan, context, *runtime, 1, {.options = {.temperature = 0}});
   load_weights(ModelFiles(folder), config, generator.parameters(), *backend);
   generator.feed(prompt);
