@@ -35,30 +35,38 @@ __device__ __forceinline__ Sequence sequence_at(const int32_t* ranges, int64_t i
 // ---- the tile of rows that a block has
 
 // Queries, or keys, are cut into tiles of so many rows, each of one sequence, and a block has a place among them. The tiles
-// of sequence s, whose rows begin at f, have the places s + f / rows and on: since sequences ascend there is room for all
-// of one in front of the next, at most one place of each has no tile, and whose a place is can be told without counting
-// the tiles ahead of it.
+// of sequence s, whose n rows begin at f, have the places s + ⌊f / rows⌋ and on. Sequences ascend from row 0, and
+// ⌈n / rows⌉ ≤ ⌊(f + n) / rows⌋ − ⌊f / rows⌋ + 1, so there is room for all tiles of one in front of the next, at most one
+// place of each has no tile, and whose a place is can be told without counting the tiles ahead of it.
 enum class Side { queries, keys };
 
-inline int64_t places_of_tiles(int64_t all_rows, int rows, int64_t sequences) { return all_rows / rows + sequences; }
+// All heads of one place come before the next place, so that blocks come longest first: the last queries see the most
+// keys, and the first keys are seen by the most queries. And heads that read the same keys from the L2 cache come together.
+template <Side side>
+dim3 grid_of_tiles(const AttentionShape& shape, int rows) {
+  const bool of_queries = side == Side::queries;
+  return grid_of("attention", of_queries ? shape.heads : shape.kv_heads,
+                 (of_queries ? shape.tokens : shape.cache) / rows + shape.sequences);
+}
 
 struct HeldTile {
   Sequence sequence;
   int first;  // row, counted within the sequence; not below its number of rows where the place has no tile
 };
 
-// Each warp of a block finds it for itself: the last sequence that has begun at its place, of 32 that a step lies between,
-// then of those in between.
+// The block's. A search by each warp for itself: its lanes try sequences `step` apart, the last one that begins at or ahead
+// of the place is found, then those behind it within this step are tried. There is one sequence at least.
 template <Side side>
-__device__ __forceinline__ HeldTile held_tile(const AttentionShape& shape, int rows, int place) {
+__device__ __forceinline__ HeldTile held_tile(const AttentionShape& shape, int rows) {
+  const int place = static_cast<int>(side == Side::queries ? gridDim.y - 1 - blockIdx.y : blockIdx.y);
   const int32_t* const first_rows = shape.ranges + (side == Side::queries ? 0 : 2);
   const auto first_place = [&](uint32_t s) { return static_cast<int>(s) + first_rows[int64_t{s} * 4] / rows; };
   const auto sequences = static_cast<uint32_t>(shape.sequences);
   uint32_t found = 0;
   for (uint32_t step = sequences; step > 1;) {
     step = (step + warp_size - 1) / warp_size;
-    const uint32_t own = found + static_cast<uint32_t>(lane_of_warp()) * step;
-    found = largest_of_lanes(own < sequences && first_place(own) <= place ? own : found);
+    const uint32_t tried = found + static_cast<uint32_t>(lane_of_warp()) * step;
+    found = largest_of_lanes(tried < sequences && first_place(tried) <= place ? tried : found);
   }
   return {sequence_at(shape.ranges, found), (place - first_place(found)) * rows};
 }

@@ -70,13 +70,12 @@ __device__ __forceinline__ void scale_by(float (&sums)[n][4], float factor) {
     for (int i = 0; i < 4; i++) sums[j][i] *= factor;
 }
 
-// dq of 64 queries of a head. grid: places of tiles of queries, heads
+// dq of 64 queries of a head. grid: heads, places of tiles of queries
 template <int head_dim>
 __global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call call, AttentionShape shape) {
   auto& tiles = shared_memory<BackwardTiles<head_dim>>();
-  const int64_t head = blockIdx.y, kv_head = head * shape.kv_heads / shape.heads, window = call.options.window;
-  const auto [sequence, first_query] =  // longest first
-      held_tile<Side::queries>(shape, held, static_cast<int>(gridDim.x - 1 - blockIdx.x));
+  const int64_t head = blockIdx.x, kv_head = head * shape.kv_heads / shape.heads, window = call.options.window;
+  const auto [sequence, first_query] = held_tile<Side::queries>(shape, held);
   if (first_query >= sequence.queries) return;
   const int queries = static_cast<int>(smaller(held, sequence.queries - first_query)), own = warp_of_block() * 16;
   const int64_t token = sequence.first_query + first_query;
@@ -124,13 +123,12 @@ __global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call
              queries - own);
 }
 
-// dk and dv of 64 keys of a key/value head. grid: places of tiles of keys, key/value heads
+// dk and dv of 64 keys of a key/value head. grid: key/value heads, places of tiles of keys
 template <int head_dim>
 __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call call, AttentionShape shape) {
   auto& tiles = shared_memory<BackwardTiles<head_dim>>();
-  const int64_t kv_head = blockIdx.y, group = shape.heads / shape.kv_heads, window = call.options.window;
-  // The first keys are seen by the most queries.
-  const auto [sequence, first_key] = held_tile<Side::keys>(shape, held, static_cast<int>(blockIdx.x));
+  const int64_t kv_head = blockIdx.x, group = shape.heads / shape.kv_heads, window = call.options.window;
+  const auto [sequence, first_key] = held_tile<Side::keys>(shape, held);
   if (first_key >= sequence.keys) return;
   const int keys = static_cast<int>(smaller(held, sequence.keys - first_key)), own = warp_of_block() * 16;
   const int64_t row = sequence.first_key + first_key;
@@ -200,12 +198,10 @@ void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs
   const Call call{inputs, saved, gradients, options, delta};
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
     constexpr size_t bytes = sizeof(BackwardTiles<head_dim>);
-    launch(stream, "attention_backward",
-           grid_of("attention", places_of_tiles(shape.tokens, held, shape.sequences), shape.heads), warps * warp_size,
-           bytes, backward_queries_kernel<head_dim>, call, shape);
-    launch(stream, "attention_backward",
-           grid_of("attention", places_of_tiles(shape.cache, held, shape.sequences), shape.kv_heads), warps * warp_size,
-           bytes, backward_keys_kernel<head_dim>, call, shape);
+    launch(stream, "attention_backward", grid_of_tiles<Side::queries>(shape, held), warps * warp_size, bytes,
+           backward_queries_kernel<head_dim>, call, shape);
+    launch(stream, "attention_backward", grid_of_tiles<Side::keys>(shape, held), warps * warp_size, bytes,
+           backward_keys_kernel<head_dim>, call, shape);
   });
 }
 

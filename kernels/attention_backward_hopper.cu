@@ -171,7 +171,7 @@ __device__ __forceinline__ void find_dq(QueriesTiles<head_dim>& tiles, const Bac
   store_directly(sums.dq, call.gradients.dq + (first + own) * head_dim, head_dim, work.queries - own);
 }
 
-// grid: blocks_of_queries
+// grid: heads, places of tiles of queries
 template <int head_dim>
 __global__ void __launch_bounds__(hopper_threads, 1)
     backward_hopper_queries_kernel(const __grid_constant__ BackwardMaps maps, BackwardCall call) {
@@ -202,7 +202,7 @@ struct KeysWork {
 
   __device__ __forceinline__ explicit KeysWork(const BackwardCall& call)
       : kv_head(static_cast<int>(blockIdx.x)), heads(static_cast<int>(call.shape.heads / call.shape.kv_heads)) {
-    const auto tile = held_tile<Side::keys>(call.shape, held_rows, static_cast<int>(blockIdx.y));
+    const auto tile = held_tile<Side::keys>(call.shape, held_rows);
     sequence = tile.sequence;
     first_key = tile.first;
     keys = static_cast<int>(smaller(held_rows, sequence.keys - first_key));
@@ -328,7 +328,6 @@ __device__ __forceinline__ void find_dk_and_dv(KeysTiles<head_dim>& tiles, const
   store_directly(sums.dv, call.gradients.dv + to, head_dim, work.keys - own);
 }
 
-// The first keys are seen by the most queries and come first, of all heads.
 // grid: key/value heads, places of tiles of keys
 template <int head_dim>
 __global__ void __launch_bounds__(hopper_threads, 1)
@@ -356,14 +355,13 @@ void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& input
   auto* const delta = static_cast<float*>(workspace);
   attention_delta(stream, saved, delta, shape);
   const BackwardCall call{shape, options, options.scale * log2_of_e, saved.lse, delta, gradients};
-  const dim3 blocks_of_keys =
-      grid_of("attention", shape.kv_heads, places_of_tiles(shape.cache, held_rows, shape.sequences));
   with_hopper_head_dim(shape.head_dim, [&]<int head_dim>() {
-    launch(stream, "attention_backward_hopper", blocks_of_queries(shape), hopper_threads,
+    launch(stream, "attention_backward_hopper", grid_of_tiles<Side::queries>(shape, held_rows), hopper_threads,
            sizeof(QueriesTiles<head_dim>), backward_hopper_queries_kernel<head_dim>,
            maps_of(inputs, saved.dout, shape, tile_keys), call);
-    launch(stream, "attention_backward_hopper", blocks_of_keys, hopper_threads, sizeof(KeysTiles<head_dim>),
-           backward_hopper_keys_kernel<head_dim>, maps_of(inputs, saved.dout, shape, rows_a_consumer), call);
+    launch(stream, "attention_backward_hopper", grid_of_tiles<Side::keys>(shape, held_rows), hopper_threads,
+           sizeof(KeysTiles<head_dim>), backward_hopper_keys_kernel<head_dim>,
+           maps_of(inputs, saved.dout, shape, rows_a_consumer), call);
   });
 }
 

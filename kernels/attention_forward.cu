@@ -27,10 +27,8 @@ __global__ void __launch_bounds__(warps* warp_size)
     attention_forward_kernel(AttentionInputs<bf16> inputs, AttentionShape shape, AttentionOptions options, bf16* out,
                              float* lse) {
   auto& tiles = shared_memory<ForwardTiles<head_dim>>();
-  const int64_t head = blockIdx.y, kv_head = head * shape.kv_heads / shape.heads;
-  // The last queries see the most keys: longest first.
-  const auto [sequence, first_query] =
-      held_tile<Side::queries>(shape, tile, static_cast<int>(gridDim.x - 1 - blockIdx.x));
+  const int64_t head = blockIdx.x, kv_head = head * shape.kv_heads / shape.heads;
+  const auto [sequence, first_query] = held_tile<Side::queries>(shape, tile);
   if (first_query >= sequence.queries) return;
   const int queries = static_cast<int>(smaller(tile, sequence.queries - first_query));
   const int own = warp_of_block() * 16;  // first of this warp's rows in the tile
@@ -81,10 +79,9 @@ void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs,
                              const AttentionOptions& options, bf16* out, float* lse) {
   require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
   if (is_for_hopper(shape)) return attention_forward_hopper(stream, inputs, shape, options, out, lse);
-  const dim3 blocks = grid_of("attention", places_of_tiles(shape.tokens, tile, shape.sequences), shape.heads);
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
-    launch(stream, "attention_forward", blocks, warps * warp_size, sizeof(ForwardTiles<head_dim>),
-           attention_forward_kernel<head_dim>, inputs, shape, options, out, lse);
+    launch(stream, "attention_forward", grid_of_tiles<Side::queries>(shape, tile), warps * warp_size,
+           sizeof(ForwardTiles<head_dim>), attention_forward_kernel<head_dim>, inputs, shape, options, out, lse);
   });
 }
 

@@ -209,7 +209,7 @@ __device__ __forceinline__ void find_outputs(HopperTiles<head_dim>& tiles, const
 
 // ---- the kernel
 
-// grid: blocks_of_queries
+// grid: heads, places of tiles of queries
 template <int head_dim>
 __global__ void __launch_bounds__(hopper_threads, 1)
     attention_forward_hopper_kernel(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
@@ -236,8 +236,8 @@ void start(Stream stream, const AttentionInputs<bf16>& inputs, const ForwardCall
   const TensorMap q = map_of_heads(inputs.q, shape.heads, shape.tokens, head_dim, rows_a_consumer);
   const TensorMap k = map_of_heads(inputs.k, shape.kv_heads, shape.cache, head_dim, tile_keys);
   const TensorMap v = map_of_heads(inputs.v, shape.kv_heads, shape.cache, head_dim, tile_keys);
-  launch(stream, "attention_forward_hopper", blocks_of_queries(shape), hopper_threads, sizeof(HopperTiles<head_dim>),
-         attention_forward_hopper_kernel<head_dim>, q, k, v, call);
+  launch(stream, "attention_forward_hopper", grid_of_tiles<Side::queries>(shape, held_rows), hopper_threads,
+         sizeof(HopperTiles<head_dim>), attention_forward_hopper_kernel<head_dim>, q, k, v, call);
 }
 
 }  // namespace

@@ -29,28 +29,20 @@ void with_hopper_head_dim(int64_t head_dim, const Start& start) {
   start.template operator()<128>();
 }
 
-// ---- which block does what
+// ---- the 128 queries of a head that a block has
 
-// The 128 queries of a head that a block has. The last ones see the most keys and come first, so that no long block is left
-// at the end; and the heads of a group come together, since they read the same keys from the L2 cache.
 struct HeldQueries {
   int head, kv_head, first;
   Sequence sequence;
 
   __device__ __forceinline__ explicit HeldQueries(const AttentionShape& shape) {
-    const int group = static_cast<int>(shape.heads / shape.kv_heads), index = static_cast<int>(blockIdx.x);
-    kv_head = static_cast<int>(blockIdx.y);
-    head = kv_head * group + index % group;
-    const auto tile = held_tile<Side::queries>(shape, held_rows, (static_cast<int>(gridDim.x) - 1 - index) / group);
+    const HeldTile tile = held_tile<Side::queries>(shape, held_rows);
     sequence = tile.sequence;
     first = tile.first;
+    head = static_cast<int>(blockIdx.x);
+    kv_head = head / static_cast<int>(shape.heads / shape.kv_heads);
   }
 };
-inline dim3 blocks_of_queries(const AttentionShape& shape) {
-  return grid_of("attention",
-                 places_of_tiles(shape.tokens, held_rows, shape.sequences) * (shape.heads / shape.kv_heads),
-                 shape.kv_heads);
-}
 
 // ---- a ring of tiles
 

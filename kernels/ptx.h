@@ -46,7 +46,7 @@ __device__ __forceinline__ uint32_t lanes_where(bool condition) {
 #endif
 }
 
-// The largest of all lanes' values. The compiler knows that it is the same in all, and what follows from it, too.
+// The largest of all lanes' values. The compiler knows that it is the same in all.
 __device__ __forceinline__ uint32_t largest_of_lanes(uint32_t value) {
 #ifdef __CUDACC__
   return __reduce_max_sync(whole_warp, value);

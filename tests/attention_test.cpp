@@ -106,7 +106,7 @@ struct Inputs {
         k({c.kv_heads, c.cache, c.head_dim}, dtype),
         v({c.kv_heads, c.cache, c.head_dim}, dtype),
         dout({c.tokens, c.heads * c.head_dim}, dtype),
-        ranges({static_cast<int64_t>(c.sequences.size()), 4}, DType::i32),
+        ranges({static_cast<int64_t>(c.sequences.size()) + 2, 4}, DType::i32),
         options{1.0f / std::sqrt(static_cast<float>(c.head_dim)), c.window} {
     Random random(11);
     const auto fill = [&](Owned& to) {
@@ -123,6 +123,9 @@ struct Inputs {
     }
     for (int64_t i = 0; i < k.size(); i++)
       if (!used[static_cast<size_t>(i / c.head_dim % c.cache)]) k.set(i, NAN), v.set(i, NAN);
+    for (int empty = 0; empty < 2; empty++)
+      for (const int64_t value : {c.tokens, int64_t{0}, c.cache, int64_t{0}})
+        ranges.set(at++, static_cast<double>(value));
     sequences.ranges = ranges;
     sequences.count = static_cast<int64_t>(c.sequences.size());
   }

@@ -10,6 +10,7 @@
 #include "io/files.h"
 #include "io/utf8.h"
 #include "scratch_folder.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {
@@ -38,6 +39,13 @@ TEST(Lines, AreTheSameWhateverTheBlocks) {
 
 // Every sequence of up to three bytes, and of four around the limits, against the definition: a code point that encodes
 // to it.
+TEST(Lines, APipeOrADeviceIsRefused) {
+  const std::string said = error_of([] { LineReader("/dev/null"); });
+  EXPECT_EQ(
+      said,
+      "/dev/null: is a pipe or a device; its lines are read from where they lie, so write them into a file first");
+}
+
 TEST(Utf8, AcceptsWhatTheDefinitionEncodesAndNothingElse) {
   std::set<std::string> encodings;
   for (uint32_t point = 0; point < 0x110000; point++) {

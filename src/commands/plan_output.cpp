@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "commands/memory_groups.h"
 #include "report/format.h"
-#include "train/memory_report.h"
+#include "train/memory_json.h"
 
 namespace llama_tp {
 

@@ -49,7 +49,7 @@ class Generator {
   // Empties a sequence for another text, whose random numbers are those of `stream`. Until then sequence s is that of
   // stream s.
   void begin(int64_t sequence, uint64_t stream);
-  // Forgets what a sequence has seen beyond its first `length` tokens.
+  // Forgets what a sequence has seen beyond its first `length` tokens: the same text goes on from there.
   void rewind(int64_t sequence, int64_t length);
   // As if a sequence had seen so many tokens: of a plan, which has to know the memory of the last token that fits.
   void assume_length(int64_t sequence, int64_t length) { past(sequence).resize(static_cast<size_t>(length)); }

@@ -129,7 +129,7 @@ class PromptsRun {
                       fixed(static_cast<double>(made) / seconds, 1), " tokens/s with reading the prompts"));
   }
 
-  // Sequence s is that of text s. The tokens that were made.
+  // Sequence s goes on with text s. Returns how many tokens were made.
   int64_t continue_batch(int64_t first, std::span<Text> batch) {
     std::vector<Feed> feeds;
     for (int64_t s = 0; s < std::ssize(batch); s++) {

@@ -15,7 +15,7 @@ Words words_of(MemoryUse use) {
     case MemoryUse::evaluation:
       return {"weights", "more ranks or a smaller --block-size"};
     case MemoryUse::generation:
-      return {"weights", "more ranks, fewer prompts at once (--batch-size) or a smaller context (-c)"};
+      return {"weights", "more ranks, a smaller context (-c) or, of many prompts, a smaller --batch-size"};
     default:
       return {"weights, gradients and optimizer",
               "more ranks, a smaller batch, a shorter context or --gradient-checkpointing"};

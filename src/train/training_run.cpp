@@ -8,9 +8,9 @@
 #include "report/progress.h"
 #include "report/stopwatch.h"
 #include "train/introduction.h"
+#include "train/memory_report.h"
 #include "train/metrics.h"
 #include "train/replica_check.h"
-#include "train/run_memory.h"
 #include "train/save_checkpoint.h"
 #include "train/trainer.h"
 #include "train/training_setup.h"
@@ -67,7 +67,7 @@ class TrainingRun {
   void say(const std::string& line) {
     if (leads()) progress_.say(line);
   }
-  // What happens every so many steps, 0: never, happens behind the last one, too.
+  // Whether something that is done after every so many steps (0: of none), and after the last one, is done now.
   bool is_due(int64_t every, int64_t step) const { return step == setup_.steps() || (every > 0 && step % every == 0); }
 
   MemoryPlan reserve() {
@@ -92,7 +92,7 @@ class TrainingRun {
     mesh_.world().barrier();
   }
 
-  // A step with all that happens before the next one but saving.
+  // Takes a step, evaluates where that is due, and tells how both went.
   StepMetrics measured_step(int64_t step) {
     launch_.begin(Activity::training, step);
     const Stopwatch time;
@@ -114,7 +114,7 @@ class TrainingRun {
 
   StepMetrics one_step(int64_t step, const std::vector<int64_t>& samples) {
     const std::vector<GroupTraffic> before = traffic_of(mesh_);
-    const StepResult result = gradients(step, samples);
+    const StepResult result = find_gradients(step, samples);
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
       fail("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
            " is not finite; it begins in ", where_not_finite(), "; ", mend_of_not_finite(step));
@@ -133,8 +133,8 @@ class TrainingRun {
     return metrics;
   }
 
-  // Those of the global batch, on every rank.
-  StepResult gradients(int64_t step, const std::vector<int64_t>& samples) {
+  // Fills the gradients with those of the global batch, and looks at the batch and writes them where that was asked for.
+  StepResult find_gradients(int64_t step, const std::vector<int64_t>& samples) {
     const Dataset& data = setup_.data.training;
     const int64_t targets = count_targets(data, samples);
     trainer_.begin(setup_.shape.accumulation);

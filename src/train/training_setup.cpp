@@ -15,9 +15,10 @@ std::string checkpoint_to_resume(const TrainingSettings& settings, const OutputF
   return world.broadcast(output != nullptr ? find_checkpoint_to_resume(settings, *output) : "", 0);
 }
 
-TrainingData read_data(const TrainingSetup& setup, const Launch& launch) {
+TrainingData read_data(const TrainingSettings& settings, const ModelConfig& config, const TrainingSource& source,
+                       const Mesh& mesh, const Launch& launch) {
   launch.begin(Activity::reading_data);
-  return {setup.settings, setup.config, setup.source.tokenizer, setup.mesh->world()};
+  return {settings, config, source.tokenizer, mesh.world()};
 }
 
 int64_t steps_of(const TrainingSettings& settings, int64_t steps_per_epoch) {
@@ -37,7 +38,7 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       mesh(make_mesh(launch, config, plan, settings.mesh, *backend, placement_said)),
       output(launch.rank() == 0 ? std::make_unique<OutputFolder>(settings.output_dir) : nullptr),
       checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
-      data(read_data(*this, launch)),
+      data(read_data(settings, config, source, *mesh, launch)),
       shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
       batches(data.training, shape, settings.seed) {
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());

@@ -32,10 +32,10 @@ struct TrainingSetup {
   std::string config_text;  // for the checkpoints; the file may change before the last one
   TensorParallelPlan plan;
   std::unique_ptr<Backend> backend;
-  std::string placement_said;
+  std::string placement_said;  // by who made the mesh
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<OutputFolder> output;  // rank 0's
-  std::string checkpoint;                // to go on from, or ""
+  std::string checkpoint;                // to go on from, or ""; found before data is read, opened after
   TrainingData data;
   BatchShape shape;
   EpochBatches batches;

@@ -34,6 +34,7 @@ void Warp::begin(Dimensions block_index) {
       if (with == Filling::block_z) word = block_index.z;
       if (with == Filling::threads_x) word = block_.grid().threads;
       if (with == Filling::blocks_x) word = block_.grid().blocks.x;
+      if (with == Filling::blocks_y) word = block_.grid().blocks.y;
       if (with == Filling::local_memory)
         word = reinterpret_cast<uint64_t>(local_memory_.data()) + lane * block_.grid().kernel->local_bytes + value;
     }

@@ -39,7 +39,17 @@ struct Instruction {
   int line = 0;       // in the text
 };
 
-enum class Filling : uint8_t { constant, thread_x, block_x, block_y, block_z, threads_x, blocks_x, local_memory };
+enum class Filling : uint8_t {
+  constant,
+  thread_x,
+  block_x,
+  block_y,
+  block_z,
+  threads_x,
+  blocks_x,
+  blocks_y,
+  local_memory
+};
 
 struct FilledPlace {
   uint32_t place;
