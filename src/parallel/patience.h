@@ -1,6 +1,6 @@
-// How a rank waits for another: it spins, then yields its core, then sleeps; and it leaves when some rank of the node
-// has failed or when it has waited too long, so that neither an error nor a rank that hangs leaves the others waiting
-// for ever.
+// How a rank waits for another: it spins, then yields its core, then sleeps, at once where others want the core; and it
+// leaves when some rank of the node has failed or when it has waited too long, so that neither an error nor a rank that
+// hangs leaves the others waiting for ever.
 #pragma once
 
 #include <chrono>
