@@ -2,6 +2,7 @@
 #include "io/lines.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <set>
 #include <string>
@@ -37,15 +38,18 @@ TEST(Lines, AreTheSameWhateverTheBlocks) {
   }
 }
 
-// Every sequence of up to three bytes, and of four around the limits, against the definition: a code point that encodes
-// to it.
+// At once, also where a pipe has no writer.
 TEST(Lines, APipeOrADeviceIsRefused) {
-  const std::string said = error_of([] { LineReader("/dev/null"); });
-  EXPECT_EQ(
-      said,
-      "/dev/null: is a pipe or a device; its lines are read from where they lie, so write them into a file first");
+  const ScratchFolder folder;
+  const std::string pipe = folder / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& path : {pipe, std::string("/dev/null")})
+    EXPECT_EQ(error_of([&] { LineReader reader(path); }),
+              path + ": is a pipe or a device, of which no place can be read again; write it into a file first");
 }
 
+// Every sequence of up to three bytes, and of four around the limits, against the definition: a code point that encodes
+// to it.
 TEST(Utf8, AcceptsWhatTheDefinitionEncodesAndNothingElse) {
   std::set<std::string> encodings;
   for (uint32_t point = 0; point < 0x110000; point++) {

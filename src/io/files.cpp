@@ -52,11 +52,16 @@ std::string folder_of(const std::string& path) {
 }  // namespace
 
 File File::open(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe must not wait for its writer, only to be refused.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0 && errno == ENOENT) fail(path, ": no such file");
   if (descriptor < 0) fail_with_errno(path, "open it");
   File file(path, descriptor);
-  require(!folder_exists(path), path, ": is a folder; a file is needed here");
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) fail_with_errno(path, "ask what it is");
+  require(!S_ISDIR(status.st_mode), path, ": is a folder; a file is needed here");
+  require(S_ISREG(status.st_mode), path,
+          ": is a pipe or a device, of which no place can be read again; write it into a file first");
   return file;
 }
 

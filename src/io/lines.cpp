@@ -1,16 +1,11 @@
 #include "io/lines.h"
 
 #include <algorithm>
-#include <filesystem>
 
 namespace llama_tp {
 
 LineReader::LineReader(const std::string& path, int64_t batch_bytes)
-    : file_(File::open(path)), file_bytes_(file_.size()), batch_bytes_(batch_bytes) {
-  std::error_code unknown;
-  require(std::filesystem::is_regular_file(path, unknown), path,
-          ": is a pipe or a device; its lines are read from where they lie, so write them into a file first");
-}
+    : file_(File::open(path)), file_bytes_(file_.size()), batch_bytes_(batch_bytes) {}
 
 // Moves the begun line to the front and reads on behind it. False at the end of the file.
 bool LineReader::fill() {

@@ -17,7 +17,7 @@ struct Line {
 
 class LineReader {
  public:
-  // Errors: as File::open; a pipe or a device.
+  // Errors: as File::open.
   explicit LineReader(const std::string& path, int64_t batch_bytes = 16 << 20);
 
   const std::string& path() const { return file_.path(); }
