@@ -1,8 +1,9 @@
 // Sums, multiples, zeros and copies, bound by memory: y += x reads 2 and writes 1 value an element, scale and
-// gather_rows read and write 1, zero writes.
+// gather_rows read and write 1, zero writes. feed_choices moves a few numbers: its time is that of a launch.
 //
 //   add: y += x      scale: y = factor · x      zero: x = 0
 //   gather_rows: y[i] = x[rows[i]]; rows [n] i32, x [T, H], y [n, H]
+//   feed_choices: next[i] = recent[i, 63] = ids[i]; ids, next [n] i32, recent [n, 64] i32
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
 
@@ -54,6 +55,12 @@ __global__ void gather_rows_kernel(const X* x, const int32_t* rows, X* y, int64_
                    [&](int i, const float(&values)[n]) { store(to + i, values); });
 }
 
+__global__ void feed_choices_kernel(const int32_t* ids, int32_t* next, int32_t* recent, int64_t n) {
+  begin_behind_grids_ahead();
+  const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
+  if (i < n) next[i] = recent[(i + 1) * penalty_window - 1] = ids[i];
+}
+
 }  // namespace
 
 template <class X>
@@ -89,6 +96,11 @@ void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n
     launch_early(stream, "gather_rows", grid_of("gather_rows", n), threads, 0, gather_rows_kernel<width, X>, x, rows, y,
                  hidden);
   });
+}
+
+void feed_choices(Stream stream, const int32_t* ids, int32_t* next, int32_t* recent, int64_t n) {
+  launch_early(stream, "feed_choices", grid_of("feed_choices", parts_of(n, threads)), threads, 0, feed_choices_kernel,
+               ids, next, recent, n);
 }
 
 template void scale(Stream, const float*, float, float*, int64_t);

@@ -181,6 +181,7 @@ void scale(Stream stream, const X* x, float factor, X* y, int64_t n);
 void zero(Stream stream, void* x, int64_t bytes);
 template <class X>
 void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n, int64_t hidden);
+void feed_choices(Stream stream, const int32_t* ids, int32_t* next, int32_t* recent, int64_t n);
 // db[width] += Σ_t dy[t]
 template <class X>
 void bias_backward(Stream stream, const X* dy, float* db, int64_t tokens, int64_t width);

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cuda/cuda_model.h"
 #include "cuda/double.h"
 #include "generate/generator.h"
 #include "io/files.h"
@@ -13,7 +14,6 @@
 #include "report/format.h"
 #include "scratch_folder.h"
 #include "support/error_of.h"
-#include "support/golden_model.h"
 #include "support/small_model.h"
 #include "train/training_run.h"
 
@@ -115,16 +115,6 @@ TEST_F(Cuda, AnErrorOfTheDeviceSaysOfWhichOne) {
   EXPECT_EQ(error_of([&] { backend->synchronize(); }), "cuda: device 1: what was asked of it: what CUDA says");
 }
 
-// A model on the doubled device.
-struct CudaModel : GoldenModel {
-  explicit CudaModel(const char* name) : GoldenModel(name, DType::f32) {
-    runtime.reset();
-    backend = make_backend("cuda", {});
-    runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), DType::f32);
-  }
-  ~CudaModel() override { runtime.reset(); }
-};
-
 // The first token runs as it is, the second is recorded, and from it on one call starts each.
 TEST_F(Cuda, TokensFromARecordingAreThoseOfTransformers) {
   const nlohmann::json golden = nlohmann::json::parse(read_text("tests/goldens/models/gqa/generation.json"));
@@ -159,6 +149,7 @@ std::vector<double> choices_behind_tokens() {
 }
 
 TEST_F(Cuda, ARecordingGivesTheBitsOfWhatItRecorded) {
+  setenv("LLAMA_TP_TOKENS_AHEAD", "0", 1);
   const std::vector<double> recorded = choices_behind_tokens();
   // Each first token of 251 to 256 keys, of 257 and more, and of one sequence alone runs as it is.
   EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
@@ -167,6 +158,7 @@ TEST_F(Cuda, ARecordingGivesTheBitsOfWhatItRecorded) {
   setenv("LLAMA_TP_CUDA_GRAPH", "maybe", 1);
   EXPECT_EQ(error_of([&] { choices_behind_tokens(); }), "LLAMA_TP_CUDA_GRAPH=maybe: it is 0 or 1");
   unsetenv("LLAMA_TP_CUDA_GRAPH");
+  unsetenv("LLAMA_TP_TOKENS_AHEAD");
   EXPECT_EQ(cuda_double().graphs_started, 12 - 3);
 }
 

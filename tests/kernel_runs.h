@@ -196,10 +196,10 @@ void run_tokens(int64_t tokens) {
   auto table = values<float>(tokens * dim), statistics = values<float>(tokens),
        logits = values<float>(tokens * vocabulary), lse = values<float>(heads * tokens);
   const auto frequencies = values<float>(dim / 2), uniforms = values<float>(tokens);
-  const DeviceVector<int32_t> recent(static_cast<size_t>(tokens * penalty_window), -1),
-      ranges{0, static_cast<int32_t>(tokens), 0, cache};
+  const DeviceVector<int32_t> ranges{0, static_cast<int32_t>(tokens), 0, cache};
+  DeviceVector<int32_t> recent(static_cast<size_t>(tokens * penalty_window), -1);
   const auto rows = indices(tokens, tokens);
-  auto ids = indices(tokens, vocabulary);
+  auto ids = indices(tokens, vocabulary), chosen = ids;
   const RopeShape rope{heads, kv_heads, dim, dim, tokens, cache};
   const AttentionShape attention{heads, kv_heads, dim, tokens, cache, ranges.data(), 1, tokens, cache};
   auto workspace = workspace_of(attention_forward_rows_workspace(attention));
@@ -224,8 +224,9 @@ void run_tokens(int64_t tokens) {
     product(narrow, part, hidden, width);
     gather_rows<X>(nullptr, part.data(), rows.data(), normed.data(), tokens, hidden);
     product(normed, logits, vocabulary, hidden);
-    sample(nullptr, logits.data(), {1, tokens, vocabulary, vocabulary}, recent.data(), uniforms.data(), {}, ids.data(),
-           nullptr);
+    sample(nullptr, logits.data(), {1, tokens, vocabulary, vocabulary}, recent.data(), uniforms.data(), {},
+           chosen.data(), nullptr);
+    feed_choices(nullptr, chosen.data(), ids.data(), recent.data(), tokens);
   }
 }
 

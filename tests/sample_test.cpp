@@ -262,6 +262,21 @@ TEST_F(BesideTheCpu, ChoicesFromAWholeVocabularyAreTheSame) {
   expect_same(drawings, {.top_k = 0, .top_p = 0.9f, .min_p = 0, .temperature = 1.5f}, 1);
 }
 
+TEST(FeedChoices, AreTheNextTokensAndTheNewestOfThePenalty) {
+  Device device;
+  for (const int64_t n : {1, 3, 300}) {
+    const Owned ids({n}, DType::i32, [](int64_t i) { return static_cast<double>(7 * i - 1); });
+    const Owned next({n}, DType::i32),
+        recent({n, penalty_window}, DType::i32, [](int64_t at) { return static_cast<double>(-at); });
+    device->feed_choices(ids, next, recent);
+    EXPECT_TRUE(next.same_bytes(ids));
+    for (int64_t at = 0; at < recent.size(); at++) {
+      const bool newest = at % penalty_window == penalty_window - 1;
+      ASSERT_EQ(recent[at], newest ? ids[at / penalty_window] : static_cast<double>(-at));
+    }
+  }
+}
+
 // r is off by 2⁻²⁵ of ln 2 / 2, the polynomial by two roundings of its last sum of up to 1.42 and by its remainder: 2e-7 of
 // eˣ; and a fraction of a unit is dropped.
 TEST(Sample, AWeightIsAPowerOfE) {

@@ -5,7 +5,7 @@
 
 # A stage, and the most seconds that it may take. Most take far less, so that all together fit; should they not, those that
 # come first matter most: whether results are right, what a step takes, then all else.
-stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehearsal 60" "decode 75" "ranks 90" "peer 90"
+stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehearsal 60" "decode 90" "ranks 90" "peer 90"
   "products 90" "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
@@ -147,7 +147,7 @@ stage_run() {
       tell "$where: $(tail -n 1 "$out/eval-$where.txt")" || status=1
     try "$program" generate -m "$out/float32" -p "Once there was" -n 24 --temp 0 --backend "$where" 2> "$out/generate-$where.err" | tee "$out/generate-$where.txt" || status=1
   done
-  early_grids_change_nothing || status=1
+  switches_change_nothing || status=1
   [ $status = 0 ] || return 1
   if cmp -s "$out/generate-cpu.txt" "$out/generate-$backend.txt"; then
     tell "losses follow the CPU's, and both wrote the same 24 tokens"
@@ -158,22 +158,21 @@ stage_run() {
   return $status
 }
 
-# Whether grids begin early (docs/cuda.md) is no matter of rounding: no bit may change, neither of one text nor of four at
-# once, whose products are other kernels.
-early_grids_change_nothing() {
-  local texts early status=0
+# Whether grids begin early and tokens ahead of the host (docs/cuda.md) is no matter of rounding: no bit may change,
+# neither of one text nor of four at once, whose products are other kernels.
+switches_change_nothing() {
+  local texts switch status=0
   for texts in 1 4; do
     printf '{"prompt": "%s"}\n' "Once there was" "One day" "The old man" "She said" | head -n $texts > "$out/prompts.jsonl"
-    for early in 0 1; do
-      try env LLAMA_TP_EARLY_GRIDS=$early "$program" generate -m "$out/bfloat16" --prompts-file "$out/prompts.jsonl" -n 100 --temp 0 --ignore-eos --logprobs \
-        --backend "$backend" > "$out/early-$early.txt" || return 1
-    done
-    if ! cmp "$out/early-0.txt" "$out/early-1.txt"; then
-      tell "of $texts at once, texts differ where grids begin early"
+    for switch in LLAMA_TP_EARLY_GRIDS=1 LLAMA_TP_EARLY_GRIDS=0 LLAMA_TP_TOKENS_AHEAD=0; do
+      try env $switch "$program" generate -m "$out/bfloat16" --prompts-file "$out/prompts.jsonl" -n 100 --temp 0 --ignore-eos --logprobs \
+        --backend "$backend" > "$out/$switch.txt" || return 1
+      cmp "$out/LLAMA_TP_EARLY_GRIDS=1.txt" "$out/$switch.txt" && continue
+      tell "of $texts at once, texts differ with $switch"
       status=1
-    fi
+    done
   done
-  [ $status != 0 ] || tell "one text, and four at once: the same bits where grids begin early"
+  [ $status != 0 ] || tell "one text, and four at once: the same bits without early grids, and without tokens ahead"
   return $status
 }
 
@@ -289,14 +288,16 @@ stage_products() {
   tell "$(of_the_datasheet) with tuned products; without: ${before:-not measured}"
 }
 
-# As it is, then without grids that begin early, then without CUDA graphs, too.
+# As it is, then without tokens ahead of the host, then also without grids that begin early, and without CUDA graphs.
 stage_decode() {
-  local setting switches generation status=0
+  local setting switches=() generation status=0
   if_cpu
-  for setting in "" LLAMA_TP_EARLY_GRIDS=0 "LLAMA_TP_EARLY_GRIDS=0 LLAMA_TP_CUDA_GRAPH=0"; do
+  for setting in "" LLAMA_TP_TOKENS_AHEAD=0 LLAMA_TP_EARLY_GRIDS=0 LLAMA_TP_CUDA_GRAPH=0; do
     [ "$backend" = cuda ] || [ -z "$setting" ] || continue
-    read -ra switches <<< "$setting"
-    [ -z "$setting" ] || tell "$setting:"
+    if [ -n "$setting" ]; then
+      switches+=("$setting")
+      tell "${switches[*]}:"
+    fi
     try env "${switches[@]}" "$program" bench --config "data/configs/$large.json" --backend "$backend" --generate --prompt-tokens "$((block / 8))" --n-predict 32 | tee -a /dev/fd/3 || status=1
     : "${generation:=$(tail -n 1 "$out/$name.md")}"
   done

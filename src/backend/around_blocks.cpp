@@ -80,6 +80,15 @@ void Backend::sample(const Tensor& logits, int64_t vocabulary, const Tensor& rec
              scratch(frame, sample_workspace(logits)).data);
 }
 
+void Backend::feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent) {
+  constexpr auto op = Operation::feed_choices;
+  expect(ids.shape.rank() == 1 && next.shape == ids.shape && ids.dtype == DType::i32 && next.dtype == DType::i32, op,
+         "ids and next are [n] i32");
+  expect(is_matrix(recent, ids.shape[0], penalty_window) && recent.dtype == DType::i32, op, "recent is [n, 64] i32");
+  count(op, 0, 3 * bytes_of({&ids}));
+  run_feed_choices(ids, next, recent);
+}
+
 // ---- small ones
 
 void Backend::add(const Tensor& x, const Tensor& y) {

@@ -2,6 +2,7 @@
 #include "backend/backend.h"
 
 #include "backend/checks.h"
+#include "backend/delivery.h"
 
 namespace llama_tp {
 
@@ -30,6 +31,7 @@ std::string_view name_of(Operation operation) {
       "cross_entropy_loss",
       "cross_entropy_backward",
       "sample",
+      "feed_choices",
       "add",
       "scale",
       "zero",
@@ -49,6 +51,8 @@ void Backend::count(Operation operation, double flops, double bytes) {
 Tensor Backend::scratch(Frame& frame, int64_t bytes) const {
   return bytes > 0 ? frame.take(Category::workspace, {bytes}, DType::u8) : Tensor{};
 }
+
+std::unique_ptr<Delivery> Backend::make_delivery(int64_t bytes) { return std::make_unique<Download>(*this, bytes); }
 
 // ---- matrix products
 

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -72,6 +73,7 @@ enum class Operation : uint8_t {
   cross_entropy_loss,
   cross_entropy_backward,
   sample,
+  feed_choices,
   add,
   scale,
   zero,
@@ -89,6 +91,7 @@ struct Work {
   double flops = 0, bytes = 0;
 };
 
+class Delivery;
 class ProductTuner;
 class Recorder;
 
@@ -208,6 +211,9 @@ class Backend {
   // penalty is on, −1 for none; uniforms: [n] f32 in [0, 1); ids: [n] i32; chances: [n, 2] f64.
   void sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
               const SamplingOptions& options, const Tensor& ids, const Tensor& chances);
+  // What was chosen becomes what the next forward reads, without the host: next[i] = ids[i], and it is the newest of
+  // what the penalty is on, recent[i, 63] = ids[i]. ids, next: [n] i32; recent: [n, 64] i32.
+  void feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent);
 
   // ---- small ones
 
@@ -243,6 +249,8 @@ class Backend {
   // download waits for what was asked before; after upload host may change.
   virtual void upload(const void* host, const Tensor& tensor) = 0;
   virtual void download(const Tensor& tensor, void* host) = 0;
+  // A delivery of tensors of at most so many bytes.
+  virtual std::unique_ptr<Delivery> make_delivery(int64_t bytes);
   // True if tensors are host memory that files can be read into; else use upload().
   virtual bool is_host() const { return false; }
   // Waits for all that was asked.
@@ -326,6 +334,7 @@ class Backend {
   virtual void run_sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
                           const SamplingOptions& options, const Tensor& ids, const Tensor& chances,
                           void* workspace) = 0;
+  virtual void run_feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent) = 0;
   virtual void run_add(const Tensor& x, const Tensor& y) = 0;
   virtual void run_scale(const Tensor& x, float factor, const Tensor& y) = 0;
   virtual void run_zero(const Tensor& x) = 0;

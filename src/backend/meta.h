@@ -50,6 +50,7 @@ class IdleBackend : public Backend {
                                   const Tensor&) override {}
   void run_sample(const Tensor&, int64_t, const Tensor&, const Tensor&, const SamplingOptions&, const Tensor&,
                   const Tensor&, void*) override {}
+  void run_feed_choices(const Tensor&, const Tensor&, const Tensor&) override {}
   void run_add(const Tensor&, const Tensor&) override {}
   void run_scale(const Tensor&, float, const Tensor&) override {}
   void run_zero(const Tensor&) override {}

@@ -25,8 +25,10 @@ void bench_generation(const Bench& bench, const MachineRates& machine) {
     for (const Feed& each : feeds) generator.rewind(each.sequence, 0);
   }
   const double prompt_seconds = seconds_of([&] { generator.feed(feeds); });
-  for (Feed& each : feeds) each.tokens = each.tokens.first(1);
-  const double seconds = median_seconds(tokens, [&] { generator.feed(feeds); });
+  const double seconds = median_seconds(tokens, [&] {
+    for (Feed& each : feeds) each.tokens = {&generator.choice(each.sequence).id, 1};
+    generator.feed(feeds);
+  });
   double bytes = static_cast<double>(own.cache.high_water());
   for (const Weight& weight : generator.parameters().weights())
     if (weight.name != "embedding" || config.tied) bytes += static_cast<double>(weight.value.bytes());

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "backend/recorder.h"
+#include "base/environment.h"
 #include "base/parts.h"
 #include "base/random.h"
 #include "model/rehearsal.h"
@@ -15,7 +16,11 @@ namespace llama_tp {
 namespace {
 
 // Of tokens whose past is as long, in these steps, the operations are the same.
-constexpr int64_t recorded_keys = 256;
+constexpr int64_t keys_of_recording = 256;
+
+// The numbers of Draw::chosen, as i32: n ids, then n pairs of f64.
+constexpr int64_t chances_behind(int64_t n) { return round_up(n, int64_t{2}); }
+constexpr int64_t chosen_numbers(int64_t n) { return chances_behind(n) + 4 * n; }
 
 Parameters& allocated(Parameters& parameters, Runtime& runtime) {
   parameters.allocate(runtime.state, runtime.dtype, false, {});
@@ -55,17 +60,26 @@ Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, 
       cache_(model_.push_cache(context * sequences)),
       past_(static_cast<size_t>(sequences)),
       streams_(static_cast<size_t>(sequences)),
-      choices_(static_cast<size_t>(sequences)) {
+      choices_(static_cast<size_t>(sequences)),
+      begins_next_(is_recorded() && environment_switch("LLAMA_TP_TOKENS_AHEAD", true)) {
   std::iota(streams_.begin(), streams_.end(), 0);
   for (std::vector<int32_t>& tokens : past_) tokens.reserve(static_cast<size_t>(context));
+  for (std::unique_ptr<Delivery>* delivery : {&coming_, &behind_})
+    *delivery = runtime.backend.make_delivery(chosen_numbers(sequences) * size_of(DType::i32));
 }
 
 Generator::~Generator() {
+  behind_.reset();  // waits for what was begun in vain
   if (Recorder* const recorder = runtime_.backend.recorder()) recorder->forget();
 }
 
+// Where the frequencies of positions follow the length, the host computes them.
+bool Generator::is_recorded() const {
+  return runtime_.backend.recorder() != nullptr && !rope_follows_length(model_.config().rope);
+}
+
 void Generator::feed(std::span<const Feed> feeds) {
-  std::vector<Piece> pieces;
+  Pieces pieces;
   int64_t tokens = 0;
   for (const Feed& whole : feeds) {
     const auto count = static_cast<int64_t>(whole.tokens.size());
@@ -78,95 +92,171 @@ void Generator::feed(std::span<const Feed> feeds) {
       tokens += taken;
       pieces.push_back({part, begin == count, length_behind});
       if (tokens < prompt_piece) continue;
-      forward(pieces, tokens);
+      forward(pieces);
       pieces.clear();
       tokens = 0;
     }
   }
-  if (tokens > 0) forward(pieces, tokens);
+  if (tokens > 0) forward(pieces);
 }
 
-void Generator::forward(const std::vector<Piece>& pieces, int64_t tokens) {
+void Generator::forward(const Pieces& pieces) {
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
-  const int64_t hidden = model_.config().hidden;
-  std::vector<int64_t> sequences;  // whose next token is asked for,
-  std::vector<int32_t> rows;       // and their last tokens
-  host_.clear();
-  Batch batch = push_batch(runtime_.step, tokens, static_cast<int64_t>(pieces.size()), model_.config().window());
-  for (const auto& [feed, ends, length_behind] : pieces) {
-    batch.alone.push_back({static_cast<int64_t>(feed.tokens.size()), length_behind});
-    host_.append(feed.tokens, {}, length(feed.sequence), feed.sequence * context_);
+  Forward forward = take_forward(frame, pieces);
+  std::vector<int64_t> sequences;  // whose choices come
+  if (has_begun(pieces)) {
+    sequences = begun_;
+    std::swap(coming_, behind_);
+  } else {
+    for (const Piece& piece : pieces)
+      if (piece.ends) sequences.push_back(piece.feed.sequence);
+    tell(forward, pieces);
+    ask(forward, is_a_token_each(pieces), *coming_);
+  }
+  begun_.clear();
+  for (const auto& [feed, ends, length_behind] : pieces)
     past(feed.sequence).insert(past(feed.sequence).end(), feed.tokens.begin(), feed.tokens.end());
-    if (!ends) continue;
-    sequences.push_back(feed.sequence);
-    rows.push_back(static_cast<int32_t>(host_.ids.size()) - 1);
-  }
-  upload(runtime_.backend, host_, batch);
-  const bool a_token_each = tokens == static_cast<int64_t>(rows.size());
-  if (a_token_each)
-    batch.sequences.longest_key = std::min(context_, round_up(batch.sequences.longest_key, recorded_keys));
-  const Tensor x = frame.take(Category::transient, {tokens, hidden}, runtime_.dtype);  // [T, H]
-  if (rows.empty()) return model_.infer(batch, &cache_, x);
-  const auto n = static_cast<int64_t>(rows.size());
-  const Tensor last = frame.take(Category::transient, {n, hidden}, runtime_.dtype);  // [n, H]
-  const Tensor logits = model_.head().take_logits(frame, n);
-  const Draw draw = take_draw(frame, sequences, rows);
-  const auto work = [&] {
-    model_.infer(batch, &cache_, x);
-    runtime_.backend.gather_rows(x, draw.rows, last);
-    model_.head().gathered_logits(last, logits);
-    runtime_.backend.sample(logits, model_.config().vocabulary, draw.recent, draw.uniforms, sampling_.options, draw.ids,
-                            sampling_.log_probabilities ? draw.chances : Tensor{});
-  };
-  run(a_token_each, batch, std::cref(work));  // a reference, since a step allocates nothing
-  read_choices(sequences, draw);
+  if (goes_on(pieces, sequences)) begin_next(forward, sequences);
+  read_choices(pieces, sequences);
 }
 
-void Generator::run(bool a_token_each, const Batch& batch, const std::function<void()>& work) {
-  Recorder* const recorder = runtime_.backend.recorder();
-  // Where the frequencies of positions follow the length, the host computes them.
-  if (!a_token_each || recorder == nullptr || rope_follows_length(model_.config().rope)) return work();
-  recorder->repeat({batch.tokens(), batch.sequences.longest_key}, work);
+Generator::Forward Generator::take_forward(Frame& frame, const Pieces& pieces) {
+  int64_t tokens = 0, choices = 0;
+  for (const Piece& piece : pieces) {
+    tokens += std::ssize(piece.feed.tokens);
+    choices += piece.ends ? 1 : 0;
+  }
+  const int64_t hidden = model_.config().hidden;
+  Forward forward;
+  forward.batch = push_batch(runtime_.step, tokens, std::ssize(pieces), model_.config().window());
+  forward.x = frame.take(Category::transient, {tokens, hidden}, runtime_.dtype);  // [T, H]
+  if (choices == 0) return forward;
+  forward.last = frame.take(Category::transient, {choices, hidden}, runtime_.dtype);  // [n, H]
+  forward.logits = model_.head().take_logits(frame, choices);
+  forward.draw = take_draw(frame, choices);
+  return forward;
 }
 
-// What the device is told lies in one tensor, since each copy to a device takes longer than a few numbers.
-Generator::Draw Generator::take_draw(Frame& frame, const std::vector<int64_t>& sequences,
-                                     const std::vector<int32_t>& rows) {
-  const int64_t n = std::ssize(sequences), all_recent = n * penalty_window, stride = round_up(n, int64_t{4});
-  const Tensor asked = frame.take(Category::data, {all_recent + 2 * stride}, DType::i32);
-  const Tensor uniforms = asked.rows(all_recent + stride, n);
-  const Draw draw{asked.rows(all_recent, n), asked.rows(0, all_recent).reshaped({n, penalty_window}),
-                  Tensor{uniforms.data, DType::f32, uniforms.shape}, frame.take(Category::data, {n}, DType::i32),
-                  frame.take(Category::data, {n, 2}, DType::f64)};
-  asked_.assign(static_cast<size_t>(asked.elements()), -1);
-  for (int64_t i = 0; i < n; i++) {
-    const int64_t sequence = sequences[static_cast<size_t>(i)];
-    const std::vector<int32_t>& tokens = past(sequence);
-    const auto count = std::min<int64_t>(std::ssize(tokens), penalty_window);
-    std::copy(tokens.end() - count, tokens.end(), asked_.begin() + i * penalty_window);
-    const auto behind_recent = asked_.begin() + all_recent + i;
-    behind_recent[0] = rows[static_cast<size_t>(i)];
-    const uint64_t stream = streams_[static_cast<size_t>(sequence)];
-    behind_recent[stride] = std::bit_cast<int32_t>(random_uniform(sampling_.seed, stream, tokens.size()));
-  }
-  runtime_.backend.upload(asked_.data(), asked);
+// What the device is told lies in one tensor, and so does what it tells, since each copy takes longer than a few numbers.
+Generator::Draw Generator::take_draw(Frame& frame, int64_t n) const {
+  const int64_t all_recent = n * penalty_window, stride = round_up(n, int64_t{4});
+  Draw draw;
+  draw.asked = frame.take(Category::data, {all_recent + 2 * stride}, DType::i32);
+  draw.recent = draw.asked.rows(0, all_recent).reshaped({n, penalty_window});
+  draw.rows = draw.asked.rows(all_recent, n);
+  draw.uniforms = {draw.asked.rows(all_recent + stride, n).data, DType::f32, {n}};
+  const Tensor chosen = frame.take(Category::data, {chosen_numbers(n)}, DType::i32);
+  draw.ids = chosen.rows(0, n);
+  draw.chosen = sampling_.log_probabilities ? chosen : draw.ids;
+  if (sampling_.log_probabilities) draw.chances = {chosen.rows(chances_behind(n), 4 * n).data, DType::f64, {n, 2}};
   return draw;
 }
 
-void Generator::read_choices(const std::vector<int64_t>& sequences, const Draw& draw) {
-  ids_.resize(sequences.size());
-  chances_.resize(2 * sequences.size());
-  runtime_.backend.download(draw.ids, ids_.data());
-  if (sampling_.log_probabilities) runtime_.backend.download(draw.chances, chances_.data());
-  for (size_t i = 0; i < sequences.size(); i++) {
-    Choice& choice = choices_[static_cast<size_t>(sequences[i])];
-    choice.id = ids_[i];
-    if (sampling_.log_probabilities) choice.log_probability = chances_[2 * i] - std::log(chances_[2 * i + 1]);
+void Generator::tell(Forward& forward, const Pieces& pieces) {
+  host_.clear();
+  forward.batch.alone.clear();
+  for (const auto& [feed, ends, length_behind] : pieces) {
+    forward.batch.alone.push_back({std::ssize(feed.tokens), length_behind});
+    host_.append(feed.tokens, {}, length(feed.sequence), feed.sequence * context_);
+  }
+  upload(runtime_.backend, host_, forward.batch);
+  if (is_a_token_each(pieces)) forward.batch.sequences.longest_key = recorded_keys(forward.batch.sequences.longest_key);
+  if (forward.logits.exists()) tell_draw(forward.draw, pieces);
+}
+
+void Generator::tell_draw(const Draw& draw, const Pieces& pieces) {
+  asked_.assign(static_cast<size_t>(draw.asked.elements()), -1);
+  const auto place_of = [&](const Tensor& part) {
+    return asked_.begin() + (part.as<int32_t>() - draw.asked.as<int32_t>());
+  };
+  auto recent = place_of(draw.recent), row = place_of(draw.rows), uniform = place_of(draw.uniforms);
+  int32_t tokens = 0;
+  for (const auto& [feed, ends, length_behind] : pieces) {
+    tokens += static_cast<int32_t>(feed.tokens.size());
+    if (!ends) continue;
+    auto to = recent + penalty_window;  // the newest last
+    for (const std::span<const int32_t> part : {feed.tokens, std::span<const int32_t>(past(feed.sequence))})
+      to = std::copy_backward(part.end() - std::min(std::ssize(part), to - recent), part.end(), to);
+    recent += penalty_window;
+    *row++ = tokens - 1;
+    const auto length_with_feed = static_cast<uint64_t>(length(feed.sequence) + std::ssize(feed.tokens));
+    *uniform++ = std::bit_cast<int32_t>(
+        random_uniform(sampling_.seed, streams_[static_cast<size_t>(feed.sequence)], length_with_feed));
+  }
+  runtime_.backend.upload(asked_.data(), draw.asked);
+}
+
+void Generator::ask(const Forward& forward, bool a_token_each, Delivery& delivery) {
+  const Draw& draw = forward.draw;
+  if (!forward.logits.exists()) return model_.infer(forward.batch, &cache_, forward.x);
+  const auto work = [&] {
+    model_.infer(forward.batch, &cache_, forward.x);
+    runtime_.backend.gather_rows(forward.x, draw.rows, forward.last);
+    model_.head().gathered_logits(forward.last, forward.logits);
+    runtime_.backend.sample(forward.logits, model_.config().vocabulary, draw.recent, draw.uniforms, sampling_.options,
+                            draw.ids, draw.chances);
+  };
+  const std::vector<int64_t> key{forward.batch.tokens(), forward.batch.sequences.longest_key};
+  if (a_token_each && is_recorded())
+    runtime_.backend.recorder()->repeat(key, std::cref(work));  // a reference, since a step allocates nothing
+  else
+    work();
+  delivery.ask(draw.chosen);
+}
+
+int64_t Generator::recorded_keys(int64_t longest) const {
+  return std::min(context_, round_up(longest, keys_of_recording));
+}
+
+bool Generator::is_a_token_each(const Pieces& pieces) {
+  return std::all_of(pieces.begin(), pieces.end(),
+                     [](const Piece& piece) { return piece.ends && piece.feed.tokens.size() == 1; });
+}
+
+bool Generator::has_begun(const Pieces& pieces) const {
+  return std::all_of(pieces.begin(), pieces.end(), [&](const Piece& piece) {
+    const int64_t sequence = piece.feed.sequence;
+    return piece.feed.tokens.size() == 1 && piece.feed.tokens[0] == choice(sequence).id &&
+           std::find(begun_.begin(), begun_.end(), sequence) != begun_.end();
+  });
+}
+
+// As many sequences, so that choices lie where they did, in the context, and a token of the same recording.
+bool Generator::goes_on(const Pieces& pieces, const std::vector<int64_t>& sequences) const {
+  if (!begins_next_ || !is_a_token_each(pieces) || pieces.size() != sequences.size()) return false;
+  int64_t longest = 0;
+  for (const int64_t sequence : sequences) longest = std::max(longest, length(sequence));
+  return longest < context_ && recorded_keys(longest + 1) == recorded_keys(longest);
+}
+
+void Generator::begin_next(Forward& forward, const std::vector<int64_t>& sequences) {
+  constexpr int32_t known_to_the_device = -1;
+  Pieces next;
+  for (const int64_t sequence : sequences)
+    next.push_back({{sequence, {&known_to_the_device, 1}}, true, length(sequence) + 1});
+  tell(forward, next);
+  runtime_.backend.feed_choices(forward.draw.ids, forward.batch.ids, forward.draw.recent);
+  ask(forward, true, *behind_);
+  begun_ = sequences;
+}
+
+void Generator::read_choices(const Pieces& pieces, const std::vector<int64_t>& sequences) {
+  if (sequences.empty()) return;
+  const auto* const ids = static_cast<const int32_t*>(coming_->wait());
+  const auto* const chances = reinterpret_cast<const double*>(ids + chances_behind(std::ssize(sequences)));
+  for (const Piece& piece : pieces) {
+    if (!piece.ends) continue;
+    const int64_t sequence = piece.feed.sequence;
+    const auto i = std::find(sequences.begin(), sequences.end(), sequence) - sequences.begin();
+    Choice& choice = choices_[static_cast<size_t>(sequence)];
+    choice.id = ids[i];
+    if (sampling_.log_probabilities) choice.log_probability = chances[2 * i] - std::log(chances[2 * i + 1]);
   }
 }
 
 void Generator::begin(int64_t sequence, uint64_t stream) {
+  begun_.clear();
   past(sequence).clear();
   streams_[static_cast<size_t>(sequence)] = stream;
 }
@@ -174,6 +264,11 @@ void Generator::begin(int64_t sequence, uint64_t stream) {
 void Generator::rewind(int64_t sequence, int64_t length) {
   const int64_t own = this->length(sequence);
   require(length <= own, "a sequence of ", own, " tokens cannot be rewound to ", length);
+  assume_length(sequence, length);
+}
+
+void Generator::assume_length(int64_t sequence, int64_t length) {
+  begun_.clear();
   past(sequence).resize(static_cast<size_t>(length));
 }
 

@@ -1,13 +1,19 @@
 // A model that continues sequences: it is fed tokens of each and chooses the one that follows the last of them; keys and
 // values of what it has seen stay in a cache, in which each sequence has rows of its own. The choice is made where the
 // logits are; they never leave the device.
+//
+// Most choices are fed next. So a device that works behind the host's back is asked for the forward that follows them
+// before the host has them, and has no pause while the host reads, prints and asks. If something else is fed, that
+// forward was in vain: what it has written to the cache is written again.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "backend/delivery.h"
 #include "model/transformer.h"
 
 namespace llama_tp {
@@ -52,7 +58,7 @@ class Generator {
   // Forgets what a sequence has seen beyond its first `length` tokens: the same text goes on from there.
   void rewind(int64_t sequence, int64_t length);
   // As if a sequence had seen so many tokens: of a plan, which has to know the memory of the last token that fits.
-  void assume_length(int64_t sequence, int64_t length) { past(sequence).resize(static_cast<size_t>(length)); }
+  void assume_length(int64_t sequence, int64_t length);
 
   // The same on every rank of a tensor group. Its random number is a function of the seed, the sequence's stream and its
   // length: equal prompts are continued differently, and each alike whatever other sequences there are.
@@ -70,17 +76,37 @@ class Generator {
     bool ends = false;
     int64_t length = 0;  // of its sequence with all that was fed
   };
-  void forward(const std::vector<Piece>& pieces, int64_t tokens);
-  // Runs work as it is, or as a token's that a device may have recorded.
-  void run(bool a_token_each, const Batch& batch, const std::function<void()>& work);
+  using Pieces = std::vector<Piece>;
+  static bool is_a_token_each(const Pieces& pieces);
   // What choosing the next tokens of n sequences takes besides logits, and gives.
   struct Draw {
-    Tensor rows;              // of the tokens behind which the next one is chosen
-    Tensor recent, uniforms;  // as in Backend::sample
-    Tensor ids, chances;
+    Tensor asked;                   // the next three, which are uploaded at once
+    Tensor rows, recent, uniforms;  // of the tokens behind which the next one is chosen; as in Backend::sample
+    Tensor ids, chances;            // as there
+    Tensor chosen;                  // both, or ids alone where nobody asks for chances
   };
-  Draw take_draw(Frame& frame, const std::vector<int64_t>& sequences, const std::vector<int32_t>& rows);
-  void read_choices(const std::vector<int64_t>& sequences, const Draw& draw);
+  // What a forward takes of the step's memory: the same for as many tokens, pieces and choices.
+  struct Forward {
+    Batch batch;
+    Tensor x, last, logits;
+    Draw draw;
+  };
+
+  void forward(const Pieces& pieces);
+  Forward take_forward(Frame& frame, const Pieces& pieces);
+  Draw take_draw(Frame& frame, int64_t n) const;
+  // The host's part, and the device's.
+  void tell(Forward& forward, const Pieces& pieces);
+  void tell_draw(const Draw& draw, const Pieces& pieces);
+  void ask(const Forward& forward, bool a_token_each, Delivery& delivery);
+  // Whether the device has begun this forward already; whether it can begin the one behind it.
+  bool has_begun(const Pieces& pieces) const;
+  bool goes_on(const Pieces& pieces, const std::vector<int64_t>& sequences) const;
+  void begin_next(Forward& forward, const std::vector<int64_t>& sequences);
+  void read_choices(const Pieces& pieces, const std::vector<int64_t>& sequences);
+  // Whether tokens may be recorded; for how many keys the recording of one that sees so many is made.
+  bool is_recorded() const;
+  int64_t recorded_keys(int64_t longest) const;
   std::vector<int32_t>& past(int64_t sequence) { return past_[static_cast<size_t>(sequence)]; }
 
   Runtime& runtime_;
@@ -94,9 +120,11 @@ class Generator {
   std::vector<uint64_t> streams_;           // of random numbers
   std::vector<Choice> choices_;
   HostBatch host_;
-  // What goes to the device and comes from it, a row a sequence.
-  std::vector<int32_t> asked_, ids_;
-  std::vector<double> chances_;
+  std::vector<int32_t> asked_;  // Draw::asked
+  // The choices that come, and those of the forward that was begun behind them, of these sequences.
+  std::unique_ptr<Delivery> coming_, behind_;
+  std::vector<int64_t> begun_;
+  bool begins_next_ = false;  // LLAMA_TP_TOKENS_AHEAD=0 in the environment: never
 };
 
 // The memory for batches of prompts, one after the other: prompts of these lengths, one a sequence, fed at once, and

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -107,6 +108,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   if (event != nullptr) *reinterpret_cast<double*>(event) = cuda_double().clock;
   return cudaSuccess;
 }
+cudaError_t cudaEventQuery(cudaEvent_t) {
+  cuda_double().waits++;
+  return llama_tp::state_of_streams();
+}
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   if (begin == nullptr || end == nullptr) return cudaErrorInvalidResourceHandle;
   *milliseconds = static_cast<float>(1e3 * (*reinterpret_cast<double*>(end) - *reinterpret_cast<double*>(begin)));
@@ -162,6 +167,14 @@ cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   emulation::release_device_memory(memory, static_cast<int64_t>(llama_tp::taken().at(memory)));
   llama_tp::taken().erase(memory);
+  return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
+  *memory = std::malloc(bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* memory) {
+  std::free(memory);
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {

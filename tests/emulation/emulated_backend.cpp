@@ -1,6 +1,7 @@
 #include "emulation/emulated_backend.h"
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/delivery.h"
 #include "emulation/device_memory.h"
 #include "support/backend_under_test.h"
 
@@ -8,6 +9,18 @@ namespace llama_tp {
 
 namespace {
 constexpr int64_t scratch_bytes = int64_t{64} << 20;
+
+// What is there when it is asked for, as all is done by then.
+class DeliveryAtOnce : public Delivery {
+ public:
+  DeliveryAtOnce(Backend& backend, int64_t bytes) : backend_(backend), copy_(static_cast<size_t>(bytes)) {}
+  void ask(const Tensor& tensor) override { backend_.download(tensor, copy_.data()); }
+  const void* wait() override { return copy_.data(); }
+
+ private:
+  Backend& backend_;
+  std::vector<std::byte> copy_;
+};
 }  // namespace
 
 std::unique_ptr<Backend> backend_under_test(int) { return std::make_unique<EmulatedBackend>(); }
@@ -27,6 +40,10 @@ void EmulatedBackend::upload(const void* host, const Tensor& tensor) {
 void EmulatedBackend::download(const Tensor& tensor, void* host) {
   const emulation::DeviceAccess access;
   cpu_->download(tensor, host);
+}
+
+std::unique_ptr<Delivery> EmulatedBackend::make_delivery(int64_t bytes) {
+  return std::make_unique<DeliveryAtOnce>(*this, bytes);
 }
 
 // The CPU backend takes scratch memory from its own arena, when its operations are called from outside.

@@ -1,14 +1,15 @@
 // The CUDA backend's operations on an emulated GPU, with memory of its own (device_memory.h). Large matrix products,
-// which are a library's on a GPU, are the CPU backend's.
+// which are a library's on a GPU, are the CPU backend's. What is to be recorded runs each time.
 #pragma once
 
 #include <memory>
 
 #include "backend/cuda/cuda_operations.h"
+#include "backend/recorder.h"
 
 namespace llama_tp {
 
-class EmulatedBackend : public CudaOperations {
+class EmulatedBackend : public CudaOperations, public Recorder {
  public:
   EmulatedBackend();
 
@@ -16,7 +17,11 @@ class EmulatedBackend : public CudaOperations {
   void release(void* base, int64_t bytes) override;
   void upload(const void* host, const Tensor& tensor) override;
   void download(const Tensor& tensor, void* host) override;
+  std::unique_ptr<Delivery> make_delivery(int64_t bytes) override;
   void synchronize() override {}
+  Recorder* recorder() override { return this; }
+  void repeat(const std::vector<int64_t>&, const std::function<void()>& work) override { work(); }
+  void forget() override {}
   double read_bandwidth(double most_seconds) override { return cpu_->read_bandwidth(most_seconds); }
   std::string description() const override { return "cuda: emulated"; }
 

@@ -104,6 +104,7 @@ class CpuBackend : public Backend {
   // sample.cpp
   void run_sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
                   const SamplingOptions& options, const Tensor& ids, const Tensor& chances, void* workspace) override;
+  void run_feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent) override;
 
   // elementwise.cpp, optimizer.cpp
   void run_add(const Tensor& x, const Tensor& y) override;

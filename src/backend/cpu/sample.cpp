@@ -98,4 +98,9 @@ void CpuBackend::run_sample(const Tensor& logits, int64_t vocabulary, const Tens
   }
 }
 
+void CpuBackend::run_feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent) {
+  for (int64_t i = 0; i < ids.shape[0]; i++)
+    next.as<int32_t>()[i] = recent.as<int32_t>()[(i + 1) * penalty_window - 1] = ids.as<int32_t>()[i];
+}
+
 }  // namespace llama_tp

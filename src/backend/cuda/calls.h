@@ -29,7 +29,7 @@ class CudaStream {
   cudaStream_t stream_ = nullptr;
 };
 
-// A moment of a stream for which other streams can wait.
+// A moment of a stream for which other streams and the host can wait.
 class CudaEvent {
  public:
   CudaEvent() { check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate"); }
@@ -41,6 +41,8 @@ class CudaEvent {
   void record(cudaStream_t stream) { check_cuda(cudaEventRecord(event_, stream), "cudaEventRecord"); }
   // What is asked of the stream from now on begins after the moment. The host does not wait.
   void hold(cudaStream_t stream) const { check_cuda(cudaStreamWaitEvent(stream, event_, 0), "cudaStreamWaitEvent"); }
+  // cudaErrorNotReady before the moment.
+  cudaError_t query() const { return cudaEventQuery(event_); }
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -1,12 +1,12 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <chrono>
 #include <exception>
-#include <thread>
 
 #include "backend/cuda/calls.h"
+#include "backend/cuda/cuda_delivery.h"
 #include "backend/cuda/tune_product.h"
+#include "backend/cuda/watched_wait.h"
 #include "base/environment.h"
 #include "base/random.h"
 #include "kernels/kernels.h"
@@ -146,24 +146,12 @@ void CudaBackend::download(const Tensor& tensor, void* host) {
   check_cuda(cudaStreamSynchronize(stream_), "download");
 }
 
-// Asks again and again, so that a collective that can never end (its other ranks have failed) does not hold this rank.
+std::unique_ptr<Delivery> CudaBackend::make_delivery(int64_t bytes) {
+  return std::make_unique<CudaDelivery>(streams_, bytes);
+}
+
 void CudaBackend::synchronize() {
-  constexpr int64_t turns_between_looks = 256;  // about a millisecond
-  // What counts of the time between two looks: a rank that was stopped itself, and goes on, has not waited.
-  constexpr std::chrono::duration<double> longest_between_looks = std::chrono::seconds(1);
-  std::chrono::duration<double> waited{0};
-  auto last_look = std::chrono::steady_clock::now();
-  for (int64_t turn = 1;; turn++) {
-    const cudaError_t status = cudaStreamQuery(stream_);
-    if (status != cudaErrorNotReady) return check_cuda(status, "what was asked of it");
-    if (turn % turns_between_looks == 0) {
-      const auto now = std::chrono::steady_clock::now();
-      waited += std::min<std::chrono::duration<double>>(now - last_look, longest_between_looks);
-      last_look = now;
-      for (Watcher* watcher : streams_.watchers) watcher->look(waited);
-    }
-    std::this_thread::yield();
-  }
+  wait_until(streams_.watchers, "what was asked of it", [&] { return cudaStreamQuery(stream_); });
 }
 
 int64_t CudaBackend::free_memory() const {

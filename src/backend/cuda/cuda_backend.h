@@ -32,6 +32,7 @@ class CudaBackend : public CudaOperations, public Recorder, public ProductTuner 
   void release(void* base, int64_t bytes) override;
   void upload(const void* host, const Tensor& tensor) override;
   void download(const Tensor& tensor, void* host) override;
+  std::unique_ptr<Delivery> make_delivery(int64_t bytes) override;
   void synchronize() override;
   int64_t free_memory() const override;
   int64_t memory_in_use() const override;

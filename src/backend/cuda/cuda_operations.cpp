@@ -214,6 +214,10 @@ void CudaOperations::run_sample(const Tensor& logits, int64_t vocabulary, const 
                   recent.as<int32_t>(), uniforms.as<float>(), options, ids.as<int32_t>(), chances.as<double>());
 }
 
+void CudaOperations::run_feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent) {
+  kernels::feed_choices(stream_, ids.as<int32_t>(), next.as<int32_t>(), recent.as<int32_t>(), ids.shape[0]);
+}
+
 // ---- small ones
 
 void CudaOperations::run_add(const Tensor& x, const Tensor& y) {

@@ -53,6 +53,7 @@ class CudaOperations : public CudaWorkspace<Backend> {
                                   int64_t columns, float scale, const Tensor& dlogits) override;
   void run_sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
                   const SamplingOptions& options, const Tensor& ids, const Tensor& chances, void* workspace) override;
+  void run_feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent) override;
   void run_add(const Tensor& x, const Tensor& y) override;
   void run_scale(const Tensor& x, float factor, const Tensor& y) override;
   void run_zero(const Tensor& x) override;
