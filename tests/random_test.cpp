@@ -8,6 +8,8 @@
 #include <set>
 #include <vector>
 
+#include "base/fingerprint.h"
+
 namespace llama_tp {
 namespace {
 
@@ -27,9 +29,11 @@ TEST(Random, SeedStreamAndIndexAreTheKeyAndTheHalvesOfTheCounter) {
 }
 
 // 64-bit FNV-1a of "" and "foobar", as its authors list them.
-TEST(Random, StreamsOfNamesAreTheirHashes) {
-  EXPECT_EQ(stream_named(""), 0xcbf29ce484222325u);
-  EXPECT_EQ(stream_named("foobar"), 0x85944171f73967e8u);
+TEST(Random, StreamsOfNamesAreTheirFingerprints) {
+  for (const auto& number_of : {fingerprint, stream_named}) {
+    EXPECT_EQ(number_of(""), 0xcbf29ce484222325u);
+    EXPECT_EQ(number_of("foobar"), 0x85944171f73967e8u);
+  }
 }
 
 TEST(Random, AFilledRangeHoldsTheSameValuesAsItsElementsAlone) {

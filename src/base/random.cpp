@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/fingerprint.h"
+
 namespace llama_tp {
 
 namespace {
@@ -50,11 +52,7 @@ PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
   return counter;
 }
 
-uint64_t stream_named(std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
-}
+uint64_t stream_named(std::string_view name) { return fingerprint(name); }
 
 uint64_t random_uint64(uint64_t seed, uint64_t stream, uint64_t index) {
   const PhiloxCounter bits = block(seed, stream, index);

@@ -15,8 +15,8 @@ using PhiloxKey = std::array<uint32_t, 2>;
 // Ten rounds: 128 random bits for each counter under a key.
 PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key);
 
-// A stream's number from its name ("model.embed_tokens.weight"): names that differ have streams that differ (64-bit
-// FNV-1a).
+// A stream's number from its name ("model.embed_tokens.weight"), its fingerprint: names that differ have streams that
+// differ.
 uint64_t stream_named(std::string_view name);
 
 uint64_t random_uint64(uint64_t seed, uint64_t stream, uint64_t index);

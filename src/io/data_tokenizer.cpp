@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/random.h"
+#include "base/fingerprint.h"
 #include "io/chat/chat_tokens.h"
 #include "io/files.h"
 
@@ -72,7 +72,7 @@ std::string DataTokenizer::fingerprint() const {
   if (chat_) all += chat_->render({{"user", "?"}, {"assistant", "!"}}, false).text;
   if (chat_) all += chat_->name();
   for (const std::string& file : tokenizer_files_of(place_)) all += read_text(file);
-  return std::to_string(stream_named(all));
+  return std::to_string(llama_tp::fingerprint(all));
 }
 
 LabeledTokens DataTokenizer::tokenize_messages(const std::vector<Message>& messages) const {

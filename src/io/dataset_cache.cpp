@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "base/random.h"
+#include "base/fingerprint.h"
 #include "io/safetensors.h"
 #include "io/safetensors_writer.h"
 
@@ -16,24 +16,24 @@ constexpr int64_t block_bytes = int64_t{16} << 20;
 constexpr int cache_version = 2;
 
 // Of a file's contents, a block at a time.
-std::string fingerprint(const std::string& path) {
+std::string fingerprint_of_file(const std::string& path) {
   const File file = File::open(path);
   std::string block, chain;
   for (int64_t offset = 0; offset < file.size(); offset += block_bytes) {
     block.resize(static_cast<size_t>(std::min(block_bytes, file.size() - offset)));
     file.read(block.data(), static_cast<int64_t>(block.size()), offset);
-    chain = text(stream_named(chain), " ", stream_named(block));
+    chain = text(fingerprint(chain), " ", fingerprint(block));
   }
   return text(file.size(), " ", chain);
 }
 
 std::string key_of(const std::string& path, const DatasetOptions& options, const std::string& tokenizer) {
   const std::string all =
-      text(cache_version, " ", path.ends_with(".txt"), " ", fingerprint(path), " ", options.block_size, " ",
+      text(cache_version, " ", path.ends_with(".txt"), " ", fingerprint_of_file(path), " ", options.block_size, " ",
            options.vocabulary, " ", options.eos.value_or(-1), " ", options.truncation, options.packing, " ", tokenizer);
   char name[33];
-  std::snprintf(name, sizeof name, "%016llx%016llx", static_cast<unsigned long long>(stream_named(all)),
-                static_cast<unsigned long long>(stream_named(all + "again")));
+  std::snprintf(name, sizeof name, "%016llx%016llx", static_cast<unsigned long long>(fingerprint(all)),
+                static_cast<unsigned long long>(fingerprint(all + "again")));
   return name;
 }
 
@@ -52,7 +52,7 @@ int64_t check_sum(Dataset& data, std::vector<int64_t> numbers) {
   uint64_t sum = 0;
   each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
     const auto bytes = values.size() * static_cast<size_t>(size_of(dtype));
-    sum ^= stream_named(array) * stream_named({reinterpret_cast<const char*>(values.data()), bytes});
+    sum ^= fingerprint(array) * fingerprint({reinterpret_cast<const char*>(values.data()), bytes});
   });
   return static_cast<int64_t>(sum);
 }

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/fingerprint.h"
 #include "base/json.h"
-#include "base/random.h"
 #include "io/files.h"
 
 namespace llama_tp {
@@ -29,14 +29,15 @@ NamedOptions options_of(const OrderedJson& object) {
 }
 
 template <class T>
-uint64_t fingerprint(const std::vector<T>& values) {
-  return stream_named({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
+uint64_t fingerprint_of(const std::vector<T>& values) {
+  return fingerprint({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
 }
 
 std::string describe_data(const Dataset& data) {
-  const uint64_t blocks = data.blocks.empty() ? 0 : fingerprint(data.blocks) << 3;
-  return text(data.samples(), " samples, ", data.tokens.size(), " tokens, fingerprint ",
-              fingerprint(data.tokens) ^ (fingerprint(data.starts) << 1) ^ (fingerprint(data.labels) << 2) ^ blocks);
+  const uint64_t blocks = data.blocks.empty() ? 0 : fingerprint_of(data.blocks) << 3;
+  return text(
+      data.samples(), " samples, ", data.tokens.size(), " tokens, fingerprint ",
+      fingerprint_of(data.tokens) ^ (fingerprint_of(data.starts) << 1) ^ (fingerprint_of(data.labels) << 2) ^ blocks);
 }
 
 }  // namespace

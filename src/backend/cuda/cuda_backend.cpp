@@ -8,7 +8,7 @@
 #include "backend/cuda/tune_product.h"
 #include "backend/cuda/watched_wait.h"
 #include "base/environment.h"
-#include "base/random.h"
+#include "base/fingerprint.h"
 #include "kernels/kernels.h"
 
 namespace llama_tp {
@@ -65,7 +65,7 @@ void CudaBackend::take_products(const ProductFile& file) {
   if (!file.given()) return;
   check(file);
   tuned_file_ = file.path;
-  streams_.products = text(stream_named(file.text));
+  streams_.products = text(fingerprint(file.text));
   products_->use(parse_tuned_products(file));
 }
 
