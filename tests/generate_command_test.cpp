@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "io/utf8.h"
+#include "io/tokenizer/utf8.h"
 #include "scratch_folder.h"
 #include "support/command.h"
 #include "support/error_of.h"
@@ -176,7 +176,7 @@ TEST_F(GenerateCommand, ReadsThePromptFromAFile) {
 TEST_F(GenerateCommand, NeverCutsACharacter) {
   const std::string text =
       text_of(2, "-p 'Ü' -n 200 -s 2 --temp 1000 --top-k 0 --top-p 1 --min-p 0 --ignore-eos --echo");
-  EXPECT_LT(first_bad_utf8(text), 0);
+  EXPECT_EQ(utf8::first_invalid(text), text.size());
   EXPECT_NE(text.find("\xEF\xBF\xBD"), std::string::npos);
   EXPECT_TRUE(text.starts_with("Ü"));
 }

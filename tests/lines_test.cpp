@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "io/files.h"
-#include "io/utf8.h"
+#include "io/tokenizer/utf8.h"
 #include "scratch_folder.h"
 #include "support/error_of.h"
 
@@ -64,20 +64,20 @@ TEST(Utf8, AcceptsWhatTheDefinitionEncodesAndNothingElse) {
       bytes = {static_cast<char>(0xe0 | point >> 12), low_bits(6), low_bits(0)};
     else
       bytes = {static_cast<char>(0xf0 | point >> 18), low_bits(12), low_bits(6), low_bits(0)};
-    ASSERT_EQ(first_bad_utf8(bytes), -1) << point;
-    ASSERT_EQ(first_bad_utf8("twelve bytes" + bytes.substr(0, bytes.size() - 1)), bytes.size() == 1 ? -1 : 12) << point;
+    ASSERT_EQ(utf8::first_invalid(bytes), bytes.size()) << point;
+    ASSERT_EQ(utf8::first_invalid("twelve bytes" + bytes.substr(0, bytes.size() - 1)), 12u) << point;
     if (bytes.size() == 2 || bytes.size() == 3) encodings.insert(bytes);
   }
   for (int a = 0x80; a < 0x100; a++)
     for (int b = 0; b < 0x100; b++) {
       const std::string two{static_cast<char>(a), static_cast<char>(b)};
-      ASSERT_EQ(first_bad_utf8(two) == -1, encodings.contains(two)) << a << " " << b;
+      ASSERT_EQ(utf8::first_invalid(two) == two.size(), encodings.contains(two)) << a << " " << b;
       const std::string three = two + "\x80", four = two + "\x80\x80";
-      ASSERT_EQ(first_bad_utf8(three) == -1, encodings.contains(three)) << a << " " << b;
+      ASSERT_EQ(utf8::first_invalid(three) == three.size(), encodings.contains(three)) << a << " " << b;
       const bool is_character = (a == 0xf0 && b >= 0x90 && b <= 0xbf) ||
                                 (a >= 0xf1 && a <= 0xf3 && b >= 0x80 && b <= 0xbf) ||
                                 (a == 0xf4 && b >= 0x80 && b <= 0x8f);
-      ASSERT_EQ(first_bad_utf8(four) == -1, is_character) << a << " " << b;
+      ASSERT_EQ(utf8::first_invalid(four) == four.size(), is_character) << a << " " << b;
     }
 }
 

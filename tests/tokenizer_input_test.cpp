@@ -126,6 +126,9 @@ TEST(Tokenizer, AFolderOrFileThatHoldsNoneIsRefused) {
   expect_says(error_of([&] { load_tokenizer(scratch / "missing"); }), "no such file or folder");
   write(scratch / "vocab.txt", "a");
   expect_says(error_of([&] { load_tokenizer(scratch / "vocab.txt"); }), "must end in .json or .model");
+  fs::create_directory(scratch / "tokenizer.model");
+  expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "tokenizer.model: is a folder; a file is needed here");
+  fs::remove(scratch / "tokenizer.model");
   write(scratch / "tokenizer.model", "this is no model");
   expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "is not a SentencePiece model");
   write(scratch / "tokenizer.json", small_tokenizer().dump());

@@ -9,7 +9,7 @@
 #include "io/json_lines.h"
 #include "io/lines.h"
 #include "io/pack_sequences.h"
-#include "io/utf8.h"
+#include "io/tokenizer/utf8.h"
 
 namespace llama_tp {
 
@@ -96,9 +96,9 @@ Dataset read_text_file(const std::string& path, const DatasetOptions& options) {
   Dataset data;
   data.packed = true;
   const std::string document = read_text(path);
-  if (const int64_t bad = first_bad_utf8(document); bad >= 0) {
-    const std::string_view before(document.data(), static_cast<size_t>(bad));
-    const int64_t line_begin = static_cast<int64_t>(before.rfind('\n') + 1);  // npos + 1 is 0
+  if (const size_t bad = utf8::first_invalid(document); bad < document.size()) {
+    const std::string_view before(document.data(), bad);
+    const size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0
     fail(path, ": line ", std::count(before.begin(), before.end(), '\n') + 1, ": byte ", bad - line_begin + 1,
          " is not UTF-8; convert the file to UTF-8");
   }

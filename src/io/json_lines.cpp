@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "io/read_messages.h"
-#include "io/utf8.h"
+#include "io/tokenizer/utf8.h"
 
 namespace llama_tp {
 
@@ -27,7 +27,7 @@ constexpr std::string_view no_tokenizer =
     "data with input_ids";
 
 json parse_object(std::string_view line) {
-  if (const int64_t bad = first_bad_utf8(line); bad >= 0)
+  if (const size_t bad = utf8::first_invalid(line); bad < line.size())
     fail("byte ", bad + 1, " is not UTF-8; convert the file to UTF-8");
   json object;
   try {

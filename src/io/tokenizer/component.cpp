@@ -1,11 +1,8 @@
 #include "io/tokenizer/component.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-
 #include "base/error.h"
 #include "base/json.h"
+#include "io/files.h"
 
 namespace llama_tp {
 
@@ -94,7 +91,7 @@ const json& Component::need(std::string_view key) const {
 std::string Component::place(std::string_view key) const { return llama_tp::text(where_, is_file_ ? ": " : ".", key); }
 
 json read_json_object(const std::string& path) {
-  const std::string bytes = read_file(path);
+  const std::string bytes = read_text(path);
   json result;
   try {
     result = parse_json(bytes);
@@ -103,16 +100,6 @@ json read_json_object(const std::string& path) {
   }
   require(result.is_object(), path, ": holds JSON of type ", result.type_name(), "; it must be an object");
   return result;
-}
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  require(file.is_open(), path, ": cannot be opened: ", std::strerror(errno));
-  std::string bytes(static_cast<size_t>(std::max<std::streamoff>(0, file.tellg())), '\0');
-  file.seekg(0);
-  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  require(file.good(), path, ": cannot be read: ", std::strerror(errno), "; give a file, not a folder or a device");
-  return bytes;
 }
 
 }  // namespace llama_tp

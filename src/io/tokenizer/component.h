@@ -55,7 +55,4 @@ class Component {
 // A file of JSON, such as tokenizer_config.json. Errors: cannot be read, is not JSON, is not an object.
 nlohmann::json read_json_object(const std::string& path);
 
-// The whole file. Errors: cannot be read, with the system's reason.
-std::string read_file(const std::string& path);
-
 }  // namespace llama_tp

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "io/files.h"
 #include "io/tokenizer/bpe.h"
 #include "io/tokenizer/decoder.h"
 #include "io/tokenizer/json_loader.h"
@@ -213,7 +214,7 @@ std::unique_ptr<StreamDecoder> JsonTokenizer::stream_decoder(DecodeOptions optio
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_json_tokenizer(const std::string& path, const SpecialNames& names) {
-  TokenizerFile file = parse_tokenizer_file(read_file(path), path);
+  TokenizerFile file = parse_tokenizer_file(read_text(path), path);
   const std::unique_ptr<nlohmann::json> rest = std::move(file.rest);
   const Component root = Component::of_file(*rest, path);
   const std::string version = root.text("version", "1.0");

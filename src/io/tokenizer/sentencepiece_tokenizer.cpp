@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "io/files.h"
 #include "io/tokenizer/component.h"
 #include "io/tokenizer/loaders.h"
 #include "io/tokenizer/utf8.h"
@@ -18,7 +19,7 @@ using sentencepiece::SentencePieceProcessor;
 class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& path, const SpecialNames& names) : path_(path) {
-    const std::string bytes = read_file(path);
+    const std::string bytes = read_text(path);
     const auto status = processor_.LoadFromSerializedProto(bytes);
     require(status.ok() && processor_.GetPieceSize() > 0, path, ": is not a SentencePiece model (", status.ToString(),
             "); the file is cut or of another kind, fetch it again");

@@ -1,4 +1,4 @@
-// UTF-8 as the tokenizers need it: where text stops being valid, where a character ends, and what stands in for broken
+// UTF-8 (RFC 3629) as data and tokenizers need it: where text stops being valid, where a character ends, and what stands in for broken
 // bytes. Every question is answered from one scan of the longest well-formed start of a character
 // (Unicode 15, chapter 3, table 3-7), so that all answers agree.
 #pragma once
