@@ -5,8 +5,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <set>
+
 #include "io/model_files.h"
 #include "io/safetensors_writer.h"
+#include "io/tokenizer/tokenizer_files.h"
 #include "scratch_folder.h"
 #include "support/error_of.h"
 
@@ -232,6 +235,33 @@ TEST(CarriedFiles, TokenizerAndGenerationConfigAreCopiedByteForByteWhereTheyAre)
   EXPECT_EQ(read_text(to / "tokenizer.model"), "sentencepiece");
   EXPECT_TRUE(holds(error_of([&] { copy_file(to / "tokenizer.model", to / "tokenizer.model"); }), "onto itself"));
   EXPECT_EQ(read_text(to / "tokenizer.model"), "sentencepiece");
+}
+
+// But no other tokenizer, which would be found in its place.
+TEST(CarriedFiles, ATokenizersFileTakesItsCompanionsAlong) {
+  const ScratchFolder from;
+  const std::vector<std::string> companions{"added_tokens.json",       "chat_template.jinja",   "merges.txt",
+                                            "special_tokens_map.json", "tokenizer_config.json", "vocab.json"};
+  for (const std::string& name : companions) write_text(from / name, name);
+  for (const std::string name : {"tokenizer.json", "tokenizer.model", "config.json"}) write_text(from / name, name);
+  for (const std::string name : {"tokenizer.json", "tokenizer.model"}) {
+    const ScratchFolder to;
+    carry_tokenizer(from / name, to.path());
+    std::set<std::string> copied, expected(companions.begin(), companions.end());
+    for (const auto& entry : fs::directory_iterator(to.path())) copied.insert(entry.path().filename().string());
+    expected.insert(name);
+    EXPECT_EQ(copied, expected);
+    for (const std::string& file : copied) EXPECT_EQ(read_text(to / file), file);
+  }
+}
+
+// As it is named from the folder that it is in, and from the one above all.
+TEST(CarriedFiles, CompanionsAreInTheTokenizersFolder) {
+  EXPECT_EQ(folder_beside("tokenizer.json"), ".");
+  EXPECT_EQ(folder_beside("/no-tokenizer.json"), "/");
+  EXPECT_EQ(folder_beside("a/b/tokenizer.json"), "a/b");
+  EXPECT_EQ(folder_beside("tests/goldens"), "tests/goldens");
+  EXPECT_TRUE(tokenizer_files("").empty());
 }
 
 TEST(OutputFolder, KeepsTheNewestCheckpoints) {

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "io/tokenizer/tokenizer_files.h"
 
 namespace llama_tp {
 
@@ -25,11 +26,6 @@ constexpr std::string_view partial_suffix = ".partial";
 constexpr std::string_view replaced_suffix = ".replaced";
 constexpr std::string_view marker_text = "{\"program\": \"llama_tp\", \"holds\": \"output of llama_tp train\"}\n";
 constexpr int64_t largest_marker = 64 << 10;
-
-constexpr const char* tokenizer_files[] = {
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",     "merges.txt",      "chat_template.jinja",
-};
 
 // The step of "checkpoint-STEP" + suffix, and only of that: no sign, no leading zero.
 std::optional<int64_t> step_of(std::string_view name, std::string_view suffix = "") {
@@ -221,12 +217,10 @@ std::string resolve_model_folder(const std::string& path) {
 }
 
 void carry_tokenizer(const std::string& tokenizer, const std::string& to_folder) {
-  if (file_exists(tokenizer)) {
-    copy_file(tokenizer, to_folder + (tokenizer.ends_with(".model") ? "/tokenizer.model" : "/tokenizer.json"));
-    return;
+  for (const std::string& file : tokenizer_files(tokenizer)) {
+    const std::string found = file.ends_with(".model") ? "tokenizer.model" : "tokenizer.json";
+    copy_file(file, to_folder + "/" + (file == tokenizer ? found : fs::path(file).filename().string()));
   }
-  for (const char* name : tokenizer_files)
-    if (file_exists(tokenizer + "/" + name)) copy_file(tokenizer + "/" + name, to_folder + "/" + name);
 }
 
 void carry_generation_config(const std::string& from_folder, const std::string& to_folder) {

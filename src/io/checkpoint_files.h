@@ -69,8 +69,8 @@ std::optional<std::string> newest_checkpoint(const std::string& output_folder);
 // itself. Errors: no such folder; an output folder without a whole checkpoint.
 std::string resolve_model_folder(const std::string& path);
 
-// Copies the tokenizer's files, those that are there: from a folder, or one tokenizer file (under the name by which it
-// is found).
+// Copies the tokenizer's files (io/tokenizer/tokenizer_files.h), a file that was named under the name by which it is
+// found.
 void carry_tokenizer(const std::string& tokenizer, const std::string& to_folder);
 
 // Copies generation_config.json, if it is there. (config.json is written by whoever knows the dtype.)

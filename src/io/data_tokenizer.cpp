@@ -6,6 +6,7 @@
 #include "base/fingerprint.h"
 #include "io/chat/chat_tokens.h"
 #include "io/files.h"
+#include "io/tokenizer/tokenizer_files.h"
 
 namespace llama_tp {
 
@@ -16,23 +17,6 @@ LabeledTokens learned_from(std::vector<int32_t> ids, size_t first) {
   LabeledTokens labeled{ids, std::move(ids)};
   std::fill_n(labeled.labels.begin(), std::min(first, labeled.labels.size()), ignored_label);
   return labeled;
-}
-
-std::string folder_beside(const std::string& place) {
-  if (folder_exists(place)) return place;
-  const size_t slash = place.find_last_of('/');
-  return slash == std::string::npos ? "." : place.substr(0, slash);
-}
-
-// Those beside each other that decide over its ids.
-std::vector<std::string> tokenizer_files_of(const std::string& place) {
-  std::vector<std::string> files;
-  if (!place.empty() && !folder_exists(place)) files.push_back(place);
-  if (!place.empty())
-    for (const char* name :
-         {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
-      if (const std::string file = folder_beside(place) + "/" + name; file_exists(file)) files.push_back(file);
-  return files;
 }
 
 }  // namespace
@@ -71,7 +55,7 @@ std::string DataTokenizer::fingerprint() const {
   // A template is the words around a conversation, today's date among them.
   if (chat_) all += chat_->render({{"user", "?"}, {"assistant", "!"}}, false).text;
   if (chat_) all += chat_->name();
-  for (const std::string& file : tokenizer_files_of(place_)) all += read_text(file);
+  for (const std::string& file : tokenizer_files(place_)) all += read_text(file);
   return std::to_string(llama_tp::fingerprint(all));
 }
 

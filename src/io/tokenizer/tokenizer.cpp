@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "io/tokenizer/loaders.h"
+#include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/utf8.h"
 
 namespace llama_tp {
@@ -19,7 +20,7 @@ fs::path find_file(const fs::path& path) {
             "tokenizer.model, or one of these files");
     return path;
   }
-  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+  for (const char* name : own_tokenizer_names) {
     if (fs::exists(path / name)) return path / name;
   }
   fail(path.string(), ": holds neither tokenizer.json nor tokenizer.model; put the model's tokenizer there, or name ",
@@ -62,7 +63,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, DecodeOptions option
 
 std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
   const fs::path file = find_file(path);
-  const SpecialNames names = read_special_names(file.parent_path());
+  const SpecialNames names = read_special_names(folder_beside(file.string()));
   if (file.extension() == ".json") return load_json_tokenizer(file.string(), names);
   if (file.extension() == ".model") return load_sentencepiece_tokenizer(file.string(), names);
   fail(file.string(),

@@ -1,0 +1,38 @@
+#include "io/tokenizer/tokenizer_files.h"
+
+#include <filesystem>
+
+#include "io/files.h"
+
+namespace llama_tp {
+
+namespace {
+
+constexpr const char* companion_names[] = {
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "chat_template.jinja",
+};
+
+}  // namespace
+
+std::string folder_beside(const std::string& place) {
+  if (folder_exists(place)) return place;
+  const std::string folder = std::filesystem::path(place).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+std::vector<std::string> tokenizer_files(const std::string& place) {
+  std::vector<std::string> files;
+  if (place.empty()) return files;
+  const auto add = [&, folder = folder_beside(place) + "/"](const char* name) {
+    if (file_exists(folder + name)) files.push_back(folder + name);
+  };
+  if (folder_exists(place))
+    for (const char* name : own_tokenizer_names) add(name);
+  else
+    files.push_back(place);
+  for (const char* name : companion_names) add(name);
+  return files;
+}
+
+}  // namespace llama_tp
