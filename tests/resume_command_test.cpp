@@ -208,6 +208,42 @@ TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
   expect_refused(0, arguments(alone, "other", "--save-total-limit 0"), {"--save-total-limit 0", "1 or more"});
 }
 
+// West and east of the same moment: in the second zone it is always the next day. What is validated tells the date too.
+TEST_F(ResumeCommand, ChatsThatTellTheDateGoOnOnAnotherDay) {
+  const std::string one_day = "TZ=West+12 ", next_day = "TZ=East-12 ", golden = "tests/goldens/sft",
+                    chats = "--config " + golden + "/config.json --tokenizer " + golden + " --train-file " + golden +
+                            "/messages.jsonl --validation-file " + golden +
+                            "/messages.jsonl --chat-template llama-3.2 --max-steps 4 --save-steps 2 ";
+  const auto state = [&](const std::string& checkpoint) { return path(checkpoint + "/training_state/state.json"); };
+  const CommandResult whole = run_command(one_day + llama_tp_with(0) + " " + arguments(alone, "whole", chats));
+  ASSERT_EQ(whole.status, 0) << whole.err;
+  EXPECT_EQ(Json::parse(whole_file(state("whole/checkpoint-2")))["date"].get<std::string>() + "\n",
+            run_command(one_day + "LC_ALL=C date '+%d %b %Y'").out);
+  const std::string resumed = arguments(alone, "out", chats + "--resume-from-checkpoint");
+  for (const bool keeps_tokens : {true, false}) {
+    copy_until("whole", 2, "out");
+    if (!keeps_tokens) fs::remove_all(path("out/tokenized"));
+    const CommandResult result = run_command(next_day + llama_tp_with(0) + " " + resumed);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(holds(result.out, "tokenized by an earlier run"), keeps_tokens);
+    expect_equal_bits(metrics("out"), metrics("whole"));
+    EXPECT_EQ(metrics("out").back()["eval_loss"], metrics("whole").back()["eval_loss"]);
+    for (const char* file : saved_files)
+      EXPECT_EQ(whole_file(path(text("out/checkpoint-4/", file))), whole_file(path(text("whole/checkpoint-4/", file))));
+  }
+
+  // A checkpoint of a version that saved no date has that of the clock.
+  copy_until("whole", 2, "out");
+  Json undated = Json::parse(whole_file(state("out/checkpoint-2")));
+  undated.erase("date");
+  write_file(state("out/checkpoint-2"), undated.dump());
+  const CommandResult refused = run_command(next_day + llama_tp_with(0) + " " + resumed);
+  EXPECT_TRUE(holds(refused.err, "out/checkpoint-2: its run has --train-file 10 samples")) << refused.err;
+  const CommandResult result = run_command(one_day + llama_tp_with(0) + " " + resumed);
+  EXPECT_EQ(result.status, 0) << result.err;
+  expect_equal_bits(metrics("out"), metrics("whole"));
+}
+
 TEST_F(ResumeCommand, NothingIsLeftToDoAfterTheLastStep) {
   train(alone, "out", "--max-steps 3");
   const std::string before = snapshot(path("out"));

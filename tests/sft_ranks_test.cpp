@@ -38,6 +38,8 @@ TEST(FineTuning, WhateverChangesTheTokensChangesTheFingerprint) {
   EXPECT_EQ(DataTokenizer(folder, {}).fingerprint(), first);
   EXPECT_NE(fingerprint({"", false}), first);
   EXPECT_NE(fingerprint({"zephyr", true}), first);
+  EXPECT_NE(fingerprint({"llama-3.2", true, "03 Feb 2025"}), fingerprint({"llama-3.2", true, "04 Feb 2025"}));
+  EXPECT_EQ(fingerprint({"", true, "03 Feb 2025"}), first);  // its template tells no date
   EXPECT_NE(DataTokenizer("", {}).fingerprint(), first);
   write_text(scratch / "special_tokens_map.json", "{}");
   EXPECT_NE(fingerprint({}), first);

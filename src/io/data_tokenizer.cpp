@@ -27,6 +27,7 @@ DataTokenizer::DataTokenizer(const std::string& place, const DataTokenizerOption
   tokenizer_ = load_tokenizer(place);
   try {
     chat_ = find_chat_template(folder_beside(place), *tokenizer_, options.chat_template);
+    if (!options.date.empty()) chat_->set_today(options.date);
   } catch (const Error& error) {
     if (!options.chat_template.empty()) throw;
     no_chat_ = error.what();
@@ -52,7 +53,7 @@ DatasetOptions DataTokenizer::dataset_options(int64_t block_size, int64_t vocabu
 
 std::string DataTokenizer::fingerprint() const {
   std::string all = text(place_.empty() ? "none" : "", options_.assistant_only_loss);
-  // A template is the words around a conversation, today's date among them.
+  // A template is the words around a conversation, the date among them.
   if (chat_) all += chat_->render({{"user", "?"}, {"assistant", "!"}}, false).text;
   if (chat_) all += chat_->name();
   for (const std::string& file : tokenizer_files(place_)) all += read_text(file);

@@ -13,6 +13,7 @@ namespace llama_tp {
 struct DataTokenizerOptions {
   std::string chat_template;        // a known one's name; "": the tokenizer's own
   bool assistant_only_loss = true;  // false: all tokens of a conversation and of a prompt are learned, too
+  std::string date = {};            // that a template tells, as today(); "": the clock's
 };
 
 class DataTokenizer {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "backend/device.h"
+#include "io/chat/chat_template.h"
 #include "model/checkpoint.h"
 #include "model/placement.h"
 
@@ -15,9 +16,18 @@ std::string checkpoint_to_resume(const TrainingSettings& settings, const OutputF
   return world.broadcast(output != nullptr ? find_checkpoint_to_resume(settings, *output) : "", 0);
 }
 
-TrainingData read_data(const TrainingSettings& settings, const ModelConfig& config, const TrainingSource& source,
-                       const Mesh& mesh, const Launch& launch) {
+// Of a run that goes on the date is that of its beginning: with another one its conversations would have other tokens.
+// Checkpoints of earlier versions do not know it.
+std::string date_of_run(const std::string& checkpoint) {
+  const std::string saved = checkpoint.empty() ? "" : read_training_state(checkpoint).date;
+  return saved.empty() ? today() : saved;
+}
+
+// Sets the date among the settings.
+TrainingData read_data(TrainingSettings& settings, const std::string& checkpoint, const ModelConfig& config,
+                       const TrainingSource& source, const Mesh& mesh, const Launch& launch) {
   launch.begin(Activity::reading_data);
+  settings.data.date = mesh.world().broadcast(date_of_run(checkpoint), 0);
   return {settings, config, source.tokenizer, mesh.world()};
 }
 
@@ -38,7 +48,7 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       mesh(make_mesh(launch, config, plan, settings.mesh, *backend, placement_said)),
       output(launch.rank() == 0 ? std::make_unique<OutputFolder>(settings.output_dir) : nullptr),
       checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
-      data(read_data(settings, config, source, *mesh, launch)),
+      data(read_data(settings, checkpoint, config, source, *mesh, launch)),
       shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
       batches(data.training, shape, settings.seed) {
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());

@@ -26,7 +26,7 @@ struct TrainingSetup {
   // The folder that the weights come from; "" where they are random.
   const std::string& origin() const { return saved ? saved->checkpoint() : source.folder; }
 
-  TrainingSettings settings;  // as asked for, with the number of steps
+  TrainingSettings settings;  // as asked for, with the number of steps and the date
   TrainingSource source;
   ModelConfig config;
   std::string config_text;  // for the checkpoints; the file may change before the last one

@@ -54,6 +54,7 @@ TrainingState describe_run(const TrainingSettings& settings, const Dataset& data
   TrainingState state;
   state.dtype = settings.dtype;
   state.save_dtype = settings.stored_dtype();
+  state.date = settings.data.date;
   // A batch larger than the data takes all of it, however large it is.
   const int64_t batch = std::min(shape.global_batch(), data.samples());
   // What changes those behind it comes first: it is named.
@@ -81,7 +82,8 @@ std::string state_text(const TrainingState& state) {
                          {"fixed", object_of(state.fixed)},
                          {"free", object_of(state.free)},
                          {"dtype", name_of(state.dtype)},
-                         {"save_dtype", name_of(state.save_dtype)}};
+                         {"save_dtype", name_of(state.save_dtype)},
+                         {"date", state.date}};
   return json_text(json, 2) + "\n";
 }
 
@@ -102,6 +104,7 @@ TrainingState read_training_state(const std::string& checkpoint) {
     state.tokens = json.at("tokens").get<int64_t>();
     state.dtype = dtype_named(json.at("dtype").get<std::string>());
     state.save_dtype = dtype_named(json.value("save_dtype", std::string(name_of(state.dtype))));
+    state.date = json.value("date", std::string());
     state.fixed = options_of(json.at("fixed"));
     state.free = options_of(json.at("free"));
   } catch (const nlohmann::json::exception&) {

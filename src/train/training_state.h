@@ -39,6 +39,7 @@ struct TrainingState {
   int64_t step = 0, tokens = 0;   // that are done
   DType dtype = DType::f32;       // of the weights
   DType save_dtype = DType::f32;  // of the weights in model.safetensors
+  std::string date;               // that its conversations tell (chat_template.h), "" where it is not known
   // The fixed ones say which samples step k takes: with others a resumed run would be another one. The free ones may
   // change on the way.
   NamedOptions fixed, free;

@@ -33,17 +33,6 @@ void replace_all(std::string& text, const std::string& what, const std::string& 
     text.replace(at, what.size(), by);
 }
 
-// As Jinja's strftime_now("%d %b %Y") in English.
-std::string today() {
-  static constexpr std::array<const char*, 12> months{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                                      "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  const std::time_t now = std::time(nullptr);
-  std::tm date{};
-  localtime_r(&now, &date);
-  return text(date.tm_mday < 10 ? "0" : "", date.tm_mday, " ", months[static_cast<size_t>(date.tm_mon)], " ",
-              date.tm_year + 1900);
-}
-
 // A template, or of several by name the default one.
 std::string default_template(const Json& value, const std::string& path) {
   if (value.is_string()) return value.get<std::string>();
@@ -92,6 +81,16 @@ void check_roles(const std::vector<Message>& messages) {
 }
 
 }  // namespace
+
+std::string today() {
+  static constexpr std::array<const char*, 12> months{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                      "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  const std::time_t now = std::time(nullptr);
+  std::tm date{};
+  localtime_r(&now, &date);
+  return text(date.tm_mday < 10 ? "0" : "", date.tm_mday, " ", months[static_cast<size_t>(date.tm_mon)], " ",
+              date.tm_year + 1900);
+}
 
 ChatTemplate::ChatTemplate(std::string name, const std::string& content, const std::string& jinja)
     : name_(std::move(name)) {

@@ -41,6 +41,9 @@ struct RenderedChat {
   std::vector<ByteRange> learned;  // what the assistant wrote, each with the token that ends it
 };
 
+// "03 Feb 2025", by the clock: Jinja's strftime_now("%d %b %Y") in English.
+std::string today();
+
 class ChatTemplate {
  public:
   // A conversation is at most one system message, first, then user and assistant in turn. Errors: anything else, an
@@ -48,7 +51,7 @@ class ChatTemplate {
   RenderedChat render(const std::vector<Message>& messages, bool add_generation_prompt) const;
 
   const std::string& name() const { return name_; }
-  // "03 Feb 2025"; the day on which the template was made, unless set.
+  // As today(), which it is unless set.
   void set_today(std::string date) { today_ = std::move(date); }
   const std::vector<std::string>& stops() const { return stops_; }
 
