@@ -276,6 +276,9 @@ TEST(Family, AFileThatIsNoneIsRefused) {
   EXPECT_TRUE(holds(with({{"options", {{"wheels", 4}}}}), "option wheels is none"));
   EXPECT_TRUE(holds(with({{"options", {{"qk_norm", true}}}}), "0 modules have the part q_norm"));
   EXPECT_TRUE(holds(with({{"options", {{"gated", false}}}}), "1 modules have the part gate"));
+  EXPECT_TRUE(holds(with({{"options", {{"norm_bias", true}}}}),
+                    "gqa/config.json: norm_bias is true, but family x has the norm rms, which has no bias; make it "
+                    "false, or the norm layer_norm_1p"));
   const auto module = [](const Json& part, const char* style) {
     return Json{{"modules", Json::array({{{"part", part}, {"name", "a.*.b"}, {"style", style}}})}};
   };

@@ -98,6 +98,9 @@ std::vector<int64_t> read_windows(const ConfigReader& reader, int64_t layers) {
 void read_options(const ConfigReader& reader, ModelConfig& config) {
   config.norm = {read_norm(reader), static_cast<float>(reader.positive("norm_epsilon"))};
   config.norm_bias = reader.flag("norm_bias");
+  require(!config.norm_bias || config.norm.kind != NormKind::rms, reader.source(), ": ",
+          reader.option("norm_bias").name, " is true, but family ", reader.family()->name,
+          " has the norm rms, which has no bias; make it false, or the norm layer_norm_1p");
   config.activation = {read_activation(reader), reader.flag("gated")};
   config.qkv_bias = reader.flag("qkv_bias");
   config.o_bias = reader.flag("o_bias");
