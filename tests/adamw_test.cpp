@@ -80,6 +80,21 @@ TEST(AdamW, TwentyStepsFollowTheFormulaInF64) {
   }
 }
 
+// The least epsilon of train's alone is their denominator.
+TEST(AdamW, WeightsWithoutGradientsStayAsTheyAre) {
+  Random random(5);
+  Device device;
+  const Owned weights = random.normals({37}, DType::f32);
+  AdamWOptions options;
+  options.epsilon = 1e-30;
+  for (State state : {State(weights), split(weights)}) {
+    const State before = state;
+    Owned grad({37}, DType::f32);
+    for (options.step = 1; options.step <= 3; options.step++) update(device, options, state, grad);
+    for (int64_t i = 0; i < 37; i++) ASSERT_EQ(state.master(i), before.master(i)) << i;
+  }
+}
+
 TEST(AdamW, Bf16WeightWithItsRestIsTheF32WeightBitForBit) {
   Random random(2);
   Device device;

@@ -104,6 +104,7 @@ TEST_F(BadOptions, ThoseOfTrainAreNamedWithTheMendAndNoFolderIsMade) {
       {train("--learning-rate 1e400"), {"--learning-rate \"1e400\""}},
       {train("--lr-scheduler-type step"), {"--lr-scheduler-type step", "constant, linear or cosine"}},
       {train("--adam-beta1 1"), {"--adam-beta1 1 must lie between 0 and 0.9999999"}},
+      {train("--adam-epsilon 0"), {"--adam-epsilon 0 must lie between 1e-30 and 1"}},
       {train("--num-train-epochs 0"), {"--num-train-epochs 0 must lie between 1e-09"}},
       {train("--seed -1"), {"--seed -1 must be 0 or more"}},
       {train("--logging-steps 0"), {"--logging-steps 0 must be 1 or more"}},

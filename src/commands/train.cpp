@@ -11,6 +11,9 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t most_samples = int64_t{1} << 20;  // of a forward, and forwards of a step
+// A weight that has never had a gradient, of a padded row of the vocabulary for instance, has moments of 0, and epsilon is
+// its whole denominator: an f32 far above the least normal one (1.2e-38), which no device takes for 0.
+constexpr double least_adam_epsilon = 1e-30;
 
 void declare_training_options(Options& options) {
   options.value("model", "folder to start from: config.json, *.safetensors, tokenizer; or an output folder of train",
@@ -41,7 +44,7 @@ void declare_training_options(Options& options) {
   options.value("weight-decay", "AdamW's decay; not on biases and norms", "X", "0");
   options.value("adam-beta1", "", "X", "0.9");
   options.value("adam-beta2", "", "X", "0.999");
-  options.value("adam-epsilon", "", "X", "1e-8");
+  options.value("adam-epsilon", "added to the root of the second moment, 1e-30 or more", "X", "1e-8");
   options.value("max-grad-norm", "clip gradients to this global norm; 0: never", "X", "1");
   options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
   options.value("save-dtype", "of the saved weights: float32, bfloat16 or float16 (default: the run's)", "WORD");
@@ -99,7 +102,7 @@ TrainingSettings training_settings(const Options& options) {
   settings.weight_decay = options.number("weight-decay", 0, 10);
   settings.adam_beta1 = options.number("adam-beta1", 0, 0.9999999);
   settings.adam_beta2 = options.number("adam-beta2", 0, 0.9999999);
-  settings.adam_epsilon = options.number("adam-epsilon", 0, 1);
+  settings.adam_epsilon = options.number("adam-epsilon", least_adam_epsilon, 1);
   settings.max_grad_norm = options.number("max-grad-norm", 0, 1e9);
   settings.dtype = options.dtype("dtype", DType::bf16);
   if (options.given("save-dtype")) settings.save_dtype = options.stored_dtype("save-dtype");
