@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <sstream>
 
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -230,6 +231,23 @@ TEST_F(BenchCommand, MeasuresOperationsAndCollectives) {
                                 "--block-size 32 --prompt-tokens 8 --n-predict 2 --per-device-train-batch-size 1"
                                 " --gradient-accumulation-steps 3");
   EXPECT_TRUE(holds(usual, "training    ", "3 × 32 tokens", "prompt      ", "generation  "));
+}
+
+// A plain feed-forward has no gate, and half the work in its first product.
+TEST_F(BenchCommand, MeasuresTheProductsThatTheModelHas) {
+  const auto work_of = [&](const std::string& product, const Json& changes) {
+    write_file(folder_ / "config.json", small_config(changes).dump());
+    const std::string out = run(0, "--kernels --block-size 512");
+    const size_t at = out.find(product + " ");
+    if (at == std::string::npos) return ADD_FAILURE() << out, 0.0;
+    std::istringstream rest(out.substr(at + product.size()));
+    double microseconds = 0, rate = 0;
+    rest >> microseconds >> rate;
+    return microseconds * rate;
+  };
+  const double gated = work_of("product, forward (gate and up)", Json::object()),
+               plain = work_of("product, forward (up)", {{"model_type", "nemotron"}});
+  EXPECT_NEAR(gated / plain, 2, 0.05);  // both are printed with a digit behind the point, some tens of each
 }
 
 TEST_F(BenchCommand, RefusesAMeshBeforeItMeasuresAnything) {

@@ -96,12 +96,16 @@ class Kernels {
                         (after.bytes - before.bytes) / calls});
   }
 
+  // Of the feed-forward's first product, in which the gate, where there is one, lies above up.
+  int64_t up_rows() const { return (bench_.config.activation.gated ? 2 : 1) * F; }
+
   void products() {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
-    const Tensor x = numbers({T, H}), w = numbers({2 * F, H}), y = numbers({T, 2 * F}),
-                 dw = zeros({2 * F, H}, DType::f32);
-    time("product, forward (gate and up)", [&] { backend.linear_forward(x, w, {}, y); });
+    const Tensor x = numbers({T, H}), w = numbers({up_rows(), H}), y = numbers({T, up_rows()}),
+                 dw = zeros({up_rows(), H}, DType::f32);
+    time(bench_.config.activation.gated ? "product, forward (gate and up)" : "product, forward (up)",
+         [&] { backend.linear_forward(x, w, {}, y); });
     time("product, backward of the input", [&] { backend.linear_backward_input(y, w, x); });
     time("product, backward of the weight", [&] { backend.linear_backward_weight(y, x, dw); });
   }
@@ -114,7 +118,11 @@ class Kernels {
         ranges.push_back(static_cast<int32_t>(value));
     const Tensor tensor = zeros({count, 4}, DType::i32);
     runtime_->backend.upload(ranges.data(), tensor);
-    return {tensor, count, length, length, count * causal_pairs(length, 0, 0),
+    return {tensor,
+            count,
+            length,
+            length,
+            count * causal_pairs(length, 0, 0),
             count * causal_pairs(length, 0, bench_.config.window())};
   }
 
@@ -148,7 +156,7 @@ class Kernels {
          [&] { backend.add_norm_forward(part, residual, w, b, norm, residual, y, statistics); });
     time("norm, backward", [&] { backend.norm_backward(y, residual, w, norm, statistics, part, dw, db); });
     const ActivationOptions& activation = bench_.config.activation;
-    const Tensor input = numbers({T, activation.gated ? 2 * F : F}), product = numbers({T, F});
+    const Tensor input = numbers({T, up_rows()}), product = numbers({T, F});
     time("activation, forward", [&] { backend.activation_forward(input, activation, product); });
     time("activation, backward", [&] { backend.activation_backward(product, input, activation, input); });
   }
@@ -166,7 +174,7 @@ class Kernels {
   void optimizer() {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
-    const Shape all{std::max(2 * F * H, least_weights)};
+    const Shape all{std::max(up_rows() * H, least_weights)};
     const Tensor w = numbers(all), gradient = numbers(all, DType::f32), m = zeros(all, DType::f32),
                  v = zeros(all, DType::f32), norm = zeros({1}, DType::f64);
     const Tensor rest = runtime_->dtype == DType::bf16 ? zeros(all, DType::i16) : Tensor{};
