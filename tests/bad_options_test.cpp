@@ -155,6 +155,14 @@ TEST_F(BadOptions, MeshesThatCannotBeAreRefusedWithThoseThatCan) {
   expect_refused(2, train("--tensor-parallel 4"), {"--tensor-parallel 4 does not divide the 2 ranks"});
   expect_refused(0, train("--tensor-parallel 2"), {"--tensor-parallel 2"});
   expect_refused(0, train("--tensor-parallel many"), {"--tensor-parallel \"many\""});
+  // Sizes whose product no number holds.
+  expect_refused(2, train("--data-parallel 4294967296 --fsdp 4294967296"),
+                 {"--data-parallel 4294967296 must be 1048576 or less"});
+  expect_refused(2, train("--data-parallel 1048576 --fsdp 1048576 --tensor-parallel 1048576"),
+                 {"does not divide the 2 ranks"});
+  expect_refused(0, generate("-p a --tensor-parallel 4294967297"), {"--tensor-parallel 4294967297 must be 1048576"});
+  expect_refused(0, "plan --config " + path("config.json") + " --compare fsdp=1048576,dp=1048576",
+                 {"--compare fsdp=1048576,dp=1048576: a mesh of 1099511627776 ranks", "1048576 or fewer"});
   write_file(path("odd.json"), small_config({{"intermediate_size", 63}}).dump());
   expect_refused(2, train("--tensor-parallel 2 --config " + path("odd.json")), {"intermediate_size (63)", "can be 1"});
   expect_refused(4, train("--tensor-parallel 1 --global-batch-size 6 --per-device-train-batch-size 1"),

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <sstream>
 
+#include "model/placement.h"
+
 namespace llama_tp {
 
 namespace {
-
-constexpr int most_ranks = 1 << 20;
 
 struct SizeKey {
   const char* name;
@@ -60,6 +60,8 @@ void read_word(const std::string& word, Scheme& scheme) {
     seen.push_back(key);
     apply(key, part.substr(sign + 1), scheme);
   }
+  require(ranks_of(scheme.mesh) <= most_ranks, "--compare ", word, ": a mesh of ", ranks_of(scheme.mesh),
+          " ranks; give one of ", most_ranks, " or fewer");
 }
 
 Scheme parse_scheme(const std::string& word, const SchemeSetting& setting) {

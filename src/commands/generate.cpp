@@ -94,7 +94,7 @@ GenerationSettings generation_settings(const Options& options) {
   settings.ignore_eos = options.is_set("ignore-eos");
   settings.echo = options.is_set("echo");
   if (options.given("dtype")) settings.dtype = options.dtype("dtype", DType::f32);
-  settings.tensor_parallel = options.integer_or_auto("tensor-parallel");
+  settings.tensor_parallel = options.integer_or_auto("tensor-parallel", most_ranks);
   settings.backend = options.word("backend");
   return settings;
 }

@@ -12,7 +12,7 @@ void declare_mesh(Options& options) {
 
 MeshOptions mesh_from(const Options& options) {
   const auto size = [&](const char* name) {
-    return options.given(name) ? std::optional(options.integer_or_auto(name)) : std::nullopt;
+    return options.given(name) ? std::optional(options.integer_or_auto(name, most_ranks)) : std::nullopt;
   };
   return {size("data-parallel"), size("fsdp"), size("tensor-parallel")};
 }

@@ -310,6 +310,8 @@ DType Options::stored_dtype(const std::string& name) const {
   return *dtype;
 }
 
-int64_t Options::integer_or_auto(const std::string& name) const { return word(name) == "auto" ? 0 : integer(name, 1); }
+int64_t Options::integer_or_auto(const std::string& name, int64_t most) const {
+  return word(name) == "auto" ? 0 : integer(name, 1, most);
+}
 
 }  // namespace llama_tp

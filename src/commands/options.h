@@ -58,8 +58,8 @@ class Options {
   DType dtype(const std::string& name, DType otherwise) const;
   // float32, bfloat16 or float16, what models are stored in. Errors: another word.
   DType stored_dtype(const std::string& name) const;
-  // 0 for "auto".
-  int64_t integer_or_auto(const std::string& name) const;
+  // 0 for "auto". Errors: neither it nor a whole number from 1 to `most`.
+  int64_t integer_or_auto(const std::string& name, int64_t most) const;
 
  private:
   struct Parser;

@@ -10,7 +10,8 @@
 
 namespace llama_tp {
 
-constexpr int64_t auto_size = 0;  // of one dimension: what the others leave
+constexpr int64_t auto_size = 0;         // of one dimension: what the others leave
+constexpr int64_t most_ranks = 1 << 20;  // of a mesh and of each dimension, so that their product is a number too
 
 // --data-parallel, --fsdp, --tensor-parallel, where they were given.
 struct MeshOptions {
