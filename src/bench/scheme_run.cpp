@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "bench/gather.h"
 #include "bench/system_memory.h"
 #include "model/checkpoint.h"
+#include "parallel/host_values.h"
 #include "train/step_estimate.h"
 
 namespace llama_tp {
@@ -60,7 +60,7 @@ class SchemeRun {
     memory_.peak = runtime_.ledger.peak();
     memory_.measured = runtime_.ledger.at_peak();
     memory_.traffic = of_step;
-    result.ranks = gather(mesh_->world(), memory_);
+    result.ranks = gather_values(mesh_->world(), memory_);
     result.records = gather_records(mesh_->world(), median(records));
     return result;
   }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "bench/gather.h"
+#include "parallel/host_values.h"
 
 namespace llama_tp {
 
@@ -23,7 +23,7 @@ PhaseTimes StepRecord::times() const {
 
 std::vector<StepRecord> gather_records(HostGroup& ranks, const StepRecord& own) {
   const std::vector<double> seconds = ranks.all_gather(own.seconds);
-  const std::vector<CategoryBytes> held = gather(ranks, own.held);
+  const std::vector<CategoryBytes> held = gather_values(ranks, own.held);
   auto phases = gather_lists(ranks, own.phases);
   auto exchanges = gather_lists(ranks, own.exchanges);
   auto memory = gather_lists(ranks, own.memory);

@@ -1,7 +1,8 @@
-// Lists of numbers between ranks, by a HostGroup's texts. A list may be empty.
+// Plain values between ranks, and lists of them, by a HostGroup's texts. A list may be empty.
 #pragma once
 
 #include <cstring>
+#include <ranges>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -20,21 +21,30 @@ std::string bytes_of(std::span<const Value> values) {
 template <class Value>
 std::vector<Value> values_of(const std::string& bytes) {
   std::vector<Value> values(bytes.size() / sizeof(Value));
-  if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
+  if (!values.empty()) std::memcpy(static_cast<void*>(values.data()), bytes.data(), bytes.size());
   return values;
 }
 
-// Rank 0's list on every rank. Collective, as the next.
+// Rank 0's list on every rank. Collective, as the others.
 template <class Value>
 std::vector<Value> broadcast_values(HostGroup& group, const std::vector<Value>& values) {
   return values_of<Value>(group.broadcast(group.rank() == 0 ? bytes_of(std::span<const Value>(values)) : "", 0));
 }
 
 // Every rank's list, in rank order, on every rank.
-template <class Value>
-std::vector<std::vector<Value>> gather_values(HostGroup& group, std::span<const Value> own) {
+template <std::ranges::contiguous_range List, class Value = std::ranges::range_value_t<List>>
+std::vector<std::vector<Value>> gather_lists(HostGroup& group, const List& own) {
   std::vector<std::vector<Value>> all;
-  for (const std::string& bytes : group.all_gather(bytes_of(own))) all.push_back(values_of<Value>(bytes));
+  for (const std::string& bytes : group.all_gather(bytes_of(std::span<const Value>(own))))
+    all.push_back(values_of<Value>(bytes));
+  return all;
+}
+
+// Every rank's value, likewise.
+template <class Value>
+std::vector<Value> gather_values(HostGroup& group, const Value& own) {
+  std::vector<Value> all;
+  for (const std::vector<Value>& one : gather_lists(group, std::span(&own, 1))) all.push_back(one.front());
   return all;
 }
 

@@ -63,8 +63,8 @@ std::vector<uint64_t> sequences_of(const Dataset& data, int64_t sample) {
 
 void check_batches(int64_t step, const SeenBatches& seen, const Dataset& data, const std::vector<int64_t>& samples,
                    const Mesh& mesh) {
-  const auto tensors = gather_values(mesh.world(), std::span<const uint64_t>(seen.tensors));
-  const auto sequences = gather_values(mesh.world(), std::span<const uint64_t>(seen.sequences));
+  const auto tensors = gather_lists(mesh.world(), seen.tensors);
+  const auto sequences = gather_lists(mesh.world(), seen.sequences);
   const auto tensor_ranks = static_cast<size_t>(mesh.shape().tensor);
   std::multimap<uint64_t, size_t> where;  // a sequence, and the rank that has it
   for (size_t rank = 0; rank < tensors.size(); rank++) {
@@ -122,7 +122,7 @@ void check_replicas(int64_t step, const Parameters& parameters, Backend& backend
   std::vector<Held> own;
   std::vector<char> host;
   for (const Parameter& row : parameters.rows()) own.push_back(held(parameters, row, backend, host));
-  const auto all = gather_values(mesh.world(), std::span<const Held>(own));
+  const auto all = gather_lists(mesh.world(), own);
   for (size_t row = 0; row < own.size(); row++) {
     std::map<std::array<int64_t, 3>, size_t> first;  // rank that holds a place
     for (size_t rank = 0; rank < all.size(); rank++) {
