@@ -174,5 +174,17 @@ TEST(Ledger, KnowsThePeakOfEachPhaseAndWhatHeldIt) {
   EXPECT_EQ(ledger.at_peak(), at_peak);
 }
 
+TEST(Ledger, EachCategoryIsInOneGroup) {
+  CategoryBytes bytes{};
+  for (size_t i = 0; i < bytes.size(); i++) bytes[i] = int64_t{1} << (4 * i);  // a digit each
+  int64_t together = 0;
+  for (const MemoryGroup group : memory_groups) together += sum_of(bytes, group);
+  EXPECT_EQ(together, 0x111111111111111);
+  EXPECT_EQ(group_of(Category::moments), MemoryGroup::state);
+  EXPECT_EQ(group_of(Category::unsharded_gradients), MemoryGroup::gathered);
+  EXPECT_EQ(sum_of(bytes, MemoryGroup::activations),
+            sum_of(bytes, {Category::saved_split, Category::saved_whole, Category::transient}));
+}
+
 }  // namespace
 }  // namespace llama_tp

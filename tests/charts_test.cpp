@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bench/pictures.h"
 #include "report/html_page.h"
 #include "support/xml.h"
 
@@ -121,6 +122,13 @@ TEST(Charts, AreasShowAPeakThatIsShorterThanAPixel) {
     bottom = std::max(bottom, std::stod(points.substr(comma + 1)));
   }
   EXPECT_NEAR(bottom - top, 130, 0.2);  // the whole height of a panel: 80 is the highest tick, too
+}
+
+TEST(Charts, EachCategoryOfMemoryIsInOneLayer) {
+  std::vector<int> layers(category_count);
+  for (const MemoryLayer& layer : memory_layers())
+    for (const Category category : layer.categories) layers[static_cast<size_t>(category)]++;
+  for (size_t i = 0; i < layers.size(); i++) EXPECT_EQ(layers[i], 1) << name_of(static_cast<Category>(i));
 }
 
 TEST(Charts, AxesEndWithARoundNumberOrWithTheData) {

@@ -22,6 +22,46 @@ int64_t sum_of(const CategoryBytes& bytes, const std::vector<Category>& categori
   return sum;
 }
 
+std::string_view name_of(MemoryGroup group) {
+  static constexpr std::array<std::string_view, memory_groups.size()> names{
+      "weights, gradients and optimizer", "gathered weights, unsharded gradients", "activations", "logits and loss",
+      "communication, workspace, data, alignment"};
+  return names[static_cast<size_t>(group)];
+}
+
+MemoryGroup group_of(Category category) {
+  switch (category) {
+    case Category::parameters:
+    case Category::gradients:
+    case Category::master_weights:
+    case Category::moments:
+      return MemoryGroup::state;
+    case Category::gathered_parameters:
+    case Category::unsharded_gradients:
+      return MemoryGroup::gathered;
+    case Category::saved_split:
+    case Category::saved_whole:
+    case Category::transient:
+      return MemoryGroup::activations;
+    case Category::logits:
+      return MemoryGroup::logits;
+    case Category::communication:
+    case Category::workspace:
+    case Category::kv_cache:  // which no step of training has
+    case Category::data:
+    case Category::alignment:
+      break;
+  }
+  return MemoryGroup::rest;
+}
+
+int64_t sum_of(const CategoryBytes& bytes, MemoryGroup group) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < bytes.size(); i++)
+    if (group_of(static_cast<Category>(i)) == group) sum += bytes[i];
+  return sum;
+}
+
 std::string_view name_of(Phase phase) {
   static constexpr std::array<std::string_view, phase_count> names{"load",          "forward",   "loss",     "backward",
                                                                    "gradient_sync", "optimizer", "evaluate", "save"};

@@ -37,6 +37,14 @@ std::string_view name_of(Phase phase);
 using CategoryBytes = std::array<int64_t, category_count>;
 int64_t sum_of(const CategoryBytes& bytes, const std::vector<Category>& categories);
 
+// Categories by what a rank holds them for; each is in one group.
+enum class MemoryGroup : uint8_t { state, gathered, activations, logits, rest };
+inline constexpr std::array memory_groups{MemoryGroup::state, MemoryGroup::gathered, MemoryGroup::activations,
+                                          MemoryGroup::logits, MemoryGroup::rest};
+std::string_view name_of(MemoryGroup group);
+MemoryGroup group_of(Category category);
+int64_t sum_of(const CategoryBytes& bytes, MemoryGroup group);
+
 // A phase that was entered (bytes 0), or bytes that were taken in it, or given back (below 0).
 struct LedgerEntry {
   std::chrono::steady_clock::time_point time;

@@ -9,7 +9,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int label_width = 42, least_column = 19;
+constexpr int row_label_width = 42, least_column = 19;
 constexpr double mib = 1024.0 * 1024;
 
 // What would be rounded to nothing is said to be less than the last digit.
@@ -29,8 +29,8 @@ class Table {
   // One value a scheme.
   template <class Value>
   void line(const std::string& label, const Value& value) {
-    text_ +=
-        label + std::string(static_cast<size_t>(std::max<int>(0, label_width - static_cast<int>(label.size()))), ' ');
+    text_ += label +
+             std::string(static_cast<size_t>(std::max<int>(0, row_label_width - static_cast<int>(label.size()))), ' ');
     for (const SchemeResult& result : comparison_.results) text_ += padded(value(result), width_);
     text_ += "\n";
   }
@@ -119,13 +119,13 @@ std::string growth_table(const ComparisonRun& run) {
     int width = least_column;
     for (const Scheme& scheme : run.schemes) width = std::max(width, static_cast<int>(scheme.name.size()) + 2);
     std::string label = text("growth with context, ", name_of(rule));
-    label.resize(label_width, ' ');
+    label.resize(row_label_width, ' ');
     out += label + schemes_in_columns(run.growth.front().results, width) + "\n";
     for (const bool memory : {true, false})
       for (const Comparison& comparison : run.growth) {
         if (comparison.rule != rule) continue;
         std::string line = text("  ", comparison.block_size, " tokens, ", memory ? "peak MiB a rank" : "ms a step");
-        line.resize(label_width, ' ');
+        line.resize(row_label_width, ' ');
         for (const SchemeResult& result : comparison.results)
           line += padded(
               memory ? mebibytes(static_cast<double>(result.fullest().peak), 3) : fixed(result.seconds() * 1e3, 1),

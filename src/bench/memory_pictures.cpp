@@ -10,41 +10,16 @@ namespace llama_tp {
 
 namespace {
 
-struct Layer {
-  Series series;
-  std::vector<Category> categories;
-};
-
-// From the bottom: what lives as long as the run, then what lives for a unit, for a step, for a layer.
-const std::vector<Layer>& layers() {
-  static const std::vector<Layer> all{{{"parameters", "#1f4e79"}, {Category::parameters}},
-                                      {{"master weights", "#2e75b6"}, {Category::master_weights}},
-                                      {{"moments", "#7fb0dc"}, {Category::moments}},
-                                      {{"gradients", "#bcd6ee"}, {Category::gradients}},
-                                      {{"FSDP: gathered weights", "#c55a11"}, {Category::gathered_parameters}},
-                                      {{"FSDP: unsharded gradients", "#f4b183"}, {Category::unsharded_gradients}},
-                                      {{"kept activations, split", "#2e7d32"}, {Category::saved_split}},
-                                      {{"kept activations, whole", "#8fce8f"}, {Category::saved_whole}},
-                                      {{"transient activations", "#b39ddb"}, {Category::transient}},
-                                      {{"logits and scratch", "#bdbdbd"},
-                                       {Category::logits, Category::communication, Category::workspace,
-                                        Category::kv_cache, Category::data, Category::alignment}}};
-  return all;
-}
-
 std::vector<Series> layer_series() {
   std::vector<Series> series;
-  for (const Layer& layer : layers()) series.push_back(layer.series);
+  for (const MemoryLayer& layer : memory_layers()) series.push_back(layer.series);
   return series;
 }
 
 std::vector<double> in_layers(const CategoryBytes& bytes, const ByteUnit& unit) {
   std::vector<double> values;
-  for (const Layer& layer : layers()) {
-    int64_t sum = 0;
-    for (const Category category : layer.categories) sum += bytes[static_cast<size_t>(category)];
-    values.push_back(static_cast<double>(sum) / unit.bytes);
-  }
+  for (const MemoryLayer& layer : memory_layers())
+    values.push_back(static_cast<double>(sum_of(bytes, layer.categories)) / unit.bytes);
   return values;
 }
 
@@ -90,6 +65,22 @@ AreaPanel memory_panel(const SchemeResult& result, const ByteUnit& unit) {
 }
 
 }  // namespace
+
+const std::vector<MemoryLayer>& memory_layers() {
+  static const std::vector<MemoryLayer> all{{{"parameters", "#1f4e79"}, {Category::parameters}},
+                                            {{"master weights", "#2e75b6"}, {Category::master_weights}},
+                                            {{"moments", "#7fb0dc"}, {Category::moments}},
+                                            {{"gradients", "#bcd6ee"}, {Category::gradients}},
+                                            {{"FSDP: gathered weights", "#c55a11"}, {Category::gathered_parameters}},
+                                            {{"FSDP: unsharded gradients", "#f4b183"}, {Category::unsharded_gradients}},
+                                            {{"kept activations, split", "#2e7d32"}, {Category::saved_split}},
+                                            {{"kept activations, whole", "#8fce8f"}, {Category::saved_whole}},
+                                            {{"transient activations", "#b39ddb"}, {Category::transient}},
+                                            {{"logits and scratch", "#bdbdbd"},
+                                             {Category::logits, Category::communication, Category::workspace,
+                                              Category::kv_cache, Category::data, Category::alignment}}};
+  return all;
+}
 
 Figure picture_of_peaks(const ComparisonRun& run) {
   const ByteUnit unit = unit_for(run);

@@ -4,9 +4,18 @@
 #include <vector>
 
 #include "bench/comparison.h"
+#include "report/charts.h"
 #include "report/html_page.h"
 
 namespace llama_tp {
+
+// What pictures of memory lay upon each other: from the bottom what lives as long as the run, then what lives for a
+// unit, for a step, for a layer. Each category of the ledger is in one layer.
+struct MemoryLayer {
+  Series series;
+  std::vector<Category> categories;
+};
+const std::vector<MemoryLayer>& memory_layers();
 
 // The peak of the fullest rank by category, under both batch rules.
 Figure picture_of_peaks(const ComparisonRun& run);

@@ -31,15 +31,12 @@ struct Fact {
   std::string said() const { return what + " (" + number(tensor) + " against " + number(fsdp) + unit + ")"; }
 };
 
-double mib_of(const SchemeResult& result, const std::vector<Category>& categories) {
-  return static_cast<double>(sum_of(result.fullest().measured, categories)) / (1024 * 1024);
-}
-double state(const SchemeResult& result) {
-  return mib_of(result, {Category::parameters, Category::gradients, Category::master_weights, Category::moments});
-}
-double kept(const SchemeResult& result) { return mib_of(result, {Category::saved_split, Category::saved_whole}); }
-double whole_units(const SchemeResult& result) {
-  return mib_of(result, {Category::gathered_parameters, Category::unsharded_gradients});
+double mib_of(int64_t bytes) { return static_cast<double>(bytes) / (1024 * 1024); }
+double state(const SchemeResult& result) { return mib_of(sum_of(result.fullest().measured, MemoryGroup::state)); }
+double gathered(const SchemeResult& result) { return mib_of(sum_of(result.fullest().measured, MemoryGroup::gathered)); }
+// Of the activations those that wait for backward, without a layer's transient ones.
+double kept_activations(const SchemeResult& result) {
+  return mib_of(sum_of(result.fullest().measured, {Category::saved_split, Category::saved_whole}));
 }
 double exposed(const SchemeResult& result) { return 100 * result.communication() / result.seconds(); }
 
@@ -47,13 +44,15 @@ std::vector<Fact> facts(const ComparisonRun& run, size_t tensor, size_t fsdp) {
   const SchemeResult &tp = run.equal.results[tensor], &sharded = run.equal.results[fsdp];
   const SchemeResult &tp_small = run.smallest.results[tensor], &sharded_small = run.smallest.results[fsdp];
   const auto batch = [](const SchemeResult& result) { return static_cast<double>(result.batch.global_batch()); };
-  return {{"activations kept at the smallest batch", kept(tp_small), kept(sharded_small), false, " MiB a rank", 2},
-          {"gathered weights and unsharded gradients", whole_units(tp), whole_units(sharded), false, " MiB a rank", 2},
+  return {{"activations kept at the smallest batch", kept_activations(tp_small), kept_activations(sharded_small), false,
+           " MiB a rank", 2},
+          {"gathered weights and unsharded gradients", gathered(tp), gathered(sharded), false, " MiB a rank", 2},
           {"the smallest batch", batch(tp_small), batch(sharded_small), false, " sequences", 0},
           {"time until one sequence is trained on", tp_small.seconds() * 1e3, sharded_small.seconds() * 1e3, false,
            " ms", 1},
           {"state", state(tp), state(sharded), false, " MiB a rank", 2},
-          {"activations kept at an equal global batch", kept(tp), kept(sharded), false, " MiB a rank", 2},
+          {"activations kept at an equal global batch", kept_activations(tp), kept_activations(sharded), false,
+           " MiB a rank", 2},
           {"throughput at an equal global batch", tp.tokens_per_second(), sharded.tokens_per_second(), true,
            " tokens/s", 0},
           {"exposed collectives at an equal global batch", exposed(tp), exposed(sharded), false, "% of a step", 0}};

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "base/json.h"
-#include "commands/memory_groups.h"
 #include "report/format.h"
 
 namespace llama_tp {
@@ -81,9 +80,9 @@ class Table {
 };
 
 void print_memory(const SchemesToPlan& asked, const Table& table, std::vector<RankPlan> PlannedScheme::*step) {
-  for (const MemoryGroup& group : memory_groups())
-    table.amounts(text("  ", group.name),
-                  [&](const PlannedScheme& one) { return static_cast<double>(bytes_of(group, one.*step)); });
+  for (const MemoryGroup group : memory_groups)
+    table.amounts(text("  ", name_of(group)),
+                  [&](const PlannedScheme& one) { return static_cast<double>(held_at_peak(one.*step, group)); });
   table.line("  together",
              [&](const PlannedScheme& one) { return table.unit().of(static_cast<double>(peak(one.*step)), 2); });
   if (asked.memory)
@@ -122,22 +121,23 @@ std::string unlike_samples(const PlannedScheme& more, const PlannedScheme& less,
   const std::string unlike = text(", with ", counted(own, "sample"), " in flight against ", others);
   if (samples == 0) return unlike;
   const auto written = [&](int64_t bytes) { return unit.of(static_cast<double>(bytes), 2); };
-  const MemoryGroup& activations = activations_group();
-  return text(unlike, "; at ", samples, " each, activations are ", written(bytes_of(activations, more.in_flight)),
-              " against ", written(bytes_of(activations, less.in_flight)), ", and all is ",
-              written(peak(more.in_flight)), " against ", written(peak(less.in_flight)));
+  const auto activations = [&](const PlannedScheme& one) {
+    return written(held_at_peak(one.in_flight, MemoryGroup::activations));
+  };
+  return text(unlike, "; at ", samples, " each, activations are ", activations(more), " against ", activations(less),
+              ", and all is ", written(peak(more.in_flight)), " against ", written(peak(less.in_flight)));
 }
 
 // What the scheme holds more than the other one, the largest difference first.
 std::string why(const PlannedScheme& more, const PlannedScheme& less, int64_t samples, const ByteUnit& unit) {
   struct Difference {
-    const char* name;
+    std::string_view name;
     int64_t more, less;
     int64_t bytes() const { return more - less; }
   };
   std::vector<Difference> all;
-  for (const MemoryGroup& group : memory_groups())
-    all.push_back({group.name, bytes_of(group, more.smallest), bytes_of(group, less.smallest)});
+  for (const MemoryGroup group : memory_groups)
+    all.push_back({name_of(group), held_at_peak(more.smallest, group), held_at_peak(less.smallest, group)});
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.bytes() > b.bytes(); });
   const int64_t together = peak(more) - peak(less);
   std::string said;
@@ -226,8 +226,8 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
     }
     if (planned.samples_in_flight > 0) {
       json["in_flight"] = {{"samples", planned.samples_in_flight}, {"peak_bytes", peak(one.in_flight)}};
-      for (const MemoryGroup& group : memory_groups())
-        json["in_flight"]["groups"][group.name] = bytes_of(group, one.in_flight);
+      for (const MemoryGroup group : memory_groups)
+        json["in_flight"]["groups"][std::string(name_of(group))] = held_at_peak(one.in_flight, group);
     }
     for (const auto& [name, ranks] : {std::pair{"smallest", &one.smallest}, std::pair{"equal", &one.equal}}) {
       for (const auto& [group, bytes] : sent(*ranks)) json[name]["sent_bytes"][group] = bytes;

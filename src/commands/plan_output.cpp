@@ -4,7 +4,6 @@
 #include <cstdio>
 
 #include "base/json.h"
-#include "commands/memory_groups.h"
 #include "report/format.h"
 #include "train/memory_json.h"
 
@@ -170,8 +169,8 @@ void print_estimate(const PlannedStep& step) {
 void print_summary(const PlannedStep& step) {
   constexpr int64_t worth_naming = 20;  // of the whole, one part in so many
   const ByteUnit unit = unit_for(static_cast<double>(step.peak_bytes()));
-  std::vector<std::pair<int64_t, const char*>> parts;
-  for (const MemoryGroup& group : memory_groups()) parts.emplace_back(bytes_of(group, step.ranks), group.name);
+  std::vector<std::pair<int64_t, std::string_view>> parts;
+  for (const MemoryGroup group : memory_groups) parts.emplace_back(held_at_peak(step.ranks, group), name_of(group));
   std::sort(parts.rbegin(), parts.rend());
   std::string named;
   for (const auto& [bytes, name] : parts)

@@ -50,10 +50,9 @@ class Search {
     const RankPlan& most = fullest(ranks);
     const CategoryBytes& held = most.ledger.at_peak();
     setting.peak = most.ledger.peak();
-    setting.state =
-        sum_of(held, {Category::parameters, Category::gradients, Category::master_weights, Category::moments});
-    setting.gathered = sum_of(held, {Category::gathered_parameters, Category::unsharded_gradients});
-    setting.activations = sum_of(held, {Category::saved_split, Category::saved_whole, Category::transient});
+    setting.state = sum_of(held, MemoryGroup::state);
+    setting.gathered = sum_of(held, MemoryGroup::gathered);
+    setting.activations = sum_of(held, MemoryGroup::activations);
     result_.smallest = result_.tried == 0 ? setting.peak : std::min(result_.smallest, setting.peak);
     result_.tried++;
     if (setting.peak > space_.memory.bytes) return false;

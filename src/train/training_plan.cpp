@@ -180,6 +180,10 @@ const RankPlan& fullest(const std::vector<RankPlan>& ranks) {
                            [](const RankPlan& a, const RankPlan& b) { return a.ledger.peak() < b.ledger.peak(); });
 }
 
+int64_t held_at_peak(const std::vector<RankPlan>& ranks, MemoryGroup group) {
+  return sum_of(fullest(ranks).ledger.at_peak(), group);
+}
+
 double model_flops(const ModelConfig& config, const BatchShape& batch) {
   const auto real = [](int64_t value) { return static_cast<double>(value); };
   // A tied embedding is the head's weight too, and multiplies.

@@ -33,6 +33,8 @@ RankPlan plan_rank(const ModelConfig& config, const TensorParallelPlan& plan, co
 
 // The one that needs the most memory.
 const RankPlan& fullest(const std::vector<RankPlan>& ranks);
+// What that one holds of a group at its peak.
+int64_t held_at_peak(const std::vector<RankPlan>& ranks, MemoryGroup group);
 
 // FLOPs of the model in a step of the whole mesh, as model FLOPs utilization counts them (Chowdhery et al. 2022), here
 // with attention's causal half: a token takes 6 for each parameter but the input embedding's, and
