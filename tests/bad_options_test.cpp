@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/parse_count.h"
 #include "support/error_of.h"
 #include "support/refusal.h"
 #include "support/sound_model.h"
@@ -34,6 +35,17 @@ void expect_all_refused(const std::vector<Refused>& cases) {
     expect_refused(0, cases[i].arguments, cases[i].words);
     if (i % 9 == 0) expect_refused(i % 2 == 0 ? 2 : 4, cases[i].arguments, cases[i].words);
   }
+}
+
+TEST(ParseCount, TakesDigitsAloneAndNothingOutOfItsBounds) {
+  EXPECT_EQ(parse_count("0", 0, 9), 0);
+  EXPECT_EQ(parse_count("9", 0, 9), 9);
+  EXPECT_EQ(parse_count("000000000000000000000009", 0, 9), 9);
+  EXPECT_EQ(parse_count("9223372036854775807", 0, INT64_MAX), INT64_MAX);
+  for (const char* written : {"", "10", "-0", "-1", "+1", " 1", "1 ", "1.0", "1e0", "0x1", "x", "18446744073709551617"})
+    EXPECT_EQ(parse_count(written, 0, 9), std::nullopt) << written;
+  EXPECT_EQ(parse_count("1", 2, 9), std::nullopt);
+  EXPECT_EQ(parse_count("9223372036854775808", 0, INT64_MAX), std::nullopt);
 }
 
 TEST_F(BadOptions, OptionsAreNamedWithTheMend) {

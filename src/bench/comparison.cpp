@@ -4,6 +4,8 @@
 #include <numeric>
 #include <sstream>
 
+#include "base/parse_count.h"
+
 namespace llama_tp {
 
 namespace {
@@ -59,11 +61,10 @@ std::vector<int64_t> parse_sweep(const std::string& written) {
   std::vector<int64_t> sizes;
   std::istringstream list(written.substr(sign + 1));
   for (std::string one; std::getline(list, one, ',');) {
-    const bool digits = !one.empty() && one.size() < 8 && one.find_first_not_of("0123456789") == std::string::npos;
-    const int64_t size = digits ? std::stoll(one) : 0;
-    require(size >= 2 && size <= longest_block, "--sweep ", written, ": \"", one,
-            "\" is no number of tokens; give some from 2 to ", longest_block);
-    sizes.push_back(size);
+    const std::optional<int64_t> size = parse_count(one, 2, longest_block);
+    require(size.has_value(), "--sweep ", written, ": \"", one, "\" is no number of tokens; give some from 2 to ",
+            longest_block);
+    sizes.push_back(*size);
   }
   require(!sizes.empty(), "--sweep ", written, ": no sizes; write it like block-size=512,1024");
   std::sort(sizes.begin(), sizes.end());

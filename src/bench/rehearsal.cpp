@@ -1,5 +1,6 @@
 #include "bench/rehearsal.h"
 
+#include "base/parse_count.h"
 #include "bench/rates.h"
 #include "bench/scheme_run.h"
 #include "report/format.h"
@@ -14,10 +15,9 @@ constexpr int row_name_width = 34, column = 14;
 // The number behind `key=`, and what follows it.
 int number_behind(const std::string& key, const std::string& part, const std::string& written) {
   const std::string digits = part.starts_with(key + "=") ? part.substr(key.size() + 1) : "";
-  const bool whole =
-      !digits.empty() && digits.size() < 8 && digits.find_first_not_of("0123456789") == std::string::npos;
-  require(whole, "--rehearse ", written, ": \"", part, "\" is no ", key, "; write it like rank=0,world=8");
-  return std::stoi(digits);
+  const std::optional<int64_t> number = parse_count(digits, 0, INT32_MAX);
+  require(number.has_value(), "--rehearse ", written, ": \"", part, "\" is no ", key, "; write it like rank=0,world=8");
+  return static_cast<int>(*number);
 }
 
 std::string table_line(const std::string& label, const std::string& first, const std::string& second) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/parse_count.h"
 #include "model/placement.h"
 
 namespace llama_tp {
@@ -25,11 +26,9 @@ bool* switch_of(Scheme& scheme, const std::string& key) {
 }
 
 int parse_size(const Scheme& scheme, const std::string& key, const std::string& value) {
-  const bool digits = !value.empty() && value.size() < 8 && value.find_first_not_of("0123456789") == std::string::npos;
-  const int size = digits ? std::stoi(value) : 0;
-  require(size >= 1 && size <= most_ranks, "--compare ", scheme.name, ": ", key, " is \"", value,
-          "\"; give a number of ranks");
-  return size;
+  const std::optional<int64_t> size = parse_count(value, 1, most_ranks);
+  require(size.has_value(), "--compare ", scheme.name, ": ", key, " is \"", value, "\"; give a number of ranks");
+  return static_cast<int>(*size);
 }
 
 void apply(const std::string& key, const std::string& value, Scheme& scheme) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/parse_count.h"
 #include "commands/commands.h"
 #include "commands/inspect_data.h"
 #include "commands/options.h"
@@ -58,11 +59,11 @@ Line line_of(const Parameter& row) {
   for (size_t dot = row.name.find('.'); dot != std::string::npos; dot = row.name.find('.', dot + 1)) {
     const size_t next = row.name.find('.', dot + 1);
     if (next == std::string::npos) break;
-    const std::string part = row.name.substr(dot + 1, next - dot - 1);
-    if (part.empty() || part.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::optional<int64_t> layer = parse_count(row.name.substr(dot + 1, next - dot - 1), 0, INT64_MAX);
+    if (!layer.has_value()) continue;
     line.before = row.name.substr(0, dot + 1);
     line.behind = row.name.substr(next);
-    line.layers.push_back(std::stoll(part));
+    line.layers.push_back(*layer);
     break;
   }
   return line;

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "base/json.h"
+#include "base/parse_count.h"
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
@@ -89,9 +90,9 @@ class Tokenizing {
   }
 
   int32_t id_from(const std::string& word) const {
-    require(!word.empty() && word.size() < 10 && word.find_first_not_of("0123456789") == std::string::npos,
-            "tokenize --decode: \"", word, "\" is not a token id");
-    return known(std::stoi(word));
+    const std::optional<int64_t> id = parse_count(word, 0, INT32_MAX);
+    require(id.has_value(), "tokenize --decode: \"", word, "\" is not a token id");
+    return known(static_cast<int32_t>(*id));
   }
   int32_t known(int32_t id) const {
     require(id < tokenizer_->vocabulary_size(), id, " is not a token id of this tokenizer, which has 0 to ",
