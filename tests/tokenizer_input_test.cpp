@@ -120,6 +120,20 @@ TEST(TokenizerFile, ValuesOfTheWrongTypeAreRefused) {
   expect_says(complaint("/post_processor", frame), "post_processor: adds id 7, which no token has");
 }
 
+TEST(Tokenizer, AFolderHoldsOneOfEitherKind) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+    const ScratchFolder scratch;
+    EXPECT_FALSE(holds_tokenizer(scratch.path()));
+    EXPECT_FALSE(holds_tokenizer(scratch / name));
+    write(scratch / name, "");
+    EXPECT_TRUE(holds_tokenizer(scratch.path()));
+    const std::filesystem::path before = std::filesystem::current_path();
+    std::filesystem::current_path(scratch.path());
+    EXPECT_FALSE(holds_tokenizer(""));  // not what lies here
+    std::filesystem::current_path(before);
+  }
+}
+
 TEST(Tokenizer, AFolderOrFileThatHoldsNoneIsRefused) {
   const ScratchFolder scratch;
   expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "neither tokenizer.json nor tokenizer.model");

@@ -11,6 +11,7 @@
 #include "commands/product_options.h"
 #include "io/checkpoint_files.h"
 #include "io/safetensors_writer.h"
+#include "io/tokenizer/tokenizer.h"
 #include "model/loaded.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -60,9 +61,7 @@ class Evaluation {
 
   void read_data() {
     if (leads()) {
-      const bool has_tokenizer =
-          file_exists(model_.folder + "/tokenizer.json") || file_exists(model_.folder + "/tokenizer.model");
-      const DataTokenizer tokenizer(has_tokenizer ? model_.folder : "", data_options(options_));
+      const DataTokenizer tokenizer(holds_tokenizer(model_.folder) ? model_.folder : "", data_options(options_));
       const DatasetOptions options =
           tokenizer.dataset_options(options_.integer("block-size", 2), model_.config.vocabulary, model_.config.source);
       data_ = read_dataset(options_.word("file"), options);

@@ -39,9 +39,7 @@ class Tokenizing {
   std::string place() const {
     const std::string given = options_.path("model");
     require(!given.empty(), "tokenize needs -m: a model folder or a tokenizer file");
-    const bool itself =
-        !folder_exists(given) || file_exists(given + "/tokenizer.json") || file_exists(given + "/tokenizer.model");
-    return itself ? given : resolve_model_folder(given);
+    return !folder_exists(given) || holds_tokenizer(given) ? given : resolve_model_folder(given);
   }
 
   // An error in a text begins with where the text stands.

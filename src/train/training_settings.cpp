@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "base/parts.h"
 #include "io/checkpoint_files.h"
+#include "io/files.h"
+#include "io/tokenizer/tokenizer.h"
 
 namespace llama_tp {
 
@@ -14,10 +16,9 @@ TrainingSource find_source(const TrainingSettings& settings) {
   TrainingSource source;
   if (!settings.model.empty()) source.folder = resolve_model_folder(settings.model);
   source.config_file = source.folder.empty() ? settings.config : source.folder + "/config.json";
-  const bool beside = file_exists(source.folder + "/tokenizer.json") || file_exists(source.folder + "/tokenizer.model");
-  source.tokenizer = !settings.tokenizer.empty()        ? settings.tokenizer
-                     : !source.folder.empty() && beside ? source.folder
-                                                        : "";
+  source.tokenizer = !settings.tokenizer.empty()      ? settings.tokenizer
+                     : holds_tokenizer(source.folder) ? source.folder
+                                                      : "";
   return source;
 }
 

@@ -1,6 +1,7 @@
 #include "io/tokenizer/tokenizer.h"
 
 #include "base/error.h"
+#include "io/files.h"
 #include "io/tokenizer/loaders.h"
 #include "io/tokenizer/tokenizer_files.h"
 #include "io/tokenizer/utf8.h"
@@ -13,21 +14,27 @@ namespace {
 
 void require_id(int32_t id) { require(id >= 0, "token id ", id, " is negative; ids count from 0"); }
 
-// The tokenizer's own file.
+// The tokenizer's own file of a folder, or none.
+std::optional<fs::path> file_in(const fs::path& folder) {
+  for (const char* name : own_tokenizer_names)
+    if (file_exists((folder / name).string())) return folder / name;
+  return std::nullopt;
+}
+
 fs::path find_file(const fs::path& path) {
   if (!fs::is_directory(path)) {
     require(fs::exists(path), path.string(), ": no such file or folder; give a folder with tokenizer.json or ",
             "tokenizer.model, or one of these files");
     return path;
   }
-  for (const char* name : own_tokenizer_names) {
-    if (fs::exists(path / name)) return path / name;
-  }
+  if (const std::optional<fs::path> file = file_in(path)) return *file;
   fail(path.string(), ": holds neither tokenizer.json nor tokenizer.model; put the model's tokenizer there, or name ",
        "another folder");
 }
 
 }  // namespace
+
+bool holds_tokenizer(const std::string& folder) { return !folder.empty() && file_in(folder).has_value(); }
 
 std::string StreamDecoder::push(int32_t id) {
   require_id(id);

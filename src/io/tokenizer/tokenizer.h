@@ -80,6 +80,9 @@ class Tokenizer {
   std::optional<int32_t> bos_, eos_;
 };
 
+// tokenizer.json or tokenizer.model, one that load_tokenizer() would read; "" is no folder and holds none.
+bool holds_tokenizer(const std::string& folder);
+
 // `path`: a folder (tokenizer.json before tokenizer.model), or one of these files under any name ending in .json or
 // .model. Errors name the file, the part of it, and what would mend it.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
