@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <random>
@@ -16,6 +18,28 @@
 
 namespace llama_tp {
 namespace {
+
+float half_to_float(uint16_t bits) {
+  const uint32_t sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 0x1fu, mantissa = bits & 0x3ffu;
+  if (exponent == 0x1fu) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent == 0) {
+    const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);
+    return sign ? -magnitude : magnitude;
+  }
+  return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+}
+
+// Rounds to nearest even; beyond 65504 gives infinity.
+uint16_t float_to_half(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return sign | 0x7e00u;
+  if (magnitude >= 0x477ff000u) return sign | 0x7c00u;  // 65520 and above round to infinity
+  if (magnitude < 0x38800000u)                          // below the least normal half, 2^-14: a multiple of 2^-24
+    return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(std::ldexp(std::fabs(value), 24))));
+  return static_cast<uint16_t>(sign | ((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13));
+}
 
 // One element after another, by the conversions of single values.
 void convert(const char* from, DType from_dtype, char* to, DType to_dtype, int64_t count) {
@@ -116,18 +140,17 @@ TEST(Safetensors, WhatCannotBeReadIsRefusedByName) {
 }
 
 // Shapes on both sides of each choice that the reader makes: one long row, rows with large gaps, rows with small gaps,
-// staging crossed in the middle of a row; types that convert and that do not; dense and strided targets.
+// staging crossed in the middle of a row; types that convert and that do not.
 TEST(Safetensors, SlicesOfLargeTensorsEqualTheSameSlicesOfTheWhole) {
   struct Case {
     int64_t rows, columns;
     Region region;
-    int64_t stride;
   };
   const ScratchFolder scratch;
-  const Case cases[] = {{300, 4099, {7, 293, 0, 4099}, 0},    {300, 4099, {0, 300, 5, 4000}, 0},
-                        {9, 200001, {3, 8, 1000, 180000}, 0}, {2000, 513, {1, 1999, 100, 201}, 0},
-                        {5000, 64, {0, 5000, 0, 32}, 0},      {500, 9000, {11, 480, 8000, 8003}, 0},
-                        {300, 1000, {2, 299, 0, 1000}, 1024}, {1000000, 1, {17, 999983, 0, 1}, 0}};
+  const Case cases[] = {{300, 4099, {7, 293, 0, 4099}},    {300, 4099, {0, 300, 5, 4000}},
+                        {9, 200001, {3, 8, 1000, 180000}}, {2000, 513, {1, 1999, 100, 201}},
+                        {5000, 64, {0, 5000, 0, 32}},      {500, 9000, {11, 480, 8000, 8003}},
+                        {1000000, 1, {17, 999983, 0, 1}}};
   for (const DType from : {DType::f32, DType::bf16, DType::f16})
     for (const Case& c : cases) {
       const FilePlan plan = plan_file("big.safetensors", {{"odd", DType::u8, {3}}, {"x", from, {c.rows, c.columns}}});
@@ -143,18 +166,15 @@ TEST(Safetensors, SlicesOfLargeTensorsEqualTheSameSlicesOfTheWhole) {
 
       const SafetensorsFile file(scratch / "big.safetensors");
       for (const DType to : {DType::f32, DType::bf16, DType::f16}) {
-        const int64_t stride = c.stride ? c.stride : c.region.columns();
-        std::vector<char> read(static_cast<size_t>(c.region.rows() * stride * size_of(to)), '\x55');
-        const std::vector<char> untouched(static_cast<size_t>((stride - c.region.columns()) * size_of(to)), '\x55');
+        std::vector<char> read(static_cast<size_t>(c.region.rows() * c.region.columns() * size_of(to)));
         std::vector<char> expected(static_cast<size_t>(c.region.columns() * size_of(to)));
-        file.read(*file.find("x"), c.region, to, read.data(), c.stride);
+        file.read(*file.find("x"), c.region, to, read.data());
         for (int64_t row = 0; row < c.region.rows(); row++) {
           const int64_t first = (c.region.row_begin + row) * c.columns + c.region.column_begin;
           convert(stored.data() + first * size_of(from), from, expected.data(), to, c.region.columns());
-          const char* at = read.data() + row * stride * size_of(to);
+          const char* at = read.data() + static_cast<size_t>(row) * expected.size();
           ASSERT_EQ(std::memcmp(at, expected.data(), expected.size()), 0)
               << c.rows << " " << c.columns << " row " << row;
-          ASSERT_TRUE(std::equal(untouched.begin(), untouched.end(), at + expected.size())) << "row " << row;
         }
       }
     }

@@ -68,7 +68,6 @@ class Frame {
   Frame& operator=(const Frame&) = delete;
 
   Tensor take(Category category, const Shape& shape, DType dtype);
-  Arena& arena() const { return arena_; }
 
  private:
   Arena& arena_;

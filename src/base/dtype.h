@@ -57,8 +57,4 @@ inline bf16 to_bf16(float value) {
   return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
-float half_to_float(uint16_t bits);
-// Rounds to nearest even; beyond 65504 gives infinity.
-uint16_t float_to_half(float value);
-
 }  // namespace llama_tp

@@ -20,7 +20,6 @@ class LineReader {
   // Errors: as File::open.
   explicit LineReader(const std::string& path, int64_t batch_bytes = 16 << 20);
 
-  const std::string& path() const { return file_.path(); }
   int64_t file_bytes() const { return file_bytes_; }
   // Bytes of all lines given so far.
   int64_t bytes_done() const { return offset_ - static_cast<int64_t>(kept_); }

@@ -148,9 +148,9 @@ const StoredTensor& ModelFiles::expect(std::string_view name, const std::vector<
   return tensor;
 }
 
-void ModelFiles::read(std::string_view name, const Region& region, DType dtype, void* to, int64_t to_stride) const {
+void ModelFiles::read(std::string_view name, const Region& region, DType dtype, void* to) const {
   const Place& place = at(name);
-  files_[place.file].read(*place.tensor, region, dtype, to, to_stride);
+  files_[place.file].read(*place.tensor, region, dtype, to);
 }
 
 }  // namespace llama_tp

@@ -36,7 +36,7 @@ class ModelFiles {
                              std::optional<DType> dtype = {}) const;
 
   // As SafetensorsFile::read. Errors: also a missing tensor.
-  void read(std::string_view name, const Region& region, DType dtype, void* to, int64_t to_stride = 0) const;
+  void read(std::string_view name, const Region& region, DType dtype, void* to) const;
 
  private:
   struct Place {

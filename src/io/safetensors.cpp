@@ -18,17 +18,17 @@ constexpr int64_t largest_thread_staging = 256 << 10;
 // A system call costs about as much as copying this many bytes: smaller gaps between pieces are read along and dropped.
 constexpr int64_t gap_worth_skipping = 2 << 10;
 
-// One read as equal rows: row i has `columns` elements, at file_begin + i * file_stride bytes and at to + i * to_stride
-// bytes.
+// One read as equal rows: row i has `columns` elements, at file_begin + i * file_stride bytes, and goes to
+// to + i * to_bytes().
 struct Rows {
   const File& file;
   DType from_dtype, to_dtype;
   int64_t count, columns;
   int64_t file_begin, file_stride;
   char* to;
-  int64_t to_stride;
 
   int64_t from_bytes() const { return columns * size_of(from_dtype); }
+  int64_t to_bytes() const { return columns * size_of(to_dtype); }
 };
 
 // Rows that lie far apart, or one long row: each is read alone, in parts that fit the staging; unconverted, straight
@@ -41,7 +41,7 @@ void read_row_by_row(const Rows& rows, int64_t staging) {
                 [&](int64_t item, char* buffer) {
                   const int64_t row = item / parts, column = item % parts * part_columns;
                   const int64_t columns = std::min(part_columns, rows.columns - column);
-                  char* to = rows.to + row * rows.to_stride + column * size_of(rows.to_dtype);
+                  char* to = rows.to + row * rows.to_bytes() + column * size_of(rows.to_dtype);
                   rows.file.read(direct ? to : buffer, columns * size_of(rows.from_dtype),
                                  rows.file_begin + row * rows.file_stride + column * size_of(rows.from_dtype));
                   if (!direct) convert_floats(buffer, rows.from_dtype, to, rows.to_dtype, columns);
@@ -57,7 +57,7 @@ void read_many_rows_at_once(const Rows& rows, int64_t staging) {
     rows.file.read(buffer, (count - 1) * rows.file_stride + rows.from_bytes(),
                    rows.file_begin + first * rows.file_stride);
     for (int64_t i = 0; i < count; i++)
-      convert_floats(buffer + i * rows.file_stride, rows.from_dtype, rows.to + (first + i) * rows.to_stride,
+      convert_floats(buffer + i * rows.file_stride, rows.from_dtype, rows.to + (first + i) * rows.to_bytes(),
                      rows.to_dtype, rows.columns);
   });
 }
@@ -91,10 +91,6 @@ SafetensorsHeader read_header(const File& file) {
 
 Region whole(const StoredTensor& tensor) { return {0, tensor.rows(), 0, tensor.columns()}; }
 
-Region rows_of(const StoredTensor& tensor, int64_t begin, int64_t end) { return {begin, end, 0, tensor.columns()}; }
-
-Region columns_of(const StoredTensor& tensor, int64_t begin, int64_t end) { return {0, tensor.rows(), begin, end}; }
-
 SafetensorsFile::SafetensorsFile(const std::string& path) : file_(File::open(path)), header_(read_header(file_)) {
   for (const StoredTensor& tensor : header_.tensors) by_name_.emplace(tensor.name, &tensor);
 }
@@ -104,8 +100,7 @@ const StoredTensor* SafetensorsFile::find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
-void SafetensorsFile::read(const StoredTensor& tensor, const Region& region, DType dtype, void* to,
-                           int64_t to_stride) const {
+void SafetensorsFile::read(const StoredTensor& tensor, const Region& region, DType dtype, void* to) const {
   try {
     check_region(tensor, region);
     require(converts(tensor.dtype(), dtype), "is ", tensor.dtype_name, ", which does not convert to ", name_of(dtype),
@@ -115,8 +110,7 @@ void SafetensorsFile::read(const StoredTensor& tensor, const Region& region, DTy
   }
   if (region.rows() == 0 || region.columns() == 0) return;
 
-  const int64_t from_size = size_of(tensor.dtype()), to_size = size_of(dtype);
-  const int64_t dense = region.columns(), stride = to_stride == 0 ? dense : to_stride;
+  const int64_t from_size = size_of(tensor.dtype());
   Rows rows{file_,
             tensor.dtype(),
             dtype,
@@ -124,9 +118,8 @@ void SafetensorsFile::read(const StoredTensor& tensor, const Region& region, DTy
             region.columns(),
             tensor.offset + (region.row_begin * tensor.columns() + region.column_begin) * from_size,
             tensor.columns() * from_size,
-            static_cast<char*>(to),
-            stride * to_size};
-  if (region.columns() == tensor.columns() && stride == dense) {  // no gaps on either side: one long row
+            static_cast<char*>(to)};
+  if (region.columns() == tensor.columns()) {  // no gaps: one long row
     rows.columns *= rows.count;
     rows.count = 1;
   }

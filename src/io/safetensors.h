@@ -25,8 +25,6 @@ struct Region {
 };
 
 Region whole(const StoredTensor& tensor);
-Region rows_of(const StoredTensor& tensor, int64_t begin, int64_t end);
-Region columns_of(const StoredTensor& tensor, int64_t begin, int64_t end);
 
 // The staging of one read, all threads together.
 constexpr int64_t staging_bytes = 8 << 20;
@@ -43,10 +41,9 @@ class SafetensorsFile {
   // nullptr where the file has no such tensor.
   const StoredTensor* find(std::string_view name) const;
 
-  // to[(row - row_begin) * to_stride + column - column_begin] = the tensor's element as `dtype`; to_stride counts
-  // elements of `to`, 0 means dense. `tensor` is one of this file's. Large regions are read by all OpenMP threads.
-  // Errors: a region outside of the tensor, types that do not convert, a file that was cut meanwhile.
-  void read(const StoredTensor& tensor, const Region& region, DType dtype, void* to, int64_t to_stride = 0) const;
+  // The region's elements as `dtype`, row after row. `tensor` is one of this file's. Large regions are read by all
+  // OpenMP threads. Errors: a region outside of the tensor, types that do not convert, a file that was cut meanwhile.
+  void read(const StoredTensor& tensor, const Region& region, DType dtype, void* to) const;
 
  private:
   File file_;

@@ -192,7 +192,6 @@ int Launch::columns(int descriptor) const {
 
 bool Launch::stdin_is_terminal() const { return columns(STDIN_FILENO) > 0; }
 int Launch::stdout_columns() const { return columns(STDOUT_FILENO); }
-int Launch::stderr_columns() const { return columns(STDERR_FILENO); }
 
 // ---- the end
 

@@ -46,8 +46,6 @@ class Launch {
   int threads() const { return threads_; }
   // Before a backend or a communicator is made; on all ranks alike.
   void use_threads(int threads);
-  // More threads on this node than cores: waits yield at once.
-  bool oversubscribed() const { return policy_.yield_at_once; }
   const WaitPolicy& wait_policy() const { return policy_; }
   Whereabouts* whereabouts() const { return whereabouts_.get(); }
 
@@ -59,12 +57,10 @@ class Launch {
   // Waits for all ranks.
   void meet() const;
 
-  // Where stdin begins and stdout and stderr end: mpirun's own, for its ranks. Columns are 0 when that is no terminal.
+  // Where stdin begins and stdout ends: mpirun's own, for its ranks. Columns are 0 when that is no terminal.
   bool stdout_is_terminal() const { return stdout_columns() > 0; }
-  bool stderr_is_terminal() const { return stderr_columns() > 0; }
   bool stdin_is_terminal() const;
   int stdout_columns() const;
-  int stderr_columns() const;
 
   // Runs a command's body and returns its exit status. An exception is printed once for all ranks that have the same
   // one, "llama_tp: <message>", with the ranks' numbers when others did not fail; the status is 1, and ranks that wait

@@ -19,7 +19,6 @@ class Svg {
   // title: what screen readers say.
   Svg(double width, const std::string& title) : width_(width), title_(title) {}
 
-  double width() const { return width_; }
   // hint: shown while a pointer rests on it.
   void rectangle(double x, double y, double width, double height, const std::string& fill,
                  const std::string& hint = "");

@@ -181,11 +181,6 @@ void OneDnn::run(const Product& product, const void* a, const void* b, const voi
   if (status != dnnl_success) refuse(product, dnnl::error(status, "it could not be run"));
 }
 
-std::string OneDnn::implementation(const Product& product) {
-  const Threads threads(threads_of(product), threads_);
-  return cache_->find(product).description.impl_info_str();
-}
-
 bool OneDnn::keeps_to_workspace() { return uses(dnnl::cpu_isa::avx512_core); }
 
 std::string_view OneDnn::bf16_instructions() {

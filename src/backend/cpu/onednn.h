@@ -39,8 +39,6 @@ class OneDnn {
   // arguments, and on a CPU without AVX512 the buffers of its older code ("gemm:jit"), which knows no user's
   // scratchpad.
   void run(const Product& product, const void* a, const void* b, const void* bias, void* c, void* workspace);
-  // The code that oneDNN chose ("brg:avx512_core_bf16"), for benchmarks.
-  std::string implementation(const Product& product);
 
   // Whether every product keeps to the caller's scratch memory: the code for AVX512 does.
   static bool keeps_to_workspace();
