@@ -16,8 +16,8 @@ struct TensorParallelPlan {
   };
   std::vector<Layer> layers;
   bool embedding = true, head = true;
-  // The style of a module in a layer (layer −1: outside of the blocks), in Hugging Face's words.
-  std::vector<std::vector<std::string>> styles;  // [module of the family][layer, or one entry]
+  // The style of a module in a layer, in Hugging Face's words; one outside of the blocks has a single entry.
+  std::vector<std::vector<std::string>> styles;  // [module of the family][layer, or 0]
 };
 
 // Errors: an unknown word, a pattern that matches no module, a style that the module cannot have, halves that do not

@@ -106,7 +106,7 @@ class CpuBackend : public Backend {
                   const SamplingOptions& options, const Tensor& ids, const Tensor& chances, void* workspace) override;
   void run_feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent) override;
 
-  // elementwise.cpp, optimizer.cpp
+  // elementwise.cpp, adamw.cpp
   void run_add(const Tensor& x, const Tensor& y) override;
   void run_scale(const Tensor& x, float factor, const Tensor& y) override;
   void run_zero(const Tensor& x) override;

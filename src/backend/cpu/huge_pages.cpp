@@ -10,13 +10,13 @@ namespace llama_tp {
 namespace {
 constexpr uintptr_t huge_page = uintptr_t{2} << 20;
 
-// What is mapped for `bytes`: whole pages, and from one page up as much more as lets the start be moved to a multiple
-// of one.
+// `bytes` rounded up to whole pages: what stays mapped, and is given back.
 size_t whole_pages(int64_t bytes) { return (static_cast<size_t>(bytes) + huge_page - 1) / huge_page * huge_page; }
 }  // namespace
 
 void* take_pages(int64_t bytes) {
   const size_t size = whole_pages(bytes);
+  // A page more than that, so that the start can be moved to a multiple of one.
   void* mapped = mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
   // The slack before and after goes back at once, so that giving back needs no record of it.
