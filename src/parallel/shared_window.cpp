@@ -150,54 +150,82 @@ void SharedWindow::in_lanes(int64_t units, int64_t unit_bytes, int64_t traffic, 
   if (stopped) std::rethrow_exception(stopped);
 }
 
-void SharedWindow::all_reduce(void* x, DType dtype, int64_t elements) {
-  const int64_t element = size_of(dtype);
-  // Every rank sums everything.
-  const auto sum_by_all = [&](Lane& lane, int64_t begin, int64_t count) {
-    const int64_t chunk = lane.bytes / element;
-    for (int64_t done = 0; done < count; done += chunk) {
-      const int64_t now = std::min(chunk, count - done);
-      char* mine = at(x, (begin + done) * element);
-      streaming_copy(lane.buffer(lane.rank), mine, now * element);
-      lane.next_turn();
-      for (int r = 0; r < lane.size; r++) lane.inputs()[static_cast<size_t>(r)] = lane.buffer(r, 1);
-      sum_in_rank_order(lane.inputs(), dtype, now, mine);
-    }
-  };
-  // Each rank sums its piece of the chunk and the others copy the result. Nobody copies its own piece in: it is only
-  // read by the rank itself, where it lies.
-  const auto sum_by_pieces = [&](Lane& lane, int64_t begin, int64_t count) {
-    const int64_t chunk = lane.bytes / element;
-    const auto pieces_at = [&](int64_t done) { return Pieces(std::min(chunk, count - done), lane.size, element); };
-    const auto place = [&](int64_t done, int64_t offset) { return at(x, (begin + done + offset) * element); };
-    const auto copy_in = [&](int64_t done) {
-      const Pieces pieces = pieces_at(done);
-      const int64_t before = pieces.begin(lane.rank), after = pieces.begin(lane.rank + 1);
-      streaming_copy(lane.buffer(lane.rank), place(done, 0), before * element);
-      streaming_copy(lane.buffer(lane.rank) + after * element, place(done, after), (pieces.elements - after) * element);
-    };
-    copy_in(0);
+// One lane's cut of an all-reduce, taken in chunks that fill a buffer.
+struct SharedWindow::Share {
+  Lane& lane;
+  void* x;
+  DType dtype;
+  int64_t count;                                                   // elements
+  int64_t element = size_of(dtype), chunk = lane.bytes / element;  // in bytes; in elements
+
+  void sum_by_all() const;
+  void sum_by_pieces() const;
+
+ private:
+  // Of the chunk that begins behind `done` elements.
+  void copy_in(int64_t done) const;
+  void sum_own_piece(int64_t done) const;
+  void copy_out(int64_t done) const;
+  Pieces pieces(int64_t done) const { return {std::min(chunk, count - done), lane.size, element}; }
+  char* place(int64_t index) const { return at(x, index * element); }
+};
+
+// Every rank sums everything.
+void SharedWindow::Share::sum_by_all() const {
+  for (int64_t done = 0; done < count; done += chunk) {
+    const int64_t now = std::min(chunk, count - done);
+    streaming_copy(lane.buffer(lane.rank), place(done), now * element);
     lane.next_turn();
-    for (int64_t done = 0; done < count; done += chunk) {
-      const Pieces pieces = pieces_at(done);
-      const int64_t first = pieces.begin(lane.rank), mine = pieces.count(lane.rank);
-      for (int r = 0; r < lane.size; r++)
-        lane.inputs()[static_cast<size_t>(r)] =
-            r == lane.rank ? place(done, first) : lane.buffer(r, 1) + first * element;
-      sum_in_rank_order(lane.inputs(), dtype, mine, place(done, first));
-      streaming_copy(lane.buffer(lane.rank, 1) + first * element, place(done, first), mine * element);
-      if (done + chunk < count) copy_in(done + chunk);
-      lane.next_turn();
-      for (int r = 0; r < lane.size; r++)
-        if (r != lane.rank)
-          copy(place(done, pieces.begin(r)), lane.buffer(r, 2) + pieces.begin(r) * element, pieces.count(r) * element);
-    }
-  };
-  const int64_t bytes = elements * element;
-  if (bytes <= largest_sum_by_all)
-    in_lanes(elements, element, bytes, sum_by_all);
-  else
-    in_lanes(elements, element, bytes, sum_by_pieces);
+    for (int r = 0; r < lane.size; r++) lane.inputs()[static_cast<size_t>(r)] = lane.buffer(r, 1);
+    sum_in_rank_order(lane.inputs(), dtype, now, place(done));
+  }
+}
+
+// Each rank sums its piece of the chunk and the others copy the result.
+void SharedWindow::Share::sum_by_pieces() const {
+  copy_in(0);
+  lane.next_turn();
+  for (int64_t done = 0; done < count; done += chunk) {
+    sum_own_piece(done);
+    if (done + chunk < count) copy_in(done + chunk);
+    lane.next_turn();
+    copy_out(done);
+  }
+}
+
+// Nobody copies its own piece in: it is only read by the rank itself, where it lies.
+void SharedWindow::Share::copy_in(int64_t done) const {
+  const Pieces all = pieces(done);
+  const int64_t before = all.begin(lane.rank), after = all.begin(lane.rank + 1);
+  streaming_copy(lane.buffer(lane.rank), place(done), before * element);
+  streaming_copy(lane.buffer(lane.rank) + after * element, place(done + after), (all.elements - after) * element);
+}
+
+// From the buffers of the turn before. The sum goes to its place and, for the others, into this rank's buffer.
+void SharedWindow::Share::sum_own_piece(int64_t done) const {
+  const Pieces all = pieces(done);
+  const int64_t first = all.begin(lane.rank), own = all.count(lane.rank);
+  char* const sum = place(done + first);
+  for (int r = 0; r < lane.size; r++)
+    lane.inputs()[static_cast<size_t>(r)] = r == lane.rank ? sum : lane.buffer(r, 1) + first * element;
+  sum_in_rank_order(lane.inputs(), dtype, own, sum);
+  streaming_copy(lane.buffer(lane.rank, 1) + first * element, sum, own * element);
+}
+
+// The others' sums, a turn after they were made.
+void SharedWindow::Share::copy_out(int64_t done) const {
+  const Pieces all = pieces(done);
+  for (int r = 0; r < lane.size; r++)
+    if (r != lane.rank)
+      copy(place(done + all.begin(r)), lane.buffer(r, 2) + all.begin(r) * element, all.count(r) * element);
+}
+
+void SharedWindow::all_reduce(void* x, DType dtype, int64_t elements) {
+  const int64_t element = size_of(dtype), bytes = elements * element;
+  in_lanes(elements, element, bytes, [&](Lane& lane, int64_t begin, int64_t count) {
+    const Share share{lane, at(x, begin * element), dtype, count};
+    bytes <= largest_sum_by_all ? share.sum_by_all() : share.sum_by_pieces();
+  });
 }
 
 void SharedWindow::all_gather(const void* part, void* whole, int64_t part_bytes) {

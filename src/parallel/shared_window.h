@@ -40,6 +40,7 @@ class SharedWindow {
 
  private:
   class Lane;
+  struct Share;
   template <class Work>
   void in_lanes(int64_t units, int64_t unit_bytes, int64_t traffic, const Work& work);
 
