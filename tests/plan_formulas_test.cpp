@@ -39,7 +39,7 @@ TEST(PlanFormulas, StateIsSixteenBytesAParameterOfTheRank) {
   }
 }
 
-// The table of docs/architecture.md: bf16 elements of 2 bytes, statistics of 4. Besides the blocks there are the stream
+// The table of docs/memory.md: bf16 elements of 2 bytes, statistics of 4. Besides the blocks there are the stream
 // behind the last one and the rotary table, which all blocks share.
 TEST(PlanFormulas, KeptActivationsAreThoseOfTheFormula) {
   const int64_t stream = tokens * (2 * hidden + 4), rope = tokens * head_dim * 4;

@@ -21,7 +21,7 @@ struct Stream {
 struct BlockSaved {
   AttentionSaved attention;
   Tensor middle;             // [S, H]  the residual stream between attention and mlp
-  Tensor middle_statistics;  // [S] f32
+  Tensor middle_statistics;  // [S] f32, [S, 2] for a layer norm
   MlpSaved mlp;
 };
 
