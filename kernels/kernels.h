@@ -161,7 +161,7 @@ template <class X>
 void cross_entropy_backward(Stream stream, const float* logits, const int32_t* targets, const float* lse,
                             const LogitColumns& columns, float scale, X* dlogits, int64_t tokens);
 
-// ---- sample.cu
+// ---- sample.cu, likeliest.cu
 
 struct SampleShape {
   int64_t ranks, sequences, columns;  // of logits
@@ -169,7 +169,7 @@ struct SampleShape {
 };
 // logits are changed and changed back; chances may be null.
 void sample(Stream stream, float* logits, const SampleShape& shape, const int32_t* recent, const float* uniforms,
-            const SamplingOptions& options, int32_t* ids, double* chances);
+            const SamplingOptions& options, int32_t* ids, double* chances, void* workspace);
 
 // ---- elementwise.cu, sums.cu
 

@@ -11,13 +11,15 @@
 // few candidates that each is compared with each. The first bins are narrow and reach down to a quarter of the largest
 // logit. Only where the number is not exceeded there do all others get bins, in which many threads then meet.
 //
-// A block of 1,024 threads takes a sequence. Bound by the instructions of one multiprocessor, which reads the logits from
-// L2 seven to ten times, eight of a thread at once: the largest, two or three for top-k, two for each of top-p and the
-// draw, two for the chances.
+// A block of 1,024 threads takes a sequence. Where the choice is among the few likeliest and nobody asks for chances, it
+// has lists of them (likeliest.h), which it goes through in shared memory; so it is bound by its barriers. Else, and where
+// a list is too long, by the instructions of one multiprocessor, which reads the logits from L2 seven to ten times, eight
+// of a thread at once: the largest, two or three for top-k, two for each of top-p and the draw, two for the chances.
 #include <cmath>
 
 #include "base/sampling.h"
 #include "kernels/kernels.h"
+#include "kernels/likeliest.h"
 #include "kernels/reduce.h"
 #include "kernels/vector.h"
 
@@ -28,6 +30,9 @@ namespace {
 constexpr int threads = 1024, bin_bits = 8, bins = 1 << bin_bits;
 constexpr int at_once = 8;                       // logits that a thread waits for together
 constexpr uint64_t no_candidate = ~uint64_t{0};  // larger than any of a finite logit
+constexpr int64_t most_listed = 4096;            // candidates of all lists together
+constexpr int64_t most_lists = threads;
+constexpr int64_t most_top_k = 256;  // of which the lists are made
 
 struct SampleScratch {
   WarpValues<uint64_t> largest, counts, weights;
@@ -38,22 +43,35 @@ struct SampleScratch {
   struct {
     uint64_t place, before, count;  // a bin or a candidate, the weights before it, the candidates in it
   } found;
+  uint32_t counts_of_lists[most_lists];
+  uint64_t candidates_of_lists[most_listed];
 };
 
 // The logits of a sequence.
 struct Row {
   float* first;
-  int64_t ranks, next_rank, columns, vocabulary;
+  int64_t ranks, next_rank, columns, size;  // the last: of the vocabulary
 
   __device__ __forceinline__ float& of(int64_t id) const { return first[id / columns * next_rank + id % columns]; }
   // look(candidate) of this thread's share.
   template <class Look>
   __device__ __forceinline__ void each(const Look& look) const {
     for (int64_t rank = 0; rank < ranks; rank++) {
-      const int64_t begin = rank * columns, count = smaller(columns, vocabulary - begin);
+      const int64_t begin = rank * columns, count = smaller(columns, size - begin);
       each_piece<at_once, 1>(first + rank * next_rank, thread_of_block(), static_cast<int>(count), threads,
                              [&](int i, const float(&logit)[1]) { look(candidate_of(logit[0], begin + i)); });
     }
+  }
+};
+
+// The candidates of all lists of a sequence.
+struct Listed {
+  const uint64_t* candidates;
+  int64_t size;
+
+  template <class Look>
+  __device__ __forceinline__ void each(const Look& look) const {
+    for (int i = thread_of_block(); i < size; i += threads) look(candidates[i]);
   }
 };
 
@@ -68,9 +86,10 @@ struct Probability {
 };
 
 // no_candidate if a logit is not finite.
-__device__ uint64_t largest_of(const Row& row, SampleScratch& scratch) {
+template <class Candidates>
+__device__ uint64_t largest_of(const Candidates& all, SampleScratch& scratch) {
   uint64_t largest = 0;
-  row.each([&](uint64_t candidate) {
+  all.each([&](uint64_t candidate) {
     largest = Largest::join(largest, is_finite(logit_of(candidate)) ? candidate : no_candidate);
   });
   return over_block<Largest>(largest, scratch.largest);
@@ -80,9 +99,10 @@ struct Total {
   uint64_t candidates, weight;
 };
 // Of the candidates from `least` on.
-__device__ Total total_of(const Row& row, uint64_t least, const Probability& weight, SampleScratch& scratch) {
+template <class Candidates>
+__device__ Total total_of(const Candidates& all, uint64_t least, const Probability& weight, SampleScratch& scratch) {
   Total own{0, 0};
-  row.each([&](uint64_t candidate) {
+  all.each([&](uint64_t candidate) {
     if (candidate < least) return;
     own.candidates++;
     own.weight += weight(candidate);
@@ -103,8 +123,8 @@ __device__ __forceinline__ void claim(uint64_t place, uint64_t before, uint64_t 
 }
 
 // Of the candidates from `least` to `end`, so many, the first at which the sum of weights exceeds a number.
-template <class Weight>
-__device__ uint64_t first_exceeding(const Row& row, uint64_t least, uint64_t end, uint64_t candidates,
+template <class Candidates, class Weight>
+__device__ uint64_t first_exceeding(const Candidates& all, uint64_t least, uint64_t end, uint64_t candidates,
                                     const Weight& weight, uint64_t number, SampleScratch& scratch) {
   const unsigned self = threadIdx.x;
   int shift = candidates > bins ? first_shift : all_shift;
@@ -114,7 +134,7 @@ __device__ uint64_t first_exceeding(const Row& row, uint64_t least, uint64_t end
   while (candidates > bins) {
     if (self < bins) scratch.weight_of[self] = scratch.count_of[self] = 0;
     __syncthreads();
-    row.each([&](uint64_t candidate) {
+    all.each([&](uint64_t candidate) {
       if (!remains(candidate)) return;
       const uint64_t bin = bin_of(candidate, end, shift);
       add_atomically(scratch.weight_of[bin], weight(candidate));
@@ -140,7 +160,7 @@ __device__ uint64_t first_exceeding(const Row& row, uint64_t least, uint64_t end
   }
   if (self == 0) scratch.listed = 0;
   __syncthreads();
-  row.each([&](uint64_t candidate) {
+  all.each([&](uint64_t candidate) {
     if (!remains(candidate)) return;
     const uint32_t place = add_atomically(scratch.listed, 1);
     scratch.candidates[place] = candidate;
@@ -162,37 +182,82 @@ struct Settings {
   float log_min_p;
 };
 
-__device__ uint64_t choose(const Row& row, const Settings& settings, float uniform, SampleScratch& scratch) {
+template <class Candidates>
+__device__ uint64_t choose(const Candidates& all, const Settings& settings, float uniform, SampleScratch& scratch) {
   const SamplingOptions& options = settings.options;
-  const uint64_t likeliest = largest_of(row, scratch);
+  const uint64_t likeliest = largest_of(all, scratch);
   if (likeliest == no_candidate || options.temperature <= 0) return likeliest;
   const float largest = logit_of(likeliest);
-  auto candidates = static_cast<uint64_t>(row.vocabulary);
+  auto candidates = static_cast<uint64_t>(all.size);
   uint64_t least = 0;
-  if (options.top_k > 0 && options.top_k < row.vocabulary) {
+  if (options.top_k > 0 && options.top_k < all.size) {
     candidates = static_cast<uint64_t>(options.top_k);
-    least = first_exceeding(row, 0, likeliest, static_cast<uint64_t>(row.vocabulary), One{}, candidates - 1, scratch);
+    least = first_exceeding(all, 0, likeliest, static_cast<uint64_t>(all.size), One{}, candidates - 1, scratch);
   }
   if (options.top_p < 1) {
     const Probability weight{largest, 1};
-    const uint64_t number = below_reaching(options.top_p, total_of(row, least, weight, scratch).weight);
-    least = first_exceeding(row, least, likeliest, candidates, weight, number, scratch);
+    const uint64_t number = below_reaching(options.top_p, total_of(all, least, weight, scratch).weight);
+    least = first_exceeding(all, least, likeliest, candidates, weight, number, scratch);
   }
   const uint64_t by_min_p = least_candidate(largest + settings.log_min_p);
   if (by_min_p > least) least = by_min_p;
   const Probability weight{largest, options.temperature};
-  const Total total = total_of(row, least, weight, scratch);
-  return first_exceeding(row, least, likeliest, total.candidates, weight, below_exceeding(uniform, total.weight),
+  const Total total = total_of(all, least, weight, scratch);
+  return first_exceeding(all, least, likeliest, total.candidates, weight, below_exceeding(uniform, total.weight),
                          scratch);
 }
 
-// The logits have the penalty while the choice is made: the first thread of a recent id puts it there and takes it away.
+__device__ __forceinline__ int32_t id_or_none(uint64_t chosen) { return chosen == no_candidate ? -1 : id_of(chosen); }
+
+// Brings a sequence's lists to shared memory, one behind the other. usable: there is one of each part, and room for all.
+struct Gathered {
+  bool finite = true, usable = true;
+  uint32_t candidates = 0;
+};
+__device__ Gathered gather(const Likeliest& lists, int parts, SampleScratch& scratch) {
+  const int64_t first = int64_t{blockIdx.x} * parts;
+  for (int part = thread_of_block(); part < parts; part += threads)
+    scratch.counts_of_lists[part] = lists.counts[first + part];
+  __syncthreads();
+  Gathered all;
+  for (int part = 0; part < parts; part++) {
+    const uint32_t count = scratch.counts_of_lists[part];
+    all.finite = all.finite && count != Likeliest::not_finite;
+    all.usable = all.usable && count <= most_of_part;
+    all.candidates += all.usable ? count : 0;
+  }
+  all.usable = all.usable && all.candidates <= most_listed;
+  if (!all.usable) return all;
+  uint64_t* to = scratch.candidates_of_lists;
+  for (int part = 0; part < parts; part++) {
+    const auto count = static_cast<int>(scratch.counts_of_lists[part]);
+    if (part % (threads / warp_size) == warp_of_block())
+      for (int i = lane_of_warp(); i < count; i += warp_size)
+        to[i] = lists.candidates[(first + part) * most_of_part + i];
+    to += count;
+  }
+  __syncthreads();
+  return all;
+}
+
+// parts: of the lists; 0: there are none. The logits have the penalty while the choice is made from them: the first
+// thread of a recent id puts it there and takes it away. Those of lists have it already.
 __global__ void __launch_bounds__(threads)
     sample_kernel(float* logits, SampleShape shape, const int32_t* recent, const float* uniforms, Settings settings,
-                  int32_t* ids, double* chances) {
+                  Likeliest lists, int parts, int32_t* ids, double* chances) {
   begin_behind_grids_ahead();
   auto& scratch = shared_memory<SampleScratch>();
   const int64_t sequence = blockIdx.x;
+  if (parts > 0) {
+    const Gathered all = gather(lists, parts, scratch);
+    if (all.usable || !all.finite) {
+      const uint64_t chosen = all.finite ? choose(Listed{scratch.candidates_of_lists, all.candidates}, settings,
+                                                  uniforms[sequence], scratch)
+                                         : no_candidate;
+      if (threadIdx.x == 0) ids[sequence] = id_or_none(chosen);
+      return;
+    }
+  }
   const Row row{logits + sequence * shape.columns, shape.ranks, shape.sequences * shape.columns, shape.columns,
                 shape.vocabulary};
   float largest = 0;
@@ -211,7 +276,7 @@ __global__ void __launch_bounds__(threads)
     __syncthreads();
   }
   const uint64_t chosen = choose(row, settings, uniforms[sequence], scratch);
-  const int32_t id = chosen == no_candidate ? -1 : id_of(chosen);
+  const int32_t id = id_or_none(chosen);
   if (penalty != 1) {
     if (punishes) row.of(own[threadIdx.x]) = before;
     __syncthreads();
@@ -226,9 +291,14 @@ __global__ void __launch_bounds__(threads)
 }  // namespace
 
 void sample(Stream stream, float* logits, const SampleShape& shape, const int32_t* recent, const float* uniforms,
-            const SamplingOptions& options, int32_t* ids, double* chances) {
+            const SamplingOptions& options, int32_t* ids, double* chances, void* workspace) {
+  const int64_t top_k = options.temperature <= 0 ? 1 : options.top_k, parts = parts_of_logits(shape);
+  const bool of_lists = chances == nullptr && top_k >= 1 && top_k <= most_top_k && parts <= most_lists;
+  const Likeliest lists = likeliest_in(workspace, shape);
+  if (of_lists) list_likeliest(stream, logits, shape, recent, options.repeat_penalty, top_k, lists);
   launch_early(stream, "sample", grid_of("sample", shape.sequences), threads, sizeof(SampleScratch), sample_kernel,
-               logits, shape, recent, uniforms, Settings{options, std::log(options.min_p)}, ids, chances);
+               logits, shape, recent, uniforms, Settings{options, std::log(options.min_p)}, lists,
+               of_lists ? static_cast<int>(parts) : 0, ids, chances);
 }
 
 }  // namespace llama_tp::kernels

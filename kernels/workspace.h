@@ -49,6 +49,17 @@ inline int64_t attention_backward_workspace(const AttentionShape& shape) {
   return shape.heads * shape.tokens * static_cast<int64_t>(sizeof(float));
 }
 
+// ---- likeliest.cu: a list of candidates a part of the logits
+
+constexpr int64_t logits_of_part = 8192, most_of_part = 512;
+inline int64_t parts_of_logits(const SampleShape& shape) {
+  return shape.ranks * llama_tp::parts_of(shape.columns, logits_of_part);
+}
+inline int64_t sample_workspace(const SampleShape& shape) {
+  const auto of_part = most_of_part * static_cast<int64_t>(sizeof(uint64_t)) + static_cast<int64_t>(sizeof(uint32_t));
+  return shape.sequences * parts_of_logits(shape) * of_part;
+}
+
 // ---- sums.cu: a sum a block
 
 constexpr int64_t squares_a_block = 65536;

@@ -177,8 +177,13 @@ inline void run_sample(int64_t sequences, int64_t vocabulary) {
   }
   const DeviceVector<float> uniforms(static_cast<size_t>(sequences), 0.5f);
   DeviceVector<double> chances(static_cast<size_t>(2 * sequences));
-  sample(nullptr, logits.data(), {1, sequences, vocabulary, vocabulary}, recent.data(), uniforms.data(),
-         {.repeat_penalty = 1.5f, .top_k = 300}, ids.data(), chances.data());
+  const SampleShape shape{1, sequences, vocabulary, vocabulary};
+  auto workspace = workspace_of(sample_workspace(shape));
+  sample(nullptr, logits.data(), shape, recent.data(), uniforms.data(), {.repeat_penalty = 1.5f, .top_k = 300},
+         ids.data(), chances.data(), workspace.data());
+  // From lists of the likeliest.
+  sample(nullptr, logits.data(), shape, recent.data(), uniforms.data(), {.repeat_penalty = 1.5f, .top_k = 200},
+         ids.data(), nullptr, workspace.data());
 }
 
 // ---- generating
@@ -202,7 +207,9 @@ void run_tokens(int64_t tokens) {
   auto ids = indices(tokens, vocabulary), chosen = ids;
   const RopeShape rope{heads, kv_heads, dim, dim, tokens, cache};
   const AttentionShape attention{heads, kv_heads, dim, tokens, cache, ranges.data(), 1, tokens, cache};
-  auto workspace = workspace_of(attention_forward_rows_workspace(attention));
+  const SampleShape sampled{1, tokens, vocabulary, vocabulary};
+  auto workspace = workspace_of(attention_forward_rows_workspace(attention)),
+       lists = workspace_of(sample_workspace(sampled));
   const NormWeights<X> norm{w, nullptr, {NormKind::rms, 1e-5f}};
   const auto product = [&]<class Y>(const DeviceVector<X>& x, DeviceVector<Y>& y, int64_t n, int64_t terms) {
     matrix_vector<X, Y>(nullptr, x.data(), w, nullptr, y.data(), tokens, n, terms);
@@ -224,8 +231,7 @@ void run_tokens(int64_t tokens) {
     product(narrow, part, hidden, width);
     gather_rows<X>(nullptr, part.data(), rows.data(), normed.data(), tokens, hidden);
     product(normed, logits, vocabulary, hidden);
-    sample(nullptr, logits.data(), {1, tokens, vocabulary, vocabulary}, recent.data(), uniforms.data(), {},
-           chosen.data(), nullptr);
+    sample(nullptr, logits.data(), sampled, recent.data(), uniforms.data(), {}, chosen.data(), nullptr, lists.data());
     feed_choices(nullptr, chosen.data(), ids.data(), recent.data(), tokens);
   }
 }

@@ -197,14 +197,15 @@ TEST(Sample, TokensThatAreAlikeHaveSharesToTheBit) {
 TEST(Sample, ALogitThatIsNotFiniteIsNoChoice) {
   Device device;
   for (const float bad : {NAN, -NAN, INFINITY, -INFINITY})
-    for (const size_t place : {0u, 7u, 49u}) {
-      std::vector<Drawing> drawings(3, {some_logits(50, 4), 0.5f, {}});
-      drawings[1].logits[place] = bad;
-      const std::vector<int32_t> ids = sample_on(device, drawings, {}).ids;
-      EXPECT_EQ(ids[1], -1);
-      EXPECT_GE(ids[0], 0);
-      EXPECT_EQ(ids[2], ids[0]);
-    }
+    for (const size_t place : {0u, 7u, 49u})
+      for (const int64_t ranks : {1, 3}) {
+        std::vector<Drawing> drawings(3, {some_logits(50, 4), 0.5f, {}});
+        drawings[1].logits[place] = bad;
+        const std::vector<int32_t> ids = sample_on(device, drawings, {}, ranks).ids;
+        EXPECT_EQ(ids[1], -1);
+        EXPECT_GE(ids[0], 0);
+        EXPECT_EQ(ids[2], ids[0]);
+      }
   EXPECT_EQ(sample_on(device, {{{1, 3e38f}, 0.5f, {1}}}, {.repeat_penalty = 0.5f}).ids[0], -1);
 }
 
@@ -260,6 +261,24 @@ TEST_F(BesideTheCpu, ChoicesFromAWholeVocabularyAreTheSame) {
   for (const Logits& logits : kinds_of_logits(128256, 5)) drawings.push_back({logits, 0.7f, {1, 2, 128255}});
   expect_same(drawings, {}, 8);
   expect_same(drawings, {.top_k = 0, .top_p = 0.9f, .min_p = 0, .temperature = 1.5f}, 1);
+}
+
+// A choice among the likeliest is made from lists of parts of 8,192 logits, here of four, of which the last has fewer than
+// are asked for; and flat enough that the least of them are drawn, too. Where a list would be too long, in the other way.
+TEST_F(BesideTheCpu, ChoicesFromListsOfPartsAreTheSame) {
+  constexpr int64_t vocabulary = 3 * 8192 + 100;
+  for (const double scale : {1.0, 0.02}) {
+    Logits logits = some_logits(vocabulary, 7, scale);
+    std::vector<int32_t> recent{0, 8192, 3 * 8192};
+    for (const int32_t id : recent) logits[static_cast<size_t>(id)] = 9;
+    for (size_t i = 8192; i < 2 * 8192; i++) logits[i] += 2;  // nearly all of the likeliest
+    std::vector<Drawing> drawings;
+    for (int i = 0; i < 16; i++) drawings.push_back({logits, static_cast<float>(i) / 16, recent});
+    for (const int64_t ranks : {1, 3})
+      for (const int64_t top_k : {1, 40, 256, 257})
+        expect_same(drawings, {.repeat_penalty = 1.4f, .top_k = top_k, .top_p = 1, .min_p = 0, .temperature = 4},
+                    ranks);
+  }
 }
 
 TEST(FeedChoices, AreTheNextTokensAndTheNewestOfThePenalty) {

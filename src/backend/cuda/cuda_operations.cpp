@@ -209,9 +209,11 @@ void CudaOperations::run_cross_entropy_backward(const Tensor& logits, const Tens
 // ---- generation
 
 void CudaOperations::run_sample(const Tensor& logits, int64_t vocabulary, const Tensor& recent, const Tensor& uniforms,
-                                const SamplingOptions& options, const Tensor& ids, const Tensor& chances, void*) {
+                                const SamplingOptions& options, const Tensor& ids, const Tensor& chances,
+                                void* workspace) {
   kernels::sample(stream_, logits.as<float>(), {logits.shape[0], logits.shape[1], logits.shape[2], vocabulary},
-                  recent.as<int32_t>(), uniforms.as<float>(), options, ids.as<int32_t>(), chances.as<double>());
+                  recent.as<int32_t>(), uniforms.as<float>(), options, ids.as<int32_t>(), chances.as<double>(),
+                  workspace);
 }
 
 void CudaOperations::run_feed_choices(const Tensor& ids, const Tensor& next, const Tensor& recent) {

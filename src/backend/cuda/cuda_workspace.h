@@ -29,7 +29,9 @@ class CudaWorkspace : public Base {
     return kernels::attention_backward_workspace(shape_of(q, k, sequences));
   }
   int64_t embedding_backward_workspace(const Tensor&, const Tensor&) override { return 0; }
-  int64_t sample_workspace(const Tensor&) override { return 0; }
+  int64_t sample_workspace(const Tensor& logits) override {
+    return kernels::sample_workspace({logits.shape[0], logits.shape[1], logits.shape[2], 0});
+  }
   int64_t add_sum_of_squares_workspace(const Tensor& x) override {
     return kernels::add_sum_of_squares_workspace(x.elements());
   }
