@@ -43,7 +43,8 @@ class Failed(Exception):
 
 def program(*arguments, ranks=RANKS, text=None):
     """stdout of llama_tp under mpirun (without it where ranks is 0)."""
-    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")  # root, in a container
+    environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",  # root, in a container
+                       CUDA_VISIBLE_DEVICES="")  # two ranks on a machine with one GPU
     launcher = ["mpirun", "--oversubscribe", "-np", str(ranks)] if ranks else []
     command = launcher + [os.environ.get("LLAMA_TP", "./llama_tp")] + [str(argument) for argument in arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, input=text, capture_output=True, encoding="utf-8")

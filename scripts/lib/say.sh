@@ -37,6 +37,13 @@ show_and_tell() {
   [ "$status" = 0 ] || fail "this command failed (exit status $status, its reason is above):  $(typed "$@")"
 }
 
+# Each rank takes a GPU of its own, where the program may use one: one GPU is too few for two ranks.
+has_one_gpu() {
+  local gpus
+  gpus=${CUDA_VISIBLE_DEVICES-$(nvidia-smi -L 2> /dev/null | sed -n 's/^GPU \([0-9]*\):.*/\1/p' | paste -sd, || true)}
+  [[ $gpus =~ ^[^,]+$ ]]
+}
+
 # Open MPI refuses root unless told twice, and more ranks than cores unless told once. $launch then starts two ranks.
 prepare_two_ranks() {
   launch=(mpirun --oversubscribe -np 2)
@@ -44,6 +51,10 @@ prepare_two_ranks() {
   if [ "$(id -u)" = 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     say "as root, Open MPI wants OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 in the environment: set here"
+  fi
+  if has_one_gpu; then
+    launch+=(-x CUDA_VISIBLE_DEVICES=)
+    say "there is one GPU, and each of two ranks would want its own: they compute on the CPU (-x CUDA_VISIBLE_DEVICES= hides it)"
   fi
 }
 
