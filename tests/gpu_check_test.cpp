@@ -36,6 +36,12 @@ class GpuCheck : public testing::Test {
   }
   std::string report() const { return whole_file(folder_ / "out/gpu_check/report.md"); }
 
+  // The line of the report's table that is a stage's.
+  static std::string row(const std::string& report, const std::string& stage) {
+    const size_t begin = report.find("| " + stage + " | ");
+    return begin == std::string::npos ? "" : report.substr(begin, report.find('\n', begin) - begin);
+  }
+
   ScratchFolder folder_;
 };
 
@@ -48,6 +54,14 @@ TEST_F(GpuCheck, EveryStageIsReportedWhenTheProgramFails) {
     EXPECT_NE(all.find(std::string("| ") + stage + " | **failed** |"), std::string::npos) << stage << "\n" << all;
   EXPECT_NE(all.find("| peer | skipped | "), std::string::npos) << all;
   EXPECT_NE(all.find("exit status 1: llama_tp: cuda: device 0: no luck"), std::string::npos) << all;
+}
+
+TEST_F(GpuCheck, AStagesReasonIsNotThatOfTheStageBefore) {
+  add_program("llama_tp", "case \" $* \" in *' --rehearse '*) echo 'llama_tp: no luck' >&2; exit 1 ;; esac; exit 7");
+  run("scripts/gpu_check");
+  const std::string all = report();
+  EXPECT_NE(row(all, "rehearsal").find("exit status 1: llama_tp: no luck"), std::string::npos) << all;
+  EXPECT_EQ(row(all, "decode").find("no luck"), std::string::npos) << all;
 }
 
 TEST_F(GpuCheck, AStoppedRunHasReportedWhatCameBefore) {
