@@ -64,6 +64,20 @@ TEST_F(GpuCheck, AStagesReasonIsNotThatOfTheStageBefore) {
   EXPECT_EQ(row(all, "decode").find("no luck"), std::string::npos) << all;
 }
 
+// Evaluation fails, and behind it comes what holds; of decode only the second setting fails.
+TEST_F(GpuCheck, TheReasonIsWhatFailedThoughSuccessesCameBehindIt) {
+  add_program("llama_tp", R"(case "$1 $LLAMA_TP_TOKENS_AHEAD" in
+    'eval '*) echo 'llama_tp: no eval' >&2; exit 1 ;;
+    'bench 0') echo 'llama_tp: no bench' >&2; exit 1 ;;
+    *) echo 'cuda: 123 tokens' ;;
+    esac)");
+  run("scripts/gpu_check");
+  const std::string all = report();
+  EXPECT_NE(all.find("one text, and four at once: the same bits"), std::string::npos) << all;
+  EXPECT_NE(row(all, "run").find("exit status 1: llama_tp: no eval"), std::string::npos) << all;
+  EXPECT_NE(row(all, "decode").find("exit status 1: llama_tp: no bench"), std::string::npos) << all;
+}
+
 TEST_F(GpuCheck, AStoppedRunHasReportedWhatCameBefore) {
   add_program("llama_tp", "if [ $1 = train ]; then sleep 30; fi; echo 'cuda: a GPU'");
   EXPECT_NE(run("timeout 5 scripts/gpu_check").status, 0);

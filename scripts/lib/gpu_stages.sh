@@ -9,6 +9,12 @@ stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehea
   "products 90" "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
+# How something ended: its status, which is returned, and words. The last of what failed is a failed stage's reason.
+tell_end() {
+  tell "${*:2}"
+  [ "$1" = 0 ] || echo "${*:2}" >> "$out/failures.txt"
+  return "$1"
+}
 skip() {
   tell "$*"
   exit 2
@@ -19,13 +25,13 @@ try() {
   local left=$((deadline - SECONDS)) status
   echo "\$ $(typed "$@")" >&2
   if [ "$left" -lt 2 ]; then
-    echo "no time was left for: $(typed "$@")" >&3
+    echo "no time was left for: $(typed "$@")" | tee -a "$out/failures.txt" >&3
     return 124
   fi
   timeout --kill-after=5 "$left" "$@"
   status=$?
   if [ $status = 137 ] && [ "$SECONDS" -ge "$deadline" ]; then status=124; fi # it did not end when it was told to
-  if [ $status != 0 ]; then echo "$(typed "$@"): $(why $status)" >&3; fi
+  if [ $status != 0 ]; then echo "$(typed "$@"): $(why $status)" | tee -a "$out/failures.txt" >&3; fi
   return $status
 }
 
@@ -73,8 +79,7 @@ stage_operations() {
     cat "$out/part.txt"
   fi
   grep -E '^\[  FAILED  \] .*\(' "$out/part.txt" | sed 's/ ([0-9]* ms)//' >&3
-  tell "$(grep -c '^\[       OK' "$out/part.txt") tests passed, $(grep -cE '^\[  FAILED  \] .*\(' "$out/part.txt") failed"
-  return $status
+  tell_end $status "$(grep -c '^\[       OK' "$out/part.txt") tests passed, $(grep -cE '^\[  FAILED  \] .*\(' "$out/part.txt") failed"
 }
 
 # Small shapes, each kernel among them; the sanitizer makes everything some ten times slower.
@@ -89,7 +94,7 @@ sanitize() {
   status=$?
   if grep -q 'Device not supported' "$out/$tool.log"; then skip "compute-sanitizer does not work on this machine: device not supported"; fi
   grep -E '^=+ +(Error|Invalid|Potential|Race|Barrier)' "$out/$tool.log" | sort | uniq -c | sort -rn | head -n 20 >&3
-  tell "$(grep 'ERROR SUMMARY\|RACECHECK SUMMARY' "$out/$tool.log" | tail -n 1 | sed 's/^=* *//'); $(grep -c '^\[       OK' "$out/$tool.log") tests passed, exit status $status"
+  tell_end $status "$(grep 'ERROR SUMMARY\|RACECHECK SUMMARY' "$out/$tool.log" | tail -n 1 | sed 's/^=* *//'); $(grep -c '^\[       OK' "$out/$tool.log") tests passed, exit status $status"
   grep -q '^\[       OK' "$out/$tool.log" || return 1
   # At the end of its time: passed where it has found nothing in what it saw.
   if [ $status = 124 ]; then ! grep -qE '^=+ +(Invalid|Potential|Race|Barrier)' "$out/$tool.log"; else return $status; fi
@@ -121,12 +126,10 @@ losses_agree() { # folder folder most first-step last-step
           exit bad || n != last - first + 1 || worst > most }' "$out/$1/metrics.jsonl" "$out/$2/metrics.jsonl"
 }
 compare() { # what, and losses_agree's
-  local what=$1 line status
+  local what=$1 line
   shift
   line=$(losses_agree "$@")
-  status=$?
-  tell "$what: $line"
-  return $status
+  tell_end $? "$what: $line"
 }
 
 # Steps of AdamW from the same weights: differences of rounding grow from step to step. f32: 2^-24 at the start, allowed a
@@ -152,8 +155,7 @@ stage_run() {
   if cmp -s "$out/generate-cpu.txt" "$out/generate-$backend.txt"; then
     tell "losses follow the CPU's, and both wrote the same 24 tokens"
   else
-    tell "the texts differ: $(tail -n 1 "$out/generate-cpu.txt") / $(tail -n 1 "$out/generate-$backend.txt")"
-    status=1
+    tell_end 1 "the texts differ: $(tail -n 1 "$out/generate-cpu.txt") / $(tail -n 1 "$out/generate-$backend.txt")" || status=1
   fi
   return $status
 }
@@ -168,8 +170,7 @@ switches_change_nothing() {
       try env $switch "$program" generate -m "$out/bfloat16" --prompts-file "$out/prompts.jsonl" -n 100 --temp 0 --ignore-eos --logprobs \
         --backend "$backend" > "$out/$switch.txt" || return 1
       cmp "$out/LLAMA_TP_EARLY_GRIDS=1.txt" "$out/$switch.txt" && continue
-      tell "of $texts at once, texts differ with $switch"
-      status=1
+      tell_end 1 "of $texts at once, texts differ with $switch" || status=1
     done
   done
   [ $status != 0 ] || tell "one text, and four at once: the same bits without early grids, and without tokens ahead"
@@ -205,8 +206,7 @@ stage_ranks() {
   if cmp "$out/generate-1.txt" "$out/generate-2.txt"; then
     [ $status != 0 ] || tell "losses are those of one rank, and two ranks wrote its 16 tokens"
   else
-    tell "the text of two ranks is not that of one"
-    status=1
+    tell_end 1 "the text of two ranks is not that of one" || status=1
   fi
   return $status
 }
@@ -238,7 +238,7 @@ stage_rehearsal() {
     # shellcheck disable=SC2086 # options and their values
     with_most_layers "$program" bench --config LAYERS --backend "$backend" --block-size "$context" --per-device-train-batch-size 1 --steps 2 \
       --rehearse "rank=0,world=$ranks" $mesh || status=1
-    if grep -q '  as planned  *NO' "$out/part.txt"; then status=1; fi
+    if grep -q '  as planned  *NO' "$out/part.txt"; then tell_end 1 "not as planned: $mesh" || status=1; fi
   done
   [ $status != 0 ] || tell "one rank of $ranks of $large, $context tokens: see below"
   return $status
