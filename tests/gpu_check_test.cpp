@@ -78,6 +78,14 @@ TEST_F(GpuCheck, TheReasonIsWhatFailedThoughSuccessesCameBehindIt) {
   EXPECT_NE(row(all, "decode").find("exit status 1: llama_tp: no bench"), std::string::npos) << all;
 }
 
+TEST_F(GpuCheck, OneGpuIsSeen) {
+  add_program("llama_tp", "echo \"cuda: GPU $CUDA_VISIBLE_DEVICES by $CUDA_DEVICE_ORDER\"");
+  run("env -u CUDA_VISIBLE_DEVICES scripts/gpu_check --only machine");
+  EXPECT_NE(report().find("cuda: GPU 0 by PCI_BUS_ID"), std::string::npos) << report();
+  run("env CUDA_VISIBLE_DEVICES=3 scripts/gpu_check --only machine");
+  EXPECT_NE(report().find("cuda: GPU 3 by PCI_BUS_ID"), std::string::npos) << report();
+}
+
 TEST_F(GpuCheck, AStoppedRunHasReportedWhatCameBefore) {
   add_program("llama_tp", "if [ $1 = train ]; then sleep 30; fi; echo 'cuda: a GPU'");
   EXPECT_NE(run("timeout 5 scripts/gpu_check").status, 0);
