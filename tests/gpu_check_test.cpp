@@ -86,6 +86,17 @@ TEST_F(GpuCheck, OneGpuIsSeen) {
   EXPECT_NE(report().find("cuda: GPU 3 by PCI_BUS_ID"), std::string::npos) << report();
 }
 
+TEST_F(GpuCheck, ACheckoutThatWouldBuildNoCudaIsRefused) {
+  std::filesystem::remove(folder_ / "bin/mpirun");
+  add_program("tools/make", "echo 'CUDA      left out: no nccl.h'");
+  const CommandResult refused = run("scripts/gpu_check");
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.err,
+            "scripts/gpu_check: a build here has no CUDA, since there is no nccl.h; unpack what make bundle made "
+            "elsewhere, and run its scripts/gpu_check\n");
+  EXPECT_EQ(refused.out, "");
+}
+
 TEST_F(GpuCheck, AStoppedRunHasReportedWhatCameBefore) {
   add_program("llama_tp", "if [ $1 = train ]; then sleep 30; fi; echo 'cuda: a GPU'");
   EXPECT_NE(run("timeout 5 scripts/gpu_check").status, 0);
