@@ -28,7 +28,7 @@ CUDA_MISSING := $(if $(NVCC),$(strip $(if $(CUDA_LIB),,libcudart_static.a) $(for
                   $(if $(wildcard $(CUDA_HOME)/include/$(header) /usr/include/$(header)),,$(header)))),nvcc)
 CUDA      := $(if $(CUDA_MISSING),,yes)
 ifndef CUDA_ARCH
-CUDA_ARCH := $(or $(if $(CUDA),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | sed 's/^90$$/90a/' | sort -u)),80)
+CUDA_ARCH := $(or $(if $(CUDA),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep -xE '[0-9]+\.[0-9]+' | tr -d . | sed 's/^90$$/90a/' | sort -u)),80)
 endif
 
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
