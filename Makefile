@@ -22,10 +22,13 @@ endif
 # compiled for, several by spaces, the last also as PTX, for later GPUs; by default this machine's GPUs, else 80. The
 # letter of 90a stands for Hopper's own instructions, which are not used where 90 is named, too.
 NVCC      ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
+NVCC_VERSION := $(if $(NVCC),$(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*release .*, V//p'))
 CUDA_HOME := $(if $(NVCC),$(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(NVCC))))))
 CUDA_LIB  := $(patsubst %/,%,$(dir $(firstword $(wildcard $(foreach folder,lib64 lib lib/x86_64-linux-gnu,$(CUDA_HOME)/$(folder)/libcudart_static.a)))))
-CUDA_MISSING := $(if $(NVCC),$(strip $(if $(CUDA_LIB),,libcudart_static.a) $(foreach header,cublasLt.h nccl.h,\
-                  $(if $(wildcard $(CUDA_HOME)/include/$(header) /usr/include/$(header)),,$(header)))),nvcc)
+# Older ones know no C++20.
+CUDA_OLD  := $(if $(filter-out 8 9 10 11,$(firstword $(subst ., ,$(NVCC_VERSION)))),,CUDA 12 or later)
+CUDA_MISSING := $(if $(NVCC),$(or $(CUDA_OLD),$(strip $(if $(CUDA_LIB),,libcudart_static.a) $(foreach header,cublasLt.h nccl.h,\
+                  $(if $(wildcard $(CUDA_HOME)/include/$(header) /usr/include/$(header)),,$(header))))),nvcc)
 CUDA      := $(if $(CUDA_MISSING),,yes)
 ifndef CUDA_ARCH
 CUDA_ARCH := $(or $(if $(CUDA),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep -xE '[0-9]+\.[0-9]+' | tr -d . | sed 's/^90$$/90a/' | sort -u)),80)
@@ -107,7 +110,7 @@ found:
 	@echo "compiler  $$($(CXX) --version | head -n 1), -march=$(ARCH)"
 	@echo "MPI       $$(mpirun --version 2>/dev/null | head -n 1)"
 	@echo "oneDNN    $$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd. -)"
-	@echo "CUDA      $(if $(CUDA),$$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\),.*/nvcc \1/p') for $(CUDA_NAMES),left out: no $(CUDA_MISSING))"
+	@echo "CUDA      $(if $(CUDA),nvcc $(NVCC_VERSION) for $(CUDA_NAMES),left out: no $(CUDA_MISSING))"
 
 $(BINARY): $(BUILD)/src/main.o $(LIBRARY) $(CUDA_LIBRARY)
 	@echo "  $@"
