@@ -112,9 +112,14 @@ found:
 	@echo "oneDNN    $$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd. -)"
 	@echo "CUDA      $(if $(CUDA),nvcc $(NVCC_VERSION) for $(CUDA_NAMES),left out: no $(CUDA_MISSING))"
 
-$(BINARY): $(BUILD)/src/main.o $(LIBRARY) $(CUDA_LIBRARY)
+$(BUILD)/llama_tp: $(BUILD)/src/main.o $(LIBRARY) $(CUDA_LIBRARY)
 	@echo "  $@"
 	@$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+# Of the build that was asked for last.
+ifneq ($(BINARY),$(BUILD)/llama_tp)
+$(BINARY): $(BUILD)/llama_tp force
+	@cmp -s $< $@ || cp -f $< $@
+endif
 
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
@@ -274,7 +279,7 @@ test-all: all
 # For any x86-64 CPU with AVX2 and every GPU that the kernels are for; scripts/bundle packs it.
 BUNDLE := build/bundle
 bundle:
-	@$(MAKE) --no-print-directory BUILD=$(BUNDLE) BINARY=$(BUNDLE)/llama_tp ARCH=x86-64-v3 CUDA_ARCH="80 89 90a" \
+	@$(MAKE) --no-print-directory BUILD=$(BUNDLE) ARCH=x86-64-v3 CUDA_ARCH="80 89 90a" \
 	  found $(BUNDLE)/llama_tp $(if $(CUDA),$(BUNDLE)/tests/on_device/on_device)
 	@BUILD=$(BUNDLE) scripts/bundle
 
