@@ -60,7 +60,7 @@ ALONE    := $(filter src/backend/cpu/% src/backend/cuda/%,$(SOURCES))
 FOLDERS  := $(patsubst %/,%,$(sort $(dir $(filter-out $(ALONE),$(SOURCES)))))
 OBJECTS  := $(FOLDERS:%=$(BUILD)/%/folder.o) $(ALONE:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
-BINARY   := $(if $(findstring build/,$(BUILD)),$(if $(SANITIZE),$(BUILD)/llama_tp,llama_tp),$(BUILD)/llama_tp)
+BINARY   := $(if $(or $(SANITIZE),$(filter-out build/%,$(BUILD))),$(BUILD)/llama_tp,llama_tp)
 TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_backend_test.cpp tests/cuda_ranks_test.cpp tests/product_tuning_test.cpp tests/tokens_ahead_test.cpp) $(if $(SANITIZE),tests/accesses_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
 SUPPORT  := $(BUILD)/tests/libsupport.a
 
@@ -292,7 +292,7 @@ run-sanitized:
 demo:
 	@scripts/demo
 bench: all
-	@scripts/bench
+	@BINARY=$(BINARY) scripts/bench
 
 format:
 	clang-format -i $$(git ls-files '*.cpp' '*.cu' '*.h')
