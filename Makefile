@@ -268,13 +268,15 @@ accesses: $(BUILD)/tests/accesses
 
 tests: $(TESTS)
 
+RUN_TESTS = BUILD=$(BUILD) BINARY=$(BINARY) TESTS="$(notdir $(filter %_test,$(TESTS)))" scripts/run_tests
+
 test: all
 	@$(MAKE) --no-print-directory tests
-	@BUILD=$(BUILD) BINARY=$(BINARY) scripts/run_tests
+	@$(RUN_TESTS)
 
 test-all: all
 	@$(MAKE) --no-print-directory tests
-	@BUILD=$(BUILD) BINARY=$(BINARY) LLAMA_TP_TEST_ALL=1 scripts/run_tests
+	@LLAMA_TP_TEST_ALL=1 $(RUN_TESTS)
 
 # For any x86-64 CPU with AVX2 and every GPU that the kernels are for; scripts/bundle packs it.
 BUNDLE := build/bundle
@@ -287,7 +289,7 @@ sanitize:
 	@$(MAKE) --no-print-directory SANITIZE=1 all tests
 	@$(MAKE) --no-print-directory SANITIZE=1 run-sanitized
 run-sanitized:
-	@BUILD=$(BUILD) BINARY=$(BINARY) SANITIZE=1 scripts/run_tests
+	@$(RUN_TESTS)
 
 demo:
 	@scripts/demo
