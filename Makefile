@@ -134,11 +134,16 @@ $(BUILD)/%.o: %.cpp
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 
+# Behind what wrote $@.now: a file that is written each time, and changes only when what it says does.
+define keep_if_same
+@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
+endef
+
 # The files of a folder, as a list of includes; changes when a file comes or goes.
 $(BUILD)/%/folder.cpp: force
 	@mkdir -p $(@D)
 	@printf '#include "%s"\n' $(sort $(filter $*/%.cpp,$(foreach file,$(SOURCES),$(if $(filter $*/,$(dir $(file))),$(file))))) > $@.now
-	@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
+	$(keep_if_same)
 $(BUILD)/%/folder.o: $(BUILD)/%/folder.cpp
 	@echo "  $*"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
@@ -166,9 +171,10 @@ $(BUILD)/generated/families.inc: $(sort $(wildcard src/model/families/*.json))
 $(BUILD)/generated/chat_templates.inc: $(sort $(wildcard src/io/chat/templates/*.json))
 $(BUILD)/generated/configs.inc: $(sort $(wildcard data/configs/*.json))
 $(BUILD)/generated/devices.inc: $(sort $(wildcard data/devices/*.json))
-$(BUILD)/generated/%.inc:
+$(BUILD)/generated/%.inc: force
 	@mkdir -p $(@D)
-	@for file in $^; do printf "{\"%s\", R\"json(" "$$(basename $$file .json)"; cat $$file; printf ")json\"},\n"; done > $@
+	@for file in $(filter %.json,$^); do printf "{\"%s\", R\"json(" "$$(basename $$file .json)"; cat $$file; printf ")json\"},\n"; done > $@.now
+	$(keep_if_same)
 
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(SUPPORT) $(LIBRARY) $(CUDA_LIBRARY)
 	$(link_test)
