@@ -148,11 +148,12 @@ $(BUILD)/%/folder.o: $(BUILD)/%/folder.cpp
 	@echo "  $*"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 
-# Changes when the choice of CUDA does.
+# Changes when the choice of CUDA does, or the toolkit, whose headers are in no .d file.
 $(BUILD)/cuda_flags: force
 	@mkdir -p $(@D)
-	@echo '$(if $(CUDA),$(NVCCFLAGS))' | cmp -s - $@ || echo '$(if $(CUDA),$(NVCCFLAGS))' > $@
-$(KNOW_CUDA) $(KERNELS:%.cu=$(BUILD)/cuda/%.o): $(BUILD)/cuda_flags
+	@echo '$(if $(CUDA),$(CUDA_HOME) $(NVCC_VERSION) $(NVCCFLAGS))' > $@.now
+	$(keep_if_same)
+$(KNOW_CUDA) $(OF_CUDA:%.cpp=$(BUILD)/%.o) $(KERNELS:%.cu=$(BUILD)/cuda/%.o): $(BUILD)/cuda_flags
 
 $(BUILD)/cuda/%.o: %.cu
 	@mkdir -p $(@D)
@@ -220,6 +221,7 @@ $(addprefix $(BUILD)/tests/,emulation_test.o hopper_emulation_test.o matrix_layo
 
 # The kernels' PTX, text within the objects, and a CUDA runtime in tests/ptx that interprets it.
 COMPILED := $(KERNELS:%.cu=$(BUILD)/ptx/%.o)
+$(COMPILED): $(BUILD)/cuda_flags
 $(BUILD)/ptx/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  $< to PTX"
