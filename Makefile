@@ -122,12 +122,10 @@ $(BINARY): $(BUILD)/llama_tp force
 endif
 
 $(LIBRARY): $(OBJECTS)
-	@rm -f $@
-	@ar rcs $@ $^
+	$(archive)
 
 $(SUPPORT): $(patsubst %.cpp,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.cpp)))
-	@rm -f $@
-	@ar rcs $@ $^
+	$(archive)
 
 $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
@@ -138,6 +136,17 @@ $(BUILD)/%.o: %.cpp
 define keep_if_same
 @if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
 endef
+
+# An archive is made anew also when a source is gone, whose object it would keep.
+define archive
+@rm -f $@
+@ar rcs $@ $(filter %.o,$^)
+endef
+$(LIBRARY) $(SUPPORT) $(CUDA_LIBRARY) $(EMULATED): $(BUILD)/sources
+$(BUILD)/sources: force
+	@mkdir -p $(@D)
+	@echo $(SOURCES) $(KERNELS) $(sort $(wildcard tests/support/*.cpp tests/emulation/*.cpp)) > $@.now
+	$(keep_if_same)
 
 # The files of a folder, as a list of includes; changes when a file comes or goes.
 $(BUILD)/%/folder.cpp: force
@@ -160,8 +169,7 @@ $(BUILD)/cuda/%.o: %.cu
 	@echo "  $<"
 	@$(NVCC) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 $(BUILD)/cuda/libkernels.a: $(KERNELS:%.cu=$(BUILD)/cuda/%.o)
-	@rm -f $@
-	@ar rcs $@ $^
+	$(archive)
 
 # Families, chat templates, configs of well-known models and datasheets of devices are data, in the binary wherever it is
 # started: the JSON files of a folder become raw string literals, {"name", "text"}, of one list.
@@ -197,8 +205,7 @@ $(BUILD)/emulated/%.o: %.cpp
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) -O3 -DEMULATION_ASAN $(CPPFLAGS) -MMD -MP -c $< -o $@
 $(EMULATED): $(addprefix $(BUILD)/emulated/,$(EMULATION))
-	@rm -f $@
-	@ar rcs $@ $^
+	$(archive)
 $(BUILD)/tests/emulated_%_test: $(BUILD)/tests/%_test.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
 $(BUILD)/tests/emulated_hopper_%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/hopper/hopper.o $(EMULATED) $(LIBRARY) $(SUPPORT)
