@@ -13,6 +13,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -102,9 +103,9 @@ int share_a_core() {
   };
   regions(1);
   bind_process({allowed_processors(getpid()).front()});
-  const auto start = Clock::now();
+  const std::clock_t start = std::clock();  // of this process alone, whatever others do
   regions(1000);
-  std::printf("seconds %g\n", std::chrono::duration<double>(Clock::now() - start).count());
+  std::printf("seconds %g\n", static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
   return 0;
 }
 
@@ -358,13 +359,14 @@ TEST(Launch, WhatTheUserSaysAboutThreadsAndBindingHolds) {
   EXPECT_EQ(one_per_core(parse_processor_list(*bound.at(0).lists.begin())).size(), 1u);
 }
 
-// As when another process has the other core. A region takes 0.05 ms then, and 7 ms where nothing shortens the spinning.
+// As when another process has the other core. A region takes 0.05 ms of the processor then, and 7 ms where nothing
+// shortens the spinning.
 TEST(Launch, ThreadsThatShareACoreLeaveItToEachOther) {
   for (const std::string& ranks : {as("one core for two threads"), mpirun(1, "one core for two threads")}) {
     const Result result = run("env -u OMP_WAIT_POLICY -u OMP_NUM_THREADS " + ranks);
     const size_t at = result.output.find("seconds ");
     ASSERT_NE(at, std::string::npos) << result.output;
-    EXPECT_LT(std::stod(result.output.substr(at + 8)), 1) << ranks;
+    EXPECT_LT(std::stod(result.output.substr(at + 8)), 2) << ranks;
   }
 }
 
