@@ -2,10 +2,11 @@
 #include "io/checkpoint_files.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <set>
+#include <map>
 
 #include "io/model_files.h"
 #include "io/safetensors_writer.h"
@@ -217,24 +218,31 @@ TEST(ResolveModelFolder, AnOutputFolderMeansItsNewestCheckpointAnyOtherFolderIts
   EXPECT_TRUE(holds(error_of([&] { resolve_model_folder(scratch / "none"); }), "none: no such folder"));
 }
 
-TEST(CarriedFiles, TokenizerAndGenerationConfigAreCopiedByteForByteWhereTheyAre) {
-  const ScratchFolder from, to;
-  const std::string large = std::string(5'000'000, 'a') + "b";  // more than one block of the copy
-  write_text(from / "tokenizer.json", large);
-  write_text(from / "tokenizer_config.json", "{\"\\u0000\": \"\xf0\x9f\x99\x82\"}");
-  write_text(from / "generation_config.json", "{}");
+using NamedContents = std::map<std::string, std::string>;
+
+NamedContents carried(const std::string& tokenizer, const std::string& model_folder) {
+  NamedContents files;
+  for (const CarriedFile& file : read_carried_files(tokenizer, model_folder)) files.emplace(file.name, file.contents);
+  return files;
+}
+
+TEST(CarriedFiles, AreTheTokenizersAndTheGenerationConfigByteForByteWhereTheyAre) {
+  const ScratchFolder from;
+  const NamedContents tokenizer{{"tokenizer.json", std::string(5'000'000, 'a') + "b"},
+                                {"tokenizer_config.json", "{\"\\u0000\": \"\xf0\x9f\x99\x82\"}"}};
+  for (const auto& [name, contents] : tokenizer) write_text(from / name, contents);
   write_text(from / "model.safetensors", "weights");
-  carry_tokenizer(from.path(), to.path());
-  carry_generation_config(from.path(), to.path());
-  EXPECT_EQ(read_text(to / "tokenizer.json"), large);
-  EXPECT_EQ(read_text(to / "tokenizer_config.json"), read_text(from / "tokenizer_config.json"));
-  EXPECT_EQ(read_text(to / "generation_config.json"), "{}");
-  EXPECT_FALSE(file_exists(to / "model.safetensors"));
+  EXPECT_EQ(carried(from.path(), from.path()), tokenizer);
+  EXPECT_EQ(carried("", from.path()), NamedContents());
+  write_text(from / "generation_config.json", "{}");
+  EXPECT_EQ(carried("", from.path()), (NamedContents{{"generation_config.json", "{}"}}));
+  EXPECT_EQ(carried(from.path(), from.path()).size(), 3u);
+  EXPECT_EQ(carried(from.path(), ""), tokenizer);
   write_text(from / "my.model", "sentencepiece");
-  carry_tokenizer(from / "my.model", to.path());
-  EXPECT_EQ(read_text(to / "tokenizer.model"), "sentencepiece");
-  EXPECT_TRUE(holds(error_of([&] { copy_file(to / "tokenizer.model", to / "tokenizer.model"); }), "onto itself"));
-  EXPECT_EQ(read_text(to / "tokenizer.model"), "sentencepiece");
+  EXPECT_EQ(carried(from / "my.model", "").at("tokenizer.model"), "sentencepiece");
+  EXPECT_TRUE(holds(error_of([&] { carried(from / "none.model", ""); }), "none.model: no such file"));
+  ASSERT_EQ(mkfifo((from / "pipe").c_str(), 0600), 0);
+  EXPECT_TRUE(holds(error_of([&] { carried(from / "pipe", ""); }), "pipe: is a pipe", "write it into a file"));
 }
 
 // But no other tokenizer, which would be found in its place.
@@ -245,13 +253,9 @@ TEST(CarriedFiles, ATokenizersFileTakesItsCompanionsAlong) {
   for (const std::string& name : companions) write_text(from / name, name);
   for (const std::string name : {"tokenizer.json", "tokenizer.model", "config.json"}) write_text(from / name, name);
   for (const std::string name : {"tokenizer.json", "tokenizer.model"}) {
-    const ScratchFolder to;
-    carry_tokenizer(from / name, to.path());
-    std::set<std::string> copied, expected(companions.begin(), companions.end());
-    for (const auto& entry : fs::directory_iterator(to.path())) copied.insert(entry.path().filename().string());
-    expected.insert(name);
-    EXPECT_EQ(copied, expected);
-    for (const std::string& file : copied) EXPECT_EQ(read_text(to / file), file);
+    NamedContents expected{{name, name}};
+    for (const std::string& companion : companions) expected.emplace(companion, companion);
+    EXPECT_EQ(carried(from / name, ""), expected);
   }
 }
 

@@ -208,6 +208,23 @@ TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
   expect_refused(0, arguments(alone, "other", "--save-total-limit 0"), {"--save-total-limit 0", "1 or more"});
 }
 
+// Its tokenizer and generation_config.json are in every later one: --save-total-limit removes the first at the next save.
+TEST_F(ResumeCommand, TheCheckpointThatIsTheModelMayGoOnTheWay) {
+  train(alone, "out", "--max-steps 2 --tokenizer " + small_tokenizer());
+  write_file(path("out/checkpoint-2/generation_config.json"), "{\"top_k\": 3}");
+  for (const int ranks : {0, 2}) {
+    copy_until("out", 2, "again");
+    const CommandResult result = run_command(
+        llama_tp_with(ranks) + " train --model " + path("again") + " --train-file " + path("ids.jsonl") +
+        " --output-dir " + path("again") + " --global-batch-size 4 --per-device-train-batch-size 2 --dtype float32 " +
+        "--resume-from-checkpoint latest --save-steps 1 --save-total-limit 1 --max-steps 5");
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(checkpoint_steps(path("again")), std::vector<int>{5});
+    EXPECT_EQ(whole_file(path("again/checkpoint-5/generation_config.json")), "{\"top_k\": 3}");
+    EXPECT_EQ(whole_file(path("again/checkpoint-5/tokenizer.json")), whole_file(small_tokenizer() + "/tokenizer.json"));
+  }
+}
+
 // West and east of the same moment: in the second zone it is always the next day. What is validated tells the date too.
 TEST_F(ResumeCommand, ChatsThatTellTheDateGoOnOnAnotherDay) {
   const std::string one_day = "TZ=West+12 ", next_day = "TZ=East-12 ", golden = "tests/goldens/sft",

@@ -182,7 +182,7 @@ TEST(Safetensors, SlicesOfLargeTensorsEqualTheSameSlicesOfTheWhole) {
 
 TEST(Safetensors, AFileCutWhileItIsReadIsAnError) {
   const ScratchFolder scratch;
-  copy_file(reference_path, scratch / "cut.safetensors");
+  std::filesystem::copy_file(reference_path, scratch / "cut.safetensors");
   const SafetensorsFile file(scratch / "cut.safetensors");
   std::filesystem::resize_file(scratch / "cut.safetensors", 800);
   float values[35];

@@ -142,6 +142,14 @@ File claim(const std::string& path) {
   return marker;
 }
 
+// Not through a pipe, which gives its contents once: to the tokenizer.
+std::string contents_of(const std::string& path) {
+  const File file = File::open(path);
+  std::string contents(static_cast<size_t>(file.size()), '\0');
+  file.read(contents.data(), std::ssize(contents), 0);
+  return contents;
+}
+
 }  // namespace
 
 OutputFolder::OutputFolder(const std::string& path) : path_(path), marker_(claim(path)) { clean_up(path_); }
@@ -216,16 +224,15 @@ std::string resolve_model_folder(const std::string& path) {
   return path;
 }
 
-void carry_tokenizer(const std::string& tokenizer, const std::string& to_folder) {
+std::vector<CarriedFile> read_carried_files(const std::string& tokenizer, const std::string& model_folder) {
+  std::vector<CarriedFile> files;
   for (const std::string& file : tokenizer_files(tokenizer)) {
     const std::string found = file.ends_with(".model") ? "tokenizer.model" : "tokenizer.json";
-    copy_file(file, to_folder + "/" + (file == tokenizer ? found : fs::path(file).filename().string()));
+    files.push_back({file == tokenizer ? found : fs::path(file).filename().string(), contents_of(file)});
   }
-}
-
-void carry_generation_config(const std::string& from_folder, const std::string& to_folder) {
-  const std::string name = "/generation_config.json";
-  if (file_exists(from_folder + name)) copy_file(from_folder + name, to_folder + name);
+  const std::string name = "generation_config.json", file = model_folder + "/" + name;
+  if (!model_folder.empty() && file_exists(file)) files.push_back({name, contents_of(file)});
+  return files;
 }
 
 }  // namespace llama_tp

@@ -69,11 +69,15 @@ std::optional<std::string> newest_checkpoint(const std::string& output_folder);
 // itself. Errors: no such folder; an output folder without a whole checkpoint.
 std::string resolve_model_folder(const std::string& path);
 
-// Copies the tokenizer's files (io/tokenizer/tokenizer_files.h), a file that was named under the name by which it is
-// found.
-void carry_tokenizer(const std::string& tokenizer, const std::string& to_folder);
+// A file that every checkpoint of a run takes over as it was when the run began: by the time of a save it may have
+// changed or gone, as the checkpoint that a run began from does under --save-total-limit.
+struct CarriedFile {
+  std::string name, contents;
+};
 
-// Copies generation_config.json, if it is there. (config.json is written by whoever knows the dtype.)
-void carry_generation_config(const std::string& from_folder, const std::string& to_folder);
+// Those of a tokenizer (io/tokenizer/tokenizer_files.h), a file that was named under the name by which it is found, and
+// generation_config.json of the model's folder, if it is there; "": of none. (config.json is written by whoever knows
+// the dtype.) Errors: File::open's.
+std::vector<CarriedFile> read_carried_files(const std::string& tokenizer, const std::string& model_folder);
 
 }  // namespace llama_tp

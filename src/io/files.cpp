@@ -23,7 +23,7 @@ namespace {
 
 // The most that one call transfers on Linux, rounded down to whole pages.
 constexpr int64_t largest_transfer = 0x7ffff000;
-constexpr int64_t copy_block = 4 << 20;
+constexpr int64_t stream_block = 4 << 20;
 
 [[noreturn]] void fail_with_errno(const std::string& path, const char* doing) {
   fail(path, ": cannot ", doing, ": ", std::strerror(errno));
@@ -153,9 +153,9 @@ namespace {
 std::string read_stream(const std::string& path, int64_t limit) {
   std::ifstream stream(path, std::ios::binary);
   require(stream.good(), path, ": cannot open it: ", std::strerror(errno));
-  const auto block = std::make_unique<char[]>(static_cast<size_t>(copy_block));
+  const auto block = std::make_unique<char[]>(static_cast<size_t>(stream_block));
   std::string text;
-  while (stream.read(block.get(), copy_block), stream.gcount() > 0) {
+  while (stream.read(block.get(), stream_block), stream.gcount() > 0) {
     text.append(block.get(), static_cast<size_t>(stream.gcount()));
     require(static_cast<int64_t>(text.size()) <= limit, path, ": is longer than the ", limit,
             " bytes that are read here");
@@ -189,21 +189,6 @@ void replace_text(const std::string& path, const std::string& text) {
   const int error = errno;
   std::remove(partial.c_str());
   fail(partial, ": cannot rename it to ", path, ": ", std::strerror(error));
-}
-
-void copy_file(const std::string& from, const std::string& to) {
-  const File source = File::open(from);
-  std::error_code ignored;
-  require(!std::filesystem::equivalent(from, to, ignored), from, ": cannot be copied onto itself");
-  const File copy = File::create(to);
-  const int64_t size = source.size();
-  const auto block = std::make_unique<char[]>(static_cast<size_t>(std::min(size, copy_block)));
-  for (int64_t done = 0; done < size; done += copy_block) {
-    const int64_t bytes = std::min(copy_block, size - done);
-    source.read(block.get(), bytes, done);
-    copy.write(block.get(), bytes, done);
-  }
-  copy.sync();
 }
 
 int64_t free_bytes(const std::string& path) {

@@ -51,8 +51,6 @@ std::string read_text(const std::string& path, int64_t limit = INT64_MAX);
 void write_text(const std::string& path, const std::string& text);
 // The same, but what was there stays whole until the new text is on the disk.
 void replace_text(const std::string& path, const std::string& text);
-// In blocks of bounded size; the copy is synced.
-void copy_file(const std::string& from, const std::string& to);
 
 // Bytes that this user may still write on the disk of an existing file or folder.
 int64_t free_bytes(const std::string& path);

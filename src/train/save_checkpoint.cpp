@@ -2,7 +2,6 @@
 
 #include <memory>
 
-#include "io/checkpoint_files.h"
 #include "model/write_parameters.h"
 
 namespace llama_tp {
@@ -22,7 +21,8 @@ void write_part(const CheckpointPart& part, const std::string& checkpoint, const
 }  // namespace
 
 void save_checkpoint(const std::string& output_folder, const TrainingState& state, const std::string& config_text,
-                     const TrainingSource& source, const Parameters& parameters, Backend& backend, const Mesh& mesh) {
+                     const std::vector<CarriedFile>& carried, const Parameters& parameters, Backend& backend,
+                     const Mesh& mesh) {
   const bool leads = mesh.world().rank() == 0;
   const std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype, state.save_dtype);
   const std::string folder = partial_checkpoint_path(output_folder, state.step);
@@ -38,8 +38,7 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
   if (leads) {
     write_text(folder + "/config.json", config_text);
     write_text(folder + "/" + state_folder + "/state.json", state_text(state));
-    if (!source.tokenizer.empty()) carry_tokenizer(source.tokenizer, folder);
-    if (!source.folder.empty()) carry_generation_config(source.folder, folder);
+    for (const CarriedFile& file : carried) write_text(folder + "/" + file.name, file.contents);
     partial->publish();
   }
   mesh.world().barrier();

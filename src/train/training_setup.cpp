@@ -49,6 +49,7 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       output(launch.rank() == 0 ? std::make_unique<OutputFolder>(settings.output_dir) : nullptr),
       checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
       data(read_data(settings, checkpoint, config, source, *mesh, launch)),
+      carried(output ? read_carried_files(source.tokenizer, source.folder) : std::vector<CarriedFile>()),
       shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
       batches(data.training, shape, settings.seed) {
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());

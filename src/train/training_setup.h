@@ -37,6 +37,7 @@ struct TrainingSetup {
   std::unique_ptr<OutputFolder> output;  // rank 0's
   std::string checkpoint;                // to go on from, or ""; found before data is read, opened after
   TrainingData data;
+  std::vector<CarriedFile> carried;  // rank 0's, for the checkpoints; read where the tokenizer is known to be one
   BatchShape shape;
   EpochBatches batches;
   TrainingState state;                   // of the checkpoint, or of a run that has done nothing
