@@ -202,6 +202,27 @@ TEST(Checkpoint, KilledAtAnyMomentACheckpointIsWhole) {
   }
 }
 
+TEST(StepIn, ACheckpointIsKnownByHoweverItsPathIsWritten) {
+  const ScratchFolder scratch;
+  const std::string out = scratch / "out";
+  for (const std::string& output : {out, scratch / "other"}) OutputFolder run(output);
+  for (const int64_t step : {1, 20}) save(out, step, "");
+  save(scratch / "other", 1, "");
+  fs::create_symlink("checkpoint-1", out + "/first");
+  fs::create_symlink(out, scratch / "same");
+  fs::create_symlink(scratch / "other/checkpoint-1", out + "/checkpoint-5");  // as one that was moved to another disk
+  for (const std::string first :
+       {"/checkpoint-1", "/checkpoint-1/", "/checkpoint-1/.", "/first", "/./checkpoint-20/../checkpoint-1"})
+    EXPECT_EQ(step_in(out, out + first), 1) << first;
+  EXPECT_EQ(step_in(scratch / "same", out + "/checkpoint-20"), 20);
+  EXPECT_EQ(step_in(out, scratch / "same/checkpoint-20"), 20);
+  EXPECT_EQ(step_in(out, fs::relative(out + "/checkpoint-20").string()), 20);
+  EXPECT_EQ(step_in(out, scratch / "other/checkpoint-1"), 5);
+  EXPECT_EQ(step_in(scratch / "other", out + "/checkpoint-1"), std::nullopt);
+  for (const std::string& none : {out, out + "/checkpoint-2", std::string()})
+    EXPECT_EQ(step_in(out, none), std::nullopt) << none;
+}
+
 TEST(ResolveModelFolder, AnOutputFolderMeansItsNewestCheckpointAnyOtherFolderItself) {
   const ScratchFolder scratch;
   EXPECT_EQ(resolve_model_folder(scratch.path()), scratch.path());  // as one that holds a tokenizer alone

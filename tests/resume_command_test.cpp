@@ -185,6 +185,19 @@ TEST_F(ResumeCommand, ACheckpointIsNamedByItsFolderAndMayLieElsewhere) {
   EXPECT_EQ(checkpoint_steps(path("new")), (std::vector<int>{12, 14}));
 }
 
+TEST_F(ResumeCommand, TheNewestCheckpointIsKnownByHoweverItsPathIsWritten) {
+  train(alone, "whole", "--max-steps 2");
+  const std::string line = "--max-steps 3 --output-dir . --resume-from-checkpoint ";
+  for (const std::string written : {"checkpoint-2", "./checkpoint-2/.", "last", "../out/checkpoint-2", "."}) {
+    copy_until("whole", 2, "out");
+    fs::create_symlink("checkpoint-2", path("out/last"));
+    const CommandResult result =
+        run_command("cd " + path("out") + " && " + llama_tp_with(0) + " " + arguments(alone, "out", line + written));
+    EXPECT_EQ(result.status, 0) << written << ": " << result.err;
+    EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{2, 3})) << written;
+  }
+}
+
 // A run that was killed after more steps than it saved, in the middle of a line.
 TEST_F(ResumeCommand, MetricsGoOnAfterTheStepThatWasSaved) {
   train(alone, "whole", whole_run);

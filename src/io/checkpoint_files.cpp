@@ -203,10 +203,11 @@ void PartialCheckpoint::publish() {
   remove_tree(final_folder_ + std::string(replaced_suffix));
 }
 
-bool is_checkpoint_of(const std::string& folder, const std::string& output_folder) {
+std::optional<int64_t> step_in(const std::string& output_folder, const std::string& folder) {
   std::error_code ignored;
-  const std::string name = fs::path(folder).filename().string();
-  return step_of(name) && fs::equivalent(folder, output_folder + "/" + name, ignored);
+  for (const int64_t step : steps_in(output_folder))
+    if (fs::equivalent(folder, checkpoint_path(output_folder, step), ignored)) return step;
+  return std::nullopt;
 }
 
 std::optional<std::string> newest_checkpoint(const std::string& output_folder) {

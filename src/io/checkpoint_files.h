@@ -59,8 +59,8 @@ class PartialCheckpoint {
   std::string output_folder_, folder_, final_folder_;
 };
 
-// True where the folder is one of the checkpoints in output_folder itself.
-bool is_checkpoint_of(const std::string& folder, const std::string& output_folder);
+// The step of the checkpoint in output_folder that `folder` is, however its path is written; none where it is another.
+std::optional<int64_t> step_in(const std::string& output_folder, const std::string& folder);
 
 // The whole checkpoint of the highest step; none where there is none.
 std::optional<std::string> newest_checkpoint(const std::string& output_folder);

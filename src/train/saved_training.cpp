@@ -66,12 +66,13 @@ std::string find_checkpoint_to_resume(const TrainingSettings& settings, const Ou
   require(folder_exists(settings.resume), "--resume-from-checkpoint ", settings.resume,
           ": no such folder; give a checkpoint of train, or latest for the newest in --output-dir");
   const std::string folder = resolve_model_folder(settings.resume);
-  if (!is_checkpoint_of(folder, output.path())) {
+  const std::optional<int64_t> step = step_in(output.path(), folder);
+  if (!step) {
     refuse_earlier_run(output);
     return folder;
   }
-  const std::string newest = newest_checkpoint(output.path()).value_or("");
-  require(folder.ends_with(newest.substr(output.path().size())), folder, ": ", newest,
+  const int64_t newest = output.checkpoint_steps().back();
+  require(*step == newest, folder, ": ", checkpoint_path(output.path(), newest),
           " was saved after it; resume from that one, or remove it first");
   return folder;
 }
