@@ -211,6 +211,16 @@ TEST_F(ResumeCommand, MetricsGoOnAfterTheStepThatWasSaved) {
   EXPECT_EQ(whole_file(path("out/metrics.jsonl")).substr(0, before), lines.substr(0, before));
 }
 
+// Here of one that was killed before its first save.
+TEST_F(ResumeCommand, MetricsOfAnotherRunAreNotTakenForThoseBeforeACheckpointFromElsewhere) {
+  train(alone, "whole", "--max-steps 6 --save-steps 2");
+  train(alone, "out", "--max-steps 3 --seed 7");
+  fs::remove_all(path("out/checkpoint-3"));
+  train(alone, "out", "--max-steps 6 --save-steps 2 --resume-from-checkpoint " + path("whole/checkpoint-2"));
+  const std::vector<Json> whole = metrics("whole");
+  expect_equal_bits(metrics("out"), {whole.begin() + 2, whole.end()});
+}
+
 TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
   train(tensor2, "out", "--max-steps 7 --save-steps 2 --save-total-limit 2");
   EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{6, 7}));

@@ -48,7 +48,9 @@ class TrainingRun {
     std::unique_ptr<MetricsFile> metrics;
     if (leads()) {
       for (const std::string& trouble : setup_.data.keep()) say("            " + trouble);
-      metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl", state_.step);
+      // Lines before a checkpoint that lies elsewhere are of another run.
+      const int64_t kept = step_in(settings_.output_dir, setup_.checkpoint) ? state_.step : 0;
+      metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl", kept);
     }
     for (int64_t step = first_step_; step <= setup_.steps(); step++) {
       const StepMetrics now = measured_step(step);
