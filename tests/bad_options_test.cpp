@@ -118,6 +118,8 @@ TEST_F(BadOptions, ThoseOfTrainAreNamedWithTheMendAndNoFolderIsMade) {
       {train("--adam-beta1 1"), {"--adam-beta1 1 must lie between 0 and 0.9999999"}},
       {train("--adam-epsilon 0"), {"--adam-epsilon 0 must lie between 1e-30 and 1"}},
       {train("--num-train-epochs 0"), {"--num-train-epochs 0 must lie between 1e-09"}},
+      {train("--max-steps 0"), {"--max-steps 0 leaves nothing to train", "1 or more", "-1"}},
+      {train("--max-steps -2"), {"--max-steps -2 must be -1 or more"}},
       {train("--seed -1"), {"--seed -1 must be 0 or more"}},
       {train("--logging-steps 0"), {"--logging-steps 0 must be 1 or more"}},
       {train("--eval-steps 1"), {"--eval-steps 1", "--validation-file"}},
@@ -130,6 +132,18 @@ TEST_F(BadOptions, ThoseOfTrainAreNamedWithTheMendAndNoFolderIsMade) {
       {"inspect --config " + path("config.json") + " --rank 1", {"--rank 1", "1 ranks"}},
   });
   EXPECT_FALSE(fs::exists(path("new")));
+}
+
+TEST_F(BadOptions, ThoseOfInspectsTableAndOfItsDataDoNotMix) {
+  const std::string table = "inspect --config " + path("config.json") + " ";
+  std::vector<Refused> cases{{table + "--json --tensor-parallel 2 --rank 1", {"--rank does not go with --json"}}};
+  for (const std::string option : {"--infer x", "--json", "--config x", "--tensor-parallel 2", "--rank 1"})
+    cases.push_back({"inspect --data " + path("ids.jsonl") + " --tokenizer " + small_tokenizer() + " " + option,
+                     {option.substr(0, option.find(' ')) + " is not for --data"}});
+  for (const std::string option : {"--tokenizer x", "--samples 1", "--block-size 8", "--chat-template chatml",
+                                   "--assistant-only-loss off", "--truncation off", "--packing on"})
+    cases.push_back({table + option, {option.substr(0, option.find(' ')) + " is for --data", "leave it out"}});
+  expect_all_refused(cases);
 }
 
 TEST_F(BadOptions, TunedProductsAreForOneProcessAndForCuda) {
@@ -277,7 +291,7 @@ TEST_F(BadOptions, PathsMayHoldSpacesAndAnyLetters) {
 
 TEST_F(BadOptions, OddSizesThatCanWorkDo) {
   for (const std::string options :
-       {"--max-steps 0 --num-train-epochs 1", "--block-size 9223372036854775807", "--warmup-steps 1000000",
+       {"--max-steps -1 --num-train-epochs 1", "--block-size 9223372036854775807", "--warmup-steps 1000000",
         "--learning-rate 0 --max-grad-norm 0", "--block-size 2"}) {
     fs::remove_all(path("new"));
     const CommandResult result = run_command(llama_tp_with(0) + " " + train(options));

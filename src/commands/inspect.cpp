@@ -150,6 +150,14 @@ FamilyPointer infer(const Options& options, const std::string& config_file, bool
   return family;
 }
 
+void check_table_options(const Options& options) {
+  for (const char* other :
+       {"tokenizer", "samples", "block-size", "chat-template", "assistant-only-loss", "truncation", "packing"})
+    require(!options.given(other), "--", other, " is for --data; give its file, too, or leave it out");
+  require(!options.given("rank") || !options.is_set("json"),
+          "--rank does not go with --json, which has all ranks; leave one of them out");
+}
+
 // speaks: of ranks that mpirun started, all look and one prints.
 int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
   Options options(
@@ -172,6 +180,7 @@ int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
     if (speaks) inspect_data(options, on_terminal && (no_colour == nullptr || *no_colour == '\0'));
     return 0;
   }
+  check_table_options(options);
   require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE");
   const std::string file =
       options.given("config") ? options.word("config") : resolve_model_folder(options.path("model")) + "/config.json";

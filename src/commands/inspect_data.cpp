@@ -86,7 +86,7 @@ void declare_inspect_data(Options& options) {
 }
 
 void inspect_data(const Options& options, bool in_colour) {
-  for (const char* other : {"infer", "json", "config"})
+  for (const char* other : {"infer", "json", "config", "tensor-parallel", "rank"})
     require(!options.given(other), "--", other, " is not for --data; leave one of them out");
   const std::string folder = options.given("model") ? resolve_model_folder(options.path("model")) : "";
   const std::string place = options.given("tokenizer") ? options.path("tokenizer") : folder;

@@ -96,6 +96,7 @@ TrainingSettings training_settings(const Options& options) {
   settings.global_batch =
       options.given("global-batch-size") ? options.integer("global-batch-size", 1, most_samples) : 0;
   settings.max_steps = options.integer("max-steps", -1);
+  require(settings.max_steps != 0, "--max-steps 0 leaves nothing to train; give 1 or more, or -1: epochs decide");
   settings.epochs = options.number("num-train-epochs", 1e-9, 1e9);
   settings.schedule = {schedule_named(options.word("lr-scheduler-type")), options.number("learning-rate", 0, 10),
                        options.integer("warmup-steps", 0), 1};
