@@ -68,6 +68,13 @@ TEST_F(ConfigFile, HoldsTheOptionsOfACommand) {
   EXPECT_FALSE(holds(resuming(false), "resume-from-checkpoint"));
 }
 
+TEST_F(ConfigFile, CannotHoldWhatIsNotUtf8) {
+  const std::string command = "train --print-config --output-dir out --train-file ";
+  expect_refused(2, command + "$'c\\xff.txt'", {"--train-file c\xff.txt", "is not UTF-8", "on the command line alone"});
+  const CommandResult letters = run_command(llama_tp_with(0) + " " + command + "dä.txt");
+  EXPECT_EQ(Json::parse(letters.out)["train-file"], "dä.txt") << letters.err;
+}
+
 TEST_F(ConfigFile, WhatIsNoOptionIsNamed) {
   const auto refused = [](const std::string& contents, const Words& words) {
     write_file(path("options.json"), contents);

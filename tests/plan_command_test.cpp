@@ -43,6 +43,13 @@ TEST_F(PlanCommand, EvaluationIsAPhaseOfItsOwn) {
   EXPECT_EQ(phases, planned(shared)["ranks"][0]["phases"]);
 }
 
+TEST_F(PlanCommand, APathThatIsNotUtf8IsShownInJsonWithReplacements) {
+  write_file(folder_ / "c\xff.json", small_config().dump());
+  const std::string config = "--block-size 64 --memory 1GiB --config " + folder_.path() + "/$'c\\xff.json' ";
+  for (const std::string what : {"", "--compare tp=2 dp=2", "--search --world 2 --device h100"})
+    EXPECT_EQ(planned(config + what)["config"], folder_ / "c\uFFFD.json") << what;
+}
+
 TEST(Plan, TheLongestSequenceFitsAndTheNextDoesNot) {
   const std::string mesh = "--config llama-3.2-1b --per-device-train-batch-size 1 --tensor-parallel 4 ";
   const Json longest = planned(mesh + "--max-sequence --memory 16GiB");

@@ -17,7 +17,8 @@ Json parse_json(std::string_view text);
 Json parse_json_or_discard(std::string_view text);
 OrderedJson parse_ordered_json_or_discard(std::string_view text);
 
-// indent: spaces a level; -1: all on one line.
+// indent: spaces a level; -1: all on one line. What is not UTF-8, as a path need not be, is replaced by U+FFFD; a file
+// that is read again has none, for its texts come from JSON or are refused by whoever writes it.
 std::string json_text(const Json& value, int indent = -1);
 std::string json_text(const OrderedJson& value, int indent = -1);
 // In ASCII, for a message: other characters as \uXXXX, broken ones replaced.

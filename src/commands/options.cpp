@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "io/files.h"
+#include "io/tokenizer/utf8.h"
 
 namespace llama_tp {
 
@@ -194,7 +195,7 @@ std::vector<std::string> Options::read_config_file(const std::string& path) cons
   return arguments;
 }
 
-// What a file would need for the same run.
+// What a file would need for the same run. Errors: a text that JSON cannot hold.
 void Options::print_config() const {
   OrderedJson json = OrderedJson::object();
   for (const auto& [name, is_flag] : parser_->declared) {
@@ -202,6 +203,8 @@ void Options::print_config() const {
     if (is_flag) {
       if (is_set(name)) json[name] = true;
     } else if (given(name) || parser_->result[name].has_default()) {
+      require(utf8::first_invalid(word(name)) == word(name).size(), "--", name, " ", word(name),
+              ": is not UTF-8, which JSON needs; rename what it names, or give it on the command line alone");
       const OrderedJson number = parse_ordered_json_or_discard(word(name));
       json[name] = number.is_number() && json_text(number) == word(name) ? number : OrderedJson(word(name));
     }
