@@ -40,6 +40,8 @@ std::string refused_model(const std::string& folder) {
   return error_of([&] { ModelFiles model(folder); });
 }
 
+std::string partial_path(const std::string& output, int64_t step) { return checkpoint_path(output, step) + ".partial"; }
+
 void save(const std::string& output, int64_t step, const std::string& contents) {
   PartialCheckpoint checkpoint(output, step);
   write_text(checkpoint.folder() + "/config.json", contents);
@@ -152,14 +154,14 @@ TEST(Checkpoint, IsAbsentUntilPublishedAndThenWhole) {
   const OutputFolder run(scratch / "out");
   {
     PartialCheckpoint checkpoint(run.path(), 5);
-    EXPECT_EQ(checkpoint.folder(), partial_checkpoint_path(run.path(), 5));
     write_text(checkpoint.folder() + "/config.json", "five");
+    EXPECT_EQ(read_text(partial_path(run.path(), 5) + "/config.json"), "five");
     EXPECT_EQ(newest_checkpoint(run.path()), std::nullopt);
     checkpoint.publish();
   }
   EXPECT_EQ(newest_checkpoint(run.path()), checkpoint_path(run.path(), 5));
   EXPECT_EQ(read_text(checkpoint_path(run.path(), 5) + "/config.json"), "five");
-  EXPECT_FALSE(fs::exists(partial_checkpoint_path(run.path(), 5)));
+  EXPECT_FALSE(fs::exists(partial_path(run.path(), 5)));
 }
 
 TEST(Checkpoint, ASaveThatFailsLeavesTheOldOneOfItsStepAndASaveThatSucceedsReplacesIt) {
@@ -172,10 +174,10 @@ TEST(Checkpoint, ASaveThatFailsLeavesTheOldOneOfItsStepAndASaveThatSucceedsRepla
     fail("the disk is full");
   });
   EXPECT_EQ(read_text(checkpoint_path(run.path(), 5) + "/config.json"), "old");
-  EXPECT_FALSE(fs::exists(partial_checkpoint_path(run.path(), 5)));
+  EXPECT_FALSE(fs::exists(partial_path(run.path(), 5)));
   save(run.path(), 5, "new");
   EXPECT_EQ(read_text(checkpoint_path(run.path(), 5) + "/config.json"), "new");
-  EXPECT_FALSE(fs::exists(partial_checkpoint_path(run.path(), 5)));
+  EXPECT_FALSE(fs::exists(partial_path(run.path(), 5)));
   EXPECT_EQ(run.checkpoint_steps(), std::vector<int64_t>{5});
 }
 
@@ -195,7 +197,7 @@ TEST(Checkpoint, KilledAtAnyMomentACheckpointIsWhole) {
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
     const OutputFolder next(out);
-    EXPECT_FALSE(fs::exists(partial_checkpoint_path(out, 1)));
+    EXPECT_FALSE(fs::exists(partial_path(out, 1)));
     const std::string text = read_text(checkpoint_path(out, 1) + "/config.json");
     EXPECT_EQ(text.size(), body.size() + 10);
     EXPECT_TRUE(text.ends_with(" end"));

@@ -27,6 +27,10 @@ constexpr std::string_view replaced_suffix = ".replaced";
 constexpr std::string_view marker_text = "{\"program\": \"llama_tp\", \"holds\": \"output of llama_tp train\"}\n";
 constexpr int64_t largest_marker = 64 << 10;
 
+std::string partial_path(const std::string& output_folder, int64_t step) {
+  return text(checkpoint_path(output_folder, step), partial_suffix);
+}
+
 // The step of "checkpoint-STEP" + suffix, and only of that: no sign, no leading zero.
 std::optional<int64_t> step_of(std::string_view name, std::string_view suffix = "") {
   if (!name.starts_with(checkpoint_prefix) || !name.ends_with(suffix)) return std::nullopt;
@@ -161,7 +165,7 @@ void OutputFolder::keep_newest(int64_t count) const {
   const int64_t extra = static_cast<int64_t>(steps.size()) - std::max<int64_t>(1, count);
   for (int64_t i = 0; i < extra; i++) {
     const int64_t step = steps[static_cast<size_t>(i)];
-    const std::string leaving = partial_checkpoint_path(path_, step);
+    const std::string leaving = partial_path(path_, step);
     remove_tree(leaving);
     rename_path(checkpoint_path(path_, step), leaving);
     sync_folder(path_);
@@ -173,13 +177,9 @@ std::string checkpoint_path(const std::string& output_folder, int64_t step) {
   return text(output_folder, "/", checkpoint_prefix, step);
 }
 
-std::string partial_checkpoint_path(const std::string& output_folder, int64_t step) {
-  return text(checkpoint_path(output_folder, step), partial_suffix);
-}
-
 PartialCheckpoint::PartialCheckpoint(const std::string& output_folder, int64_t step)
     : output_folder_(output_folder),
-      folder_(partial_checkpoint_path(output_folder, step)),
+      folder_(partial_path(output_folder, step)),
       final_folder_(checkpoint_path(output_folder, step)) {
   remove_tree(folder_);
   make_folders(folder_);

@@ -35,10 +35,9 @@ class OutputFolder {
 };
 
 std::string checkpoint_path(const std::string& output_folder, int64_t step);
-// Where the files of a save go until it is whole.
-std::string partial_checkpoint_path(const std::string& output_folder, int64_t step);
 
-// A checkpoint being written. One rank makes it before any rank writes into folder(), and publishes after all have.
+// A checkpoint being written, in a folder of its own until it is whole. One rank makes it before any rank writes into
+// folder(), and publishes after all have.
 class PartialCheckpoint {
  public:
   // Makes the empty folder. Errors: no room, not writable.

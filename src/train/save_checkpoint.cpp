@@ -25,14 +25,14 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
                      const Mesh& mesh) {
   const bool leads = mesh.world().rank() == 0;
   const std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype, state.save_dtype);
-  const std::string folder = partial_checkpoint_path(output_folder, state.step);
   std::unique_ptr<PartialCheckpoint> partial;
   if (leads) {
     partial = std::make_unique<PartialCheckpoint>(output_folder, state.step);
     for (const CheckpointPart& part : parts)
       if (!part.folder.empty()) partial->make_folder(part.folder);
   }
-  mesh.world().barrier();
+  // The others hear of the folder once it is there.
+  const std::string folder = mesh.world().broadcast(leads ? partial->folder() : "", 0);
   for (const CheckpointPart& part : parts) write_part(part, folder, parameters, backend, mesh);
   mesh.world().barrier();
   if (leads) {
