@@ -37,8 +37,8 @@ endif
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 MPI_CFLAGS  := $(or $(call pkg,--cflags,ompi-c),$(shell mpicc --showme:compile 2>/dev/null))
 MPI_LIBS    := $(or $(call pkg,--libs,ompi-c),$(shell mpicc --showme:link 2>/dev/null))
-TEXT_CFLAGS := $(call pkg,--cflags,libpcre2-8 sentencepiece)
-TEXT_LIBS   := $(or $(call pkg,--libs,libpcre2-8 sentencepiece),-lpcre2-8 -lsentencepiece)
+TEXT_CFLAGS := $(call pkg,--cflags,libpcre2-8 libutf8proc sentencepiece)
+TEXT_LIBS   := $(or $(call pkg,--libs,libpcre2-8 libutf8proc sentencepiece),-lpcre2-8 -lutf8proc -lsentencepiece)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror=return-type
 CXXFLAGS += -std=c++20 -O2 -march=$(ARCH) -fopenmp $(WARNINGS)

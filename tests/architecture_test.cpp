@@ -85,7 +85,8 @@ TEST(Architecture, EveryLibraryIsKnownInOnePlace) {
   for (const auto& [library, files] :
        {Place{"<mpi.h", "parallel/[a-z_]+\\.cpp"}, Place{"<oneapi/dnnl", "backend/cpu/[a-z_]+\\.cpp"},
         Place{"<cxxopts", "commands/[a-z_]+\\.cpp"}, Place{"<pcre2", "io/tokenizer/[a-z_]+\\.cpp"},
-        Place{"<sentencepiece", "io/tokenizer/[a-z_]+\\.cpp"}, Place{"<nlohmann/json.hpp", ".*\\.cpp|base/json\\.h"},
+        Place{"<utf8proc", "io/tokenizer/[a-z_]+\\.cpp"}, Place{"<sentencepiece", "io/tokenizer/[a-z_]+\\.cpp"},
+        Place{"<nlohmann/json.hpp", ".*\\.cpp|base/json\\.h"},
         Place{"<cuda", "kernels/(check|cuda|tensor_map)\\.h|backend/cuda/calls\\.h"},
         Place{"<cublasLt", "backend/cuda/cublas_lt(\\.cpp|_library\\.h)"},
         Place{"<nccl", "parallel/nccl_communicator\\.cpp"}, Place{"<dlfcn", "base/shared_library\\.cpp"},

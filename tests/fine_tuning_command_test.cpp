@@ -74,6 +74,29 @@ TEST(FineTuning, EvalHasTheLossOfTrainsEvaluation) {
   }
 }
 
+// With the normalizer of Qwen's tokenizers, a text is learned and judged alike whether its accents are characters of
+// their own or not.
+TEST(FineTuning, ANormalizedTextIsLearnedInEitherSpelling) {
+  const ScratchFolder folder;
+  std::filesystem::copy(model, folder / "qwen");
+  Json tokenizer = Json::parse(whole_file(model + "/tokenizer.json"));
+  tokenizer["normalizer"] = {{"type", "NFC"}};
+  write_file(folder / "qwen/tokenizer.json", tokenizer.dump());
+  const auto loss = [&](const std::string& name, const std::string& of, const std::string& cafe) {
+    const std::string data = folder / (name + ".jsonl"), out = folder / (name + "-out");
+    write_file(data, Json{{"prompt", "Le " + cafe + " de"}, {"completion", " Zo\u00eb, " + cafe}}.dump());
+    const CommandResult trained = run_command(llama_tp_with(2) + " train --model " + of + " --train-file " + data +
+                                              " --dtype float32 --max-steps 1 " + "--output-dir " + out);
+    EXPECT_EQ(trained.status, 0) << trained.err;
+    const CommandResult judged = run_command(llama_tp_with(0) + " eval --json -m " + out + " --file " + data);
+    EXPECT_EQ(judged.status, 0) << judged.err;
+    return Json::parse(judged.out)["loss"].get<double>();
+  };
+  const double composed = loss("composed", folder / "qwen", "caf\u00e9");
+  EXPECT_EQ(loss("decomposed", folder / "qwen", "cafe\u0301"), composed);
+  EXPECT_NE(loss("as_it_is", model, "cafe\u0301"), composed);
+}
+
 TEST(FineTuning, SaysWhatIsLearnedPackedAndCut) {
   EXPECT_TRUE(holds(train(0, "").out, "messages.jsonl: ", " are learned"));
   EXPECT_TRUE(holds(train(0, "--packing on --block-size 256").out, "10 sequences packed into "));

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "io/tokenizer/normalization_form.h"
 #include "io/tokenizer/regex.h"
 #include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/utf8.h"
@@ -89,7 +90,7 @@ TEST(TokenizerFile, MergesThatLieAreRefused) {
 
 TEST(TokenizerFile, PartsThatAreNotSupportedAreRefusedByName) {
   expect_says(complaint("/model/type", "Unigram"), "type \"Unigram\" is not supported");
-  expect_says(complaint("/normalizer", {{"type", "NFC"}}), "normalizer: type \"NFC\" is not supported");
+  expect_says(complaint("/normalizer", {{"type", "Nmt"}}), "normalizer: type \"Nmt\" is not supported");
   expect_says(complaint("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Other"}}}}}),
               "pre_tokenizer.pretokenizers[0]: type \"Other\"");
   expect_says(complaint("/post_processor", {{"type", "BertProcessing"}}), "post_processor: type \"BertProcessing\"");
@@ -208,6 +209,30 @@ TEST(Regex, MeansWhatOnigurumaMeans) {
   EXPECT_TRUE(matches(R"(\p{Han}[\p{^Han}])", "\u4E2Dx"));
   EXPECT_FALSE(matches(R"(\p{Han})", "\u3001"));  // shared with other scripts
   EXPECT_TRUE(matches("(?i:'s)", "'\u017F"));
+}
+
+// Examples of Unicode's annex 15 and of its conformance test.
+TEST(NormalizationForm, IsThatOfUnicode) {
+  struct Example {
+    std::string text, nfc, nfd, nfkc, nfkd;
+  };
+  for (const auto& [text, nfc, nfd, nfkc, nfkd] : {
+           Example{"plain\n", "plain\n", "plain\n", "plain\n", "plain\n"},
+           Example{"e\u0301 \u00e9", "\u00e9 \u00e9", "e\u0301 e\u0301", "\u00e9 \u00e9", "e\u0301 e\u0301"},
+           Example{"\u1e9b\u0323", "\u1e9b\u0323", "\u017f\u0323\u0307", "\u1e69", "s\u0323\u0307"},
+           Example{"\u212b", "\u00c5", "A\u030a", "\u00c5", "A\u030a"},
+           Example{"\ufb01\u00b2", "\ufb01\u00b2", "\ufb01\u00b2", "fi2", "fi2"},
+           Example{"\u1112\u1161\u11ab", "\ud55c", "\u1112\u1161\u11ab", "\ud55c", "\u1112\u1161\u11ab"},
+           Example{"\ud558\u11ab", "\ud55c", "\u1112\u1161\u11ab", "\ud55c", "\u1112\u1161\u11ab"},
+           Example{"\u0958", "\u0915\u093c", "\u0915\u093c", "\u0915\u093c", "\u0915\u093c"},  // never composed
+           Example{std::string("\0\u0344", 3), std::string("\0\u0308\u0301", 5), std::string("\0\u0308\u0301", 5),
+                   std::string("\0\u0308\u0301", 5), std::string("\0\u0308\u0301", 5)},
+       }) {
+    EXPECT_EQ(normalized(text, NormalizationForm::nfc), nfc) << text;
+    EXPECT_EQ(normalized(text, NormalizationForm::nfd), nfd) << text;
+    EXPECT_EQ(normalized(text, NormalizationForm::nfkc), nfkc) << text;
+    EXPECT_EQ(normalized(text, NormalizationForm::nfkd), nfkd) << text;
+  }
 }
 
 TEST(Regex, RefusesByNameWhatPcreCannotSay) {

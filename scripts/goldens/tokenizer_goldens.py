@@ -37,6 +37,7 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
 CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
          r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN = LLAMA3.replace("{1,3}", "")
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
@@ -101,6 +102,20 @@ def llama3():
     tokenizer.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|eot_id|>x"])
     tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False),
                                                     template(["<|begin_of_text|>"], [], tokenizer)])
+    return tokenizer.to_str()
+
+
+def qwen():
+    """Normalized to composed characters, but for the names of tokens that are looked for before."""
+    tokenizer = trained("qwen", 400, alphabet=pre_tokenizers.ByteLevel.alphabet(), normalizer=normalizers.NFC(),
+                        pre_tokenizer=pre_tokenizers.Sequence([
+                            pre_tokenizers.Split(Regex(QWEN), "isolated"),
+                            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]),
+                        decoder=decoders.ByteLevel())
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    tokenizer.add_tokens([AddedToken("<e\u0301>", normalized=True), AddedToken("o\u0308", normalized=False),
+                          AddedToken("\u0327", normalized=False)])
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     return tokenizer.to_str()
 
 
@@ -177,6 +192,19 @@ def byte_level(name, *steps, **parts):
     tokenizer = trained(name, 340, alphabet=pre_tokenizers.ByteLevel.alphabet(), decoder=decoders.ByteLevel(),
                         pre_tokenizer=pre_tokenizers.Sequence(list(steps)), **parts)
     return tokenizer.to_str()
+
+
+def decomposed():
+    return byte_level("decomposed", pre_tokenizers.ByteLevel(False), normalizer=normalizers.NFD())
+
+
+def compatible():
+    return byte_level("compatible", pre_tokenizers.ByteLevel(False), normalizer=normalizers.NFKC())
+
+
+def compatible_decomposed():
+    return byte_level("compatible_decomposed", pre_tokenizers.ByteLevel(False),
+                      normalizer=normalizers.Sequence([normalizers.Replace("fl", "\ufb02"), normalizers.NFKD()]))
 
 
 def digits():
@@ -257,8 +285,10 @@ def split(behavior, invert):
     return lambda: no_decoder("split", pre_tokenizers.Split(pattern, behavior, invert=invert))
 
 
+FORMS = (qwen, decomposed, compatible, compatible_decomposed)
 KINDS = {f.__name__: f for f in (llama3, gpt2, llama2, llama2_metaspace, metaspace_always, metaspace_never, digits, threes,
-                                 letters_first, cased, whitespace, punctuation, first_line, empty_matches, gaps, replaced)}
+                                 letters_first, cased, whitespace, punctuation, first_line, empty_matches, gaps, replaced,
+                                 *FORMS)}
 KINDS.update({f"split_{b}{'_inverted' * i}": split(b, bool(i)) for b in BEHAVIORS for i in (0, 1)})
 
 
@@ -324,9 +354,19 @@ FIXED = ["", " ", "  two", "Hello, world! It's 2024.", "a\n\n\nb \n c\t\td  ", "
          "x<both>     y <sep>   \n  z  <mask> a", "word sword words_ word. \u0301word"]
 
 
+# Composed and decomposed: accents, also in the wrong order and after what takes none; Hangul whole, by its letters and
+# half; signs with one canonical equal, with one that is never composed, and with a compatible one.
+SPELLINGS = ["caf\u00e9 cafe\u0301 \u0301", "<\u00e9> <e\u0301>, \u00f6 or o\u0308 or a\u0327o\u0308",
+             "q\u0307\u0323 q\u0323\u0307 e\u0301\u0323 \u1ec7 s\u0323\u0307",
+             "\ud55c\uad6d \u1112\u1161\u11ab \ud558\u11ab \u1112\u1161x\u11ab",
+             "\u212b \u2126 \u0958 \u0915\u093c \ufb1d \U0001d15e", "\ufb01 \u2460 \uff76\uff9e \u00bd \u01c4 x\u00b2 \ufdfa flow"]
+
+
 def inputs(name, names, size, texts):
     draw = random.Random("cases of " + name)
     written = FIXED + [words(draw, 8) for _ in range(3)] + [random_text(draw, names) for _ in range(texts)]
+    if KINDS.get(name) in FORMS:
+        written += SPELLINGS
     lists = [[draw.randrange(size) for _ in range(draw.choice([1, 3, 12]))] for _ in range(texts // 3)]
     return written, lists
 

@@ -1,5 +1,7 @@
 #include "io/tokenizer/normalizer.h"
 
+#include <map>
+
 #include "base/error.h"
 
 namespace llama_tp {
@@ -9,6 +11,10 @@ Normalizer::Normalizer(const Component& component) {
 }
 
 void Normalizer::add(const Component& component) {
+  static const std::map<std::string, NormalizationForm> forms = {{"NFC", NormalizationForm::nfc},
+                                                                 {"NFD", NormalizationForm::nfd},
+                                                                 {"NFKC", NormalizationForm::nfkc},
+                                                                 {"NFKD", NormalizationForm::nfkd}};
   const std::string type = component.type();
   if (type == "Sequence") {
     for (const Component& part : component.list("normalizers")) add(part);
@@ -16,8 +22,10 @@ void Normalizer::add(const Component& component) {
     steps_.push_back(Prepend{component.text("prepend")});
   } else if (type == "Replace") {
     steps_.push_back(Replace{read_pattern(component.at("pattern")), component.text("content")});
+  } else if (const auto form = forms.find(type); form != forms.end()) {
+    steps_.push_back(form->second);
   } else {
-    component.refuse_type("Sequence, Prepend and Replace");
+    component.refuse_type("Sequence, Prepend, Replace, NFC, NFD, NFKC and NFKD");
   }
 }
 
@@ -26,9 +34,10 @@ std::string Normalizer::normalize(std::string_view text, Regex::Workspace& works
   for (const auto& step : steps_) {
     if (const auto* prepend = std::get_if<Prepend>(&step)) {
       if (!result.empty()) result.insert(0, prepend->prefix);
+    } else if (const auto* replace = std::get_if<Replace>(&step)) {
+      result = replace_all(result, replace->pattern, replace->content, workspace);
     } else {
-      const auto& replace = std::get<Replace>(step);
-      result = replace_all(result, replace.pattern, replace.content, workspace);
+      result = normalized(result, std::get<NormalizationForm>(step));
     }
   }
   return result;

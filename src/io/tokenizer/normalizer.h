@@ -1,5 +1,5 @@
-// What happens to the text before anything else looks at it: the normalizers of tokenizer.json that replace strings.
-// Unicode normalization forms (NFC and its kin) need tables that this program does not carry; they are refused by name.
+// What happens to the text before anything else looks at it: the normalizers of tokenizer.json that replace strings, and
+// Unicode's normalization forms.
 #pragma once
 
 #include <string>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/tokenizer/component.h"
+#include "io/tokenizer/normalization_form.h"
 #include "io/tokenizer/regex.h"
 
 namespace llama_tp {
@@ -33,7 +34,7 @@ class Normalizer {
 
   void add(const Component& component);
 
-  std::vector<std::variant<Prepend, Replace>> steps_;
+  std::vector<std::variant<Prepend, Replace, NormalizationForm>> steps_;
 };
 
 // {"String": s} or {"Regex": r}, as Replace and Split hold it. Errors: neither.
