@@ -215,6 +215,32 @@ TEST_F(ChatTemplates, AnEmptySystemMessageIsLeftOutWhereTheJinjaTextDoesSo) {
 }
 
 // Python: [c for c in map(chr, range(0x110000)) if not c.strip()] gives these 29.
+// The tokens that char_to_token of Hugging Face's `tokenizers` names. The text before the byte would mostly be cut
+// otherwise at its end if it stood alone.
+TEST(ChatTokens, TheTokenAtAByteIsTheFirstThatEndsBehindIt) {
+  struct Case {
+    std::string tokenizer, before, behind;
+    size_t token;
+  };
+  for (const auto& [name, before, behind, token] : {
+           Case{"llama3", "babun", "kunst", 2},
+           Case{"llama3", "  ", "x", 2},
+           Case{"llama3", ".  ", "🙈", 3},      // whose first token holds half of it
+           Case{"llama3", "🙂", "🙂", 0},  // one token holds both
+           Case{"llama2", "\ne\u0301é ", "  .", 6},
+           Case{"llama2_metaspace", "  中    ", "babun", 6},
+           Case{"llama2_metaspace", "日", "本", 1},
+           Case{"qwen", "cafe\u0301  ", "x", 6},  // é is one letter then
+           Case{"model_llama2", "a  ", "ba", 3},
+       }) {
+    const auto tokenizer = load_tokenizer("tests/goldens/tokenizers/" + name);
+    const std::string text = before + behind;
+    const std::vector<int32_t> ids = tokenizer->encode(text, {.add_special_tokens = false});
+    EXPECT_EQ(token_at(*tokenizer, text, before.size(), ids), token) << name << text;
+    EXPECT_EQ(token_at(*tokenizer, text, text.size(), ids), ids.size()) << name << text;
+  }
+}
+
 TEST(WhiteSpace, IsThatOfPython) {
   EXPECT_EQ(trimmed("\t\n\v\f\r\x1c\x1d\x1e\x1f \u0085\u00a0\u1680\u2000\u200a a \u2028b\u2029\u202f\u205f\u3000"),
             "a \u2028b");

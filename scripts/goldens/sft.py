@@ -11,7 +11,7 @@ tests/goldens/sft/ holds a model folder (config.json, model.safetensors, tokeniz
     input.jsonl         the conversations' input_ids and labels
     golden.json         completions: input_ids and labels of each line; the options of the run over the conversations, for
                         each step the lines of each micro-batch, and loss and grad_norm of each step
-The labels are what apply_chat_template's assistant mask leaves, and of a completion those behind the prompt's own ids.
+The labels are what apply_chat_template's assistant mask leaves, and of a completion those of the tokens that hold any of it.
 A micro-batch is padded to its longest line; the loss is the sum over the step's learned tokens divided by their number
 (num_items_in_batch). The golden is in double; f32 must stay within a tenth of what the C++ test grants.
 """
@@ -52,7 +52,7 @@ CONVERSATIONS = [
     (None, ["Is four more than three?", "It is."]),
 ]
 COMPLETIONS = [("The cow says", " moo"), ("2 + 2 =", "4"), ("", "Once upon a time"), ("Colours:\n", "\nred\nblue"),
-               ("Wie spät ist", " es?"), ("The end<|end_of_text|>", "of it<|end_of_text|>")]
+               ("Wie spät ist", " es?"), ("The end<|end_of_text|>", "of it<|end_of_text|>"), ("def f(x):\n    ", "return x")]
 
 
 def masked(ids, mask):
@@ -76,12 +76,12 @@ def conversation(tokenizer, messages):
 
 
 def completion(tokenizer, prompt, text):
-    """As TRL has it: BOS in front, EOS behind, the prompt's own ids are not learned."""
-    before, ids = tokenizer(prompt)["input_ids"], tokenizer(prompt + text)["input_ids"]
+    """BOS in front, EOS behind; learned from the token on that holds the first character of the text."""
+    encoding = tokenizer(prompt + text)
+    ids, first = encoding["input_ids"], encoding.char_to_token(len(prompt))
     if ids[-1] != tokenizer.eos_token_id:
         ids = ids + [tokenizer.eos_token_id]
-    shared = next((i for i, (a, b) in enumerate(zip(before, ids)) if a != b), len(before))
-    return masked(ids, [i >= shared for i in range(len(ids))])
+    return masked(ids, [i >= first for i in range(len(ids))])
 
 
 def padded(samples):

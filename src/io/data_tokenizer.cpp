@@ -72,11 +72,13 @@ LabeledTokens DataTokenizer::tokenize_messages(const std::vector<Message>& messa
 // The two are tokenized as one text, with the BOS that the tokenizer puts in front and EOS behind. A token that holds
 // the end of the prompt and the beginning of the completion is learned.
 LabeledTokens DataTokenizer::tokenize_completion(std::string_view prompt, std::string_view completion) const {
-  std::vector<int32_t> ids = tokenizer_->encode(text(prompt, completion));
-  const std::vector<int32_t> before = tokenizer_->encode(prompt);
-  const auto shared = std::mismatch(before.begin(), before.end(), ids.begin(), ids.end()).first - before.begin();
+  const std::string whole = text(prompt, completion);
+  const std::vector<int32_t> own = tokenizer_->encode(whole, {.add_special_tokens = false});
+  std::vector<int32_t> ids = tokenizer_->encode(whole);
+  const auto in_front = std::search(ids.begin(), ids.end(), own.begin(), own.end()) - ids.begin();
+  const size_t first = static_cast<size_t>(in_front) + token_at(*tokenizer_, whole, prompt.size(), own);
   if (tokenizer_->eos() && (ids.empty() || ids.back() != *tokenizer_->eos())) ids.push_back(*tokenizer_->eos());
-  return learned_from(std::move(ids), options_.assistant_only_loss ? static_cast<size_t>(shared) : 0);
+  return learned_from(std::move(ids), options_.assistant_only_loss ? first : 0);
 }
 
 }  // namespace llama_tp

@@ -14,12 +14,14 @@
 
 namespace llama_tp {
 
-// One stage at work: it may hold tokens back, and finish() asks for them. What it takes is valid UTF-8.
+// One stage at work: it may hold tokens back, and finish() asks for them; held() is their number of bytes, with that of
+// the stages behind it. What it takes is valid UTF-8.
 class DecoderStage {
  public:
   virtual ~DecoderStage() = default;
   virtual void take(std::string_view token) = 0;
   virtual void finish() = 0;
+  virtual size_t held() const = 0;
 };
 
 class Decoder {

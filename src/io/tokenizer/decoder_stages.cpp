@@ -15,6 +15,7 @@ class Output : public DecoderStage {
   explicit Output(std::string& out) : out_(out) {}
   void take(std::string_view token) override { out_.append(token); }
   void finish() override {}
+  size_t held() const override { return 0; }
 
  private:
   std::string& out_;
@@ -25,6 +26,7 @@ class Stage : public DecoderStage {
  public:
   explicit Stage(NextStage next) : next_(std::move(next)) {}
   void finish() override { next_->finish(); }
+  size_t held() const override { return next_->held(); }
 
  protected:
   NextStage next_;
@@ -84,6 +86,7 @@ class ByteFallback : public Stage {
     end_run();
     next_->finish();
   }
+  size_t held() const override { return run_.size() + next_->held(); }
 
  private:
   void end_run() {
@@ -112,6 +115,7 @@ class ByteLevel : public Stage {
     if (!bytes_.empty()) next_->take(utf8::replacement);
     next_->finish();
   }
+  size_t held() const override { return bytes_.size() + next_->held(); }
 
  private:
   std::string bytes_;
@@ -154,6 +158,7 @@ class StripText : public Stage {
     if (keep > 0) next_->take(held_.substr(0, keep));
     held_.erase(0, keep);
   }
+  size_t held() const override { return held_.size() + next_->held(); }
 
  private:
   StripOptions options_;
@@ -184,6 +189,7 @@ class Gather : public Stage {
     next_->take(text_);
     next_->finish();
   }
+  size_t held() const override { return text_.size() + next_->held(); }
 
  private:
   std::string text_;

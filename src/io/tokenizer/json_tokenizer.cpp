@@ -184,6 +184,7 @@ class JsonStreamDecoder : public StreamDecoder {
  public:
   JsonStreamDecoder(const JsonTokenizer& tokenizer, bool skip_special_tokens)
       : tokenizer_(tokenizer), skip_(skip_special_tokens), chain_(tokenizer.decoder().chain(text_)) {}
+  size_t held() const override { return chain_->held(); }
 
  protected:
   void add(int32_t id) override {

@@ -129,6 +129,7 @@ class SentencePieceStreamDecoder : public StreamDecoder {
  public:
   SentencePieceStreamDecoder(const SentencePieceTokenizer& tokenizer, bool skip_special_tokens)
       : tokenizer_(tokenizer), skip_(skip_special_tokens) {}
+  size_t held() const override { return bytes_.size(); }
 
  protected:
   void add(int32_t id) override {

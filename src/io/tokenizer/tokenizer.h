@@ -37,6 +37,9 @@ class StreamDecoder {
   // The decoder is spent afterwards.
   std::string finish();
 
+  // How many bytes are held back: with those that came, where in the text the last id ends.
+  virtual size_t held() const = 0;
+
  protected:
   friend class Tokenizer;
   virtual void add(int32_t id) = 0;             // id >= 0
