@@ -146,6 +146,18 @@ TEST(InspectData, ShowsWhatIsLearnedBetweenMarksOrInColour) {
   expect_refused(2, "inspect -m " + model + " --data " + messages + " --infer x", {"--infer is not for --data"});
 }
 
+// A run of byte tokens is decoded as a whole, though its first half is masked.
+TEST(InspectData, TellsLearnedBytesFromMaskedOnes) {
+  const ScratchFolder folder;
+  write_file(folder / "d.jsonl", R"({"prompt": "a中", "completion": "文\u001b"})");
+  const std::string command =
+      llama_tp_with(0) + " inspect --tokenizer tests/goldens/tokenizers/llama2 --data " + (folder / "d.jsonl");
+  EXPECT_TRUE(holds(run_command(command).out, ", of which 4 learned\n<s> a中⟦文\\x1b⟧\n"));
+  EXPECT_TRUE(holds(run_command(command, 100, Output::on_terminal).out, "\x1b[2m<s> a中\x1b[0m\x1b[32m文\\x1b\x1b[0m"));
+  write_file(folder / "d.jsonl", R"({"input_ids": [1, 648, 604, 593], "labels": [-100, -100, -100, 593]})");
+  EXPECT_TRUE(holds(run_command(command).out, "<s>⟦中⟧\n"));  // its last byte is learned
+}
+
 TEST(InspectData, TakesAModelOfNoListedFamily) {
   const ScratchFolder folder;
   for (const char* name : {"tokenizer.json", "tokenizer_config.json"})

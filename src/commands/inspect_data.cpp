@@ -6,6 +6,7 @@
 
 #include "commands/data_options.h"
 #include "io/checkpoint_files.h"
+#include "io/tokenizer/utf8.h"
 #include "model/config.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -34,20 +35,42 @@ std::string visible(const std::string& text) {
   return out;
 }
 
-// One decoder goes through the whole sequence, since what an id gives may depend on those before it.
-std::string shown(const Sample& sequence, const Tokenizer& tokenizer, bool in_colour) {
+// A stretch of text that is learned or masked as a whole begins here.
+struct Border {
+  size_t at;
+  bool learned;
+};
+
+// The text of all ids, cut where labels begin or end; inside a character before it.
+std::vector<Border> find_borders(const Sample& sequence, const Tokenizer& tokenizer, std::string& text) {
   const std::unique_ptr<StreamDecoder> decoder = tokenizer.stream_decoder({.skip_special_tokens = false});
-  std::string line;
-  const Style* style = nullptr;
+  std::vector<Border> borders;
   for (size_t i = 0; i < sequence.tokens.size(); i++) {
     const bool learned = i > 0 && sequence.labels[i] != ignored_label;  // nothing predicts the first
-    const Style* const own = learned ? (in_colour ? &learned_in_colour : &learned_in_marks)
-                                     : (in_colour ? &masked_in_colour : &masked_in_marks);
-    if (own != style) line += text(style == nullptr ? "" : style->end, own->begin);
-    style = own;
-    line += visible(decoder->push(sequence.tokens[i]));
+    if (borders.empty() || borders.back().learned != learned)
+      borders.push_back({text.size() + decoder->held(), learned});
+    text += decoder->push(sequence.tokens[i]);
   }
-  return line + decoder->finish() + (style == nullptr ? "" : style->end);
+  text += decoder->finish();
+  size_t before = 0;
+  for (Border& border : borders) {
+    border.at = std::clamp(border.at, before, text.size());
+    border.at -= utf8::cut_length(std::string_view(text).substr(0, border.at));
+    before = border.at;
+  }
+  return borders;
+}
+
+std::string shown(const Sample& sequence, const Tokenizer& tokenizer, bool in_colour) {
+  std::string text, line;
+  const std::vector<Border> borders = find_borders(sequence, tokenizer, text);
+  for (size_t i = 0; i < borders.size(); i++) {
+    const Style style = borders[i].learned ? (in_colour ? learned_in_colour : learned_in_marks)
+                                           : (in_colour ? masked_in_colour : masked_in_marks);
+    const size_t begin = borders[i].at, end = i + 1 < borders.size() ? borders[i + 1].at : text.size();
+    line += style.begin + visible(text.substr(begin, end - begin)) + style.end;
+  }
+  return line;
 }
 
 void print_sample(const Dataset& data, int64_t sample, const Tokenizer& tokenizer, bool in_colour) {
