@@ -84,7 +84,8 @@ class Tokenizing {
     std::vector<int32_t> ids;
     std::istringstream words(text);
     for (std::string word; words >> word;) ids.push_back(id_from(word));
-    std::printf("%s\n", decode(ids).c_str());
+    const std::string decoded = decode(ids) + "\n";
+    std::fwrite(decoded.data(), 1, decoded.size(), stdout);  // it may hold U+0000
   }
 
   int32_t id_from(const std::string& word) const {
