@@ -201,6 +201,10 @@ TEST(Regex, MeansWhatOnigurumaMeans) {
   EXPECT_TRUE(matches(R"(\w+)", "aé\u0301_9\u0660ⓐ²"));  // PCRE2 leaves out marks and symbols
   EXPECT_FALSE(matches(R"(\w)", "\u200D"));
   EXPECT_TRUE(matches(R"(\W[^\w])", "-\u200D"));
+  EXPECT_TRUE(matches(R"([^\w][\w\s][^\w\s])", "½é²"));  // raised digits are no words' in a set
+  EXPECT_TRUE(matches(R"(\b\w\B\w\b)", "a\u0301"));
+  EXPECT_FALSE(matches(R"(a\b.)", "a\u0301"));  // a mark is no letter of a word in PCRE2
+  EXPECT_TRUE(matches(R"(a\b.\B.\b²\B½[\b])", "a-\u200D²½\b"));
   EXPECT_TRUE(matches(R"(\h+)", "09afAF"));  // horizontal space in PCRE2
   EXPECT_TRUE(matches(R"((?m:.))", "\n"));
   EXPECT_FALSE(matches(".", "\n"));

@@ -1,6 +1,7 @@
 // The regular expressions of tokenizer.json. They are written for Oniguruma in its Ruby syntax, which Hugging Face's
 // library uses; PCRE2 (compiled, JIT) runs them here. Where the two mean different things by one sign the expression
-// is rewritten, and where that cannot be done it is refused, never run with another meaning.
+// is rewritten, and where that cannot be done it is refused, never run with another meaning. One thing alone is known to
+// differ: two letters match the one that folds to them, as (?i)ss does ß, only in Oniguruma.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +12,7 @@
 
 namespace llama_tp {
 
-// An expression of Oniguruma as PCRE2 understands it: \s, \w and \h as sets of characters, \uHHHH, (?m), {,n}.
+// An expression of Oniguruma as PCRE2 understands it: \s, \w and \h as sets of characters, \b by them, \uHHHH, (?m), {,n}.
 // Errors: `where`: what has no equal in PCRE2 (&& and sets inside [...], {n,m}+).
 std::string pcre_from_oniguruma(std::string_view pattern, std::string_view where);
 
@@ -22,7 +23,8 @@ bool is_script(std::string_view name);
 // ranges are the alphabetic symbols: circled and squared letters.
 inline constexpr std::string_view word_characters =
     R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
-// To which Unicode (UTS 18, annex C) adds the two joiners, and Oniguruma the raised digits and fractions of Latin-1.
+// To which Unicode (UTS 18, annex C) adds the two joiners, and Oniguruma, but not inside a set, the raised digits and
+// fractions of Latin-1.
 inline constexpr std::string_view joiners = R"(\x{200C}\x{200D})";
 inline constexpr std::string_view latin_numbers = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 

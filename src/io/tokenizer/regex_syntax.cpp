@@ -79,8 +79,12 @@ class Translation {
         return set(white_space, false);
       case 'S':
         return in_set_ ? put(not_white_space, 2) : set(white_space, true);
+      case 'b':
+        return in_set_ ? copy(2) : word_border(false);  // in a set: the backspace
+      case 'B':
+        return in_set_ ? copy(2) : word_border(true);
       case 'w':
-        return set(word, false);
+        return set(in_set_ ? word_characters : word, false);
       case 'W':
         return in_set_ ? refuse("\\W inside a set") : set(word, true);
       case 'h':
@@ -119,6 +123,14 @@ class Translation {
     } else {
       copy(length);
     }
+  }
+
+  // A word's character on one side alone, or on both or neither: PCRE2's own \b has another word, without marks.
+  void word_border(bool same_on_both) {
+    const char *in_word = "=[", *in_none = "![";
+    put(text("(?:(?<", in_word, word, "])(?", same_on_both ? in_word : in_none, word, "])|(?<", in_none, word, "])(?",
+             same_on_both ? in_none : in_word, word, "]))"),
+        2);
   }
 
   void set(std::string_view inside, bool negated) {
