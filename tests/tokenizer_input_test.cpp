@@ -56,6 +56,20 @@ TEST(TokenizerFile, SmallOneLoads) {
   EXPECT_EQ(tokenizer->vocabulary_size(), 5);
 }
 
+// As Hugging Face's library does it, where it does not panic: it would be given a stretch that ends before it begins.
+TEST(TokenizerFile, SpaceThatATokenTookAlongIsNotGivenAgain) {
+  const ScratchFolder scratch;
+  json tokenizer = small_tokenizer();
+  tokenizer["added_tokens"].push_back({{"id", 5}, {"content", "foo"}, {"rstrip", true}});
+  tokenizer["added_tokens"].push_back({{"id", 6}, {"content", "\n"}, {"lstrip", true}});
+  write(scratch / "tokenizer.json", tokenizer.dump());
+  const auto loaded = load_tokenizer(scratch.path());
+  EXPECT_EQ(loaded->encode("a\r\na"), (std::vector<int32_t>{0, 6, 0}));
+  EXPECT_EQ(loaded->encode("foo\r\n"), (std::vector<int32_t>{5}));
+  EXPECT_EQ(loaded->encode("foo\r\na"), (std::vector<int32_t>{5, 0}));
+  EXPECT_EQ(loaded->encode("foo\n\r\na\n"), (std::vector<int32_t>{5, 0, 6}));
+}
+
 TEST(TokenizerFile, ThatIsCutOrNoJsonIsRefused) {
   const std::string whole = small_tokenizer().dump();
   for (const size_t length : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1}) {

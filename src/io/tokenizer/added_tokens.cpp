@@ -85,9 +85,11 @@ void AddedTokenSearch::for_each_part(std::string_view text, bool parse_special, 
     at = end;
     if (token.special && !parse_special) continue;
     if (token.single_word && !stands_alone(text, begin, end)) continue;
-    if (token.lstrip) begin = begin_of_space_before(text, begin, covered);
+    // The search goes on behind the name, so a token of spaces may be found in what rstrip took: twice, unless it strips
+    // itself; as in Hugging Face's.
+    if (token.lstrip) begin = std::max(begin_of_space_before(text, begin, covered), covered);
     if (token.rstrip) end = end_of_space_behind(text, end);
-    // The search goes on behind the name, so a token of spaces may be found in what rstrip took; as in Hugging Face's.
+    if (begin >= end) continue;
     if (covered < begin) part(covered, begin, no_token);
     part(begin, end, token.id);
   }
