@@ -149,28 +149,38 @@ TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
     for (const char* key : {"step", "loss", "grad_norm", "tokens"}) EXPECT_EQ(all[i][key], whole[i][key]) << i;
 }
 
-// A rank that is stopped, as by a debugger or a dead disk: the others wait for the time given and end the run.
-class StoppedRank : public KilledRun {};
-
 // Seconds. On a machine that does other things ranks that are not stopped may come late by as much as one or two.
 constexpr int timeout = 4;
 
-TEST_P(StoppedRank, IsNamed) {
-  const CommandResult result =
-      run_command(train(GetParam(), "out", text("--max-steps 1000000 --timeout ", timeout)) + " & job=$!\n" +  //
-                  "while [ ! -e " + (folder_ / "out") + "/checkpoint-2 ] && kill -0 $job; do sleep 0.01; done\n" +
-                  "rank=$(awk -v parent=$job '$4 == parent {print $1}' /proc/[0-9]*/stat 2>/dev/null | shuf -n 1)\n" +
-                  "kill -STOP $rank; begin=$SECONDS; wait $job; status=$?\n" +
-                  "echo; echo status $status after $((SECONDS - begin)) s; echo process $rank");
-  ASSERT_FALSE(result.timed_out) << result.err;
-  EXPECT_EQ(result.out.find("status 0"), std::string::npos);
-  const size_t after = result.out.find(" after ");
-  ASSERT_NE(after, std::string::npos) << result.err;
-  EXPECT_LT(std::atoi(result.out.c_str() + after + 7), timeout + 4);
-  ASSERT_EQ(result.errors().size(), 1u) << result.err;
-  const std::string process = result.out.substr(result.out.find("process "));
-  EXPECT_TRUE(holds(result.errors().front(), text("waited ", timeout, " s in "), " of group ", " for rank ", " on ",
-                    "(" + process.substr(0, process.size() - 1) + ")", " in step ", "--timeout"));
+// A rank that is stopped, as by a debugger or a dead disk: the others wait for the time given and end the run.
+class StoppedRank : public KilledRun {
+ protected:
+  void expect_named(const std::string& options) const {
+    const CommandResult result = run_command(
+        train(GetParam(), "out", text("--max-steps 1000000 --timeout ", timeout, " ", options)) + " & job=$!\n" +  //
+        "while [ ! -e " + (folder_ / "out") + "/checkpoint-2 ] && kill -0 $job; do sleep 0.01; done\n" +
+        "rank=$(awk -v parent=$job '$4 == parent {print $1}' /proc/[0-9]*/stat 2>/dev/null | shuf -n 1)\n" +
+        "kill -STOP $rank; begin=$SECONDS; wait $job; status=$?\n" +
+        "echo; echo status $status after $((SECONDS - begin)) s; echo process $rank");
+    ASSERT_FALSE(result.timed_out) << result.err;
+    EXPECT_EQ(result.out.find("status 0"), std::string::npos);
+    const size_t after = result.out.find(" after ");
+    ASSERT_NE(after, std::string::npos) << result.err;
+    EXPECT_LT(std::atoi(result.out.c_str() + after + 7), timeout + 4);
+    ASSERT_EQ(result.errors().size(), 1u) << result.err;
+    const std::string process = result.out.substr(result.out.find("process "));
+    EXPECT_TRUE(holds(result.errors().front(), text("waited ", timeout, " s in "), " of group ", " for rank ", " on ",
+                      "(" + process.substr(0, process.size() - 1) + ")", " in step ", "--timeout"));
+  }
+};
+
+TEST_P(StoppedRank, IsNamed) { expect_named(""); }
+
+// Each thread of a rank waits on its own.
+TEST_P(StoppedRank, IsNamedByRanksOfSeveralThreads) {
+  // 64 KiB of hidden states a micro-batch: what two threads are worth in a collective.
+  write_file(folder_ / "ids.jsonl", random_id_lines(8, 256, small_vocabulary));
+  expect_named("-t 2");
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, KilledRun, testing::Values(0, 2, 4));

@@ -128,15 +128,18 @@ template <class Work>
 void SharedWindow::in_lanes(int64_t units, int64_t unit_bytes, int64_t traffic, const Work& work) {
   const int lanes = static_cast<int>(std::clamp<int64_t>(traffic / least_bytes_of_a_lane, 1, lanes_));
   const int64_t step = round_up(parts_of(units, lanes), line_bytes / unit_bytes);
-  std::exception_ptr stopped;  // no exception may leave a parallel region
+  std::exception_ptr error;  // no exception may leave a parallel region
   const auto run = [&](int index) {
     const int64_t begin = std::min(index * step, units), end = std::min(begin + step, units);
     Lane lane(*this, progress_[static_cast<size_t>(index)], index);
     try {
       if (begin < end) work(lane, begin, end - begin);
+    } catch (const Stopped&) {  // perhaps by the report of another lane, which is what has to be told
+#pragma omp critical
+      if (!error) error = std::current_exception();
     } catch (...) {
 #pragma omp critical
-      stopped = std::current_exception();
+      error = std::current_exception();
     }
   };
   if (lanes == 1) {
@@ -147,7 +150,7 @@ void SharedWindow::in_lanes(int64_t units, int64_t unit_bytes, int64_t traffic, 
 #pragma omp parallel for schedule(static)
     for (int index = 0; index < lanes; index++) run(index);
   }
-  if (stopped) std::rethrow_exception(stopped);
+  if (error) std::rethrow_exception(error);
 }
 
 // One lane's cut of an all-reduce, taken in chunks that fill a buffer.
