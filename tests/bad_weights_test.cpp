@@ -200,5 +200,29 @@ TEST_F(BadWeights, NumbersThatAreNotFiniteAreTracedToTheirLayer) {
       {"step 1: the loss is not finite", "the attention of block 0", "initializer_range (1e+15)"});
 }
 
+// Under FSDP each rank holds a piece of every gradient: here all but the last element of the final norm's are finite.
+TEST_F(BadWeights, AGradientThatIsNotFiniteOnOneRankIsNamed) {
+  constexpr int64_t hidden = 32;
+  const auto fill = [](Container& container, const char* name, int64_t first, const std::function<float(int64_t)>& of) {
+    const auto& place = container.header[name]["data_offsets"];
+    const int64_t begin = place[0], elements = (place[1].get<int64_t>() - begin) / 4;
+    for (int64_t i = first, row = 0; i < elements; i += first == 0 ? 1 : hidden, row++) {
+      const float value = of(row);
+      std::memcpy(container.data.data() + begin + i * 4, &value, sizeof value);
+    }
+  };
+  // The last element is √hidden of each normed state. Half the rows of the head are large there and half are as much
+  // below zero, so its gradient is up to 2 · 1.65e38, which f32 holds, and that of the norm's weight √hidden times that.
+  const std::string model = damaged(edited([&](Container& container) {
+    fill(container, "model.embed_tokens.weight", hidden - 1, [](int64_t) { return 100.0f; });
+    fill(container, "model.norm.weight", 0, [](int64_t) { return 2e-38f; });
+    fill(container, "lm_head.weight", hidden - 1, [](int64_t row) { return row % 2 == 0 ? 1.65e38f : -1.65e38f; });
+  }));
+  expect_refused(2,
+                 "train --fsdp 2 --dtype float32 --max-steps 1 --model " + model + " --train-file " +
+                     path("ids.jsonl") + " --output-dir " + path("overflowing"),
+                 {"step 1: the gradient norm is not finite; it begins in the gradient of model.norm.weight", model});
+}
+
 }  // namespace
 }  // namespace llama_tp

@@ -155,13 +155,13 @@ class TrainingRun {
     return result;
   }
 
-  // Data ranks have batches of their own: whose forward is not finite knows more than whose gradient is not.
+  // Ranks have batches and pieces of gradients of their own: whose forward is not finite knows more than whose gradient
+  // is not, and that one more than who found both finite.
   std::string where_not_finite() {
     const std::vector<std::string> places = mesh_.world().all_gather(trainer_.blame(batch_));
-    const auto in_forward = std::find_if(places.begin(), places.end(), [](const std::string& place) {
-      return !place.starts_with("the gradient") && !place.starts_with("the loss");
+    return std::ranges::min(places, {}, [](const std::string& place) {
+      return place.starts_with("the loss") ? 2 : place.starts_with("the gradient") ? 1 : 0;
     });
-    return in_forward == places.end() ? places.front() : *in_forward;
   }
 
   // No learning rate had a part in the first step.
