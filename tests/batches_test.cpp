@@ -98,7 +98,7 @@ void expect_the_samples(const BatchShape& shape) {
     for (const auto* values : {&batch.targets, &batch.positions, &batch.slots})
       EXPECT_EQ(values->size(), batch.ids.size());
     size_t at = 0, range = 0;
-    int64_t longest = 0, targets = 0;
+    int64_t targets = 0;
     for (const int64_t index : samples) {
       const Sample sample = data.sample(index);
       const auto length = static_cast<int32_t>(sample.tokens.size()), first = static_cast<int32_t>(at);
@@ -112,7 +112,6 @@ void expect_the_samples(const BatchShape& shape) {
         EXPECT_EQ(batch.slots[at], static_cast<int32_t>(at));
         targets += batch.targets[at] != ignored_target;
       }
-      longest = std::max<int64_t>(longest, length);
       range += 4;
     }
     EXPECT_EQ(count_targets(data, samples), targets);
@@ -126,7 +125,12 @@ void expect_the_samples(const BatchShape& shape) {
       for (int64_t i = 0; i < count; i++, at++) EXPECT_EQ(batch.positions[at], i);
     }
     EXPECT_EQ(at, batch.ids.size());
-    EXPECT_EQ(batch.length, samples.empty() ? 9 : longest);  // rotary frequencies do not see the filling
+    // Each sequence, what fills up, too, has the rotary frequencies of its own length.
+    for (size_t i = 0; i < batch.rotary.size(); i++) {
+      EXPECT_EQ(batch.rotary[i].tokens, batch.ranges[4 * i + 1]);
+      EXPECT_EQ(batch.rotary[i].length, batch.ranges[4 * i + 1]);
+    }
+    for (size_t r = 4 * batch.rotary.size(); r < batch.ranges.size(); r += 4) EXPECT_EQ(batch.ranges[r + 1], 0);
   }
 }
 

@@ -167,6 +167,30 @@ TEST_P(Training, FiftyStepsFollowTorch) {
   }
 }
 
+// Where rotary frequencies follow the length, samples of several lengths in one forward, the goldens' being of forwards
+// of their own.
+TEST(Golden, SamplesOfOneForwardTurnAsTheyWouldAlone) {
+  for (const std::string& name : divided({"rope_dynamic", "phi3_longrope"}))
+    for (const int64_t sequence_ranks : {1, ranks().size()}) {
+      GoldenModel model(name, DType::f32);
+      model.shape.sequence_ranks = sequence_ranks;
+      const auto trainer = model.trainer(false, model.data.samples() + 1);
+      std::vector<int64_t> samples(static_cast<size_t>(model.data.samples()));
+      std::iota(samples.begin(), samples.end(), 0);
+      HostBatch batch;
+      fill_batch(model.data, samples, model.shape, batch);
+      trainer->begin();
+      trainer->accumulate(batch, model.targets);
+      const auto golden = static_cast<double>(model.golden("loss")[0]), targets = static_cast<double>(model.targets);
+      EXPECT_NEAR(trainer->finish(model.targets).loss, golden, logits_tolerance * golden) << name;
+      for (const auto& [tensor, values] : model.gradients(*trainer)) {
+        const Difference off = difference(values, model.golden("grad." + tensor));
+        EXPECT_LE(off.error, gradient_tolerance * off.magnitude) << name << " " << tensor;
+      }
+      EXPECT_NEAR(trainer->evaluate(batch) / targets, golden, logits_tolerance * golden) << name;
+    }
+}
+
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Training);
 INSTANTIATE_TEST_SUITE_P(Models, Training, testing::ValuesIn(divided({"training"})),
                          [](const auto& test) { return test.param; });

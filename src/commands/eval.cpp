@@ -40,11 +40,9 @@ class Evaluation {
     read_data();
     launch_.begin(Activity::evaluating);
     const int64_t block = data_.longest_sample();
-    // Dynamic rotary frequencies depend on the longest sequence of a forward: there each sample has its own.
-    const bool alone = dumps() || rope_follows_length(model_.config.rope);
     // Every rank sees every sample whose logits are dumped; else the ranks with data of their own divide them.
     const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
-    shape_ = {alone ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, data_ranks, block};
+    shape_ = {dumps() ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, data_ranks, block};
     model_.runtime->reserve(
         plan_evaluation(model_.config, model_.plan, shape_, dumps(), *model_.backend, *model_.runtime),
         MemoryUse::evaluation);

@@ -155,11 +155,8 @@ Generator::Draw Generator::take_draw(Frame& frame, int64_t n) const {
 
 void Generator::tell(Forward& forward, const Pieces& pieces) {
   host_.clear();
-  forward.batch.alone.clear();
-  for (const auto& [feed, ends, length_behind] : pieces) {
-    forward.batch.alone.push_back({std::ssize(feed.tokens), length_behind});
-    host_.append(feed.tokens, {}, length(feed.sequence), feed.sequence * context_);
-  }
+  for (const auto& [feed, ends, length_behind] : pieces)
+    host_.append(feed.tokens, {}, length(feed.sequence), feed.sequence * context_, length_behind);
   upload(runtime_.backend, host_, forward.batch);
   if (is_a_token_each(pieces)) forward.batch.sequences.longest_key = recorded_keys(forward.batch.sequences.longest_key);
   if (forward.logits.exists()) tell_draw(forward.draw, pieces);

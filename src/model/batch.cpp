@@ -8,7 +8,8 @@ namespace llama_tp {
 
 void HostBatch::clear() {
   for (auto* values : {&ids, &targets, &positions, &slots, &ranges}) values->clear();
-  longest_query = longest_key = length = 0;
+  rotary.clear();
+  longest_query = longest_key = 0;
 }
 
 int64_t causal_pairs(int64_t queries, int64_t past, int64_t window) {
@@ -18,7 +19,7 @@ int64_t causal_pairs(int64_t queries, int64_t past, int64_t window) {
 }
 
 void HostBatch::append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past,
-                       int64_t first_key) {
+                       int64_t first_key, int64_t length) {
   const auto count = static_cast<int64_t>(tokens.size()), keys = past + count;
   for (const int64_t value : {static_cast<int64_t>(ids.size()), count, first_key, keys})
     ranges.push_back(static_cast<int32_t>(value));
@@ -30,7 +31,7 @@ void HostBatch::append(std::span<const int32_t> tokens, std::span<const int32_t>
   }
   longest_query = std::max(longest_query, count);
   longest_key = std::max(longest_key, keys);
-  length = std::max(length, keys);
+  rotary.push_back({count, std::max(length, keys)});
 }
 
 Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window) {
@@ -45,6 +46,7 @@ Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window
   }
   batch.sequences.ranges = batch.numbers.rows(at, 4 * sequences).reshaped({sequences, 4});
   batch.staging.resize(static_cast<size_t>(batch.numbers.elements()));
+  batch.rotary.reserve(static_cast<size_t>(sequences));
   return batch;
 }
 
@@ -79,7 +81,7 @@ void upload(Backend& backend, const HostBatch& host, Batch& batch) {
     batch.sequences.pairs += causal_pairs(queries, past, 0);
     batch.sequences.windowed_pairs += causal_pairs(queries, past, batch.window);
   }
-  batch.length = host.length;
+  batch.rotary = host.rotary;
 }
 
 }  // namespace llama_tp

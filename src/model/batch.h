@@ -11,7 +11,7 @@ namespace llama_tp {
 
 inline constexpr int32_t ignored_target = -100;  // Hugging Face's ignore_index
 
-// Successive tokens of one sequence that turn by the rotary frequencies of a sequence of this length.
+// Successive tokens that turn by the rotary frequencies of a sequence of this length.
 struct RotaryRun {
   int64_t tokens = 0, length = 0;
 };
@@ -23,11 +23,9 @@ struct Batch {
   Tensor positions;  // [T] i32, from 0 in each sequence
   Tensor slots;      // [T] i32, the row of keys and values that token t fills
   Sequences sequences;
-  int64_t window = 0;  // of the model's windowed attention, whose pairs `sequences` counts
-  int64_t length = 0;  // the longest position + 1, which rotary frequencies may follow
-  // Of all tokens, where each sequence has the frequencies that it would have alone; else all have those of `length`.
-  std::vector<RotaryRun> alone;
-  std::vector<int32_t> staging;  // numbers in host memory, to upload them from
+  int64_t window = 0;             // of the model's windowed attention, whose pairs `sequences` counts
+  std::vector<RotaryRun> rotary;  // of all tokens: each sequence turns as it would alone, whatever shares its forward
+  std::vector<int32_t> staging;   // numbers in host memory, to upload them from
 
   int64_t tokens() const { return ids.shape[0]; }
 };
@@ -35,12 +33,14 @@ struct Batch {
 // The same in host memory, for building.
 struct HostBatch {
   std::vector<int32_t> ids, targets, positions, slots, ranges;
-  int64_t longest_query = 0, longest_key = 0, length = 0;
+  std::vector<RotaryRun> rotary;
+  int64_t longest_query = 0, longest_key = 0;
 
   void clear();
   // Appends a sequence whose queries follow `past` tokens that the cache holds; its keys begin at row first_key.
-  // targets may be empty.
-  void append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past, int64_t first_key);
+  // targets may be empty. length: of the whole sequence, where later batches have more of its tokens.
+  void append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past, int64_t first_key,
+              int64_t length = 0);
 };
 
 // How many pairs of a query and a key that it sees a causal sequence has: queries that follow `past` tokens and see at

@@ -8,6 +8,12 @@
 
 namespace llama_tp {
 
+namespace {
+
+constexpr int64_t any_length = 1;  // of a sequence, where frequencies do not follow it
+
+}  // namespace
+
 Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runtime& runtime,
                          const TransformerOptions& options)
     : config_(config),
@@ -137,20 +143,16 @@ Tensor Transformer::push_rope(const Batch& batch) {
 }
 
 void Transformer::make_rope_table(const Batch& batch, const Tensor& table) {
-  if (!rope_follows_length(config_.rope) || batch.alone.empty()) {
-    make_rope_table(batch.positions, batch.length, table);
-    return;
-  }
+  if (!rope_follows_length(config_.rope)) return make_rope_table(batch.positions, any_length, table);
   int64_t first = 0;
-  for (const auto& [tokens, length] : batch.alone) {
+  for (const auto& [tokens, length] : batch.rotary) {
     make_rope_table(batch.positions.rows(first, tokens), length, table.rows(first, tokens));
     first += tokens;
   }
 }
 
 void Transformer::make_rope_table(const Tensor& positions, int64_t length, const Tensor& table) {
-  const bool stale = frequencies_length_ == 0 || (rope_follows_length(config_.rope) && frequencies_length_ != length);
-  if (stale) {
+  if (frequencies_length_ != length) {
     rope_frequencies(config_, length, frequencies_);
     frequencies_length_ = length;
     runtime_.backend.upload(frequencies_.data(), frequencies_tensor_);

@@ -8,16 +8,14 @@ static_assert(ignored_label == ignored_target);
 
 namespace {
 
-// Sequences of their own that count for nothing, not even as positions that rotary frequencies could depend on.
+// Sequences of their own that count for nothing.
 void append_padding(int64_t tokens, int64_t block_size, HostBatch& batch) {
-  const int64_t length = batch.length;
   while (tokens > 0) {
     const int64_t piece = std::min(tokens, block_size);
     const std::vector<int32_t> zeros(static_cast<size_t>(piece), 0);
     batch.append(zeros, {}, 0, static_cast<int64_t>(batch.ids.size()));
     tokens -= piece;
   }
-  if (length > 0) batch.length = length;
 }
 
 }  // namespace
