@@ -12,6 +12,7 @@
 
 #include "backend/device.h"
 #include "parallel/communicator.h"
+#include "parallel/host_values.h"
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
@@ -23,6 +24,7 @@ namespace {
 Launch* launch = nullptr;
 bool counting = false;
 int allocations = 0;
+size_t allocated = 0;  // bytes
 
 std::vector<int> all_ranks() {
   std::vector<int> ranks(static_cast<size_t>(launch->size()));
@@ -327,6 +329,29 @@ TEST(HostGroup, SharesTextsAndNumbersOfAnySize) {
   }
 }
 
+// Such as a dataset: of no rank's list is there a copy.
+TEST(HostGroup, SendsAListLongerThanAMessageInPlace) {
+  const auto group = make_host_group(*launch);
+  constexpr size_t count = (size_t{9} << 20) + 1;  // of 8 bytes
+  std::vector<int64_t> values, empty{7};
+  if (group->rank() == 0) {
+    values.resize(count);
+    std::iota(values.begin(), values.end(), 5);
+    empty.clear();
+  }
+  group->barrier();
+  allocated = 0;
+  counting = true;
+  broadcast_values(*group, values);
+  counting = false;
+  constexpr size_t of_mpi = size_t{1} << 20;  // requests and the like
+  EXPECT_LT(allocated, (group->rank() == 0 ? 0 : count * sizeof(int64_t)) + of_mpi);
+  ASSERT_EQ(values.size(), count);
+  for (size_t i = 0; i < count; i++) ASSERT_EQ(values[i], 5 + static_cast<int64_t>(i));
+  broadcast_values(*group, empty);
+  EXPECT_TRUE(empty.empty());
+}
+
 TEST(HostGroup, GathersPiecesLongerThanAMessage) {
   const auto group = make_host_group(*launch);
   const size_t bytes = (size_t{65} << 20) + 3;
@@ -362,7 +387,10 @@ class QuietReport : public testing::EmptyTestEventListener {
 #if !defined(__SANITIZE_ADDRESS__)
 extern "C" void* __libc_malloc(size_t);
 extern "C" void* malloc(size_t size) {
-  if (llama_tp::counting) llama_tp::allocations++;
+  if (llama_tp::counting) {
+    llama_tp::allocations++;
+    llama_tp::allocated += size;
+  }
   return __libc_malloc(size);
 }
 #endif

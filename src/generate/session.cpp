@@ -53,8 +53,9 @@ void Session::write(const std::string& piece) {
   flush_stdout();
 }
 
-std::vector<int32_t> Session::exchange(const std::vector<int32_t>& ids) const {
-  return broadcast_values(model_.mesh->world(), ids);
+std::vector<int32_t> Session::exchange(std::vector<int32_t> ids) const {
+  broadcast_values(model_.mesh->world(), ids);
+  return ids;
 }
 
 Session::Prompt Session::prompt() const {

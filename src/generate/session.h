@@ -28,7 +28,7 @@ class Session {
   const ModelOnRanks& model() const { return model_; }
 
   // Rank 0's ids, on every rank.
-  std::vector<int32_t> exchange(const std::vector<int32_t>& ids) const;
+  std::vector<int32_t> exchange(std::vector<int32_t> ids) const;
 
   // The text of -p, or that of -f's file without the newline that ends it.
   struct Prompt {

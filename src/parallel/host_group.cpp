@@ -12,6 +12,7 @@ class LoneHostGroup : public HostGroup {
   int size() const override { return 1; }
   void barrier() override {}
   std::string broadcast(const std::string& value, int) override { return value; }
+  void broadcast(std::span<char>, int) override {}
   std::vector<double> all_gather(double value) override { return {value}; }
   std::vector<std::string> all_gather(const std::string& value) override { return {value}; }
   void gather(std::span<const char> piece, std::span<const int64_t>, std::span<const int64_t> places,

@@ -18,6 +18,8 @@ class HostGroup {
   virtual void barrier() = 0;
   // Rank root's text on every rank.
   virtual std::string broadcast(const std::string& value, int root) = 0;
+  // Rank root's bytes in place of the others', of which there are as many: any number.
+  virtual void broadcast(std::span<char> bytes, int root) = 0;
   // Every rank's value, in rank order, on every rank.
   virtual std::vector<double> all_gather(double value) = 0;
   virtual std::vector<std::string> all_gather(const std::string& value) = 0;

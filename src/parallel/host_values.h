@@ -1,4 +1,4 @@
-// Plain values between ranks, and lists of them, by a HostGroup's texts. A list may be empty.
+// Plain values between ranks, and lists of them, by a HostGroup. A list may be empty.
 #pragma once
 
 #include <cstring>
@@ -25,10 +25,14 @@ std::vector<Value> values_of(const std::string& bytes) {
   return values;
 }
 
-// Rank 0's list on every rank. Collective, as the others.
+// Rank 0's list in place of the others', without a copy of it anywhere. Collective, as the others.
 template <class Value>
-std::vector<Value> broadcast_values(HostGroup& group, const std::vector<Value>& values) {
-  return values_of<Value>(group.broadcast(group.rank() == 0 ? bytes_of(std::span<const Value>(values)) : "", 0));
+void broadcast_values(HostGroup& group, std::vector<Value>& values) {
+  static_assert(std::is_trivially_copyable_v<Value>);
+  size_t count = values.size();
+  group.broadcast(std::span(reinterpret_cast<char*>(&count), sizeof count), 0);
+  values.resize(count);
+  group.broadcast(std::span(reinterpret_cast<char*>(values.data()), count * sizeof(Value)), 0);
 }
 
 // Every rank's list, in rank order, on every rank.

@@ -30,6 +30,12 @@ class MpiHostGroup : public HostGroup {
     return out;
   }
 
+  void broadcast(std::span<char> bytes, int root) override {
+    const auto count = static_cast<int64_t>(bytes.size());
+    const MeetingPoint::Visit visit(point_, Meeting::broadcast, count);
+    group_.broadcast(bytes.data(), count, root);
+  }
+
   std::vector<double> all_gather(double value) override {
     const MeetingPoint::Visit visit(point_, Meeting::all_gather, size() * static_cast<int64_t>(sizeof value));
     std::vector<double> values(static_cast<size_t>(size()));

@@ -6,12 +6,12 @@ namespace llama_tp {
 
 void exchange(Dataset& data, HostGroup& group) {
   if (group.size() == 1) return;
-  data.tokens = broadcast_values(group, data.tokens);
-  data.labels = broadcast_values(group, data.labels);
-  data.starts = broadcast_values(group, data.starts);
-  data.blocks = broadcast_values(group, data.blocks);
+  broadcast_values(group, data.tokens);
+  broadcast_values(group, data.labels);
+  broadcast_values(group, data.starts);
+  broadcast_values(group, data.blocks);
   std::vector<int64_t> counts{data.packed ? 1 : 0, data.documents, data.cut_samples, data.cut_tokens};
-  counts = broadcast_values(group, counts);
+  broadcast_values(group, counts);
   data.packed = counts[0] != 0;
   data.documents = counts[1];
   data.cut_samples = counts[2];
