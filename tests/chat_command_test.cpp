@@ -211,7 +211,7 @@ TEST_F(Talking, SpecialTokensAreOnlyTakenWhenAsked) {
 
 TEST_F(Talking, SaysThatTheContextIsFullAndGoesOn) {
   const CommandResult result = chat(2, std::string(200, 'a') + "\nHi\n", "-c 60");
-  EXPECT_TRUE(holds(result.err, "the context of 60 tokens is full; /clear"));
+  EXPECT_TRUE(holds(result.err, "the context of 60 tokens is full; give a larger one with -c; /clear begins anew"));
   EXPECT_EQ(result.out, "Hello!\n");
   EXPECT_TRUE(holds(chat(0, "Hi\n", "-c 40 --ignore-eos").err, "the context of 40 tokens is full; give a larger one"));
 }

@@ -56,10 +56,12 @@ TEST(LongropeCommand, ATextEndsWhereItsCachedKeysWouldNoLongerFit) {
   const CommandResult within = model.generate("-n 30 -c 100 -p '" + short_prompt + "'");
   EXPECT_EQ(within.status, 0) << within.err;
   EXPECT_TRUE(holds(within.out + within.err, "the context ends after 16 tokens", "longrope",
-                    "the context of 16 tokens is full"));
+                    "the context of 16 tokens is full, and with longrope no -c gives a larger one"));
   const CommandResult past = model.generate("-n 30 -c 100 -p '" + long_prompt + "'");
   EXPECT_EQ(past.status, 0) << past.err;
   EXPECT_FALSE(holds(past.out + past.err, "the context ends"));
+  const CommandResult full = model.generate("-n 900 --ignore-eos -c 100 -p '" + long_prompt + "'");
+  EXPECT_TRUE(holds(full.out + full.err, "the context of 100 tokens is full; give a larger one with -c"));
 }
 
 // One that stays within the original context, one past it, and one that takes two forwards, the first of them shared.

@@ -103,8 +103,8 @@ class ChatRun {
       session_.refuse_special(line);
       messages_.push_back({"user", line});
       tokens = tokenize_chat(session_.tokenizer(), chat_->render(messages_, true)).ids;
-      require(static_cast<int64_t>(tokens.size()) <= session_.generator().context(), "the context of ",
-              session_.generator().context(), " tokens is full; /clear begins anew, -c gives a larger one");
+      require(static_cast<int64_t>(tokens.size()) <= session_.generator().context(), session_.full_context(),
+              "; /clear begins anew");
     } catch (const Error& error) {
       messages_.resize(before);
       session_.say(text("not sent: ", error.what()));
@@ -162,7 +162,7 @@ class ChatRun {
     }
     if (session_.leads()) print(decoder->finish());
     if (session_.leads()) Session::write("\n");
-    if (is_full) session_.say_context_is_full();
+    if (is_full) session_.say(session_.full_context());
     return said;
   }
 

@@ -67,7 +67,7 @@ class GenerationRun {
     }
     const double decode_seconds = decode_time.seconds();
     if (session_.leads()) Session::write(decoder->finish() + "\n");
-    if (!ended && made < most) session_.say_context_is_full();
+    if (!ended && made < most) session_.say(session_.full_context());
     close(prompt, prompt_seconds, fed, decode_seconds);
   }
 

@@ -160,8 +160,11 @@ bool Session::is_end(int32_t id) const {
   return !settings_.ignore_eos && std::find(ends_.begin(), ends_.end(), id) != ends_.end();
 }
 
-void Session::say_context_is_full() const {
-  say(text("the context of ", generator_->context(), " tokens is full; give a larger one with -c"));
+std::string Session::full_context() const {
+  const int64_t context = generator_->context();
+  const bool can_grow = room_of(context, context + 1) > context;
+  return text("the context of ", context, " tokens is full",
+              can_grow ? "; give a larger one with -c" : ", and with longrope no -c gives a larger one");
 }
 
 }  // namespace llama_tp

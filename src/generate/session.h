@@ -55,7 +55,8 @@ class Session {
   // What follows the tokens that a sequence was fed. Errors: logits that are not finite.
   const Choice& choice(int64_t sequence = 0);
   bool is_end(int32_t id) const;
-  void say_context_is_full() const;
+  // That the context is full, and what then helps.
+  std::string full_context() const;
 
  private:
   void introduce(int64_t context, int64_t sequences, const MemoryPlan& memory) const;
