@@ -2,10 +2,13 @@
 // against a plain sum of its own; rank 0 reports, the others only what failed.
 #include <gtest/gtest.h>
 #include <omp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -16,6 +19,7 @@
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
+#include "parallel/shared_memory.h"
 #include "parallel/shared_window.h"
 
 namespace llama_tp {
@@ -327,6 +331,22 @@ TEST(HostGroup, SharesTextsAndNumbersOfAnySize) {
     EXPECT_EQ(texts.at(static_cast<size_t>(rank)), text_of(rank));
     EXPECT_EQ(numbers.at(static_cast<size_t>(rank)), 0.5 + rank);
   }
+}
+
+// Of another process that had this one's number.
+TEST(SharedMemory, PassesOverNamesThatAreLeftOver) {
+  MpiGroup group = MpiGroup::world();
+  std::vector<std::string> left;
+  for (int i = 0; i < 200; i++) {
+    const std::string name = "/dev/shm/llama_tp." + std::to_string(getpid()) + "." + std::to_string(i);
+    if (std::ofstream(name)) left.push_back(name);
+  }
+  EXPECT_EQ(left.size(), 200u);
+  const SharedMemory memory(group, 100);
+  *memory.part_of(group.rank()) = static_cast<char>('a' + group.rank());
+  group.barrier();
+  for (int rank = 0; rank < group.size(); rank++) EXPECT_EQ(*memory.part_of(rank), 'a' + rank);
+  for (const std::string& name : left) EXPECT_TRUE(std::filesystem::remove(name));
 }
 
 // Such as a dataset: of no rank's list is there a copy.

@@ -19,17 +19,45 @@ namespace {
 
 using Name = std::array<char, 64>;
 
+const char* mend_of(int error) {
+  switch (error) {
+    case ENOSPC:
+    case ENOMEM:
+    case EFBIG:
+      return "make /dev/shm larger (docker run --shm-size=1g), or start fewer ranks a node";
+    case ENOENT:
+      return "start the ranks of one node in one container, or with the same /dev/shm";
+    case EEXIST:
+      return "remove the /dev/shm/llama_tp.* of programs that have ended";
+    default:
+      return "see that each rank may make files there";
+  }
+}
+
 // All ranks learn the first error that any of them met, so that all of them throw or none does.
 void check_on_all(MpiGroup& group, int error, int64_t bytes, const char* what) {
   std::vector<int> errors(static_cast<size_t>(group.size()));
   group.all_gather(&error, errors.data(), sizeof error);
   for (const int code : errors) {
     if (code == 0) continue;
-    const char* mend = code == ENOENT ? "start the ranks of one node in one container, or with the same /dev/shm"
-                                      : "make /dev/shm larger (docker run --shm-size=1g), or start fewer ranks a node";
     fail("/dev/shm: ", what, " ", bytes, " bytes that ", group.size(), " ranks share failed: ", std::strerror(code),
-         "; ", mend);
+         "; ", mend_of(code));
   }
+}
+
+// Makes an object of a new name. Another process with this one's number, now or in another container, may have left
+// names behind: so many are passed over. Negative where none is made, with errno and no name.
+int make_object(Name& name) {
+  constexpr int most_names = 1000;
+  static int made = 0;
+  for (int tries = 0; tries < most_names; tries++) {
+    std::snprintf(name.data(), name.size(), "/llama_tp.%d.%d", static_cast<int>(getpid()), made++);
+    const int file = shm_open(name.data(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (file >= 0) return file;
+    if (errno != EEXIST) break;
+  }
+  name.fill('\0');
+  return -1;
 }
 
 }  // namespace
@@ -39,12 +67,10 @@ SharedMemory::SharedMemory(MpiGroup& group, int64_t bytes_per_rank) {
   bytes_per_rank_ = round_up(bytes_per_rank, page);
   bytes_ = bytes_per_rank_ * group.size();
 
-  static int made = 0;
   Name name{};
   int file = -1, error = 0;
   if (group.rank() == 0) {
-    std::snprintf(name.data(), name.size(), "/llama_tp.%d.%d", static_cast<int>(getpid()), made++);
-    file = shm_open(name.data(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    file = make_object(name);
     if (file < 0 || ftruncate(file, bytes_) != 0) error = errno;
   }
   group.broadcast(name.data(), static_cast<int64_t>(name.size()), 0);
