@@ -247,6 +247,9 @@ TEST(Rope, LongContextsHaveAMagnitude) {
   EXPECT_DOUBLE_EQ(magnitude("yarn", Json{{"factor", 8}}), 1 + 0.1 * std::log(8.0));
   EXPECT_DOUBLE_EQ(magnitude("yarn", Json{{"factor", 8}, {"mscale", 0.5}, {"mscale_all_dim", 2}}),
                    (1 + 0.05 * std::log(8.0)) / (1 + 0.2 * std::log(8.0)));
+  for (const auto& [one, other] : {std::pair<Json, Json>{0, 2}, {0.5, 0.0}, {0, 0}})
+    EXPECT_DOUBLE_EQ(magnitude("yarn", Json{{"factor", 8}, {"mscale", one}, {"mscale_all_dim", other}}),
+                     1 + 0.1 * std::log(8.0));
   EXPECT_DOUBLE_EQ(magnitude("longrope", original), std::sqrt(1 + std::log(16.0) / std::log(64.0)));
   EXPECT_DOUBLE_EQ(magnitude("longrope", Json::object()), 1);
   for (const char* kind : {"yarn", "longrope"})

@@ -32,6 +32,7 @@ class RopeValues {
   }
 
   bool has(const char* name) const { return values_.contains(name) && !values_[name].is_null(); }
+  bool has_nonzero(const char* name) const { return has(name) && values_[name] != 0; }
   std::string named(const char* name) const { return std::string(key_) + "." + name; }
   double number(const char* name, double otherwise) const {
     return has(name) ? reader_.number_of(named(name), values_[name]) : otherwise;
@@ -103,7 +104,8 @@ void read_yarn(const RopeValues& values, RopeConfig& rope) {
   rope.fast_rotations = values.number("beta_fast", 32);
   rope.slow_rotations = values.number("beta_slow", 1);
   rope.whole_bounds = values.flag("truncate", true);
-  const bool both = values.has("mscale") && values.has("mscale_all_dim");
+  // transformers takes a zero as not given.
+  const bool both = values.has_nonzero("mscale") && values.has_nonzero("mscale_all_dim");
   const double magnitude = both ? yarn_magnitude(rope.factor, values.needed("mscale")) /
                                       yarn_magnitude(rope.factor, values.needed("mscale_all_dim"))
                                 : yarn_magnitude(rope.factor, 1);
