@@ -39,7 +39,7 @@ void declare_training_options(Options& options) {
   options.value("max-steps", "stop after N steps; -1: epochs decide", "N", "-1");
   options.value("num-train-epochs", "times through the data", "X", "3");
   options.value("learning-rate", "AdamW's rate at its highest", "X", "5e-5");
-  options.value("lr-scheduler-type", "constant, linear or cosine", "WORD", "linear");
+  options.value("lr-scheduler-type", "constant (with the warmup), linear or cosine", "WORD", "linear");
   options.value("warmup-steps", "steps in which the rate rises from 0", "N", "0");
   options.value("weight-decay", "AdamW's decay; not on biases and norms", "X", "0");
   options.value("adam-beta1", "", "X", "0.9");

@@ -1,4 +1,5 @@
-// Learning rates by step, as transformers' schedules have them.
+// Learning rates by step, as transformers' schedules have them; but `constant` has a warmup where one is asked for, and
+// is transformers' constant_with_warmup.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,7 @@
 namespace llama_tp {
 
 enum class ScheduleKind : uint8_t { constant, linear, cosine };
-// "constant", "linear", "cosine". Errors: another word.
+// "constant" or "constant_with_warmup", "linear", "cosine". Errors: another word.
 ScheduleKind schedule_named(const std::string& word);
 std::string name_of(ScheduleKind kind);
 
