@@ -50,6 +50,29 @@ TEST_F(FreeMemory, IsNotMoreThanAnyControlGroupAboveLeaves) {
   EXPECT_EQ(free(), 0);
 }
 
+TEST_F(FreeMemory, IsNotMoreThanAControlGroupOfVersion1Leaves) {
+  const auto group = [&](const std::string& path, int64_t limit, int64_t used, int64_t inactive) {
+    const std::string memory = "sys/fs/cgroup/memory" + path + "/memory.";
+    write(memory + "limit_in_bytes", std::to_string(limit) + "\n");
+    write(memory + "usage_in_bytes", std::to_string(used) + "\n");
+    write(memory + "stat", "inactive_file 7\ntotal_inactive_file " + std::to_string(inactive) + "\n");
+  };
+  constexpr int64_t no_limit = 9223372036854771712;  // whole pages of all that 63 bits count
+  write("proc/meminfo", "MemAvailable:    600 kB\n");
+  write("proc/self/cgroup", "5:cpuset:/other\n4:hugetlb,memory:/docker/it\n0::/\n");
+  group("/docker/it", no_limit, 1000, 10);
+  EXPECT_EQ(free(), 600 * 1024);
+  group("/docker", no_limit, 1000, 1000000);  // counted at different times
+  EXPECT_EQ(free(), 600 * 1024);
+  group("", 50000, 20000, 300);  // as a container sees its own
+  EXPECT_EQ(free(), 30300);
+  group("/docker/it", 40000, 39000, 10);
+  EXPECT_EQ(free(), 1010);
+  write("sys/fs/cgroup/memory.max", "900\n");  // of both versions at once
+  write("sys/fs/cgroup/memory.current", "500\n");
+  EXPECT_EQ(free(), 400);
+}
+
 TEST_F(FreeMemory, IsUnlimitedWhereNobodySays) {
   EXPECT_EQ(free(), std::numeric_limits<int64_t>::max());
   write("proc/meminfo", "MemTotal:       1000 kB\n");

@@ -1,10 +1,13 @@
 #include "backend/cpu/free_memory.h"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
+
+#include "base/error.h"
 
 namespace llama_tp {
 
@@ -26,19 +29,44 @@ std::optional<int64_t> number_in(const std::filesystem::path& file) {
   return {};  // no such file, or "max"
 }
 
-// The group's path in the hierarchy of version 2, from the line "0::/path".
-std::optional<std::string> control_group(const std::filesystem::path& root) {
+// A version of control groups, and what it calls the numbers of a group and of all below it.
+struct ControlGroups {
+  const char *controller, *mount, *limit, *used, *inactive;
+};
+constexpr std::array<ControlGroups, 2> versions{
+    {{"memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"},
+     {"", "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"}}};
+
+// This process's group, relative to the mount: from the line "4:memory:/path", or "0::/path" for no controller.
+std::optional<std::string> group_with(const std::string& controller, const std::filesystem::path& root) {
   std::ifstream lines(root / "proc/self/cgroup");
-  for (std::string line; std::getline(lines, line);)
-    if (line.starts_with("0::/")) return line.substr(4);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t first = line.find(':'), path = line.find(":/", first + 1);
+    if (path == std::string::npos) continue;
+    std::string controllers = line.substr(first, path + 1 - first);
+    controllers.front() = controllers.back() = ',';
+    if (controllers.find(text(",", controller, ",")) != std::string::npos) return line.substr(path + 2);
+  }
   return {};
 }
 
 // What one group's limit leaves. Pages of files that nobody has used for a while are given back when memory is short.
-int64_t left_in(const std::filesystem::path& group) {
-  const auto limit = number_in(group / "memory.max"), used = number_in(group / "memory.current");
+int64_t left_in(const std::filesystem::path& group, const ControlGroups& names) {
+  const auto limit = number_in(group / names.limit), used = number_in(group / names.used);
   if (!limit || !used) return unlimited;
-  return std::max<int64_t>(0, *limit - *used + number_behind(group / "memory.stat", "inactive_file").value_or(0));
+  const int64_t inactive = number_behind(group / "memory.stat", names.inactive).value_or(0);
+  return std::max<int64_t>(0, *limit - std::max<int64_t>(0, *used - inactive));
+}
+
+// Each group above this process's has a limit, too. A container may see its own group at the mount.
+int64_t left_by(const ControlGroups& names, const std::filesystem::path& root) {
+  const auto group = group_with(names.controller, root);
+  int64_t left = unlimited;
+  if (!group) return left;
+  for (std::filesystem::path at = *group;; at = at.parent_path()) {
+    left = std::min(left, left_in(at.empty() ? root / names.mount : root / names.mount / at, names));
+    if (at.empty()) return left;
+  }
 }
 
 }  // namespace
@@ -48,13 +76,8 @@ int64_t free_host_memory(const std::filesystem::path& root) {
   const auto available = number_behind(memory, "MemAvailable:");  // KiB, as the swap
   if (!available) return unlimited;
   int64_t free = 1024 * (*available + number_behind(memory, "SwapFree:").value_or(0));
-  const auto group = control_group(root);
-  if (!group) return free;
-  const std::filesystem::path top = root / "sys/fs/cgroup";
-  for (std::filesystem::path at = *group;; at = at.parent_path()) {  // each group above has a limit, too
-    free = std::min(free, left_in(at.empty() ? top : top / at));
-    if (at.empty()) return free;
-  }
+  for (const ControlGroups& version : versions) free = std::min(free, left_by(version, root));
+  return free;
 }
 
 }  // namespace llama_tp
