@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <vector>
 
+#include "backend/cpu/cpu_backend.h"
 #include "io/files.h"
 #include "scratch_folder.h"
 
@@ -77,6 +79,24 @@ TEST_F(FreeMemory, IsUnlimitedWhereNobodySays) {
   EXPECT_EQ(free(), std::numeric_limits<int64_t>::max());
   write("proc/meminfo", "MemTotal:       1000 kB\n");
   EXPECT_EQ(free(), std::numeric_limits<int64_t>::max());
+}
+
+TEST_F(FreeMemory, IsTakenByPagesOfNoFileInMemoryOrSwappedOut) {
+  EXPECT_EQ(taken_host_memory(folder_ / ""), 0);
+  write("proc/self/status",
+        "Name:\tllama_tp\nVmRSS:\t 900 kB\nRssAnon:\t 500 kB\nRssFile:\t 400 kB\nVmSwap:\t 30 kB\n");
+  EXPECT_EQ(taken_host_memory(folder_ / ""), 530 * 1024);
+}
+
+// What a rank has read before it reserves its arenas, such as a dataset.
+TEST(FreeMemoryOfThisMachine, IsLessByWhatThisProcessHasTakenSince) {
+  constexpr int64_t bytes = int64_t{64} << 20, beside = int64_t{4} << 20;
+  const CpuBackend backend(1, false);
+  const int64_t before = backend.free_memory();
+  std::vector<char> data(bytes, 'a');
+  EXPECT_NEAR(static_cast<double>(before - backend.free_memory()), bytes, beside);
+  std::vector<char>().swap(data);
+  EXPECT_NEAR(static_cast<double>(before), static_cast<double>(backend.free_memory()), beside);
 }
 
 TEST(FreeMemoryOfThisMachine, IsSomeMebibytes) { EXPECT_GT(free_host_memory(), int64_t{16} << 20); }

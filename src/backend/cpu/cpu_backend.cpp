@@ -17,12 +17,20 @@ CpuBackend::CpuBackend(int threads, bool bf16_products, std::string why, int sha
       bf16_products_(bf16_products),
       matrix_tiles_(OneDnn::bf16_instructions() == "AMX"),
       why_(std::move(why)),
-      free_memory_(free_host_memory() / sharers),
+      free_at_first_(free_host_memory() / sharers),
+      taken_at_first_(taken_host_memory()),
       onednn_(std::make_unique<OneDnn>(threads)) {
   require(threads >= 1, "cpu: ", threads, " threads; a rank needs at least one");
 }
 
 CpuBackend::~CpuBackend() = default;
+
+// Not what is free now, of which others that share it may have taken theirs already. What this process has taken since,
+// as for data, is in no plan; memory that was reserved counts as far as it was touched.
+int64_t CpuBackend::free_memory() const {
+  const int64_t taken = std::max<int64_t>(0, taken_host_memory() - taken_at_first_);
+  return std::max<int64_t>(0, free_at_first_ - taken);
+}
 
 void* CpuBackend::reserve(int64_t bytes) {
   void* const memory = take_pages(bytes);

@@ -27,7 +27,7 @@ class CpuBackend : public Backend {
   void download(const Tensor& tensor, void* host) override;
   void synchronize() override {}
   // This one's share of what was free when it was made, before any of them took some.
-  int64_t free_memory() const override { return free_memory_; }
+  int64_t free_memory() const override;
   LossTokens loss_tokens(int64_t columns, DType gradients) const override;
   double read_bandwidth(double most_seconds) override;
   std::string description() const override;
@@ -124,7 +124,7 @@ class CpuBackend : public Backend {
   const int threads_;
   const bool bf16_products_, matrix_tiles_;
   const std::string why_;
-  const int64_t free_memory_;
+  const int64_t free_at_first_, taken_at_first_;
   std::unique_ptr<OneDnn> onednn_;
 };
 

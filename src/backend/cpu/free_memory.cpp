@@ -80,4 +80,9 @@ int64_t free_host_memory(const std::filesystem::path& root) {
   return free;
 }
 
+int64_t taken_host_memory(const std::filesystem::path& root) {
+  const std::filesystem::path status = root / "proc/self/status";  // in KiB
+  return 1024 * (number_behind(status, "RssAnon:").value_or(0) + number_behind(status, "VmSwap:").value_or(0));
+}
+
 }  // namespace llama_tp

@@ -1,4 +1,4 @@
-// What the system can still give.
+// What the system can still give, and what this process has of it.
 #pragma once
 
 #include <cstdint>
@@ -10,5 +10,8 @@ namespace llama_tp {
 // files, and swap, and no more than the limits of its control groups (cgroup v1 and v2) leave. The most there is where the
 // system does not say. root: below which /proc and /sys are looked for.
 int64_t free_host_memory(const std::filesystem::path& root = "/");
+
+// Bytes that this process has taken of it: pages of no file, in memory or swapped out. 0 where the system does not say.
+int64_t taken_host_memory(const std::filesystem::path& root = "/");
 
 }  // namespace llama_tp
