@@ -293,7 +293,8 @@ __global__ void __launch_bounds__(threads)
 void sample(Stream stream, float* logits, const SampleShape& shape, const int32_t* recent, const float* uniforms,
             const SamplingOptions& options, int32_t* ids, double* chances, void* workspace) {
   const int64_t top_k = options.temperature <= 0 ? 1 : options.top_k, parts = parts_of_logits(shape);
-  const bool of_lists = chances == nullptr && top_k >= 1 && top_k <= most_top_k && parts <= most_lists;
+  const bool of_lists = chances == nullptr && top_k >= 1 && top_k <= most_top_k && parts <= most_lists &&
+                        smaller(parts * top_k, shape.vocabulary) <= most_listed;
   const Likeliest lists = likeliest_in(workspace, shape);
   if (of_lists) list_likeliest(stream, logits, shape, recent, options.repeat_penalty, top_k, lists);
   launch_early(stream, "sample", grid_of("sample", shape.sequences), threads, sizeof(SampleScratch), sample_kernel,

@@ -78,6 +78,17 @@ TEST_F(CudaRanks, RanksWithDifferentFilesOfProductsAreRefused) {
                  "; copy one to all hosts, or leave --products out"));
 }
 
+TEST_F(CudaRanks, RanksWithAnotherOrderOfForwardsAreRefused) {
+  if (ranks().rank() > 0) setenv("LLAMA_TP_TOKENS_AHEAD", "0", 1);
+  const auto backend = make_backend("cuda", ranks().place());
+  unsetenv("LLAMA_TP_TOKENS_AHEAD");
+  EXPECT_EQ(error_of([&] {
+              Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend);
+            }),
+            text("rank 1 on ", ranks().host(), " has another LLAMA_TP_TOKENS_AHEAD than rank 0 on ", ranks().host(),
+                 "; give it to all hosts (mpirun -x LLAMA_TP_TOKENS_AHEAD)"));
+}
+
 TEST_F(CudaRanks, NcclsOwnWordsArePassedOn) {
   nccl_double().result = ncclSystemError;
   EXPECT_EQ(error_of([&] { mesh_->tensor().all_reduce(value_).wait(); }),

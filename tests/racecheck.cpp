@@ -50,6 +50,7 @@ const std::vector<Subject> subjects{
     {"head_norms", [] { run_head_norms<float>({.heads = 9, .kv_heads = 2, .head_dim = 48, .epsilon = 1e-6f}, 40); }},
     {"cross_entropy", [] { run_cross_entropy<float>(40, 700); }},
     {"sample", [] { run_sample(2, 700); }},
+    {"sample_of_parts", [] { run_sample(1, 8192 + 700); }},
     {"sums", [] { run_sums<float>(3000, 20, 70); }},
     {"adamw", [] { run_adamw<float>(600); }},
     // Grids that begin before the one ahead has ended.

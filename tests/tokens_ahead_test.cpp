@@ -147,11 +147,47 @@ TEST_F(TokensAhead, AreThoseThatAreMadeOneByOneWhateverIsFed) {
   EXPECT_EQ(follow_a_script(false), ahead);
 }
 
+// More tokens than one forward takes: what is fed next begins with others.
+TEST_F(TokensAhead, AreNotBegunBehindAPartOfWhatIsFed) {
+  CudaModel model("gqa");
+  constexpr int64_t sequences = Generator::prompt_piece + 1, room = 4;
+  model.reserve(plan_generation(model.config, model.plan, room, {std::vector<int64_t>(sequences, 1)}, *model.backend,
+                                *model.runtime));
+  Generator generator(model.config, model.plan, room, *model.runtime, sequences);
+  load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
+  const int32_t prompt = 3;
+  std::vector<Feed> feeds;
+  for (int64_t sequence = 0; sequence < sequences; sequence++) feeds.push_back({sequence, {&prompt, 1}});
+  for (int token = 0; token < 2; token++) {
+    generator.feed(feeds);
+    for (Feed& feed : feeds) feed.tokens = {&generator.choice(feed.sequence).id, 1};
+  }
+  EXPECT_EQ(cuda_double().graphs_started, 0);  // forwards of 512 and of 1 token take turns: nothing is repeated
+}
+
+struct Leaves : Watcher {
+  void look(std::chrono::duration<double>) override { throw Stopped(); }
+};
+
+TEST_F(TokensAhead, AreWaitedForAtTheEndWhereErrorsAreSeen) {
+  Leaves watcher;
+  make(true);
+  feed_choices({0});
+  model_->backend->device()->watchers.push_back(&watcher);
+  cuda_double().never_ends = true;
+  EXPECT_THROW(generator().finish(), Stopped);
+  cuda_double().never_ends = false;
+  generator().finish();
+  const int waits = cuda_double().waits;
+  generator().finish();
+  generator_.reset();
+  EXPECT_EQ(cuda_double().waits, waits);
+  model_->backend->device()->watchers.clear();
+}
+
 // One that was begun in vain is waited for, and left where it cannot end.
 TEST_F(TokensAhead, AreNotInTheWayOfAnEnd) {
-  struct Leaves : Watcher {
-    void look(std::chrono::duration<double>) override { throw Stopped(); }
-  } watcher;
+  Leaves watcher;
   for (const bool ends : {true, false}) {
     make(true);
     feed_choices({0});

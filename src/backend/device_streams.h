@@ -19,11 +19,12 @@ class Watcher {
 };
 
 struct DeviceStreams {
-  std::string name;      // "cuda device 1 (NVIDIA H100 80GB HBM3)"
-  std::string identity;  // of the hardware, among the devices of its host
-  int devices = 0;       // that this process sees
-  bool shared = false;   // with another rank
-  std::string products;  // a fingerprint of the file that says how products are computed; "" where there is none
+  std::string name;          // "cuda device 1 (NVIDIA H100 80GB HBM3)"
+  std::string identity;      // of the hardware, among the devices of its host
+  int devices = 0;           // that this process sees
+  bool shared = false;       // with another rank
+  bool tokens_ahead = true;  // LLAMA_TP_TOKENS_AHEAD=0 in the environment: a token is begun when it is fed, not before
+  std::string products;      // a fingerprint of the file that says how products are computed; "" where there is none
   kernels::Stream compute = nullptr;
   std::vector<Watcher*> watchers;
 };

@@ -23,12 +23,14 @@ void bench_generation(const Bench& bench, const MachineRates& machine) {
   if (bench.backend->device() != nullptr) {  // which loads kernels when they are first called
     generator.feed(feeds);
     for (const Feed& each : feeds) generator.rewind(each.sequence, 0);
+    generator.finish();
   }
   const double prompt_seconds = seconds_of([&] { generator.feed(feeds); });
   const double seconds = median_seconds(tokens, [&] {
     for (Feed& each : feeds) each.tokens = {&generator.choice(each.sequence).id, 1};
     generator.feed(feeds);
   });
+  generator.finish();
   double bytes = static_cast<double>(own.cache.high_water());
   for (const Weight& weight : generator.parameters().weights())
     if (weight.name != "embedding" || config.tied) bytes += static_cast<double>(weight.value.bytes());

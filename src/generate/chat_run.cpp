@@ -62,6 +62,7 @@ class ChatRun {
       lead();
     else
       follow();
+    session_.generator().finish();
     return 0;
   }
 

@@ -66,6 +66,7 @@ class GenerationRun {
       fed++;
     }
     const double decode_seconds = decode_time.seconds();
+    generator.finish();
     if (session_.leads()) Session::write(decoder->finish() + "\n");
     if (!ended && made < most) session_.say(session_.full_context());
     close(prompt, prompt_seconds, fed, decode_seconds);

@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "backend/recorder.h"
-#include "base/environment.h"
 #include "base/parts.h"
 #include "base/random.h"
 #include "model/rehearsal.h"
@@ -60,8 +59,7 @@ Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, 
       cache_(model_.push_cache(context * sequences)),
       past_(static_cast<size_t>(sequences)),
       streams_(static_cast<size_t>(sequences)),
-      choices_(static_cast<size_t>(sequences)),
-      begins_next_(is_recorded() && environment_switch("LLAMA_TP_TOKENS_AHEAD", true)) {
+      choices_(static_cast<size_t>(sequences)) {
   std::iota(streams_.begin(), streams_.end(), 0);
   for (std::vector<int32_t>& tokens : past_) tokens.reserve(static_cast<size_t>(context));
   for (std::unique_ptr<Delivery>* delivery : {&coming_, &behind_})
@@ -69,7 +67,7 @@ Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, 
 }
 
 Generator::~Generator() {
-  behind_.reset();  // waits for what was begun in vain
+  behind_.reset();  // waits where nobody has called finish
   if (Recorder* const recorder = runtime_.backend.recorder()) recorder->forget();
 }
 
@@ -92,15 +90,21 @@ void Generator::feed(std::span<const Feed> feeds) {
       tokens += taken;
       pieces.push_back({part, begin == count, length_behind});
       if (tokens < prompt_piece) continue;
-      forward(pieces);
+      forward(pieces, pieces.size() == feeds.size());
       pieces.clear();
       tokens = 0;
     }
   }
-  if (tokens > 0) forward(pieces);
+  if (tokens > 0) forward(pieces, pieces.size() == feeds.size());
 }
 
-void Generator::forward(const Pieces& pieces) {
+void Generator::finish() {
+  if (behind_is_asked_) behind_->wait();
+  behind_is_asked_ = false;
+  begun_.clear();
+}
+
+void Generator::forward(const Pieces& pieces, bool is_of_all) {
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
   Forward forward = take_forward(frame, pieces);
@@ -108,6 +112,7 @@ void Generator::forward(const Pieces& pieces) {
   if (has_begun(pieces)) {
     sequences = begun_;
     std::swap(coming_, behind_);
+    behind_is_asked_ = false;
   } else {
     for (const Piece& piece : pieces)
       if (piece.ends) sequences.push_back(piece.feed.sequence);
@@ -117,7 +122,7 @@ void Generator::forward(const Pieces& pieces) {
   begun_.clear();
   for (const auto& [feed, ends, length_behind] : pieces)
     past(feed.sequence).insert(past(feed.sequence).end(), feed.tokens.begin(), feed.tokens.end());
-  if (goes_on(pieces, sequences)) begin_next(forward, sequences);
+  if (is_of_all && goes_on(pieces, sequences)) begin_next(forward, sequences);
   read_choices(pieces, sequences);
 }
 
@@ -221,7 +226,9 @@ bool Generator::has_begun(const Pieces& pieces) const {
 
 // As many sequences, so that choices lie where they did, in the context, and a token of the same recording.
 bool Generator::goes_on(const Pieces& pieces, const std::vector<int64_t>& sequences) const {
-  if (!begins_next_ || !is_a_token_each(pieces) || pieces.size() != sequences.size()) return false;
+  const DeviceStreams* const device = runtime_.backend.device();
+  if (!is_recorded() || (device != nullptr && !device->tokens_ahead)) return false;
+  if (!is_a_token_each(pieces) || pieces.size() != sequences.size()) return false;
   int64_t longest = 0;
   for (const int64_t sequence : sequences) longest = std::max(longest, length(sequence));
   return longest < context_ && recorded_keys(longest + 1) == recorded_keys(longest);
@@ -235,6 +242,7 @@ void Generator::begin_next(Forward& forward, const std::vector<int64_t>& sequenc
   tell(forward, next);
   runtime_.backend.feed_choices(forward.draw.ids, forward.batch.ids, forward.draw.recent);
   ask(forward, true, *behind_);
+  behind_is_asked_ = true;
   begun_ = sequences;
 }
 

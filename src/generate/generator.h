@@ -52,6 +52,8 @@ class Generator {
     const Feed alone{0, tokens};
     feed({&alone, 1});
   }
+  // At the end: waits for what was begun in vain, so that its errors are seen.
+  void finish();
   // Empties a sequence for another text, whose random numbers are those of `stream`. Until then sequence s is that of
   // stream s.
   void begin(int64_t sequence, uint64_t stream);
@@ -92,7 +94,8 @@ class Generator {
     Draw draw;
   };
 
-  void forward(const Pieces& pieces);
+  // is_of_all: of each sequence that is fed, and so of what is fed next, if the choices are.
+  void forward(const Pieces& pieces, bool is_of_all);
   Forward take_forward(Frame& frame, const Pieces& pieces);
   Draw take_draw(Frame& frame, int64_t n) const;
   // The host's part, and the device's.
@@ -124,7 +127,7 @@ class Generator {
   // The choices that come, and those of the forward that was begun behind them, of these sequences.
   std::unique_ptr<Delivery> coming_, behind_;
   std::vector<int64_t> begun_;
-  bool begins_next_ = false;  // LLAMA_TP_TOKENS_AHEAD=0 in the environment: never
+  bool behind_is_asked_ = false;
 };
 
 // The memory for batches of prompts, one after the other: prompts of these lengths, one a sequence, fed at once, and

@@ -125,6 +125,7 @@ class PromptsRun {
     int64_t made = 0;
     each_batch([&](int64_t first, std::span<Text> batch) { made += continue_batch(first, batch); });
     const double seconds = time.seconds();
+    session_.generator().finish();
     session_.say(text("\n", counted(static_cast<int64_t>(texts_.size()), "prompt"), ", ", counted(made, "token"), ", ",
                       fixed(static_cast<double>(made) / seconds, 1), " tokens/s with reading the prompts"));
   }

@@ -54,6 +54,7 @@ CudaBackend::CudaBackend(const DevicePlace& place) {
   choose_device(place);
   compute_.emplace(CudaStream::Priority::usual);
   stream_ = streams_.compute = *compute_;
+  streams_.tokens_ahead = environment_switch("LLAMA_TP_TOKENS_AHEAD", true);
   try_a_kernel();
   products_ = std::make_unique<CublasLt>();
   description_ += text(", driver ", version_text(driver_version()), ", cuBLASLt ", products_->version());
