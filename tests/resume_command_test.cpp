@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "io/files.h"
 #include "scratch_folder.h"
 #include "support/command.h"
 #include "support/error_of.h"
@@ -216,9 +217,11 @@ TEST_F(ResumeCommand, MetricsOfAnotherRunAreNotTakenForThoseBeforeACheckpointFro
   train(alone, "whole", "--max-steps 6 --save-steps 2");
   train(alone, "out", "--max-steps 3 --seed 7");
   fs::remove_all(path("out/checkpoint-3"));
+  const std::string earlier = read_text(path("out/metrics.jsonl"));
   train(alone, "out", "--max-steps 6 --save-steps 2 --resume-from-checkpoint " + path("whole/checkpoint-2"));
   const std::vector<Json> whole = metrics("whole");
   expect_equal_bits(metrics("out"), {whole.begin() + 2, whole.end()});
+  EXPECT_EQ(read_text(path("out/metrics.jsonl.earlier")), earlier);
 }
 
 TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
@@ -259,6 +262,13 @@ TEST_F(ResumeCommand, ChatsThatTellTheDateGoOnOnAnotherDay) {
   ASSERT_EQ(whole.status, 0) << whole.err;
   EXPECT_EQ(Json::parse(whole_file(state("whole/checkpoint-2")))["date"].get<std::string>() + "\n",
             run_command(one_day + "LC_ALL=C date '+%d %b %Y'").out);
+  const auto evaluated = [&](const std::string& day) {
+    const CommandResult result = run_command(day + llama_tp_with(0) + " eval -m " + path("whole") + " --file " +
+                                             golden + "/messages.jsonl --chat-template llama-3.2 --json");
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  EXPECT_EQ(evaluated(next_day), evaluated(one_day));
   const std::string resumed = arguments(alone, "out", chats + "--resume-from-checkpoint");
   for (const bool keeps_tokens : {true, false}) {
     copy_until("whole", 2, "out");

@@ -17,6 +17,7 @@
 #include "report/output.h"
 #include "train/dataset_exchange.h"
 #include "train/evaluator.h"
+#include "train/training_state.h"
 
 namespace llama_tp {
 
@@ -59,7 +60,9 @@ class Evaluation {
 
   void read_data() {
     if (leads()) {
-      const DataTokenizer tokenizer(holds_tokenizer(model_.folder) ? model_.folder : "", data_options(options_));
+      DataTokenizerOptions reading = data_options(options_);
+      reading.date = saved_date(model_.folder);  // as in the run's own evaluation
+      const DataTokenizer tokenizer(holds_tokenizer(model_.folder) ? model_.folder : "", reading);
       const DatasetOptions options =
           tokenizer.dataset_options(options_.integer("block-size", 2), model_.config.vocabulary, model_.config.source);
       data_ = read_dataset(options_.word("file"), options);

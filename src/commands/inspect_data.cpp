@@ -10,6 +10,7 @@
 #include "model/config.h"
 #include "report/format.h"
 #include "report/output.h"
+#include "train/training_state.h"
 
 namespace llama_tp {
 
@@ -22,15 +23,20 @@ struct Style {
 constexpr Style learned_in_colour{"\x1b[32m", "\x1b[0m"}, masked_in_colour{"\x1b[2m", "\x1b[0m"};
 constexpr Style learned_in_marks{"⟦", "⟧"}, masked_in_marks{"", ""};
 
-// With control characters other than the ends of lines and tabs written out, which a terminal would obey.
+// With control characters other than the ends of lines and tabs written out, which a terminal would obey: those below
+// the space, delete, and U+0080 to U+009F, in UTF-8 a byte 0xC2 and another.
 std::string visible(const std::string& text) {
-  constexpr char delete_character = 0x7f;
+  constexpr unsigned delete_character = 0x7f;
   std::string out;
-  for (const char c : text) {
-    const bool is_control = (c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == delete_character;
+  for (size_t i = 0; i < text.size(); i++) {
+    const unsigned c = static_cast<unsigned char>(text[i]),
+                   next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0;
+    const bool is_pair = c == 0xC2 && next >= 0x80 && next < 0xA0;
+    const bool is_control = is_pair || (c < ' ' && c != '\n' && c != '\t') || c == delete_character;
     std::array<char, 5> code{};
-    if (is_control) std::snprintf(code.data(), code.size(), "\\x%02x", static_cast<unsigned>(c));
-    out += is_control ? std::string(code.data()) : std::string(1, c);
+    if (is_control) std::snprintf(code.data(), code.size(), "\\x%02x", is_pair ? next : c);
+    out += is_control ? std::string(code.data()) : std::string(1, text[i]);
+    if (is_pair) i++;
   }
   return out;
 }
@@ -114,7 +120,9 @@ void inspect_data(const Options& options, bool in_colour) {
   const std::string folder = options.given("model") ? resolve_model_folder(options.path("model")) : "";
   const std::string place = options.given("tokenizer") ? options.path("tokenizer") : folder;
   require(!place.empty(), "inspect --data needs -m DIR, or --tokenizer PATH");
-  const DataTokenizer tokenizer(place, data_options(options));
+  DataTokenizerOptions reading = data_options(options);
+  if (!folder.empty()) reading.date = saved_date(folder);
+  const DataTokenizer tokenizer(place, reading);
   const bool has_config = !folder.empty() && file_exists(folder + "/config.json");
   const int64_t vocabulary =
       has_config ? read_model_config(folder + "/config.json", read_family_file(options.word("family"))).vocabulary

@@ -165,6 +165,13 @@ std::string read_stream(const std::string& path, int64_t limit) {
 
 }  // namespace
 
+std::string put_aside(const std::string& path) {
+  std::string to = path + ".earlier";
+  for (int n = 2; std::filesystem::exists(to); n++) to = path + ".earlier-" + std::to_string(n);
+  require(std::rename(path.c_str(), to.c_str()) == 0, path, ": cannot rename it to ", to, ": ", std::strerror(errno));
+  return to;
+}
+
 std::string read_text(const std::string& path, int64_t limit) {
   std::error_code ignored;
   if (file_exists(path) && !std::filesystem::is_regular_file(path, ignored)) return read_stream(path, limit);

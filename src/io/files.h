@@ -44,6 +44,8 @@ class File {
 
 bool file_exists(const std::string& path);
 bool folder_exists(const std::string& path);
+// Renames a file to PATH.earlier, or PATH.earlier-2 and so on where there is one; returns the new path.
+std::string put_aside(const std::string& path);
 
 // The whole file, or all that comes through a pipe. Errors: as File::open; longer than `limit` bytes.
 std::string read_text(const std::string& path, int64_t limit = INT64_MAX);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "io/files.h"
 #include "model/checkpoint.h"
 #include "report/format.h"
 #include "report/progress.h"
@@ -48,9 +49,7 @@ class TrainingRun {
     std::unique_ptr<MetricsFile> metrics;
     if (leads()) {
       for (const std::string& trouble : setup_.data.keep()) say("            " + trouble);
-      // Lines before a checkpoint that lies elsewhere are of another run.
-      const int64_t kept = step_in(settings_.output_dir, setup_.checkpoint) ? state_.step : 0;
-      metrics = std::make_unique<MetricsFile>(settings_.output_dir + "/metrics.jsonl", kept);
+      metrics = std::make_unique<MetricsFile>(metrics_path(), state_.step);
     }
     for (int64_t step = first_step_; step <= setup_.steps(); step++) {
       const StepMetrics now = measured_step(step);
@@ -65,6 +64,13 @@ class TrainingRun {
   }
 
  private:
+  // Lines before a checkpoint that lies elsewhere are of another run: put aside, since nothing else has them.
+  std::string metrics_path() {
+    const std::string path = settings_.output_dir + "/metrics.jsonl";
+    const bool of_another = !setup_.checkpoint.empty() && !step_in(settings_.output_dir, setup_.checkpoint);
+    if (of_another && file_exists(path)) say("            of an earlier run: " + put_aside(path));
+    return path;
+  }
   bool leads() const { return launch_.rank() == 0; }
   void say(const std::string& line) {
     if (leads()) progress_.say(line);

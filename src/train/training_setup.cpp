@@ -19,7 +19,7 @@ std::string checkpoint_to_resume(const TrainingSettings& settings, const OutputF
 // Of a run that goes on the date is that of its beginning: with another one its conversations would have other tokens.
 // Checkpoints of earlier versions do not know it.
 std::string date_of_run(const std::string& checkpoint) {
-  const std::string saved = checkpoint.empty() ? "" : read_training_state(checkpoint).date;
+  const std::string saved = checkpoint.empty() ? "" : saved_date(checkpoint);
   return saved.empty() ? today() : saved;
 }
 

@@ -116,4 +116,8 @@ TrainingState read_training_state(const std::string& checkpoint) {
   return state;
 }
 
+std::string saved_date(const std::string& folder) {
+  return file_exists(folder + "/" + state_folder + "/state.json") ? read_training_state(folder).date : "";
+}
+
 }  // namespace llama_tp

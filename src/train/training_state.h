@@ -50,5 +50,7 @@ TrainingState describe_run(const TrainingSettings& settings, const Dataset& data
 // The contents of state.json, and back. Errors: no such file, not a state of this program, cut.
 std::string state_text(const TrainingState& state);
 TrainingState read_training_state(const std::string& checkpoint);
+// The date that a run's conversations tell, of a folder that it saved; "" of any other.
+std::string saved_date(const std::string& folder);
 
 }  // namespace llama_tp
