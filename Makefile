@@ -37,8 +37,8 @@ endif
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 MPI_CFLAGS  := $(or $(call pkg,--cflags,ompi-c),$(shell mpicc --showme:compile 2>/dev/null))
 MPI_LIBS    := $(or $(call pkg,--libs,ompi-c),$(shell mpicc --showme:link 2>/dev/null))
-TEXT_CFLAGS := $(call pkg,--cflags,libpcre2-8 libutf8proc sentencepiece)
-TEXT_LIBS   := $(or $(call pkg,--libs,libpcre2-8 libutf8proc sentencepiece),-lpcre2-8 -lutf8proc -lsentencepiece)
+TEXT_CFLAGS := $(foreach library,libpcre2-8 libutf8proc sentencepiece,$(call pkg,--cflags,$(library)))
+TEXT_LIBS   := $(foreach library,pcre2-8 utf8proc sentencepiece,$(or $(call pkg,--libs,lib$(library)),$(call pkg,--libs,$(library)),-l$(library)))
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror=return-type
 CXXFLAGS += -std=c++20 -O2 -march=$(ARCH) -fopenmp $(WARNINGS)
@@ -107,6 +107,7 @@ all: found $(BINARY)
 found:
 	@command -v $(CXX) >/dev/null || { echo "make: no C++ compiler ($(CXX)); scripts/dependencies installs what is missing"; exit 1; }
 	@[ -n "$(MPI_LIBS)" ] || { echo "make: no Open MPI; scripts/dependencies installs what is missing"; exit 1; }
+	@[ -n "$(call pkg,--libs,libutf8proc)$(wildcard /usr/include/utf8proc.h)" ] || { echo "make: no utf8proc; scripts/dependencies installs what is missing"; exit 1; }
 	@echo "compiler  $$($(CXX) --version | head -n 1), -march=$(ARCH)"
 	@echo "MPI       $$(mpirun --version 2>/dev/null | head -n 1)"
 	@echo "oneDNN    $$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd. -)"

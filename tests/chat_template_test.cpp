@@ -214,7 +214,6 @@ TEST_F(ChatTemplates, AnEmptySystemMessageIsLeftOutWhereTheJinjaTextDoesSo) {
             "<|system|>\n<|end|>\n<|user|>\nu<|end|>\n<|assistant|>\n");
 }
 
-// Python: [c for c in map(chr, range(0x110000)) if not c.strip()] gives these 29.
 // The tokens that char_to_token of Hugging Face's `tokenizers` names. The text before the byte would mostly be cut
 // otherwise at its end if it stood alone.
 TEST(ChatTokens, TheTokenAtAByteIsTheFirstThatEndsBehindIt) {
@@ -241,6 +240,7 @@ TEST(ChatTokens, TheTokenAtAByteIsTheFirstThatEndsBehindIt) {
   }
 }
 
+// Python: [c for c in map(chr, range(0x110000)) if not c.strip()] gives these 29.
 TEST(WhiteSpace, IsThatOfPython) {
   EXPECT_EQ(trimmed("\t\n\v\f\r\x1c\x1d\x1e\x1f \u0085\u00a0\u1680\u2000\u200a a \u2028b\u2029\u202f\u205f\u3000"),
             "a \u2028b");

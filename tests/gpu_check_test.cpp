@@ -84,6 +84,8 @@ TEST_F(GpuCheck, OneGpuIsSeen) {
   EXPECT_NE(report().find("cuda: GPU 0 by PCI_BUS_ID"), std::string::npos) << report();
   run("env CUDA_VISIBLE_DEVICES=3 scripts/gpu_check --only machine");
   EXPECT_NE(report().find("cuda: GPU 3 by PCI_BUS_ID"), std::string::npos) << report();
+  run("env CUDA_VISIBLE_DEVICES=2,1 scripts/gpu_check --only machine");
+  EXPECT_NE(report().find("cuda: GPU 2 by PCI_BUS_ID"), std::string::npos) << report();
 }
 
 TEST_F(GpuCheck, ACheckoutThatWouldBuildNoCudaIsRefused) {

@@ -74,10 +74,9 @@ std::string saved_config_text(const ModelConfig& config, DType dtype);
 // The family in such a config.json; null where it has none, or is not JSON. Errors: what is kept is no family.
 FamilyPointer kept_family(const std::filesystem::path& file);
 
-// Do the frequencies depend on a forward's length?
+// Do the frequencies depend on a sequence's length?
 bool rope_follows_length(const RopeConfig& rope);
-// Writes the rotation frequencies, [rotary_dim / 2] in radians a position, for a forward whose longest position + 1 is
-// `length`.
+// Writes the rotation frequencies, [rotary_dim / 2] in radians a position, for a sequence of `length` tokens.
 void rope_frequencies(const ModelConfig& config, int64_t length, std::span<float> frequencies);
 
 // The number of the model's parameters, tied ones once.
