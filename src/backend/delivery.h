@@ -17,6 +17,8 @@ class Delivery {
   virtual void ask(const Tensor& tensor) = 0;
   // Waits for the copy. It stays until the next one is asked for.
   virtual const void* wait() = 0;
+  // Waits for a copy that was asked for and has not been waited for, if there is one on its way.
+  virtual void finish() {}
 };
 
 // Where nothing goes on meanwhile: the tensor is copied when it is waited for, and may not change before.

@@ -99,8 +99,7 @@ void Generator::feed(std::span<const Feed> feeds) {
 }
 
 void Generator::finish() {
-  if (behind_is_asked_) behind_->wait();
-  behind_is_asked_ = false;
+  behind_->finish();
   begun_.clear();
 }
 
@@ -112,7 +111,6 @@ void Generator::forward(const Pieces& pieces, bool is_of_all) {
   if (has_begun(pieces)) {
     sequences = begun_;
     std::swap(coming_, behind_);
-    behind_is_asked_ = false;
   } else {
     for (const Piece& piece : pieces)
       if (piece.ends) sequences.push_back(piece.feed.sequence);
@@ -242,7 +240,6 @@ void Generator::begin_next(Forward& forward, const std::vector<int64_t>& sequenc
   tell(forward, next);
   runtime_.backend.feed_choices(forward.draw.ids, forward.batch.ids, forward.draw.recent);
   ask(forward, true, *behind_);
-  behind_is_asked_ = true;
   begun_ = sequences;
 }
 

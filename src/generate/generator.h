@@ -127,7 +127,6 @@ class Generator {
   // The choices that come, and those of the forward that was begun behind them, of these sequences.
   std::unique_ptr<Delivery> coming_, behind_;
   std::vector<int64_t> begun_;
-  bool behind_is_asked_ = false;
 };
 
 // The memory for batches of prompts, one after the other: prompts of these lengths, one a sequence, fed at once, and

@@ -49,6 +49,7 @@ class TrainingRun {
     std::unique_ptr<MetricsFile> metrics;
     if (leads()) {
       for (const std::string& trouble : setup_.data.keep()) say("            " + trouble);
+      put_aside_metrics_of_another_run();
       metrics = std::make_unique<MetricsFile>(metrics_path(), state_.step);
     }
     for (int64_t step = first_step_; step <= setup_.steps(); step++) {
@@ -64,12 +65,11 @@ class TrainingRun {
   }
 
  private:
-  // Lines before a checkpoint that lies elsewhere are of another run: put aside, since nothing else has them.
-  std::string metrics_path() {
-    const std::string path = settings_.output_dir + "/metrics.jsonl";
+  std::string metrics_path() const { return settings_.output_dir + "/metrics.jsonl"; }
+  // Lines before a checkpoint that lies elsewhere are of another run, and nothing else has them.
+  void put_aside_metrics_of_another_run() {
     const bool of_another = !setup_.checkpoint.empty() && !step_in(settings_.output_dir, setup_.checkpoint);
-    if (of_another && file_exists(path)) say("            of an earlier run: " + put_aside(path));
-    return path;
+    if (of_another && file_exists(metrics_path())) say("            of an earlier run: " + put_aside(metrics_path()));
   }
   bool leads() const { return launch_.rank() == 0; }
   void say(const std::string& line) {

@@ -19,7 +19,7 @@ class CudaDelivery : public Delivery {
   ~CudaDelivery() override {
     if (std::uncaught_exceptions() > 0) return;
     try {
-      if (asked_) wait();
+      finish();
       cudaFreeHost(copy_);
     } catch (...) {
     }
@@ -34,10 +34,13 @@ class CudaDelivery : public Delivery {
     arrived_.record(streams_.compute);
     asked_ = true;
   }
-  const void* wait() override {
+  const void* wait() final {
     wait_until(streams_.watchers, "what was asked of it", [&] { return arrived_.query(); });
     asked_ = false;
     return copy_;
+  }
+  void finish() final {
+    if (asked_) wait();
   }
 
  private:
