@@ -159,7 +159,8 @@ class StoppedRank : public KilledRun {
     const CommandResult result = run_command(
         train(GetParam(), "out", text("--max-steps 1000000 --timeout ", timeout, " ", options)) + " & job=$!\n" +  //
         "while [ ! -e " + (folder_ / "out") + "/checkpoint-2 ] && kill -0 $job; do sleep 0.01; done\n" +
-        "rank=$(awk -v parent=$job '$4 == parent {print $1}' /proc/[0-9]*/stat 2>/dev/null | shuf -n 1)\n" +
+        // cat goes on where a process has ended meanwhile; awk itself would leave.
+        "rank=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent=$job '$4 == parent {print $1}' | shuf -n 1)\n" +
         "kill -STOP $rank; begin=$SECONDS; wait $job; status=$?\n" +
         "echo; echo status $status after $((SECONDS - begin)) s; echo process $rank");
     ASSERT_FALSE(result.timed_out) << result.err;
