@@ -257,6 +257,20 @@ TEST(Rope, LongContextsHaveAMagnitude) {
   EXPECT_EQ(magnitude("linear", Json{{"factor", 8}}), 1);
 }
 
+TEST(Rope, ABetaOfZeroIsNotGiven) {
+  const auto yarn = [](const Json& betas) {
+    Json scaling{{"rope_type", "yarn"}, {"factor", 8}};
+    scaling.merge_patch(betas);
+    return read(Json{{"rope_scaling", scaling}}).rope;
+  };
+  for (const Json& betas : {Json::object(), Json{{"beta_fast", 0}, {"beta_slow", 0.0}}}) {
+    EXPECT_EQ(yarn(betas).fast_rotations, 32) << betas.dump();
+    EXPECT_EQ(yarn(betas).slow_rotations, 1) << betas.dump();
+  }
+  EXPECT_EQ(yarn(Json{{"beta_fast", 16}, {"beta_slow", 2}}).fast_rotations, 16);
+  EXPECT_EQ(yarn(Json{{"beta_fast", 16}, {"beta_slow", 2}}).slow_rotations, 2);
+}
+
 TEST(Rope, NoScalingAndDefaultsAreSpelledInManyWays) {
   for (const Json& changes :
        {Json{{"rope_scaling", nullptr}}, Json{{"rope_parameters", {{"rope_theta", 500}}}},

@@ -101,10 +101,10 @@ void read_llama3(const ConfigReader& reader, const RopeValues& values, RopeConfi
 double yarn_magnitude(double stretch, double weight) { return stretch <= 1 ? 1 : 0.1 * weight * std::log(stretch) + 1; }
 
 void read_yarn(const RopeValues& values, RopeConfig& rope) {
-  rope.fast_rotations = values.number("beta_fast", 32);
-  rope.slow_rotations = values.number("beta_slow", 1);
+  // transformers takes a zero as not given, of a beta as of an mscale.
+  rope.fast_rotations = values.has_nonzero("beta_fast") ? values.needed("beta_fast") : 32;
+  rope.slow_rotations = values.has_nonzero("beta_slow") ? values.needed("beta_slow") : 1;
   rope.whole_bounds = values.flag("truncate", true);
-  // transformers takes a zero as not given.
   const bool both = values.has_nonzero("mscale") && values.has_nonzero("mscale_all_dim");
   const double magnitude = both ? yarn_magnitude(rope.factor, values.needed("mscale")) /
                                       yarn_magnitude(rope.factor, values.needed("mscale_all_dim"))
