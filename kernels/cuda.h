@@ -47,10 +47,17 @@ inline bool is_hopper() {
 #endif
 }
 
-// LLAMA_TP_EARLY_GRIDS=0 in the environment: no grid begins early.
+// LLAMA_TP_EARLY_GRIDS=0 in the environment: no grid begins early. Recorded ones can from CUDA 12.3 on, where a graph's
+// edges say so.
 inline bool grids_begin_early() {
   static const bool wanted = environment_switch("LLAMA_TP_EARLY_GRIDS", true);
-  return wanted && is_hopper();
+  static const bool can = [] {
+    constexpr int first_with_such_edges = 12030;
+    int driver = 0;
+    check_cuda(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+    return CUDART_VERSION >= first_with_such_edges && driver >= first_with_such_edges;
+  }();
+  return wanted && can && is_hopper();
 }
 
 template <class... Parameters, class... Arguments>

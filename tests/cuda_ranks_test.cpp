@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <numeric>
@@ -78,15 +79,18 @@ TEST_F(CudaRanks, RanksWithDifferentFilesOfProductsAreRefused) {
                  "; copy one to all hosts, or leave --products out"));
 }
 
-TEST_F(CudaRanks, RanksWithAnotherOrderOfForwardsAreRefused) {
-  if (ranks().rank() > 0) setenv("LLAMA_TP_TOKENS_AHEAD", "0", 1);
-  const auto backend = make_backend("cuda", ranks().place());
-  unsetenv("LLAMA_TP_TOKENS_AHEAD");
-  EXPECT_EQ(error_of([&] {
-              Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend);
-            }),
-            text("rank 1 on ", ranks().host(), " has another LLAMA_TP_TOKENS_AHEAD than rank 0 on ", ranks().host(),
-                 "; give it to all hosts (mpirun -x LLAMA_TP_TOKENS_AHEAD)"));
+// Another order of forwards, or what NCCL wants on all ranks or on none.
+TEST_F(CudaRanks, RanksWithOtherSwitchesAreRefused) {
+  for (const std::string name : {"LLAMA_TP_TOKENS_AHEAD", "LLAMA_TP_CUDA_GRAPH"}) {
+    if (ranks().rank() > 0) setenv(name.c_str(), "0", 1);
+    const auto backend = make_backend("cuda", ranks().place());
+    unsetenv(name.c_str());
+    EXPECT_EQ(error_of([&] {
+                Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend);
+              }),
+              text("rank 1 on ", ranks().host(), " has another ", name, " than rank 0 on ", ranks().host(),
+                   "; give it to all hosts (mpirun -x ", name, ")"));
+  }
 }
 
 TEST_F(CudaRanks, NcclsOwnWordsArePassedOn) {
@@ -110,6 +114,12 @@ TEST_F(CudaRanks, AnNcclThatDoesNotStartCollectivesInOneOrderIsRefused) {
                  "one order"));
   nccl_double().version = 22600;
   EXPECT_NO_THROW(Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_));
+}
+
+// Two runs sum in the same order, and no rank maps memory that another may free.
+TEST_F(CudaRanks, NcclIsToldToBeRepeatableAndToMapNothing) {
+  EXPECT_STREQ(std::getenv("NCCL_NVLS_ENABLE"), "0");
+  EXPECT_STREQ(std::getenv("NCCL_GRAPH_REGISTER"), "0");
 }
 
 // To destroy it would wait for the device.

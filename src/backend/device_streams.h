@@ -24,6 +24,7 @@ struct DeviceStreams {
   int devices = 0;           // that this process sees
   bool shared = false;       // with another rank
   bool tokens_ahead = true;  // LLAMA_TP_TOKENS_AHEAD=0 in the environment: a token is begun when it is fed, not before
+  bool graphs = true;        // LLAMA_TP_CUDA_GRAPH=0 in the environment: nothing is recorded
   std::string products;      // a fingerprint of the file that says how products are computed; "" where there is none
   kernels::Stream compute = nullptr;
   std::vector<Watcher*> watchers;

@@ -34,15 +34,20 @@ void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device
                                  devices = world.all_gather(device == nullptr ? "" : device->identity),
                                  products = world.all_gather(device == nullptr ? "" : device->products);
   const std::vector<double> counts = world.all_gather(device == nullptr ? 0 : device->devices),
-                            ahead = world.all_gather(device == nullptr || device->tokens_ahead ? 1 : 0);
+                            ahead = world.all_gather(device == nullptr || device->tokens_ahead ? 1 : 0),
+                            graphs = world.all_gather(device == nullptr || device->graphs ? 1 : 0);
+  const auto need_alike = [&](const std::vector<double>& values, size_t rank, const char* name) {
+    require(values[rank] == values[0], "rank ", rank, " on ", hosts[rank], " has another ", name, " than rank 0 on ",
+            hosts[0], "; give it to all hosts (mpirun -x ", name, ")");
+  };
   for (size_t rank = 1; rank < devices.size(); rank++) {
     require(devices[rank].empty() == devices[0].empty(), "rank ", rank, " on ", hosts[rank], " computes on ",
             devices[rank].empty() ? "the CPU" : "a CUDA device", ", but rank 0 on ", hosts[0], " does not",
             "; give --backend cpu or cuda");
     require(products[rank] == products[0], "rank ", rank, " on ", hosts[rank], " has another file of --products than ",
             "rank 0 on ", hosts[0], "; copy one to all hosts, or leave --products out");
-    require(ahead[rank] == ahead[0], "rank ", rank, " on ", hosts[rank], " has another LLAMA_TP_TOKENS_AHEAD than ",
-            "rank 0 on ", hosts[0], "; give it to all hosts (mpirun -x LLAMA_TP_TOKENS_AHEAD)");
+    need_alike(ahead, rank, "LLAMA_TP_TOKENS_AHEAD");
+    need_alike(graphs, rank, "LLAMA_TP_CUDA_GRAPH");  // NCCL wants a call recorded on all ranks or on none
     for (size_t other = 0; other < rank && !devices[rank].empty(); other++) {
       if (hosts[rank] != hosts[other] || devices[rank] != devices[other]) continue;
       require(environment_switch("LLAMA_TP_SHARE_DEVICE", false), hosts[rank], " has ", static_cast<int>(counts[rank]),

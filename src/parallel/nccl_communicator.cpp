@@ -38,14 +38,16 @@ const NcclLibrary& nccl() {
   return library;
 }
 
-// Before NCCL is called first: it reads the environment then.
-void order_collectives() {
+// Before NCCL is called first: it reads the environment then, where a user's own choice stays.
+void set_up_nccl() {
   constexpr int first_that_orders = 22600;  // 2.26
   int version = 0;
   nccl().get_version(&version);
   require(version >= first_that_orders, "nccl: libnccl.so.", NCCL_MAJOR, " is ", version / 10000, ".",
           version / 100 % 100, "; 2.26 or later is needed, which starts the collectives of all groups in one order");
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
+  setenv("NCCL_NVLS_ENABLE", "0", 0);     // sums in the switch are not the same in every run
+  setenv("NCCL_GRAPH_REGISTER", "0", 0);  // else peers map an arena until the communicator's end, behind its cudaFree
 }
 
 // The front of Communicator has refused other sums.
@@ -202,7 +204,7 @@ class LoneDeviceCommunicator : public Communicator {
 std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
                                                      GroupName name, DeviceStreams& device) {
   if (world_ranks.size() == 1) return std::make_unique<LoneDeviceCommunicator>(device);
-  order_collectives();
+  set_up_nccl();
   // NCCL refuses two ranks on one device unless it takes them for ranks of different hosts; it then uses sockets.
   if (device.shared) setenv("NCCL_HOSTID", text(launch.host(), ".", launch.rank()).c_str(), 0);
   MeetingPoint point(launch.whereabouts(), name, world_ranks);

@@ -9,7 +9,8 @@
 // Sums run in NCCL's order, which depends on the number of ranks, the tensor's size and the topology: two runs of one
 // mesh on the same machines agree bitwise, and every rank gets the same bits, but they are not the bits of rank order.
 // A sum of bf16 is rounded to bf16 after each addition (a ring of n ranks: n − 1 times); f32 and f64 are not rounded
-// otherwise.
+// otherwise. Not so where an NVLink switch sums (NVLS): its order is not the same in every run (NVIDIA/nccl, issues 1497
+// and 2360). It is faster, and left off (NCCL_NVLS_ENABLE) unless the environment asks for it.
 #pragma once
 
 #include <memory>

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -19,6 +20,20 @@ CudaDouble& cuda_double() {
 
 namespace {
 
+// Page-locked memory of the host.
+std::map<const char*, size_t>& locked() {
+  static std::map<const char*, size_t> sizes;
+  return sizes;
+}
+
+bool is_locked(const void* memory, size_t bytes) {
+  const char* const at = static_cast<const char*>(memory);
+  auto behind = locked().upper_bound(at);
+  if (behind == locked().begin()) return false;
+  const auto& [begin, size] = *std::prev(behind);
+  return at + bytes <= begin + size;
+}
+
 std::map<void*, size_t>& taken() {
   static std::map<void*, size_t> sizes;
   return sizes;
@@ -28,6 +43,17 @@ int& device() {
   static thread_local int chosen = 0;
   return chosen;
 }
+
+// A moment of a stream.
+struct Event {
+  double time = 0;  // of the device's clock
+  bool timed = false;
+  int64_t number = 0;  // among those recorded; 0: it was not
+};
+Event* of(cudaEvent_t event) { return reinterpret_cast<Event*>(event); }
+
+// Events that were recorded, and those of them that the host knows of to be behind the device.
+int64_t recorded = 0, reached = 0;
 
 cudaError_t state_of_streams() {
   if (cuda_double().breaks) return cudaErrorIllegalAddress;
@@ -84,37 +110,39 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t*, unsigned, int) { return 
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamQuery(cudaStream_t) {
   cuda_double().waits++;
-  return llama_tp::state_of_streams();
+  const cudaError_t state = llama_tp::state_of_streams();
+  if (state == cudaSuccess) llama_tp::reached = llama_tp::recorded;
+  return state;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  cuda_double().waits++;
-  return llama_tp::state_of_streams();
-}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return cudaStreamQuery(stream); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-// An event is the time of the device's clock when it was recorded; one that is not for timing has none.
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  *event = reinterpret_cast<cudaEvent_t>(new double(0));
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  *event = reinterpret_cast<cudaEvent_t>(new llama_tp::Event{.timed = (flags & cudaEventDisableTiming) == 0});
   return cudaSuccess;
 }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = nullptr;
-  return cudaSuccess;
-}
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete reinterpret_cast<double*>(event);
+  delete llama_tp::of(event);
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  if (event != nullptr) *reinterpret_cast<double*>(event) = cuda_double().clock;
+  llama_tp::of(event)->time = cuda_double().clock;
+  llama_tp::of(event)->number = ++llama_tp::recorded;
   return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t) {
+// The host waits where it does not know yet.
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const int64_t number = llama_tp::of(event)->number;
+  if (number <= llama_tp::reached) return cuda_double().breaks ? cudaErrorIllegalAddress : cudaSuccess;
   cuda_double().waits++;
-  return llama_tp::state_of_streams();
+  const cudaError_t state = llama_tp::state_of_streams();
+  if (state == cudaSuccess) llama_tp::reached = number;
+  return state;
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
-  if (begin == nullptr || end == nullptr) return cudaErrorInvalidResourceHandle;
-  *milliseconds = static_cast<float>(1e3 * (*reinterpret_cast<double*>(end) - *reinterpret_cast<double*>(begin)));
+  const llama_tp::Event &from = *llama_tp::of(begin), &to = *llama_tp::of(end);
+  if (!from.timed || !to.timed) return cudaErrorInvalidResourceHandle;
+  *milliseconds = static_cast<float>(1e3 * (to.time - from.time));
   return cudaSuccess;
 }
 
@@ -171,9 +199,11 @@ cudaError_t cudaFree(void* memory) {
 }
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
   *memory = std::malloc(bytes);
+  llama_tp::locked()[static_cast<char*>(*memory)] = bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* memory) {
+  llama_tp::locked().erase(static_cast<char*>(memory));
   std::free(memory);
   return cudaSuccess;
 }
@@ -184,7 +214,8 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t)
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
   if (emulation::recording() != nullptr) return cudaErrorStreamCaptureUnsupported;
-  if (kind == cudaMemcpyHostToDevice && bytes > size_t{64} << 10) cuda_double().waits++;  // as CUDA may
+  // CUDA takes pageable memory, too, and may wait, or read it later.
+  if (kind == cudaMemcpyHostToDevice && !llama_tp::is_locked(from, bytes)) return cudaErrorInvalidValue;
   if (kind == cudaMemcpyDeviceToDevice) cuda_double().clock += 1e-3;
   const emulation::DeviceAccess access;
   std::memcpy(to, from, bytes);

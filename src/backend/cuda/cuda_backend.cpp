@@ -55,7 +55,9 @@ CudaBackend::CudaBackend(const DevicePlace& place) {
   compute_.emplace(CudaStream::Priority::usual);
   stream_ = streams_.compute = *compute_;
   streams_.tokens_ahead = environment_switch("LLAMA_TP_TOKENS_AHEAD", true);
+  streams_.graphs = environment_switch("LLAMA_TP_CUDA_GRAPH", true);
   try_a_kernel();
+  uploads_.emplace(streams_);
   products_ = std::make_unique<CublasLt>();
   description_ += text(", driver ", version_text(driver_version()), ", cuBLASLt ", products_->version());
   tuning_place_.cublas_lt = products_->version();
@@ -106,7 +108,7 @@ void CudaBackend::try_a_kernel() const {
 }
 
 void CudaBackend::repeat(const std::vector<int64_t>& key, const std::function<void()>& work) {
-  if (!environment_switch("LLAMA_TP_CUDA_GRAPH", true)) return work();
+  if (!streams_.graphs) return work();
   graph_.repeat(stream_, key, work);
 }
 
@@ -127,17 +129,7 @@ void CudaBackend::release(void* base, int64_t) {
   if (std::uncaught_exceptions() == 0) cudaFree(base);
 }
 
-// From memory that is not page-locked, which no caller's is, CUDA copies into a buffer of its own before it returns: host
-// may then change. Up to 64 KiB go without a wait for the stream (CUDA C++ Programming Guide, asynchronous concurrent
-// execution), for more there may be one. So a step's numbers go in pieces, and only what is larger as a whole.
-void CudaBackend::upload(const void* host, const Tensor& tensor) {
-  constexpr int64_t taken_along = 64 << 10, most_in_pieces = 4 << 20;
-  const int64_t bytes = tensor.bytes(), piece = bytes <= most_in_pieces ? taken_along : bytes;
-  for (int64_t at = 0; at < bytes; at += piece)
-    check_cuda(cudaMemcpyAsync(static_cast<char*>(tensor.data) + at, static_cast<const char*>(host) + at,
-                               static_cast<size_t>(std::min(piece, bytes - at)), cudaMemcpyHostToDevice, stream_),
-               "upload");
-}
+void CudaBackend::upload(const void* host, const Tensor& tensor) { uploads_->copy(host, tensor); }
 
 void CudaBackend::download(const Tensor& tensor, void* host) {
   synchronize();  // the copy itself would wait without looking

@@ -11,6 +11,7 @@
 #include "backend/cuda/cublas_lt.h"
 #include "backend/cuda/cuda_graph.h"
 #include "backend/cuda/cuda_operations.h"
+#include "backend/cuda/cuda_uploads.h"
 #include "backend/device.h"
 #include "backend/device_streams.h"
 #include "backend/product_tuner.h"
@@ -39,7 +40,6 @@ class CudaBackend : public CudaOperations, public Recorder, public ProductTuner 
   double read_bandwidth(double most_seconds) override;
   std::string description() const override;
   DeviceStreams* device() override { return &streams_; }
-  // LLAMA_TP_CUDA_GRAPH=0 in the environment: nothing is recorded.
   Recorder* recorder() override { return this; }
   void repeat(const std::vector<int64_t>& key, const std::function<void()>& work) override;
   void forget() override { graph_.forget(); }
@@ -66,6 +66,7 @@ class CudaBackend : public CudaOperations, public Recorder, public ProductTuner 
   std::string description_, architecture_;  // the latter as nvcc counts: "90"
   std::optional<CudaStream> compute_;       // once the device is chosen
   DeviceStreams streams_;
+  std::optional<CudaUploads> uploads_;
   std::unique_ptr<CublasLt> products_;
   TuningPlace tuning_place_;
   std::string tuned_file_;
