@@ -132,6 +132,64 @@ TEST_F(BadWeights, MissingAndUnknownTensorsAreNamed) {
   expect_refused(0, eval(damaged(add)), {path("model"), "lm_head.bias", "has no place"});
 }
 
+const std::string embedding = "model.embed_tokens.weight", head = "lm_head.weight";
+
+// Takes a tensor and its bytes out.
+void remove(Container& container, const std::string& name) {
+  const int64_t begin = container.header[name]["data_offsets"][0], end = container.header[name]["data_offsets"][1];
+  container.data.erase(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+  container.header.erase(name);
+  for (auto& [other, entry] : container.header.items())
+    if (entry.contains("data_offsets") && entry["data_offsets"][0] >= end)
+      for (Json& offset : entry["data_offsets"]) offset = offset.get<int64_t>() - (end - begin);
+}
+
+// A model whose config.json ties what the files hold twice, the same; then changed.
+Change tied(const Edit& edit) {
+  return [edit](const std::string& folder) {
+    Json config = Json::parse(whole_file(folder + "/config.json"));
+    config["tie_word_embeddings"] = true;
+    write_file(folder + "/config.json", config.dump());
+    edited([&](Container& container) {
+      const int64_t from = container.header[embedding]["data_offsets"][0],
+                    to = container.header[head]["data_offsets"][0], end = container.header[head]["data_offsets"][1];
+      std::memcpy(container.data.data() + to, container.data.data() + from, static_cast<size_t>(end - to));
+      edit(container);
+    })(folder);
+  };
+}
+
+TEST_F(BadWeights, ATiedHeadThatIsNotTheEmbeddingIsRefused) {
+  const Edit last_byte = [](Container& container) {  // of the last row, which the last rank holds
+    container.data[container.header[head]["data_offsets"][1].get<size_t>() - 1] ^= 1;
+  };
+  const Edit other_type = [](Container& container) {  // the rest of its bytes belongs to a tensor that is idle
+    const Json offsets = container.header[head]["data_offsets"];
+    const int64_t middle = (offsets[0].get<int64_t>() + offsets[1].get<int64_t>()) / 2;
+    container.header[head]["dtype"] = "F16";
+    container.header[head]["data_offsets"][1] = middle;
+    container.header["rotary_emb.inv_freq"] = {
+        {"dtype", "U8"}, {"shape", {offsets[1].get<int64_t>() - middle}}, {"data_offsets", {middle, offsets[1]}}};
+  };
+  const Words words{path("model"), "tie_word_embeddings is true, but lm_head.weight differs from " + embedding,
+                    "make it false in " + path("model/config.json")};
+  for (const int ranks : {0, 2, 4}) expect_refused(ranks, eval(damaged(tied(last_byte))), words);
+  expect_refused(0, eval(damaged(tied(other_type))), words);
+}
+
+TEST_F(BadWeights, OfATiedPairTheFilesMayHoldEither) {
+  const auto loss = [](int ranks, const Edit& edit) {
+    const CommandResult result = run_command(llama_tp_with(ranks) + " " + eval(damaged(tied(edit))));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  for (const int ranks : {0, 2, 4}) {
+    const std::string without_head = loss(ranks, [](Container& container) { remove(container, head); });
+    EXPECT_EQ(loss(ranks, [](Container&) {}), without_head);
+    EXPECT_EQ(loss(ranks, [](Container& container) { remove(container, embedding); }), without_head);
+  }
+}
+
 TEST_F(BadWeights, FoldersWithoutSafetensorsAreRefused) {
   const auto remove = [](const std::string& folder) { fs::remove(folder + "/model.safetensors"); };
   expect_refused(0, eval(damaged(remove)), {path("model"), "holds no *.safetensors"});

@@ -1,6 +1,7 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <set>
 
@@ -41,10 +42,20 @@ int64_t rows_of_staging(const Region& slice, DType dtype) {
   return std::clamp<int64_t>(reading_bytes / (slice.columns() * size_of(dtype)), 1, slice.rows());
 }
 
-// Reads what this rank holds of a tensor, converted on the way, into one of the unit's tensors: into place where the
+// The tensor that fills a parameter. Of a tied pair the files may hold the head's alone: safetensors' save_model keeps
+// one of two names that share memory.
+const std::string& stored_name(const ModelFiles& files, const Parameter& row) {
+  const bool by_head =
+      !row.tied_name.empty() && files.find(row.name) == nullptr && files.find(row.tied_name) != nullptr;
+  return by_head ? row.tied_name : row.name;
+}
+
+// Reads what this rank holds of a parameter, converted on the way, into one of the unit's tensors: into place where the
 // host can, else a few MiB at a time.
-void read_tensor(const ModelFiles& files, const std::string& name, const Piece& piece, const Region& slice,
-                 const Tensor& stored, Backend& backend) {
+void read_tensor(const ModelFiles& files, const Parameter& row, const Piece& piece, const Tensor& stored,
+                 Backend& backend) {
+  const Region slice = region_of(row);
+  const std::string& name = stored_name(files, row);
   const bool into_place = backend.is_host();
   const int64_t step = into_place ? slice.rows() : rows_of_staging(slice, stored.dtype);
   std::vector<char> staging(into_place ? 0 : static_cast<size_t>(step * slice.columns() * size_of(stored.dtype)));
@@ -96,21 +107,45 @@ void store_weight(const Parameters& parameters, const Parameter& row, Backend& b
 // A tensor that the model has no place for is a sign of a wrong config.json; the few that are known to be idle pass.
 void refuse_unplaced(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters) {
   std::set<std::string> placed;
-  for (const Parameter& row : parameters.rows()) placed.insert(row.name);
-  if (config.tied)
-    for (const Module& module : config.family->modules)
-      if (module.parts.front() == Part::head) placed.insert(module.name + ".weight");
+  for (const Parameter& row : parameters.rows()) placed.insert({row.name, row.tied_name});
   for (const std::string& name : files.names())
     require(placed.contains(name) || name.ends_with("rotary_emb.inv_freq"), files.folder(), ": tensor ", name,
             " has no place in the model that ", config.source, " describes; check its model_type and biases");
+}
+
+// Are the bytes of this rank's slice the same in two tensors of one shape and type?
+bool same_bytes(const ModelFiles& files, const Parameter& row, DType dtype) {
+  const Region slice = region_of(row);
+  const int64_t step = rows_of_staging(slice, dtype);
+  std::vector<char> one(static_cast<size_t>(step * slice.columns() * size_of(dtype))), other(one.size());
+  for (int64_t begin = slice.row_begin; begin < slice.row_end; begin += step) {
+    const Region part{begin, std::min(begin + step, slice.row_end), slice.column_begin, slice.column_end};
+    files.read(row.name, part, dtype, one.data());
+    files.read(row.tied_name, part, dtype, other.data());
+    if (std::memcmp(one.data(), other.data(), static_cast<size_t>(part.rows() * part.columns() * size_of(dtype))) != 0)
+      return false;
+  }
+  return true;
+}
+
+// A head that was trained apart from the embedding it is tied to would be lost without a word. Each rank looks at its
+// slice.
+void refuse_other_head(const ModelFiles& files, const ModelConfig& config, const Parameter& row) {
+  const StoredTensor *embedding = files.find(row.name), *head = files.find(row.tied_name);
+  if (row.tied_name.empty() || embedding == nullptr || head == nullptr) return;
+  const bool same = head->shape == embedding->shape && head->dtype_name == embedding->dtype_name &&
+                    same_bytes(files, row, embedding->dtype());
+  require(same, files.folder(), ": tie_word_embeddings is true, but ", row.tied_name, " differs from ", row.name,
+          "; make it false in ", config.source);
 }
 
 }  // namespace
 
 void check_tensors(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
                    std::optional<DType> dtype) {
-  for (const Parameter& row : parameters.rows()) files.expect(row.name, row.file_extents(), dtype);
+  for (const Parameter& row : parameters.rows()) files.expect(stored_name(files, row), row.file_extents(), dtype);
   refuse_unplaced(files, config, parameters);
+  for (const Parameter& row : parameters.rows()) refuse_other_head(files, config, row);
 }
 
 void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend) {
@@ -118,12 +153,13 @@ void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters
   for (const Parameter& row : parameters.rows()) {
     const Unit& unit = parameters.unit_of(row);
     const Piece piece = parameters.piece(row);
-    if (unit.rest.exists() && files.find(row.name)->dtype() != unit.value.dtype) {
+    const std::string& name = stored_name(files, row);
+    if (unit.rest.exists() && files.find(name)->dtype() != unit.value.dtype) {
       store_weight(parameters, row, backend,
-                   [&](const Region& region, float* to) { files.read(row.name, region, DType::f32, to); });
+                   [&](const Region& region, float* to) { files.read(name, region, DType::f32, to); });
       continue;
     }
-    read_tensor(files, row.name, piece, region_of(row), unit.value, backend);
+    read_tensor(files, row, piece, unit.value, backend);
     if (unit.rest.exists() && piece.count > 0) backend.zero(piece.of(unit.rest));  // a bf16 value is its own master
   }
 }
@@ -134,8 +170,8 @@ void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters
   for (const Parameter& row : parameters.rows()) {
     const Unit& unit = parameters.unit_of(row);
     if (unit.rest.exists()) {
-      read_tensor(weights, row.name, parameters.piece(row), region_of(row), unit.value, backend);
-      read_tensor(rests, row.name, parameters.piece(row), region_of(row), unit.rest, backend);
+      read_tensor(weights, row, parameters.piece(row), unit.value, backend);
+      read_tensor(rests, row, parameters.piece(row), unit.rest, backend);
       continue;
     }
     store_weight(parameters, row, backend, [&](const Region& region, float* to) {
@@ -151,7 +187,7 @@ void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters
 
 void load_tensors(const ModelFiles& files, Tensor Unit::*which, Parameters& parameters, Backend& backend) {
   for (const Parameter& row : parameters.rows())
-    read_tensor(files, row.name, parameters.piece(row), region_of(row), parameters.unit_of(row).*which, backend);
+    read_tensor(files, row, parameters.piece(row), parameters.unit_of(row).*which, backend);
 }
 
 void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& parameters, Backend& backend) {

@@ -11,7 +11,7 @@
 namespace llama_tp {
 
 // Errors: a tensor missing, of another shape or type (none: any that is floating), or one that the model has no place
-// for, by name and file.
+// for, by name and file; a head that is not the embedding that it is tied to (each rank compares its slice).
 void check_tensors(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
                    std::optional<DType> dtype = {});
 

@@ -87,11 +87,12 @@ enum class Initial : uint8_t { normal, zeros, ones };
 enum class GradientSum : uint8_t { none, kv_replicas, tensor_parallel };
 
 struct Parameter {
-  std::string name;      // of the tensor in the file, Hugging Face's
-  Shape file_shape;      // of that whole tensor
-  int64_t file_row = 0;  // the part's first row in it (0 unless the file packs several parts)
-  Shape shape;           // of the part, global
-  std::string style;     // of the plan
+  std::string name;       // of the tensor in the file, Hugging Face's
+  std::string tied_name;  // of the head's, which is the same tensor as this embedding; "" of all others
+  Shape file_shape;       // of that whole tensor
+  int64_t file_row = 0;   // the part's first row in it (0 unless the file packs several parts)
+  Shape shape;            // of the part, global
+  std::string style;      // of the plan
   Weight* weight = nullptr;
   int64_t row = 0;               // the part's first row in the stored tensor
   int axis = -1;                 // split over: 0 out, 1 in, −1 not at all

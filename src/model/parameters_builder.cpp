@@ -169,6 +169,7 @@ class ParametersBuilder {
     const bool input_split = part == Part::o || part == Part::down;
     Parameter weight = base;
     weight.name = module + ".weight";
+    if (part == Part::embedding && config_.tied) weight.tied_name = head_name();
     weight.weight = place.weight;
     weight.file_shape = {file_rows, columns_of_part(config_, part)};
     weight.shape = {rows, columns_of_part(config_, part)};
@@ -183,6 +184,12 @@ class ParametersBuilder {
     bias.initial = Initial::zeros;
     slice(bias, part, layer, input_split ? -1 : 0);
     out_.rows_.push_back(bias);
+  }
+
+  std::string head_name() const {
+    for (const Module& module : config_.family->modules)
+      if (module.parts.front() == Part::head) return module.name + ".weight";
+    return "";
   }
 
   // A rank's gradient of a norm is that of the tokens that it normed; of a head's norm, that of its heads.
