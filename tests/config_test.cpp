@@ -127,6 +127,24 @@ TEST(Config, WindowsAreThoseOfTheLayers) {
                     "layer_types has \"a\""));
 }
 
+// As Python takes them; a merge of JSON would leave the keys out.
+TEST(Config, NullIsFalseAndNoLayerWhereThereIsNoWindow) {
+  const auto with = [](const char* type, const std::string& more) {
+    std::string text = config_json({{"model_type", type}}).dump();
+    text.back() = ',';
+    return text + more + "}";
+  };
+  const ModelConfig llama =
+      read(with("llama", R"("attention_bias": null, "mlp_bias": null, "tie_word_embeddings": null)"));
+  EXPECT_FALSE(llama.qkv_bias || llama.o_bias || llama.mlp_bias || llama.tied);
+  const std::string no_layer = R"("sliding_window": 9, "max_window_layers": null, "use_sliding_window": )";
+  EXPECT_EQ(read(with("qwen2", no_layer + "null")).windows, (std::vector<int64_t>{0, 0}));
+  EXPECT_EQ(read(with("qwen2", no_layer + R"(true, "layer_types": ["full_attention", "sliding_attention"])")).windows,
+            (std::vector<int64_t>{0, 9}));
+  EXPECT_TRUE(holds(error_of([&] { read(with("qwen2", no_layer + "true")); }), "max_window_layers is null",
+                    "must be the number of a layer"));
+}
+
 TEST(Config, AWrittenFileHasTheNewDtypeAndAllElse) {
   const ScratchFolder scratch;
   for (const char* key : {"dtype", "torch_dtype"}) {

@@ -74,16 +74,22 @@ void read_sizes(const ConfigReader& reader, ModelConfig& config) {
           " parameters; check num_hidden_layers, hidden_size, intermediate_size, num_attention_heads and head_dim");
 }
 
+int64_t first_windowed_layer(const ConfigReader& reader) {
+  const auto [name, first] = reader.option("first_windowed_layer");
+  require(first.is_number_integer() && first.get<int64_t>() >= 0, reader.source(), ": ", name, " is ", shown(first),
+          "; it must be the number of a layer");
+  return first.get<int64_t>();
+}
+
 // Which layers have the window: those that layer_types says, where it is given, else those from a first one on.
 std::vector<int64_t> read_windows(const ConfigReader& reader, int64_t layers) {
   const std::optional<int64_t> window = reader.flag("windowed") ? reader.size_if("window") : std::nullopt;
   std::vector<int64_t> windows(static_cast<size_t>(layers), window.value_or(0));
-  const auto [name, first] = reader.option("first_windowed_layer");
-  require(first.is_number_integer() && first.get<int64_t>() >= 0, reader.source(), ": ", name, " is ", shown(first),
-          "; it must be the number of a layer");
-  std::fill_n(windows.begin(), std::min(first.get<int64_t>(), layers), 0);
   const auto [types_name, types] = reader.option("layer_types");
-  if (types.is_null()) return windows;
+  if (types.is_null()) {
+    if (window) std::fill_n(windows.begin(), std::min(first_windowed_layer(reader), layers), 0);
+    return windows;
+  }
   require(types.is_array() && types.size() == windows.size(), reader.source(), ": ", types_name,
           " must be an array of num_hidden_layers (", layers, ") words");
   for (size_t layer = 0; layer < windows.size(); layer++) {

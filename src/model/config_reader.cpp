@@ -116,6 +116,7 @@ ConfigReader::Option ConfigReader::option(const std::string& name) const {
 
 bool ConfigReader::flag(const std::string& option_name) const {
   const auto [name, value] = option(option_name);
+  if (value.is_null()) return false;
   require(value.is_boolean(), source_, ": ", name, " is ", shown(value), "; it must be true or false");
   return value.get<bool>();
 }

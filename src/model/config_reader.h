@@ -52,7 +52,7 @@ class ConfigReader {
     OrderedJson value;
   };
   Option option(const std::string& name) const;
-  bool flag(const std::string& option_name) const;
+  bool flag(const std::string& option_name) const;  // null is false, as in Python
   std::string word(const std::string& option_name) const;
   double positive(const std::string& option_name) const;
   // Where the option is not null.
