@@ -10,10 +10,10 @@ namespace llama_tp {
 
 namespace {
 
-// f_i = 1 / θ^(2i / R)
-float standard_frequency(double theta, size_t i, int64_t rotary_dim) {
+// θ^(2i / R), of which a pair's frequency is the reciprocal.
+float power_of(double theta, size_t i, int64_t rotary_dim) {
   const float exponent = static_cast<float>(2 * i) / static_cast<float>(rotary_dim);
-  return 1.0f / std::pow(static_cast<float>(theta), exponent);
+  return std::pow(static_cast<float>(theta), exponent);
 }
 
 // NTK-aware scaling that grows with the length: θ' = θ · (factor · n / N − (factor − 1))^(R / (R − 2)).
@@ -56,9 +56,7 @@ struct YarnRamp {
     width = static_cast<float>(first == last ? 0.001 : last - first);  // transformers' guard against a ramp of no width
   }
 
-  float frequency(size_t i, double theta, double factor, int64_t rotary_dim) const {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(rotary_dim);
-    const float power = std::pow(static_cast<float>(theta), exponent);
+  float frequency(size_t i, float power, double factor) const {
     const float kept = 1 - std::clamp((static_cast<float>(i) - begin) / width, 0.0f, 1.0f);
     return 1.0f / (static_cast<float>(factor) * power) * (1 - kept) + 1.0f / power * kept;
   }
@@ -78,11 +76,12 @@ void rope_frequencies(const ModelConfig& config, int64_t length, std::span<float
   const YarnRamp yarn(config);
   const std::vector<float>& factors = length > rope.original_max_positions ? rope.long_factors : rope.short_factors;
   for (size_t i = 0; i < frequencies.size(); i++) {
-    float frequency = standard_frequency(theta, i, config.rotary_dim);
+    const float power = power_of(theta, i, config.rotary_dim);
+    float frequency = 1.0f / power;
     if (rope.kind == RopeKind::linear) frequency /= static_cast<float>(rope.factor);
     if (rope.kind == RopeKind::llama3) frequency = llama3_frequency(rope, frequency);
-    if (rope.kind == RopeKind::yarn) frequency = yarn.frequency(i, theta, rope.factor, config.rotary_dim);
-    if (rope.kind == RopeKind::longrope) frequency /= factors[i];
+    if (rope.kind == RopeKind::yarn) frequency = yarn.frequency(i, power, rope.factor);
+    if (rope.kind == RopeKind::longrope) frequency = 1.0f / (factors[i] * power);
     frequencies[i] = frequency;
   }
 }
