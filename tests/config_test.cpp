@@ -102,6 +102,8 @@ TEST(Config, WindowsAreThoseOfTheLayers) {
   EXPECT_EQ(windows("llama", Json{{"sliding_window", 9}}), (Windows{0, 0, 0}));
   EXPECT_EQ(windows("mistral", Json{{"sliding_window", 9}}), (Windows{9, 9, 9}));
   EXPECT_EQ(windows("mistral", Json::object()), (Windows{4096, 4096, 4096}));
+  for (const char* type : {"mistral", "ministral"})  // transformers takes either with layer_types for Ministral
+    EXPECT_EQ(windows(type, Json{{"sliding_window", 9}, {"layer_types", types}}), (Windows{9, 0, 9}));
   EXPECT_EQ(
       read(std::string(R"({"model_type": "mistral", "hidden_size": 96, "num_hidden_layers": 1, "num_attention_heads": 8,
                      "intermediate_size": 40, "vocab_size": 103, "sliding_window": null})"))
