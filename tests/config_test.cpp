@@ -255,10 +255,18 @@ TEST(Rope, EveryScalingIsItsFormulaInEverySpelling) {
       }
 }
 
+Json scaling(const char* type, const Json& more) {
+  Json out{{"rope_type", type}, {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 4}};
+  out.merge_patch(more);
+  return Json{{"rope_scaling", out}};
+}
+
 // What the turned elements are multiplied by: YaRN's equation 22, LongRoPE's square root, or what the file says.
 TEST(Rope, LongContextsHaveAMagnitude) {
   const auto magnitude = [](const char* kind, const Json& more) {
-    Json scaling{{"rope_type", kind}, {"short_factor", short_factors}, {"long_factor", long_factors}};
+    Json scaling{{"rope_type", kind}};
+    if (std::string(kind) == "longrope")
+      scaling.update({{"short_factor", short_factors}, {"long_factor", long_factors}});
     scaling.merge_patch(more);
     return read(Json{{"max_position_embeddings", 1024}, {"rope_scaling", scaling}}).rope.magnitude;
   };
@@ -275,6 +283,39 @@ TEST(Rope, LongContextsHaveAMagnitude) {
   for (const char* kind : {"yarn", "longrope"})
     EXPECT_EQ(magnitude(kind, Json{{"factor", 8}, {"attention_factor", 1.25}}), 1.25);
   EXPECT_EQ(magnitude("linear", Json{{"factor", 8}}), 1);
+}
+
+// Phi-3's first files; a yarn that has no lists stays one.
+TEST(Rope, YarnWithListsIsLongrope) {
+  Json scaling{{"type", "yarn"}, {"factor", 8}, {"long_factor", long_factors}};
+  EXPECT_EQ(read(Json{{"rope_scaling", scaling}}).rope.kind, RopeKind::yarn);
+  scaling["short_factor"] = short_factors;
+  const RopeConfig rope = read(Json{{"rope_scaling", scaling}}).rope;
+  EXPECT_EQ(rope.kind, RopeKind::longrope);
+  EXPECT_EQ(rope.short_factors.size(), short_factors.size());
+}
+
+// As transformers' standardize_rope_params reads them; its Phi3Config knows 4096 by itself.
+TEST(Rope, TheOriginalContextBesideTheScalingCountsBeforeTheOneInIt) {
+  const auto original = [](const char* type, const Json& beside, const Json& inside) {
+    Json changes = scaling("llama3", {{"original_max_position_embeddings", inside}});
+    if (std::string(type) == "phi3")
+      changes = scaling("longrope", {{"short_factor", short_factors},
+                                     {"long_factor", long_factors},
+                                     {"original_max_position_embeddings", inside}});
+    changes["model_type"] = type;
+    changes["original_max_position_embeddings"] = beside;
+    changes["max_position_embeddings"] = 131072;
+    return read(changes).rope.original_max_positions;
+  };
+  for (const char* type : {"llama", "phi3"}) {
+    EXPECT_EQ(original(type, 1000, 2000), 1000);
+    EXPECT_EQ(original(type, 1000, nullptr), 1000);
+  }
+  EXPECT_EQ(original("llama", nullptr, 2000), 2000);
+  EXPECT_EQ(original("llama", nullptr, nullptr), 131072);
+  EXPECT_EQ(original("phi3", nullptr, 2000), 4096);
+  EXPECT_EQ(original("phi3", nullptr, nullptr), 4096);
 }
 
 TEST(Rope, ABetaOfZeroIsNotGiven) {
@@ -316,12 +357,6 @@ struct Refusal {
   Json changes;
   std::vector<std::string> holds;  // key, value and mend
 };
-
-Json scaling(const char* type, const Json& more) {
-  Json out{{"rope_type", type}, {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 4}};
-  out.merge_patch(more);
-  return Json{{"rope_scaling", out}};
-}
 
 std::vector<Refusal> refusals() {
   std::vector<Refusal> all{

@@ -210,7 +210,6 @@ bool is_read(const std::string& key, const Family& family) {
                                            "rope_theta",
                                            "rope_scaling",
                                            "rope_parameters",
-                                           "original_max_position_embeddings",
                                            "bos_token_id",
                                            "eos_token_id",
                                            "pad_token_id",

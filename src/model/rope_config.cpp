@@ -57,10 +57,12 @@ class RopeValues {
       numbers.push_back(static_cast<float>(reader_.number_of(named(name), value)));
     return numbers;
   }
-  // Of the context that the model was first trained for, here or beside these values.
+  // Of the context that the model was first trained for. As in transformers, what stands beside these values counts
+  // before what stands among them.
   int64_t original_positions(int64_t otherwise) const {
+    if (const std::optional<int64_t> beside = reader_.size_if("original_positions")) return *beside;
     const char* name = "original_max_position_embeddings";
-    return has(name) ? reader_.size_of(named(name), values_[name]) : reader_.size_or(name, otherwise);
+    return has(name) ? reader_.size_of(named(name), values_[name]) : otherwise;
   }
   std::string word() const {
     if (!has(type_key())) return "default";
@@ -71,6 +73,8 @@ class RopeValues {
   }
   RopeKind kind() const {
     const std::string said = word();
+    // Phi-3's first files say yarn where they mean longrope, and only that has lists.
+    if (said == "yarn" && has("short_factor") && has("long_factor")) return RopeKind::longrope;
     const auto* const found =
         std::find_if(kinds.begin(), kinds.end(), [&](const KindName& known) { return known.word == said; });
     require(found != kinds.end(), reader_.source(), ": ", named(type_key()), " \"", said,
