@@ -318,6 +318,23 @@ TEST(Rope, TheOriginalContextBesideTheScalingCountsBeforeTheOneInIt) {
   EXPECT_EQ(original("phi3", nullptr, nullptr), 4096);
 }
 
+// transformers' longrope with a factor of at most 1.
+TEST(Rope, AContextShorterThanTheOriginalHasTheShortFactors) {
+  Json changes{{"rope_scaling", {{"type", "longrope"}, {"short_factor", short_factors}, {"long_factor", long_factors}}},
+               {"max_position_embeddings", 48},
+               {"original_max_position_embeddings", 64}};
+  const ModelConfig config = read(changes);
+  EXPECT_EQ(config.rope.magnitude, 1);
+  std::vector<float> frequencies(half);
+  rope_frequencies(config, 48, frequencies);
+  EXPECT_FLOAT_EQ(frequencies[7], static_cast<float>(std::pow(theta, -7.0 / 8) / 1.7));
+  changes["rope_scaling"] = {{"type", "yarn"}};
+  EXPECT_EQ(read(changes).rope.factor, 0.75);
+  EXPECT_EQ(read(changes).rope.magnitude, 1);
+  changes["rope_scaling"]["factor"] = 0.75;
+  EXPECT_TRUE(holds(error_of([&] { read(changes); }), "rope_scaling.factor is 0.75; it must be 1 or more"));
+}
+
 TEST(Rope, ABetaOfZeroIsNotGiven) {
   const auto yarn = [](const Json& betas) {
     Json scaling{{"rope_type", "yarn"}, {"factor", 8}};

@@ -139,7 +139,8 @@ RopeConfig read_rope(const ConfigReader& reader, int64_t rotary_dim, int64_t max
   const double stretch = static_cast<double>(max_positions) / static_cast<double>(rope.original_max_positions);
   const bool told = rope.kind != RopeKind::longrope && rope.kind != RopeKind::yarn;
   rope.factor = told ? values.needed("factor") : values.number("factor", stretch);
-  require(rope.factor >= 1, reader.source(), ": ", values.named("factor"), " is ", rope.factor,
+  // A ratio may be less: of a context that was made shorter than the original.
+  require(rope.factor >= 1 || !values.has("factor"), reader.source(), ": ", values.named("factor"), " is ", rope.factor,
           "; it must be 1 or more");
   if (rope.kind == RopeKind::llama3) read_llama3(reader, values, rope);
   if (rope.kind == RopeKind::yarn) read_yarn(values, rope);
