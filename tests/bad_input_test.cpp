@@ -3,6 +3,8 @@
 
 #include <filesystem>
 
+#include "support/command.h"
+#include "support/error_of.h"
 #include "support/refusal.h"
 #include "support/sound_model.h"
 
@@ -76,6 +78,25 @@ TEST_F(BadInput, AConfigThatIsNoneIsNamed) {
     fs::create_directory(folder + "/config.json");
   };
   expect_refused(4, eval(damaged(as_folder)), {path("model"), "config.json"});
+}
+
+TEST_F(BadInput, WhatOfTheRotaryPartNothingReadsIsNamedByEveryCommand) {
+  const std::string model = damaged([](const std::string& folder) {
+    Json config = Json::parse(whole_file(folder + "/config.json"));
+    config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 2.0}, {"attn_factor", 0.8}};
+    write_file(folder + "/config.json", config.dump());
+  });
+  const std::string train =
+      "train --max-steps 1 --model " + model + " --train-file " + path("ids.jsonl") + " --output-dir " + path("named");
+  for (const std::string& command : {eval(model), "generate -n 1 -p Hello -m " + model, "inspect -m " + model,
+                                     "inspect --json -m " + model, train}) {
+    const CommandResult result = run_command(llama_tp_with(2) + " " + command);
+    const std::string line = model + "/config.json: not understood and left out: rope_scaling.attn_factor;";
+    const std::string said = command == train ? result.out : result.err;  // the others print results alone
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_TRUE(holds(said, line)) << command;
+    EXPECT_EQ(said.find(line), said.rfind(line)) << command;
+  }
 }
 
 // ---- data and tokenizers

@@ -358,6 +358,21 @@ TEST(Rope, NoScalingAndDefaultsAreSpelledInManyWays) {
   }
 }
 
+TEST(Rope, WhatNothingReadsIsNamed) {
+  using Names = std::vector<std::string>;
+  for (const RopeCase& rope : rope_cases())
+    for (const Json& changes : spellings(rope)) EXPECT_EQ(read(changes).rope.unread, Names{}) << changes.dump();
+  Json values = scaling("llama3", {{"low_freq_facter", 2}, {"beta_fast", 32}, {"attn_factor", nullptr}});
+  const ModelConfig config = read(values);
+  EXPECT_EQ(config.rope.unread, (Names{"rope_scaling.low_freq_facter", "rope_scaling.beta_fast"}));
+  EXPECT_TRUE(holds(unread_keys_text(config),
+                    "config.json: not understood and left out: rope_scaling.low_freq_facter, "
+                    "rope_scaling.beta_fast"));
+  values = Json{{"rope_parameters", {{"rope_theta", 500}, {"partial_rotary_factor", 1}, {"factor", 2}}}};
+  EXPECT_EQ(read(values).rope.unread, Names{"rope_parameters.factor"});
+  EXPECT_EQ(unread_keys_text(read()), "");
+}
+
 // As transformers reads a config.json that it wrote and somebody then scaled the old way, the base frequency included.
 TEST(Rope, OfBothSpellingsTheOlderCounts) {
   const Json newer{{"rope_type", "default"}, {"rope_theta", 777}}, older{{"rope_type", "linear"}, {"factor", 4}};

@@ -36,7 +36,8 @@ class Evaluation {
                mesh_from(options), options.word("backend"), launch, options.word("family")) {}
 
   int run() {
-    if (leads() && !model_.placement_said.empty()) std::fprintf(stderr, "%s\n", model_.placement_said.c_str());
+    for (const std::string& line : {model_.placement_said, unread_keys_text(model_.config)})
+      if (leads() && !line.empty()) std::fprintf(stderr, "%s\n", line.c_str());
     launch_.begin(Activity::reading_data);
     read_data();
     launch_.begin(Activity::evaluating);

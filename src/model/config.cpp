@@ -198,6 +198,12 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   return config;
 }
 
+std::string unread_keys_text(const ModelConfig& config) {
+  std::string keys;
+  for (const std::string& key : config.rope.unread) keys += (keys.empty() ? "" : ", ") + key;
+  return keys.empty() ? "" : text(config.source, ": not understood and left out: ", keys, "; are they spelled right?");
+}
+
 FamilyPointer kept_family(const std::filesystem::path& file) {
   const OrderedJson json = parse_ordered_json_or_discard(config_text(file.string()));
   return json.is_object() ? family_kept_in(json, file.string()) : nullptr;

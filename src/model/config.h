@@ -29,6 +29,7 @@ struct RopeConfig {
   std::vector<float> short_factors, long_factors;  // longrope: [rotary_dim / 2], up to the original length or past it
   int64_t original_max_positions = 0;              // of all kinds but standard and linear
   double magnitude = 1;                            // of the turned elements (yarn, longrope)
+  std::vector<std::string> unread;                 // keys of config.json: "rope_scaling.attn_factor"
 };
 
 struct ModelConfig {
@@ -67,6 +68,9 @@ struct ModelConfig {
 // implemented, or not fitting another: one line with key, value and mend. family: null: the one that the file
 // keeps (saved_config_text), else that model_type names.
 ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer family = nullptr);
+
+// A line that names what of the rotary part of config.json nothing reads; "" where all is read.
+std::string unread_keys_text(const ModelConfig& config);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are
 // written now, and with the family that a file gave.

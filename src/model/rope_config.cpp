@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 namespace llama_tp {
 
@@ -19,6 +20,19 @@ constexpr std::array<KindName, 7> kinds{{{"default", RopeKind::standard},
                                          {"yarn", RopeKind::yarn},
                                          {"longrope", RopeKind::longrope},
                                          {"su", RopeKind::longrope}}};  // longrope's first name
+
+// What is read of each kind's values. (partial_rotary_factor is an option of the families.)
+std::set<std::string> names_read(RopeKind kind) {
+  std::set<std::string> names{"type", "rope_type", "rope_theta", "partial_rotary_factor"};
+  if (kind != RopeKind::standard) names.insert("factor");
+  if (kind == RopeKind::llama3 || kind == RopeKind::yarn || kind == RopeKind::longrope)
+    names.insert("original_max_position_embeddings");
+  if (kind == RopeKind::llama3) names.insert({"low_freq_factor", "high_freq_factor"});
+  if (kind == RopeKind::yarn) names.insert({"beta_fast", "beta_slow", "truncate", "mscale", "mscale_all_dim"});
+  if (kind == RopeKind::longrope) names.insert({"short_factor", "long_factor"});
+  if (kind == RopeKind::yarn || kind == RopeKind::longrope) names.insert("attention_factor");
+  return names;
+}
 
 // Values of rope_scaling or rope_parameters.
 class RopeValues {
@@ -81,6 +95,13 @@ class RopeValues {
             "\" is not implemented; known: default, linear, dynamic, llama3, yarn, longrope");
     return found->kind;
   }
+  std::vector<std::string> unread() const {
+    const std::set<std::string> known = names_read(kind());
+    std::vector<std::string> names;
+    for (const auto& [name, value] : values_.items())
+      if (!value.is_null() && !known.contains(name)) names.push_back(named(name.c_str()));
+    return names;
+  }
 
  private:
   const char* type_key() const { return has("rope_type") ? "rope_type" : "type"; }
@@ -133,6 +154,7 @@ RopeConfig read_rope(const ConfigReader& reader, int64_t rotary_dim, int64_t max
   RopeConfig rope;
   rope.theta = values.number("rope_theta", reader.number_or("rope_theta", 10000));
   rope.kind = values.kind();
+  rope.unread = values.unread();
   if (rope.kind == RopeKind::standard) return rope;
   rope.original_max_positions =
       rope.kind == RopeKind::dynamic ? max_positions : values.original_positions(max_positions);
