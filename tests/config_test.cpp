@@ -335,6 +335,29 @@ TEST(Rope, AContextShorterThanTheOriginalHasTheShortFactors) {
   EXPECT_TRUE(holds(error_of([&] { read(changes); }), "rope_scaling.factor is 0.75; it must be 1 or more"));
 }
 
+// Qwen's files keep max_position_embeddings when somebody adds YaRN, Vicuna's of 16K when they were trained with a
+// factor; Llama's have the stretched context.
+TEST(Rope, TheTrainedPositionsAreTheStretchedOnes) {
+  const auto positions = [](int64_t most, const Json& values) {
+    return trained_positions(read(Json{{"max_position_embeddings", most}, {"rope_scaling", values}}));
+  };
+  const Json qwen{{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32768}};
+  EXPECT_EQ(positions(32768, qwen), 131072);
+  EXPECT_EQ(positions(131072, qwen), 131072);
+  EXPECT_EQ(positions(163840, qwen), 163840);
+  EXPECT_EQ(positions(4096, {{"type", "linear"}, {"factor", 4.0}}), 16384);
+  EXPECT_EQ(positions(100, {{"type", "linear"}, {"factor", 1.5}}), 150);
+  EXPECT_EQ(positions(4096, nullptr), 4096);
+  EXPECT_EQ(positions(4096, {{"type", "dynamic"}, {"factor", 4.0}}), 4096);
+  Json llama = scaling("llama3", {{"original_max_position_embeddings", 8192}})["rope_scaling"];
+  EXPECT_EQ(positions(131072, llama), 131072);
+  EXPECT_EQ(
+      positions(
+          4096,
+          {{"type", "longrope"}, {"short_factor", short_factors}, {"long_factor", long_factors}, {"factor", 4.0}}),
+      4096);
+}
+
 TEST(Rope, ABetaOfZeroIsNotGiven) {
   const auto yarn = [](const Json& betas) {
     Json scaling{{"rope_type", "yarn"}, {"factor", 8}};

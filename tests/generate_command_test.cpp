@@ -190,6 +190,32 @@ TEST_F(GenerateCommand, EndsWithTheContextAndSaysSo) {
   EXPECT_TRUE(holds(generate(0, "-p Hello -c 5 -n 2 -s 1").err, "prompt  5 tokens"));
 }
 
+TEST_F(GenerateCommand, TheContextReachesAsFarAsTheScaling) {
+  const ScratchFolder folder;
+  for (const auto& file : std::filesystem::directory_iterator(model() + "/checkpoint-30"))
+    if (file.is_regular_file()) std::filesystem::copy(file, folder.path());
+  Json config = Json::parse(whole_file(folder / "config.json"));
+  config["max_position_embeddings"] = 16;
+  config["rope_scaling"] = {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 16}};
+  write_file(folder / "config.json", config.dump());
+  const auto said = [&](const std::string& options) {
+    return generate(0, "-p Hello -s 1 --ignore-eos " + options, folder.path()).err;
+  };
+  EXPECT_TRUE(holds(said(""), "the context of 64 tokens is full"));
+  EXPECT_FALSE(holds(said("-n 2 -c 64"), "is longer than the model's"));
+  EXPECT_TRUE(holds(said("-n 2 -c 65"), "context 65 is longer than the model's 64 positions"));
+  const auto trained = [&](int tokens) {
+    write_file(folder / "ids.jsonl", random_id_lines(1, tokens, small_vocabulary));
+    const CommandResult result =
+        run_command(llama_tp_with(0) + " train --max-steps 1 --model " + folder.path() + " --train-file " +
+                    (folder / "ids.jsonl") + " --output-dir " + (folder / ("out" + std::to_string(tokens))));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  EXPECT_FALSE(holds(trained(64), "are longer than the model's"));
+  EXPECT_TRUE(holds(trained(70), "samples of 70 tokens are longer than the model's 64 positions"));
+}
+
 TEST_F(GenerateCommand, DrawsASeedAndSaysIt) {
   const CommandResult first = generate(2, "-p Hello -n 20 --temp 2 --ignore-eos");
   const size_t at = first.err.find("seed    ");

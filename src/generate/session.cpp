@@ -98,7 +98,7 @@ ChatTemplate Session::find_chat() {
 }
 
 int64_t Session::settle_context(int64_t longest_prompt) const {
-  const int64_t positions = model_.config.max_positions;
+  const int64_t positions = trained_positions(model_.config);
   const bool stretches = model_.config.rope.kind == RopeKind::dynamic;
   const int64_t wanted = settings_.tokens >= 0 && !settings_.chat ? longest_prompt + settings_.tokens
                                                                   : std::max(longest_prompt + 1, default_context);
@@ -106,7 +106,7 @@ int64_t Session::settle_context(int64_t longest_prompt) const {
   require(longest_prompt <= context, "the prompt has ", counted(longest_prompt, "token"), ", but the context only ",
           context,
           settings_.context > 0 ? "; give a larger one with -c"
-                                : ", the model's max_position_embeddings; shorten it, or force a larger -c");
+                                : ", the model's positions; shorten it, or force a larger -c");
   if (context > positions && !stretches)
     say(text("context ", context, " is longer than the model's ", positions,
              " positions; expect worse text beyond them"));

@@ -78,6 +78,9 @@ std::string saved_config_text(const ModelConfig& config, DType dtype);
 // The family in such a config.json; null where it has none, or is not JSON. Errors: what is kept is no family.
 FamilyPointer kept_family(const std::filesystem::path& file);
 
+// The positions that a model is meant for. Linear scaling and YaRN stretch them, and many a file keeps the
+// max_position_embeddings from before.
+int64_t trained_positions(const ModelConfig& config);
 // Do the frequencies depend on a sequence's length?
 bool rope_follows_length(const RopeConfig& rope);
 // Writes the rotation frequencies, [rotary_dim / 2] in radians a position, for a sequence of `length` tokens.

@@ -66,6 +66,16 @@ struct YarnRamp {
 
 }  // namespace
 
+int64_t trained_positions(const ModelConfig& config) {
+  const RopeConfig& rope = config.rope;
+  const auto stretched = [&](int64_t positions) {
+    return static_cast<int64_t>(rope.factor * static_cast<double>(positions));
+  };
+  if (rope.kind == RopeKind::linear) return stretched(config.max_positions);
+  if (rope.kind == RopeKind::yarn) return std::max(config.max_positions, stretched(rope.original_max_positions));
+  return config.max_positions;
+}
+
 bool rope_follows_length(const RopeConfig& rope) {
   return rope.kind == RopeKind::dynamic || rope.kind == RopeKind::longrope;
 }

@@ -51,9 +51,10 @@ Lines data_lines(const TrainingSetup& run) {
        {std::pair(&run.settings.train_file, &data), std::pair(&run.settings.validation_file, &run.data.validation)})
     for (const std::string& line : describe_samples(*file, *samples, run.settings.block_size))
       lines.push_back(indent + line);
-  if (run.shape.block_size > run.config.max_positions && run.config.rope.kind != RopeKind::dynamic)
-    lines.push_back(text(indent, "samples of ", run.shape.block_size, " tokens are longer than the model's ",
-                         run.config.max_positions, " positions (max_position_embeddings)"));
+  const int64_t positions = trained_positions(run.config);
+  if (run.shape.block_size > positions && run.config.rope.kind != RopeKind::dynamic)
+    lines.push_back(text(indent, "samples of ", run.shape.block_size, " tokens are longer than the model's ", positions,
+                         " positions"));
   return lines;
 }
 
