@@ -8,13 +8,6 @@
 
 namespace llama_tp {
 
-namespace {
-
-// The weight of a new step in the running mean that the ETA uses.
-constexpr double mean_weight = 0.1;
-
-}  // namespace
-
 Progress::Progress(int columns, int64_t steps, int64_t logging_steps)
     : columns_(columns), steps_(steps), logging_steps_(logging_steps) {}
 
@@ -29,9 +22,18 @@ void Progress::say(const std::string& line) {
   std::fflush(stdout);
 }
 
+double Progress::remaining_seconds(const StepMetrics& metrics) {
+  if (!since_first_) {
+    since_first_.emplace();
+    first_step_ = metrics.step;
+  }
+  const int64_t timed = metrics.step - first_step_;
+  const double each = timed > 0 ? since_first_->seconds() / static_cast<double>(timed) : metrics.seconds;
+  return each * static_cast<double>(steps_ - metrics.step);
+}
+
 void Progress::show(const StepMetrics& metrics) {
-  mean_seconds_ =
-      mean_seconds_ == 0 ? metrics.seconds : (1 - mean_weight) * mean_seconds_ + mean_weight * metrics.seconds;
+  const double remaining = remaining_seconds(metrics);
   const auto width = static_cast<int>(std::to_string(steps_).size());
   std::string line = "step " + padded(std::to_string(metrics.step), width) + "/" + std::to_string(steps_) + "  loss " +
                      padded(fixed(metrics.loss, 4), 7) + "  grad norm " + padded(fixed(metrics.gradient_norm, 2), 6) +
@@ -42,7 +44,7 @@ void Progress::show(const StepMetrics& metrics) {
   if (stays || metrics.evaluation_loss >= 0) say(line);
   if (columns_ == 0 || metrics.step == steps_) return;
   clear();
-  line += "  ETA " + duration_text(mean_seconds_ * static_cast<double>(steps_ - metrics.step));
+  line += "  ETA " + duration_text(remaining);
   line.resize(std::min(line.size(), static_cast<size_t>(columns_ - 1)));
   std::printf("%s", line.c_str());
   std::fflush(stdout);

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+
+#include "report/stopwatch.h"
 
 namespace llama_tp {
 
@@ -29,9 +32,13 @@ class Progress {
 
  private:
   void clear();
+  // Until the last step, as the run went so far: between steps it evaluates and saves, too.
+  double remaining_seconds(const StepMetrics& metrics);
+
   int columns_;
   int64_t steps_, logging_steps_;
-  double mean_seconds_ = 0;
+  std::optional<Stopwatch> since_first_;  // of the steps shown, which is slower than the others
+  int64_t first_step_ = 0;
   bool open_ = false;  // an unfinished line stands on the terminal
 };
 
