@@ -222,7 +222,7 @@ TEST(Launch, DifferentErrorsNameTheirRanks) {
 
 TEST(Launch, OutOfMemoryIsAnErrorWithAMend) {
   const Result result = run(mpirun(2, "no memory"));
-  EXPECT_EQ(result.count("llama_tp: out of memory; use more ranks"), 1) << result.output;
+  EXPECT_EQ(result.count("llama_tp: out of memory; use a smaller batch"), 1) << result.output;
 }
 
 // The promise is a second; the rest is for machines that run much else. A rank that nobody stops would take mpirun for

@@ -4,12 +4,24 @@
 #include <gtest/gtest.h>
 
 #include "backend/device.h"
+#include "backend/device_streams.h"
+#include "backend/meta.h"
 #include "report/format.h"
 #include "scratch_folder.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
 namespace {
+
+// The CPU's scratch memory, in a memory that no other rank shares.
+class OwnMemory : public MetaBackend {
+ public:
+  using MetaBackend::MetaBackend;
+  DeviceStreams* device() override { return &streams_; }
+
+ private:
+  DeviceStreams streams_;
+};
 
 class WhatFits : public testing::Test {
  protected:
@@ -52,7 +64,17 @@ TEST_F(WhatFits, RecomputeAndMoreRanksAreNamedWhereTheyFit) {
   EXPECT_EQ(said(free - 1).find("--gradient-checkpointing ("), std::string::npos) << said(free - 1);
   const int64_t of_two = needs(8, false, 2);
   ASSERT_LT(of_two, needs(8, false, 1));
-  EXPECT_NE(said(of_two).find("--fsdp 2 on 2 ranks (" + bytes_text(of_two) + ")"), std::string::npos) << said(of_two);
+  EXPECT_NE(said(of_two).find("--fsdp 2 on 2 ranks on 2 times as many machines (" + bytes_text(of_two) + ")"),
+            std::string::npos)
+      << said(of_two);
+}
+
+// More ranks of a host have less of its memory each; those on a GPU have one of their own.
+TEST_F(WhatFits, MachinesAreNamedWhereRanksShareTheirMemory) {
+  OwnMemory device(*backend_);
+  const std::string words = describe_too_large(asked(8, false, 1), needs(8, false, 2), device);
+  EXPECT_NE(words.find("--fsdp 2 on 2 ranks ("), std::string::npos) << words;
+  EXPECT_EQ(words.find("machines"), std::string::npos) << words;
 }
 
 TEST_F(WhatFits, WhereNothingAloneFitsAllTogetherMay) {
@@ -60,7 +82,7 @@ TEST_F(WhatFits, WhereNothingAloneFitsAllTogetherMay) {
   for (const int64_t alone : {needs(1, false, 1), needs(8, true, 1), needs(8, false, 64), needs(1, true, 2)})
     ASSERT_GT(alone, free);
   EXPECT_NE(said(free).find("what would fit: --per-device-train-batch-size 1 --gradient-checkpointing --fsdp 4 on 4 "
-                            "ranks (" +
+                            "ranks on 4 times as many machines (" +
                             bytes_text(free) + ")"),
             std::string::npos)
       << said(free);

@@ -10,15 +10,15 @@ struct Words {
   const char *state, *mend;
 };
 
+// What needs less beside more ranks.
 Words words_of(MemoryUse use) {
   switch (use) {
     case MemoryUse::evaluation:
-      return {"weights", "more ranks or a smaller --block-size"};
+      return {"weights", " or a smaller --block-size"};
     case MemoryUse::generation:
-      return {"weights", "more ranks, a smaller context (-c) or, of many prompts, a smaller --batch-size"};
+      return {"weights", ", a smaller context (-c) or, of many prompts, a smaller --batch-size"};
     default:
-      return {"weights, gradients and optimizer",
-              "more ranks, a smaller batch, a shorter context or --gradient-checkpointing"};
+      return {"weights, gradients and optimizer", ", a smaller batch, a shorter context or --gradient-checkpointing"};
   }
 }
 
@@ -28,10 +28,12 @@ void Runtime::reserve(const MemoryPlan& plan, MemoryUse use) {
   const int64_t free = backend.free_memory();
   if (plan.total() > free) {
     const auto [state_words, mend] = words_of(use);
+    // Ranks of one host share its memory: more of them there have less each.
+    const char* const more_ranks = backend.device() == nullptr ? "ranks on more machines" : "more ranks";
     const std::string cache_words = plan.cache > 0 ? text(", keys and values ", bytes_text(plan.cache)) : "";
     fail("this rank needs ", bytes_text(plan.total()), " (", state_words, " ", bytes_text(plan.state), cache_words,
          ", a step ", bytes_text(plan.step), "), but ", bytes_text(free), " are free (", backend.description(), "); ",
-         mend, " need less");
+         more_ranks, mend, " need less");
   }
   state.reserve(backend, plan.state);
   if (plan.cache > 0) cache.reserve(backend, plan.cache);

@@ -242,7 +242,7 @@ int Launch::guard(const std::function<int()>& body) {
   } catch (const Stopped&) {
     outcome.ending = stopped;
   } catch (const std::bad_alloc&) {
-    fail_with("out of memory; use more ranks, a smaller batch or a shorter context");
+    fail_with("out of memory; use a smaller batch, a shorter context or ranks on more machines");
   } catch (const std::exception& error) {
     fail_with(error.what());
   }

@@ -38,12 +38,16 @@ std::vector<Change> recomputed(const AskedTraining& asked) {
   return {change};
 }
 
-std::vector<Change> more_ranks(const AskedTraining& asked) {
+// Ranks of one host share its memory: there only those on other hosts have as much each.
+std::vector<Change> more_ranks(const AskedTraining& asked, Backend& backend) {
+  const bool on_host = backend.device() == nullptr;
   std::vector<Change> list;
   for (int times = 2; times <= most_shards; times *= 2) {
     MeshShape mesh = asked.mesh;
     mesh.fsdp *= times;
-    list.push_back({text("--fsdp ", mesh.fsdp, " on ", mesh.ranks(), " ranks"), asked});
+    list.push_back({text("--fsdp ", mesh.fsdp, " on ", mesh.ranks(), " ranks",
+                         on_host ? text(" on ", times, " times as many machines") : ""),
+                    asked});
     list.back().asked.mesh = mesh;
     list.back().asked.options.batch.data_ranks = mesh.data_ranks();
   }
@@ -51,7 +55,7 @@ std::vector<Change> more_ranks(const AskedTraining& asked) {
 }
 
 // The smallest batch and recompute, then these on more and more ranks.
-std::vector<Change> all_together(const AskedTraining& asked) {
+std::vector<Change> all_together(const AskedTraining& asked, Backend& backend) {
   AskedTraining least = asked;
   std::string words;
   for (const auto& list_of : {smaller_batches, recomputed})
@@ -60,7 +64,7 @@ std::vector<Change> all_together(const AskedTraining& asked) {
       least.options = list.back().asked.options;
     }
   std::vector<Change> list{{words.substr(0, words.find_last_not_of(' ') + 1), least}};
-  for (const Change& more : more_ranks(least)) list.push_back({words + more.words, more.asked});
+  for (const Change& more : more_ranks(least, backend)) list.push_back({words + more.words, more.asked});
   return list;
 }
 
@@ -89,9 +93,9 @@ std::string table_of(const Ledger& ledger) {
 std::string describe_too_large(const AskedTraining& asked, int64_t free, Backend& backend) {
   const RankPlan own = plan_of(asked, backend);
   std::string fitting;
-  for (const auto& list_of : {smaller_batches, recomputed, more_ranks})
-    fitting += first_that_fits(list_of(asked), free, backend);
-  if (fitting.empty()) fitting = first_that_fits(all_together(asked), free, backend);
+  for (const auto& list : {smaller_batches(asked), recomputed(asked), more_ranks(asked, backend)})
+    fitting += first_that_fits(list, free, backend);
+  if (fitting.empty()) fitting = first_that_fits(all_together(asked, backend), free, backend);
   return text("this rank needs ", bytes_text(own.memory.total()), " (", table_of(own.ledger), "), but ",
               bytes_text(free), " are free (", backend.description(), "); ",
               fitting.empty() ? text("nor would it fit with fewer samples, recompute and ", most_shards,

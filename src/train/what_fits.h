@@ -18,7 +18,7 @@ struct AskedTraining {
 };
 
 // One line for an error: what the rank needs by category, and what of fewer samples a forward, recompute and more ranks
-// fits into `free` bytes, each with its figure; where none of them does alone, all together.
+// with as much memory fits into `free` bytes, each with its figure; where none of them does alone, all together.
 std::string describe_too_large(const AskedTraining& asked, int64_t free, Backend& backend);
 
 }  // namespace llama_tp

@@ -35,7 +35,7 @@ int64_t CpuBackend::free_memory() const {
 void* CpuBackend::reserve(int64_t bytes) {
   void* const memory = take_pages(bytes);
   require(memory != nullptr, "cpu: the system gives no ", bytes,
-          " bytes of memory; more ranks, a smaller batch or a shorter context need less");
+          " bytes of memory; a smaller batch, a shorter context or ranks on more machines need less");
   return memory;
 }
 
