@@ -103,9 +103,9 @@ void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, co
                   [&](const PlannedScheme& one) { return sent(one.*step)[group].second; });
   if (!asked.device) return;
   const auto estimate = [&](const PlannedScheme& one) { return estimate_step(one.*step, *asked.device); };
-  table.line(text("  seconds at least (", asked.device->name, ")"),
+  table.line(text("  seconds, estimated (", asked.device->name, ")"),
              [&](const PlannedScheme& one) { return fixed(estimate(one).seconds(), 3); });
-  table.line("  tokens/s at most", [&](const PlannedScheme& one) {
+  table.line("  tokens/s, estimated", [&](const PlannedScheme& one) {
     return with_commas(
         static_cast<int64_t>(static_cast<double>(samples(one) * asked.block_size) / estimate(one).seconds()));
   });

@@ -154,7 +154,7 @@ double model_flops_utilization(const PlannedStep& step, double seconds) {
 
 void print_estimate(const PlannedStep& step) {
   const StepEstimate estimate = estimate_step(step.ranks, *step.device);
-  std::printf("estimate for %s (at its datasheet's limits; not a measurement, and a real step takes longer)\n",
+  std::printf("estimate for %s (its datasheet's limits, one after another; not a measurement)\n",
               step.device->name.c_str());
   print_line("  arithmetic, s", {fixed(estimate.products, 4)});
   print_line("  memory traffic, s", {fixed(estimate.memory, 4)});

@@ -1,5 +1,7 @@
-// How long a step would take on a device if every operation and every collective ran at the datasheet's limit that
-// binds it, one after another (a roofline: Williams et al. 2009). A bound that real runs stay above, not a measurement.
+// How long a step would take on a device if every operation ran at the datasheet's limit that binds it (a roofline:
+// Williams et al. 2009) and every collective as a ring at that of its links, one after another. Neither a measurement nor
+// a bound: real operations are slower, but real runs hide collectives behind work, and switches that add (NVLink SHARP)
+// spare an all-reduce a part of what a ring sends.
 #pragma once
 
 #include <string>
@@ -23,7 +25,7 @@ struct StepEstimate {
 // own part, and twice for an all-reduce, which is both.
 double sent_bytes(Collective collective, const Traffic& traffic, int size);
 
-// Of the slowest of the ranks.
+// Of the slowest of the ranks, which are all of the world.
 StepEstimate estimate_step(const std::vector<RankPlan>& ranks, const DeviceSheet& device);
 
 }  // namespace llama_tp
