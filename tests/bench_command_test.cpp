@@ -250,6 +250,30 @@ TEST_F(BenchCommand, MeasuresTheProductsThatTheModelHas) {
   EXPECT_NEAR(gated / plain, 2, 0.05);  // both are printed with a digit behind the point, some tens of each
 }
 
+// What the plan replicates is whole on every rank, however few heads there are; norms see a rank's part of the tokens,
+// the loss as many as the head takes of the backend at a time (2 × 513 tokens, two that fill them up; 32 MiB of logits on the CPU).
+TEST_F(BenchCommand, MeasuresOperationsInTheShapesOfTheRank) {
+  const Json whole_attention{{"layers.*.self_attn.q_proj", "replicated"},
+                             {"layers.*.self_attn.k_proj", "replicated"},
+                             {"layers.*.self_attn.v_proj", "replicated"},
+                             {"layers.*.self_attn.o_proj", "replicated"}};
+  write_file(
+      folder_ / "config.json",
+      small_config(
+          {{"num_attention_heads", 2}, {"num_key_value_heads", 2}, {"vocab_size", 32000}, {"tp_plan", whole_attention}})
+          .dump());
+  const std::string of_four = run(4, "--kernels --block-size 513"),
+                    undivided = run(2, "--kernels --block-size 513 --sequence-parallel off --dtype float32");
+  EXPECT_TRUE(holds(of_four,
+                    "each as one of 4 tensor-parallel ranks: 2 of 2 heads, 2 of 2 of keys, 16 of 64 columns of the "
+                    "feed-forward, 8000 of 32000 logits; 1,028 tokens, norms of 257, the loss of 1,024\n"))
+      << of_four;
+  EXPECT_TRUE(holds(undivided,
+                    "2 of 2 heads, 2 of 2 of keys, 32 of 64 columns of the feed-forward, 16000 of 32000 logits; "
+                    "1,026 tokens, norms of 1,026, the loss of 512\n"))
+      << undivided;
+}
+
 TEST_F(BenchCommand, RefusesAMeshBeforeItMeasuresAnything) {
   for (const auto& [ranks, options] :
        {std::pair{2, "--tensor-parallel 3"}, std::pair{0, "--rehearse rank=1,world=8 --tensor-parallel 3"}}) {

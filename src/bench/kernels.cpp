@@ -1,12 +1,13 @@
 // Operations one at a time, in the shapes that a tensor-parallel rank of a training step gives them.
 #include <algorithm>
 #include <functional>
-#include <numeric>
 
 #include "backend/fill.h"
+#include "base/parts.h"
 #include "bench/rates.h"
 #include "bench/timing.h"
 #include "model/batch.h"
+#include "model/parameters.h"
 #include "model/rehearsal.h"
 #include "parallel/local_communicator.h"
 #include "report/format.h"
@@ -18,7 +19,6 @@ namespace {
 constexpr int64_t operation_runs = 5;
 constexpr int64_t calls_on_device = 10;  // between two waits for it: a wait takes as long as a small operation
 constexpr int64_t least_weights = int64_t{1} << 23;  // of an optimizer's step, far more than caches hold
-constexpr int64_t chunk_bytes = int64_t{64} << 20;   // of logits in f32
 
 struct Timing {
   const char* name;
@@ -36,18 +36,30 @@ Work all_work(const Backend& backend) {
   return sum;
 }
 
-// Letters as in backend/backend.h.
+// Letters as in backend/backend.h; S: the tokens between the regions that the plan splits. Of the first block.
 class Kernels {
  public:
-  Kernels(const Bench& bench, int64_t tensor_ranks)
+  // parameters: of the rank. sequence_ranks: that divide the tokens.
+  Kernels(const Bench& bench, const Parameters& parameters, int64_t sequence_ranks)
       : bench_(bench),
+        layout_(parameters.layout(0)),
+        vocabulary_(parameters.head_slice()),
         H(bench.config.hidden),
-        A(bench.config.heads / tensor_ranks),
-        G(std::max<int64_t>(1, bench.config.kv_heads / tensor_ranks)),
+        A(layout_.heads),
+        G(layout_.kv_heads),
         D(bench.config.head_dim),
-        F(bench.config.ffn / tensor_ranks),
-        V(bench.config.vocabulary / tensor_ranks),
-        T(bench.settings.micro_batch * bench.settings.block_size) {}
+        F(layout_.ffn),
+        V(vocabulary_.rows),
+        T(round_up(bench.settings.micro_batch * bench.settings.block_size, sequence_ranks)),
+        S(T / sequence_ranks) {}
+
+  // "2 of 8 heads, …"
+  std::string shapes() const {
+    const ModelConfig& config = bench_.config;
+    return text(A, " of ", config.heads, " heads, ", G, " of ", config.kv_heads, " of keys, ", F, " of ", config.ffn,
+                " columns of the feed-forward, ", V, " of ", config.vocabulary, " logits; ", with_commas(T),
+                " tokens, norms of ", with_commas(S), ", the loss of ", with_commas(loss_tokens()));
+  }
 
   std::vector<Timing> run(Runtime& on) {
     runtime_ = &on;
@@ -73,15 +85,6 @@ class Kernels {
     return tensor;
   }
   Tensor numbers(const Shape& shape) { return numbers(shape, runtime_->dtype); }
-  // Each token's row.
-  Tensor rows() {
-    const Tensor tensor = runtime_->state.push(Category::data, {T}, DType::i32);
-    std::vector<int32_t> host(static_cast<size_t>(T));
-    std::iota(host.begin(), host.end(), 0);
-    runtime_->backend.upload(host.data(), tensor);
-    return tensor;
-  }
-
   void time(const char* name, const std::function<void()>& work) {
     const Work before = all_work(runtime_->backend);
     bench_.world->barrier();
@@ -110,36 +113,31 @@ class Kernels {
     time("product, backward of the weight", [&] { backend.linear_backward_weight(y, x, dw); });
   }
 
-  Sequences sequences() {
-    const int64_t count = bench_.settings.micro_batch, length = bench_.settings.block_size;
-    std::vector<int32_t> ranges;
-    for (int64_t i = 0; i < count; i++)
-      for (const int64_t value : {i * length, length, i * length, length})
-        ranges.push_back(static_cast<int32_t>(value));
-    const Tensor tensor = zeros({count, 4}, DType::i32);
-    runtime_->backend.upload(ranges.data(), tensor);
-    return {tensor,
-            count,
-            length,
-            length,
-            count * causal_pairs(length, 0, 0),
-            count * causal_pairs(length, 0, bench_.config.window())};
+  // Samples of the run's length, and a shorter one where ranks that divide the tokens need more of them.
+  Batch samples() {
+    const int64_t length = bench_.settings.block_size;
+    HostBatch host;
+    each_part(T, length, [&](int64_t begin, int64_t count) {
+      host.append(std::vector<int32_t>(static_cast<size_t>(count), 0), {}, 0, begin);
+    });
+    Batch batch = push_batch(runtime_->state, T, parts_of(T, length), bench_.config.window());
+    upload(runtime_->backend, host, batch);
+    return batch;
   }
 
   void attention() {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
-    const Sequences batch = sequences();
-    const AttentionOptions options{bench_.config.attention_scale, bench_.config.windows.front()};
+    const Batch batch = samples();
+    const AttentionOptions options{bench_.config.attention_scale, layout_.window};
     const Tensor q = numbers({A, T, D}), k = numbers({G, T, D}), v = numbers({G, T, D}), dq = numbers({A, T, D}),
                  dk = numbers({G, T, D}), dv = numbers({G, T, D}), out = numbers({T, A * D}),
                  dout = numbers({T, A * D}), lse = zeros({A, T}, DType::f32);
-    time("attention, forward", [&] { backend.attention_forward(q, k, v, batch, options, out, lse); });
+    time("attention, forward", [&] { backend.attention_forward(q, k, v, batch.sequences, options, out, lse); });
     time("attention, backward",
-         [&] { backend.attention_backward(dout, q, k, v, out, lse, batch, options, dq, dk, dv); });
-    const Tensor qkv = numbers({T, (A + 2 * G) * D}), slots = rows(),
-                 table = numbers({T, bench_.config.rotary_dim}, DType::f32);
-    time("rotary positions, forward", [&] { backend.rope_forward(qkv, table, slots, q, k, v); });
+         [&] { backend.attention_backward(dout, q, k, v, out, lse, batch.sequences, options, dq, dk, dv); });
+    const Tensor qkv = numbers({T, (A + 2 * G) * D}), table = numbers({T, bench_.config.rotary_dim}, DType::f32);
+    time("rotary positions, forward", [&] { backend.rope_forward(qkv, table, batch.slots, q, k, v); });
     time("rotary positions, backward", [&] { backend.rope_backward(dq, dk, dv, table, qkv); });
   }
 
@@ -147,11 +145,11 @@ class Kernels {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
     const NormOptions& norm = bench_.config.norm;
-    const Tensor part = numbers({T, H}), residual = numbers({T, H}), y = numbers({T, H}), w = numbers({H}),
+    const Tensor part = numbers({S, H}), residual = numbers({S, H}), y = numbers({S, H}), w = numbers({H}),
                  dw = zeros({H}, DType::f32);
     const Tensor b = bench_.config.norm_bias ? numbers({H}) : Tensor{},
                  db = bench_.config.norm_bias ? zeros({H}, DType::f32) : Tensor{};
-    const Tensor statistics = zeros(norm.kind == NormKind::rms ? Shape{T} : Shape{T, 2}, DType::f32);
+    const Tensor statistics = zeros(statistics_shape(norm, S), DType::f32);
     time("addition and norm, forward",
          [&] { backend.add_norm_forward(part, residual, w, b, norm, residual, y, statistics); });
     time("norm, backward", [&] { backend.norm_backward(y, residual, w, norm, statistics, part, dw, db); });
@@ -161,14 +159,18 @@ class Kernels {
     time("activation, backward", [&] { backend.activation_backward(product, input, activation, input); });
   }
 
+  // As the head takes them.
+  int64_t loss_tokens() const { return std::min(T, bench_.backend->loss_tokens(V, bench_.settings.dtype).piece); }
+
   void loss() {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
-    const int64_t rows = std::min(T, std::max<int64_t>(1, chunk_bytes / (V * size_of(DType::f32))));
+    const int64_t rows = loss_tokens(), begin = vocabulary_.begin, count = vocabulary_.count;
     const Tensor logits = numbers({rows, V}, DType::f32), targets = zeros({rows}, DType::i32),
-                 statistics = zeros({rows, 3}, DType::f32), lse = zeros({rows}, DType::f32);
-    time("loss, statistics", [&] { backend.cross_entropy_statistics(logits, targets, 0, V, statistics); });
-    time("loss, backward", [&] { backend.cross_entropy_backward(logits, targets, lse, 0, V, 1, logits); });
+                 statistics = zeros({rows, 3}, DType::f32), lse = zeros({rows}, DType::f32),
+                 dlogits = runtime_->dtype == DType::f32 ? logits : numbers({rows, V});
+    time("loss, statistics", [&] { backend.cross_entropy_statistics(logits, targets, begin, count, statistics); });
+    time("loss, backward", [&] { backend.cross_entropy_backward(logits, targets, lse, begin, count, 1, dlogits); });
   }
 
   void optimizer() {
@@ -183,7 +185,9 @@ class Kernels {
   }
 
   const Bench& bench_;
-  int64_t H, A, G, D, F, V, T;
+  const LayerLayout& layout_;
+  const VocabularySlice& vocabulary_;
+  int64_t H, A, G, D, F, V, T, S;
   Runtime* runtime_ = nullptr;
   std::vector<Timing> timings_;
 };
@@ -192,13 +196,15 @@ class Kernels {
 
 void bench_kernels(const Bench& bench, const MachineRates& machine) {
   const MeshShape mesh = bench.shape();
-  Kernels kernels(bench, mesh.tensor);
+  const int64_t sequence_ranks = bench.settings.sequence_parallel ? mesh.tensor : 1;
+  const Parameters parameters(bench.config, bench.plan, bench.launch.rank() % mesh.tensor, mesh.tensor,
+                              sequence_ranks > 1);
+  Kernels kernels(bench, parameters, sequence_ranks);
   LoneCommunicator lone;
   Runtime own(*bench.backend, lone, lone, lone, bench.settings.dtype);
   own.reserve(rehearse(*bench.backend, own, [&](Runtime& meta) { kernels.run(meta); }));
-  bench.say(text("operations on all ranks, each with its part of ", mesh.tensor, ": ",
-                 with_commas(bench.settings.micro_batch * bench.settings.block_size), " tokens\n", padded("µs", 42),
-                 padded("GFLOP/s", 10), padded("GB/s", 8), "  of the limit"));
+  bench.say(text("operations on all ranks, each as one of ", counted(mesh.tensor, "tensor-parallel rank"), ": ",
+                 kernels.shapes(), "\n", padded("µs", 42), padded("GFLOP/s", 10), padded("GB/s", 8), "  of the limit"));
   for (const Timing& timing : kernels.run(own)) {
     const double flops = bench.sum_over_ranks(timing.flops / timing.seconds),
                  bytes = bench.sum_over_ranks(timing.bytes / timing.seconds);
