@@ -8,6 +8,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "report/format.h"
 #include "scratch_folder.h"
 #include "support/command.h"
 #include "support/error_of.h"
@@ -57,6 +58,30 @@ TEST(Plan, TheLongestSequenceFitsAndTheNextDoesNot) {
   EXPECT_TRUE(longest["fits"]);
   EXPECT_TRUE(planned(mesh + "--memory 16GiB --block-size " + std::to_string(found))["fits"]);
   EXPECT_FALSE(planned(mesh + "--memory 16GiB --block-size " + std::to_string(found + 128))["fits"]);
+}
+
+// Whose memory is not full yet is not told to be: no longer sample was tried.
+TEST(Plan, TheLongestThatPlanLooksAtIsNotCalledTheLongestThatFits) {
+  const std::string shared = "--config data/demo/config.json --memory 900TB ", mesh = shared + "--max-sequence ";
+  const auto printed = [](const std::string& options) {
+    return run_command(llama_tp_with(0) + " plan " + options).out;
+  };
+  for (const char* samples : {"1", "3"}) {
+    const std::string step = mesh + "--per-device-train-batch-size " + samples;
+    EXPECT_TRUE(planned(step)["longer_was_not_tried"]) << samples;
+    EXPECT_TRUE(holds(printed(step), " (the most that plan looks at)\n")) << samples;
+  }
+  const std::string filled = "--config data/demo/config.json --max-sequence --memory 1GiB";
+  EXPECT_FALSE(planned(filled)["longer_was_not_tried"]);
+  EXPECT_TRUE(holds(printed(filled), " (the most that fit)\n"));
+  EXPECT_FALSE(planned("--config data/demo/config.json").contains("longer_was_not_tried"));
+
+  const std::string schemes = "--compare tp=2 dp=2 --block-size 64 ";
+  EXPECT_TRUE(holds(printed(shared + schemes), "    4,194,304+    4,194,304+\n", "+: no longer sample was tried.\n"));
+  EXPECT_TRUE(planned(shared + schemes)["schemes"][0]["longer_was_not_tried"]);
+  const std::string narrow = "--config data/demo/config.json --memory 1GiB " + schemes;
+  EXPECT_FALSE(holds(printed(narrow), "+\n") || holds(printed(narrow), "no longer sample"));
+  EXPECT_FALSE(planned(narrow)["schemes"][0]["longer_was_not_tried"]);
 }
 
 // A device's memory is what CUDA reports of it, and a plan leaves room for what it does not count.
@@ -227,12 +252,27 @@ TEST(Plan, BeginsWithASummary) {
     for (int i = 0; i <= number; i++) std::getline(lines, line);
     return line;
   };
-  EXPECT_EQ(line_of(fits, 1), "a rank needs 21.09 GiB: weights, gradients and optimizer 14.96; activations 6.10");
+  EXPECT_EQ(line_of(fits, 1),
+            "a rank needs 21.09 GiB: weights, gradients and optimizer 14.96 GiB; activations 6.10 GiB");
   EXPECT_TRUE(line_of(fits, 2).starts_with("fits 77.18 GiB")) << fits;
   EXPECT_EQ(line_of(not_fits, 2), "DOES NOT FIT 16.00 GiB");
   EXPECT_FALSE(holds(fits, " 0.000\n") || holds(fits, "calls") || holds(fits, "backward")) << fits;
   const std::string verbose = printed("--device h100 --verbose");
   EXPECT_TRUE(holds(verbose, "calls of a step's collectives") && holds(verbose, "the most in each phase")) << verbose;
+}
+
+// Of a rank that needs less than 4 GiB, too, where the tables are in MiB.
+TEST(Plan, TheSummaryHasOneUnit) {
+  const std::string step = "--config llama-3.2-1b --tensor-parallel 8 --block-size 1024";
+  const Json plan = planned(step), &held = plan["ranks"][0]["categories"];
+  int64_t state = 0;
+  for (const char* category : {"parameters", "master_weights", "gradients", "moments"})
+    state += held[category].get<int64_t>();
+  const auto mebibytes = [](int64_t bytes) { return fixed(static_cast<double>(bytes) / (1 << 20), 2) + " MiB"; };
+  const std::string out = run_command(llama_tp_with(0) + " plan " + step).out;
+  EXPECT_TRUE(holds(out, text("a rank needs ", mebibytes(plan["ranks"][0]["peak_bytes"]), ": "),
+                    "weights, gradients and optimizer " + mebibytes(state), " MiB\n"))
+      << out;
 }
 
 // The numbers are those of transformers' models of these configs, made on torch's meta device.

@@ -125,11 +125,12 @@ class PlanRun {
   }
 
   void find_longest() {
-    const int64_t most = most_block / step_.options.batch.micro_batch,
-                  longest = longest_block(most, [&](int64_t block) { return fits(block); });
-    require(longest > 0, "not even ", step_.options.batch.block_size, " tokens fit ", step_.memory_limit->words,
+    const LongestBlock longest =
+        longest_block(most_block / step_.options.batch.micro_batch, [&](int64_t block) { return fits(block); });
+    require(longest.tokens > 0, "not even ", step_.options.batch.block_size, " tokens fit ", step_.memory_limit->words,
             ": they need ", bytes_text(step_.peak_bytes()), "; take more --tensor-parallel ranks or more memory");
-    rehearse(longest);
+    step_.longer_was_not_tried = longest.longer_was_not_tried;
+    rehearse(longest.tokens);
   }
 
   const Options& options_;

@@ -91,6 +91,12 @@ void print_memory(const SchemesToPlan& asked, const Table& table, std::vector<Ra
     });
 }
 
+// "4,194,304+" where a longer one might fit.
+std::string written(const LongestBlock& longest) {
+  if (longest.tokens == 0) return "none";
+  return with_commas(longest.tokens) + (longest.longer_was_not_tried ? "+" : "");
+}
+
 void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, const Table& table,
                 const std::string& name, std::vector<RankPlan> PlannedScheme::*step, int64_t global_batch) {
   const auto samples = [&](const PlannedScheme& one) {
@@ -194,8 +200,7 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
              [](const PlannedScheme& one) { return one.scheme.name; });
   print_memory(asked, table, &PlannedScheme::smallest);
   if (asked.memory)
-    table.line("longest sample that fits, tokens",
-               [](const PlannedScheme& one) { return one.longest > 0 ? with_commas(one.longest) : "none"; });
+    table.line("longest sample that fits, tokens", [](const PlannedScheme& one) { return written(one.longest); });
   if (planned.samples_in_flight > 0) {
     table.line(text("memory with ", planned.samples_in_flight, " samples in flight, ", table.unit().name),
                [&](const PlannedScheme& one) {
@@ -210,6 +215,8 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
       all.begin(), all.end(), [&](const PlannedScheme& a, const PlannedScheme& b) { return peak(a) < peak(b); });
   for (const PlannedScheme& one : all)
     if (peak(one) > peak(least)) std::printf("%s\n", why(one, least, planned.samples_in_flight, table.unit()).c_str());
+  if (std::any_of(all.begin(), all.end(), [](const PlannedScheme& one) { return one.longest.longer_was_not_tried; }))
+    std::printf("+: no longer sample was tried.\n");
   if (asked.memory) std::printf("A rank may take %s.\n", asked.memory->words.c_str());
   std::printf("Workspace is that of %s.\n", asked.workspace_of.c_str());
 }
@@ -222,7 +229,8 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
       json["categories"][std::string(name_of(static_cast<Category>(i)))] = fullest(one.smallest).ledger.at_peak()[i];
     if (asked.memory) {
       json["fits"] = peak(one) <= asked.memory->bytes;
-      json["longest_block_size"] = one.longest;
+      json["longest_block_size"] = one.longest.tokens;
+      json["longer_was_not_tried"] = one.longest.longer_was_not_tried;
     }
     if (planned.samples_in_flight > 0) {
       json["in_flight"] = {{"samples", planned.samples_in_flight}, {"peak_bytes", peak(one.in_flight)}};

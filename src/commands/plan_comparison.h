@@ -23,12 +23,30 @@ struct SchemesToPlan {
   std::optional<DeviceSheet> device;
 };
 
+struct LongestBlock {
+  int64_t tokens = 0;                 // 0: none fits
+  bool longer_was_not_tried = false;  // and might fit
+};
+
+// The last multiple of 128 tokens up to `most` that fits. Memory grows with the length.
+template <class Fits>
+LongestBlock longest_block(int64_t most, Fits fits) {
+  constexpr int64_t step = 128;
+  const int64_t steps = most / step;
+  int64_t fitting = 0, limit = steps + 1;
+  while (limit - fitting > 1) {
+    const int64_t middle = fitting + (limit - fitting) / 2;
+    (fits(middle * step) ? fitting : limit) = middle;
+  }
+  return {fitting * step, fitting == steps};
+}
+
 // A step of one forward of one sample on each rank with data of its own, one of such forwards that make up the global
 // batch, and one of a single forward in which all schemes have the same number of samples in flight.
 struct PlannedScheme {
   Scheme scheme;
   std::vector<RankPlan> smallest, equal, in_flight;
-  int64_t longest = 0;  // tokens of the longest sample that fits, where there is a limit
+  LongestBlock longest;  // sample that fits, where there is a limit
 };
 
 struct PlannedComparison {
@@ -38,18 +56,6 @@ struct PlannedComparison {
   int64_t samples_in_flight = 0;
   std::vector<PlannedScheme> schemes;
 };
-
-// The last multiple of 128 tokens up to `most` that fits; 0: none does. Memory grows with the length.
-template <class Fits>
-int64_t longest_block(int64_t most, Fits fits) {
-  constexpr int64_t step = 128;
-  int64_t fitting = 0, limit = most / step + 1;
-  while (limit - fitting > 1) {
-    const int64_t middle = fitting + (limit - fitting) / 2;
-    (fits(middle * step) ? fitting : limit) = middle;
-  }
-  return fitting * step;
-}
 
 // Errors: a global batch that a scheme cannot divide.
 PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend);

@@ -165,18 +165,23 @@ void print_estimate(const PlannedStep& step) {
   print_line("  bound by", {estimate.bound()});
 }
 
+const char* longest_words(const PlannedStep& step) {
+  if (!step.longest) return "";
+  return step.longer_was_not_tried ? " (the most that plan looks at)" : " (the most that fit)";
+}
+
 // What the fullest rank needs, of what the most, and whether there is room.
 void print_summary(const PlannedStep& step) {
   constexpr int64_t worth_naming = 20;  // of the whole, one part in so many
   const ByteUnit unit = unit_for(static_cast<double>(step.peak_bytes()));
+  const auto amount = [&](int64_t bytes) { return text(unit.of(static_cast<double>(bytes), 2), " ", unit.name); };
   std::vector<std::pair<int64_t, std::string_view>> parts;
   for (const MemoryGroup group : memory_groups) parts.emplace_back(held_at_peak(step.ranks, group), name_of(group));
   std::sort(parts.rbegin(), parts.rend());
   std::string named;
   for (const auto& [bytes, name] : parts)
-    if (bytes * worth_naming >= step.peak_bytes())
-      named += text(named.empty() ? "" : "; ", name, " ", unit.of(static_cast<double>(bytes), 2));
-  std::printf("a rank needs %s: %s\n", bytes_text(step.peak_bytes()).c_str(), named.c_str());
+    if (bytes * worth_naming >= step.peak_bytes()) named += text(named.empty() ? "" : "; ", name, " ", amount(bytes));
+  std::printf("a rank needs %s: %s\n", amount(step.peak_bytes()).c_str(), named.c_str());
   if (step.memory_limit.has_value())
     std::printf("%s %s\n", step.peak_bytes() <= step.memory_limit->bytes ? "fits" : "DOES NOT FIT",
                 step.memory_limit->words.c_str());
@@ -226,7 +231,7 @@ void print_plan(const PlannedStep& step, bool by_phase) {
       std::string(torch_name_of(step.dtype)).c_str(), step.mesh.data, step.mesh.fsdp, step.mesh.tensor,
       step.options.batch.sequence_ranks > 1 ? ", sequence-parallel" : "",
       static_cast<long long>(step.options.batch.micro_batch), with_commas(step.options.batch.block_size).c_str(),
-      text(step.options.recompute ? ", recomputed" : "", step.longest ? " (the most that fit)" : "").c_str());
+      text(step.options.recompute ? ", recomputed" : "", longest_words(step)).c_str());
   print_summary(step);
   print_memory(step.ranks, by_phase);
   std::printf("workspace is that of %s\n", step.workspace_of.c_str());
@@ -259,6 +264,7 @@ void print_plan_json(const PlannedStep& step) {
     json["memory_limit"] = step.memory_limit->bytes;
     json["fits"] = step.peak_bytes() <= step.memory_limit->bytes;
   }
+  if (step.longest) json["longer_was_not_tried"] = step.longer_was_not_tried;
   std::printf("%s\n", json_text(json, 1).c_str());
 }
 

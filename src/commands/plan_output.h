@@ -18,7 +18,8 @@ struct PlannedStep {
   std::string workspace_of;  // whose scratch memory is counted, as a backend describes itself
   std::optional<DeviceSheet> device;
   std::optional<MemoryLimit> memory_limit;
-  bool longest = false;  // the block size is what --max-sequence found
+  bool longest = false;               // the block size is what --max-sequence found
+  bool longer_was_not_tried = false;  // and might fit
 
   int64_t peak_bytes() const;  // of the rank that needs the most
   double tokens() const { return static_cast<double>(options.batch.global_batch() * options.batch.block_size); }
