@@ -68,6 +68,28 @@ TEST_F(ConfigFile, HoldsTheOptionsOfACommand) {
   EXPECT_FALSE(holds(resuming(false), "resume-from-checkpoint"));
 }
 
+// In a file as on the command line: it goes beside what refuses the flag, and asks for nothing itself.
+TEST_F(ConfigFile, AFlagThatIsFalseIsNotGiven) {
+  const auto expect_runs = [](const Json& flags, const std::string& command) {
+    write_file(path("options.json"), flags.dump());
+    std::string on_command_line;
+    for (const auto& [flag, value] : flags.items()) on_command_line += " --" + flag + "=false";
+    for (const std::string& options : {" --config-file " + path("options.json"), on_command_line}) {
+      const CommandResult result = run_command(llama_tp_with(0) + " " + command + options);
+      EXPECT_EQ(result.status, 0) << result.err;
+    }
+  };
+  const Json of_plan{{"gradient-checkpointing", false}, {"max-sequence", false}, {"search", false}};
+  expect_runs(of_plan, "plan --config data/demo/config.json --block-size 64 --compare tp=1");
+  Json of_search = of_plan;
+  of_search.erase("search");
+  expect_runs(of_search, "plan --config data/demo/config.json --block-size 64 --search --world 1 --memory 80GiB");
+  expect_runs({{"train", false}, {"generate", false}, {"kernels", false}, {"collectives", false}, {"json", false}},
+              "bench --config data/demo/config.json --block-size 16 --steps 1 --rehearse rank=0,world=1");
+  expect_refused(0, "plan --config data/demo/config.json --compare tp=1 --max-sequence=true",
+                 {"--max-sequence does not go with --compare"});
+}
+
 TEST_F(ConfigFile, CannotHoldWhatIsNotUtf8) {
   const std::string command = "train --print-config --output-dir out --train-file ";
   expect_refused(2, command + "$'c\\xff.txt'", {"--train-file c\xff.txt", "is not UTF-8", "on the command line alone"});

@@ -34,6 +34,10 @@ struct Options::Parser {
     const size_t comma = names.find(',');
     declared.push_back({comma == std::string::npos ? names : names.substr(comma + 1), is_flag});
   }
+  bool is_flag(const std::string& name) const {
+    return std::any_of(declared.begin(), declared.end(),
+                       [&](const Declared& one) { return one.is_flag && one.name == name; });
+  }
 };
 
 namespace {
@@ -239,9 +243,11 @@ bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
   return false;
 }
 
-bool Options::given(const std::string& name) const { return parser_->result.count(name) > 0; }
+bool Options::given(const std::string& name) const {
+  return parser_->is_flag(name) ? is_set(name) : parser_->result.count(name) > 0;
+}
 bool Options::is_set(const std::string& flag_name) const {
-  return given(flag_name) && parser_->result[flag_name].as<bool>();
+  return parser_->result.count(flag_name) > 0 && parser_->result[flag_name].as<bool>();
 }
 
 bool Options::is_on(const std::string& name) const {

@@ -39,6 +39,7 @@ class Options {
   // options, missing values, a config file that is none.
   bool parse(const std::vector<std::string>& arguments, bool speaks = true);
 
+  // A flag that is false, as a file may have it, is not given.
   bool given(const std::string& name) const;
   bool is_set(const std::string& flag_name) const;
   // Of a value that is on or off. Errors: another word.
