@@ -78,6 +78,45 @@ TEST_F(GpuCheck, TheReasonIsWhatFailedThoughSuccessesCameBehindIt) {
   EXPECT_NE(row(all, "decode").find("exit status 1: llama_tp: no bench"), std::string::npos) << all;
 }
 
+// A program whose training has these losses on either backend.
+std::string with_losses(const std::string& cuda, const std::string& cpu) {
+  return R"([ "$1" = train ] || exec echo 'cuda: 1 token'
+    folder=$(grep -oE -- '--output-dir [^ ]+' <<< "$*" | cut -d ' ' -f 2)
+    case " $* " in *' --backend cpu '*) loss=)" +
+         cpu + " ;; *) loss=" + cuda + R"( ;; esac
+    mkdir -p "$folder"
+    for step in {1..20}; do echo "{\"step\":$step,\"loss\":$loss}"; done > "$folder/metrics.jsonl")";
+}
+
+TEST_F(GpuCheck, LossesAreComparedAsNumbers) {
+  add_program("llama_tp", with_losses("12.3", "7.5"));
+  run("scripts/gpu_check --only run");
+  EXPECT_NE(row(report(), "run").find("20 losses of 20, apart by 6.40e-01"), std::string::npos) << report();
+  EXPECT_NE(row(report(), "run").find("**failed**"), std::string::npos) << report();
+  add_program("llama_tp", with_losses("7.4901", "7.49"));
+  run("scripts/gpu_check --only run");
+  EXPECT_NE(report().find("20 losses of 20, apart by 1.34e-05"), std::string::npos) << report();
+  EXPECT_NE(row(report(), "run").find("| passed |"), std::string::npos) << report();
+}
+
+// As compute-sanitizer's tools say it, or timeout stops them.
+TEST_F(GpuCheck, ASanitizerThatIsStoppedHasPassedOnlyWhereItFoundNothing) {
+  add_program("llama_tp", "echo 'cuda: a GPU'");
+  const auto result_of = [&](const std::string& tool, const std::string& found) {
+    add_program("tools/compute-sanitizer", "echo '[       OK ] Linear.One (1 ms)'; echo '" + found + "'; exit 124");
+    run("scripts/gpu_check --only " + tool);
+    return row(report(), tool);
+  };
+  for (const char* race :
+       {"========= Error: Race reported between Write access at 0x10 in f and Read access at 0x20 in f",
+        "========= Race reported between Write access at 0x10 in f and Read access at 0x20 in f"})
+    EXPECT_NE(result_of("racecheck", race).find("**failed**"), std::string::npos) << report();
+  EXPECT_NE(result_of("memcheck", "========= Invalid __global__ read of size 4 bytes").find("**failed**"),
+            std::string::npos)
+      << report();
+  EXPECT_NE(result_of("racecheck", "========= COMPUTE-SANITIZER").find("| passed |"), std::string::npos) << report();
+}
+
 TEST_F(GpuCheck, OneGpuIsSeen) {
   add_program("llama_tp", "echo \"cuda: GPU $CUDA_VISIBLE_DEVICES by $CUDA_DEVICE_ORDER\"");
   run("env -u CUDA_VISIBLE_DEVICES scripts/gpu_check --only machine");

@@ -97,7 +97,7 @@ sanitize() {
   tell_end $status "$(grep 'ERROR SUMMARY\|RACECHECK SUMMARY' "$out/$tool.log" | tail -n 1 | sed 's/^=* *//'); $(grep -c '^\[       OK' "$out/$tool.log") tests passed, exit status $status"
   grep -q '^\[       OK' "$out/$tool.log" || return 1
   # At the end of its time: passed where it has found nothing in what it saw.
-  if [ $status = 124 ]; then ! grep -qE '^=+ +(Invalid|Potential|Race|Barrier)' "$out/$tool.log"; else return $status; fi
+  if [ $status = 124 ]; then ! grep -qE '^=+ +(Error: )?(Invalid|Potential|Race|Barrier)' "$out/$tool.log"; else return $status; fi
 }
 stage_memcheck() { sanitize memcheck; }
 stage_racecheck() { sanitize racecheck; }
@@ -117,7 +117,7 @@ train() { # ranks output-folder options …
 losses_agree() { # folder folder most first-step last-step
   awk -v most="$3" -v first="$4" -v last="$5" '
     match($0, /"step":[0-9]+/) { step = substr($0, RSTART + 7, RLENGTH - 7) + 0 }
-    match($0, /"loss":[^,}]+/) { loss = substr($0, RSTART + 7, RLENGTH - 7) }
+    match($0, /"loss":[^,}]+/) { loss = substr($0, RSTART + 7, RLENGTH - 7) + 0 }
     step < first || step > last { next }
     FNR == NR { one[step] = loss; next }
     step in one { n++; d = one[step] > loss ? one[step] - loss : loss - one[step]; d /= one[step]; if (d > worst) worst = d
