@@ -83,7 +83,7 @@ stage_operations() {
 }
 
 # Small shapes, each kernel among them; the sanitizer makes everything some ten times slower.
-small_tests='Linear.*:Rope.*:Norm.Apply*:HeadNorm.Does*:Embedding.*:Elementwise.*:CrossEntropy.GradientMay*:Sample.Chances*:FeedChoices.*:AdamW.Clipping*:Activation.BackwardMay*:Attention.Results*:Attention.Large*'
+small_tests='Linear.*:Rope.*:Norm.Apply*:Norm.AddNorm*:HeadNorm.*:Embedding.*:Elementwise.*:CrossEntropy.GradientMay*:Sample.Chances*:FeedChoices.*:AdamW.Clipping*:Activation.BackwardMay*:Activation.Forward*:Attention.Results*:Attention.BackwardKeeps*:Attention.Large*'
 sanitize() {
   local tool=$1 sanitizer status
   [ "$backend" = cuda ] || skip "compute-sanitizer looks at devices only"
