@@ -11,7 +11,7 @@
 CXX      ?= g++
 ARCH     ?= native
 SANITIZE ?=
-BUILD    ?= build/$(notdir $(CXX))-$(ARCH)$(if $(SANITIZE),-sanitize)
+BUILD    ?= build/$(notdir $(lastword $(CXX)))-$(ARCH)$(if $(SANITIZE),-sanitize)
 JOBS     ?= $(shell nproc 2>/dev/null || echo 2)
 ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(JOBS)
