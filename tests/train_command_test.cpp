@@ -142,6 +142,17 @@ TEST_F(TrainCommand, AccumulatedForwardsAreOneLargerBatch) {
   expect_same_steps(json_lines(whole_file(path("derived/metrics.jsonl"))), large);
 }
 
+// 65,536 logits a token: pieces of 128 tokens and chunks of 256 (CpuBackend::loss_tokens), so two chunks of two pieces
+// each, beside forwards of 64 tokens.
+TEST_F(TrainCommand, TheLossOfALargeVocabularyIsTheSameInSeveralPieces) {
+  constexpr int vocabulary = 65536;
+  write_file(path("config.json"), small_config({{"vocab_size", vocabulary}}).dump());
+  write_file(path("text.jsonl"), random_id_lines(8, 64, vocabulary));
+  const std::string options = "--config " + path("config.json") + " --max-steps 2 --learning-rate 1e-3 ";
+  expect_same_steps(train(alone, "pieces", options + "--per-device-train-batch-size 8"),
+                    train(alone, "whole", options + "--per-device-train-batch-size 1"));
+}
+
 // A batch larger than the data, ranks without a sample, accumulation past the end: an epoch is one step.
 TEST_F(TrainCommand, ABatchLargerThanTheDataTakesAllOfIt) {
   write_file(path("text.jsonl"), random_id_lines(3, 20, small_vocabulary));
