@@ -347,6 +347,7 @@ TEST(Rope, TheTrainedPositionsAreTheStretchedOnes) {
   EXPECT_EQ(positions(163840, qwen), 163840);
   EXPECT_EQ(positions(4096, {{"type", "linear"}, {"factor", 4.0}}), 16384);
   EXPECT_EQ(positions(100, {{"type", "linear"}, {"factor", 1.5}}), 150);
+  EXPECT_GT(positions(100, {{"type", "linear"}, {"factor", 1e30}}), 1'000'000'000);
   EXPECT_EQ(positions(4096, nullptr), 4096);
   EXPECT_EQ(positions(4096, {{"type", "dynamic"}, {"factor", 4.0}}), 4096);
   Json llama = scaling("llama3", {{"original_max_position_embeddings", 8192}})["rope_scaling"];

@@ -68,8 +68,9 @@ struct YarnRamp {
 
 int64_t trained_positions(const ModelConfig& config) {
   const RopeConfig& rope = config.rope;
+  constexpr double most = 1e15;  // a factor may be anything
   const auto stretched = [&](int64_t positions) {
-    return static_cast<int64_t>(rope.factor * static_cast<double>(positions));
+    return static_cast<int64_t>(std::min(rope.factor * static_cast<double>(positions), most));
   };
   if (rope.kind == RopeKind::linear) return stretched(config.max_positions);
   if (rope.kind == RopeKind::yarn) return std::max(config.max_positions, stretched(rope.original_max_positions));
