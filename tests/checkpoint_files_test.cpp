@@ -268,6 +268,17 @@ TEST(CarriedFiles, AreTheTokenizersAndTheGenerationConfigByteForByteWhereTheyAre
   EXPECT_TRUE(holds(error_of([&] { carried(from / "pipe", ""); }), "pipe: is a pipe", "write it into a file"));
 }
 
+TEST(CarriedFiles, TheCodeThatAConfigNamesLiesBesideIt) {
+  const ScratchFolder from;
+  for (const std::string name : {"config.json", "modeling_own.py", "configuration_own.py", "own.pyc"})
+    write_text(from / name, name);
+  std::filesystem::create_directory(from / "folder.py");
+  NamedContents code;
+  for (const CarriedFile& file : read_code_files(from / "config.json")) code.emplace(file.name, file.contents);
+  EXPECT_EQ(code,
+            (NamedContents{{"modeling_own.py", "modeling_own.py"}, {"configuration_own.py", "configuration_own.py"}}));
+}
+
 // But no other tokenizer, which would be found in its place.
 TEST(CarriedFiles, ATokenizersFileTakesItsCompanionsAlong) {
   const ScratchFolder from;

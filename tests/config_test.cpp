@@ -157,6 +157,18 @@ TEST(Config, AWrittenFileHasTheNewDtypeAndAllElse) {
   }
 }
 
+// transformers knows a shipped family's classes itself, and those of another by its code alone.
+TEST(Config, AWrittenFileNamesCodeWhereTheFamilyIsAFiles) {
+  const ScratchFolder scratch;
+  const Json map{{"AutoConfig", "configuration_own.OwnConfig"}};
+  write_text(scratch / "config.json", config_json({{"auto_map", map}}).dump());
+  const auto saved = [&](const FamilyPointer& family) {
+    return Json::parse(saved_config_text(read_model_config(scratch / "config.json", family), DType::f32));
+  };
+  EXPECT_FALSE(saved(nullptr).contains("auto_map"));
+  EXPECT_EQ(saved(parse_family(R"({"family": "own", "like": "llama"})", "own.json"))["auto_map"], map);
+}
+
 // ---- rope: both spellings, each kind's formula
 
 constexpr double pi = std::numbers::pi, theta = 500;

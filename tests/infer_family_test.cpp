@@ -149,6 +149,10 @@ TEST(Family, ACheckpointKeepsTheOneOfItsRun) {
   write_renamed("qwen3", random_names(random), scratch.path());
   const std::string family = scratch / "family.json", config = scratch / "config.json", out = scratch / "out";
   write_text(family, infer_family(ModelFiles(scratch.path()), config).text);
+  Json with_code = read_json(config);
+  with_code["auto_map"] = {{"AutoModelForCausalLM", "modeling_novel.Novel"}};
+  write_text(config, with_code.dump());
+  write_text(scratch / "modeling_novel.py", "class Novel: pass");
   const auto run = [](int ranks, const std::string& arguments) {
     const CommandResult result = run_command(llama_tp_with(ranks) + " " + arguments);
     EXPECT_EQ(result.status, 0) << result.err;
@@ -168,7 +172,8 @@ TEST(Family, ACheckpointKeepsTheOneOfItsRun) {
   train(2, "whole", " --max-steps 4" + with_family);
   const std::string model = "/checkpoint-4/model.safetensors";
   EXPECT_TRUE(read_text(out + model) == read_text(scratch / "whole" + model));
-  EXPECT_EQ(read_text(out + "/checkpoint-4/config.json"), read_text(out + "/checkpoint-2/config.json"));
+  for (const char* file : {"/config.json", "/modeling_novel.py"})
+    EXPECT_EQ(read_text(out + "/checkpoint-4" + file), read_text(out + "/checkpoint-2" + file));
 
   Json other = read_json(family);
   other["options"]["norm_epsilon"] = 0.5;

@@ -294,6 +294,16 @@ TEST_F(ResumeCommand, ChatsThatTellTheDateGoOnOnAnotherDay) {
   expect_equal_bits(metrics("out"), metrics("whole"));
 }
 
+// Checkpoints of earlier versions kept auto_map, which says nothing of the model.
+TEST_F(ResumeCommand, TheClassesOfTransformersAreNotTheModels) {
+  train(alone, "out", "--max-steps 2");
+  Json config = Json::parse(whole_file(path("out/checkpoint-2/config.json")));
+  config["auto_map"] = {{"AutoConfig", "configuration_own.OwnConfig"}};
+  write_file(path("out/checkpoint-2/config.json"), config.dump());
+  train(alone, "out", "--max-steps 3 --resume-from-checkpoint");
+  EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{2, 3}));
+}
+
 TEST_F(ResumeCommand, NothingIsLeftToDoAfterTheLastStep) {
   train(alone, "out", "--max-steps 3");
   const std::string before = snapshot(path("out"));

@@ -236,4 +236,12 @@ std::vector<CarriedFile> read_carried_files(const std::string& tokenizer, const 
   return files;
 }
 
+std::vector<CarriedFile> read_code_files(const std::string& config_file) {
+  std::vector<CarriedFile> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(fs::absolute(config_file).parent_path()))
+    if (entry.path().extension() == ".py" && entry.is_regular_file())
+      files.push_back({entry.path().filename().string(), contents_of(entry.path().string())});
+  return files;
+}
+
 }  // namespace llama_tp

@@ -78,5 +78,7 @@ struct CarriedFile {
 // generation_config.json of the model's folder, if it is there; "": of none. (config.json is written by whoever knows
 // the dtype.) Errors: File::open's.
 std::vector<CarriedFile> read_carried_files(const std::string& tokenizer, const std::string& model_folder);
+// The *.py beside a config.json: the classes that its auto_map names, and what they import. Errors: File::open's.
+std::vector<CarriedFile> read_code_files(const std::string& config_file);
 
 }  // namespace llama_tp

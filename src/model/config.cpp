@@ -195,6 +195,7 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   read_plan(reader, config);
   config.rope = read_rope(reader, config.rotary_dim, config.max_positions);
   config.dtype = read_dtype(reader);
+  config.names_code = reader.has("auto_map");
   return config;
 }
 
@@ -213,6 +214,7 @@ std::string saved_config_text(const ModelConfig& config, DType dtype) {
   OrderedJson json = parse_ordered_json_or_discard(config_text(config.source));
   require(json.is_object(), config.source, ": not a JSON object any more; it changed while the program ran");
   json.erase("_name_or_path");
+  if (config.family->text.empty()) json.erase("auto_map");
   json[json.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name_of(dtype);
   if (!config.family->text.empty()) json[family_key] = parse_ordered_json_or_discard(config.family->text);
   return json_text(json, 2) + "\n";

@@ -53,6 +53,7 @@ struct ModelConfig {
   DType dtype = DType::f32;  // of the weights as config.json states it
   std::optional<int64_t> bos_id, pad_id;
   std::vector<int64_t> eos_ids;
+  bool names_code = false;            // auto_map: classes that transformers takes from files beside config.json
   std::vector<std::string> dropouts;  // keys of config.json that ask for some: no operation here drops anything
   // A TP plan in config.json: module pattern → style, in the order of the file.
   std::vector<std::pair<std::string, std::string>> plan_overrides;
@@ -73,7 +74,8 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
 std::string unread_keys_text(const ModelConfig& config);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are
-// written now, and with the family that a file gave.
+// written now, and with the family that a file gave. Where a family is the program's own transformers has its classes,
+// too: auto_map, which names others in files beside config.json, is left out.
 std::string saved_config_text(const ModelConfig& config, DType dtype);
 // The family in such a config.json; null where it has none, or is not JSON. Errors: what is kept is no family.
 FamilyPointer kept_family(const std::filesystem::path& file);

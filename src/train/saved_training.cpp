@@ -16,11 +16,11 @@ void refuse_earlier_run(const OutputFolder& output) {
           "); go on from there with --resume-from-checkpoint, choose another --output-dir, or remove them first");
 }
 
-// The options of a config.json; weights of either type are read.
+// The options of a config.json; weights of either type are read, and transformers' classes are none.
 Json model_options(const std::string& path, const std::string& contents) {
   Json json = parse_json_or_discard(contents);
   require(json.is_object(), path, ": is not a JSON object; copy the whole checkpoint again or resume from another one");
-  for (const char* key : {"dtype", "torch_dtype", "_name_or_path"}) json.erase(key);
+  for (const char* key : {"dtype", "torch_dtype", "_name_or_path", "auto_map"}) json.erase(key);
   return json;
 }
 

@@ -31,6 +31,14 @@ TrainingData read_data(TrainingSettings& settings, const std::string& checkpoint
   return {settings, config, source.tokenizer, mesh.world()};
 }
 
+// Where saved_config_text keeps the names of classes for transformers, their code comes along.
+std::vector<CarriedFile> carried_files(const TrainingSource& source, const ModelConfig& config) {
+  std::vector<CarriedFile> files = read_carried_files(source.tokenizer, source.folder);
+  if (config.names_code && !config.family->text.empty())
+    for (CarriedFile& file : read_code_files(config.source)) files.push_back(std::move(file));
+  return files;
+}
+
 int64_t steps_of(const TrainingSettings& settings, int64_t steps_per_epoch) {
   if (settings.max_steps > 0) return settings.max_steps;
   return static_cast<int64_t>(std::ceil(settings.epochs * static_cast<double>(steps_per_epoch) - 1e-9));
@@ -49,7 +57,7 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       output(launch.rank() == 0 ? std::make_unique<OutputFolder>(settings.output_dir) : nullptr),
       checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
       data(read_data(settings, checkpoint, config, source, *mesh, launch)),
-      carried(output ? read_carried_files(source.tokenizer, source.folder) : std::vector<CarriedFile>()),
+      carried(output ? carried_files(source, config) : std::vector<CarriedFile>()),
       shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
       batches(data.training, shape, settings.seed) {
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());
