@@ -284,6 +284,18 @@ TEST_F(BenchCommand, RefusesAMeshBeforeItMeasuresAnything) {
   }
 }
 
+// Products of sizes that nobody can have would not be numbers any more.
+TEST_F(BenchCommand, RefusesSizesBeyondAnyMemory) {
+  const std::string most = std::to_string(INT64_MAX), rehearsed = "--rehearse rank=0,world=2 ";
+  for (const char* option : {"--block-size ", "--per-device-train-batch-size ", "--prompt-tokens ", "--n-predict "})
+    expect_refused(0, bench(option + most), {option + most, "must be 4194304 or less"});
+  expect_refused(0, bench("--sequences " + most), {"must be 4096 or less"});
+  expect_refused(0, bench(rehearsed + "--block-size " + most), {"must be 4194304 or less"});
+  expect_refused(0, bench(rehearsed + "--block-size 4194304"),
+                 {"2 × --block-size 4194304 is more than 4194304 tokens"});
+  expect_refused(0, bench("--sequences 9 --prompt-tokens 524288"), {"is more than 4194304 tokens of a forward"});
+}
+
 TEST_F(BenchCommand, RefusesWhatItCannotCompare) {
   const auto refuse = [&](const std::string& options, const Words& words) { expect_refused(2, bench(options), words); };
   refuse("--compare tp=3", {"--compare tp=3", "a mesh of 3 ranks, but mpirun started 2", "must be 2"});
@@ -295,6 +307,9 @@ TEST_F(BenchCommand, RefusesWhatItCannotCompare) {
   refuse("--compare tp=2,sp=maybe", {"sp is \"maybe\"; it can be on or off"});
   refuse("--compare ''", {"--compare is empty; give meshes like tp=4 fsdp=4"});
   refuse("--compare fsdp=2 --global-batch-size 3", {"--global-batch-size 3 cannot be divided among the 2 ranks"});
+  refuse("--compare fsdp=2 tp=2 --global-batch-size 1048576",
+         {"--compare fsdp=2: 524288 × 512 tokens are more than 4194304 of a forward"});
+  refuse("--compare fsdp=2 --global-batch-size 4 --sweep block-size=8,4194304", {"2 × 4194304 tokens are more than"});
   refuse("--compare tp=2 --sweep steps=3", {"--sweep steps=3: only block-size can be swept"});
   refuse("--compare tp=2 --sweep block-size=8,x", {"\"x\" is no number of tokens"});
   refuse("--sweep block-size=8", {"--sweep belongs to --compare"});

@@ -307,6 +307,10 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--max-sequence", "--memory 80GiB");
   refused(config + "--max-sequence --memory 1GiB", "not even");
   refused(config + "--block-size 4194304", "tokens of a forward");
+  refused(
+      "--config llama-3.1-405b --tensor-parallel 8 --per-device-train-batch-size 1 --block-size 4194304 "
+      "--global-batch-size 1048576",
+      "a step of 1048576 forwards would send more than 2^63 bytes; lower --global-batch-size or --block-size");
   refused(config + "--device h100 --dtype float32", "--device");
   Json sheet = Json::parse(whole_file("data/devices/h100.json"));
   sheet["reserved_bytes"] = sheet["memory_bytes"];

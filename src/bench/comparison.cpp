@@ -10,17 +10,20 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t longest_block = int64_t{1} << 22;
-
 // Each (scheme, samples, block size) is run once, whichever rules ask for it.
 class Comparer {
  public:
-  Comparer(const Bench& bench, const std::vector<Scheme>& schemes, int64_t global_batch)
+  // longest: the largest block size.
+  Comparer(const Bench& bench, const std::vector<Scheme>& schemes, int64_t global_batch, int64_t longest)
       : bench_(bench), schemes_(schemes), global_batch_(global_batch) {
-    for (const Scheme& scheme : schemes)
+    for (const Scheme& scheme : schemes) {
       require(global_batch % scheme.mesh.data_ranks() == 0, "--compare ", scheme.name, ": --global-batch-size ",
               global_batch, " cannot be divided among the ", scheme.mesh.data_ranks(),
               " ranks that see data of their own; give a multiple");
+      const int64_t samples = global_batch / scheme.mesh.data_ranks();
+      require(longest <= most_forward_tokens / samples, "--compare ", scheme.name, ": ", samples, " × ", longest,
+              " tokens are more than ", most_forward_tokens, " of a forward; lower --global-batch-size or the sizes");
+    }
   }
 
   Comparison at(BatchRule rule, int64_t block_size) {
@@ -61,9 +64,9 @@ std::vector<int64_t> parse_sweep(const std::string& written) {
   std::vector<int64_t> sizes;
   std::istringstream list(written.substr(sign + 1));
   for (std::string one; std::getline(list, one, ',');) {
-    const std::optional<int64_t> size = parse_count(one, 2, longest_block);
+    const std::optional<int64_t> size = parse_count(one, 2, most_forward_tokens);
     require(size.has_value(), "--sweep ", written, ": \"", one, "\" is no number of tokens; give some from 2 to ",
-            longest_block);
+            most_forward_tokens);
     sizes.push_back(*size);
   }
   require(!sizes.empty(), "--sweep ", written, ": no sizes; write it like block-size=512,1024");
@@ -85,7 +88,9 @@ ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings) {
     for (const Scheme& scheme : run.schemes)
       global_batch = std::lcm(global_batch, static_cast<int64_t>(scheme.mesh.data_ranks()));
   }
-  Comparer comparer(bench, run.schemes, global_batch);
+  const std::vector<int64_t>& swept = settings.block_sizes;  // ascending
+  const int64_t longest = swept.empty() ? usual.block_size : std::max(usual.block_size, swept.back());
+  Comparer comparer(bench, run.schemes, global_batch, longest);
   run.equal = comparer.at(BatchRule::equal, bench.settings.block_size);
   run.smallest = comparer.at(BatchRule::smallest, bench.settings.block_size);
   for (const int64_t size : settings.block_sizes)

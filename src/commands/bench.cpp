@@ -14,10 +14,13 @@
 #include "io/files.h"
 #include "report/format.h"
 #include "report/output.h"
+#include "train/batches.h"
 
 namespace llama_tp {
 
 namespace {
+
+constexpr int64_t most_sequences = int64_t{1} << 12;  // of generation
 
 void declare_bench_options(Options& options) {
   options.value("config", "config.json of the model, or the name of a well-known one", "FILE|NAME");
@@ -73,13 +76,16 @@ BenchSettings bench_settings(const Options& options) {
   settings.sequence_parallel = options.is_on("sequence-parallel");
   settings.recompute = options.is_set("gradient-checkpointing");
   settings.fsdp = fsdp_from(options);
-  settings.block_size = options.integer("block-size", 2);
-  settings.micro_batch = options.integer("per-device-train-batch-size", 1);
+  settings.block_size = options.integer("block-size", 2, most_forward_tokens);
+  settings.micro_batch = options.integer("per-device-train-batch-size", 1, most_forward_tokens);
+  if (!options.given("compare")) check_forward_tokens(settings.micro_batch, settings.block_size);
   settings.accumulation = options.integer("gradient-accumulation-steps", 1, 1 << 20);
-  settings.steps = options.integer("steps", 1);
-  settings.prompt_tokens = options.integer("prompt-tokens", 1);
-  settings.new_tokens = options.integer("n-predict", 1);
-  settings.sequences = options.integer("sequences", 1);
+  settings.steps = options.integer("steps", 1, 1 << 20);
+  settings.prompt_tokens = options.integer("prompt-tokens", 1, most_forward_tokens);
+  settings.new_tokens = options.integer("n-predict", 1, most_forward_tokens);
+  settings.sequences = options.integer("sequences", 1, most_sequences);
+  require(settings.prompt_tokens <= most_forward_tokens / settings.sequences, "--sequences ", settings.sequences,
+          " × --prompt-tokens ", settings.prompt_tokens, " is more than ", most_forward_tokens, " tokens of a forward");
   return settings;
 }
 

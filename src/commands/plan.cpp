@@ -18,7 +18,6 @@ namespace {
 
 constexpr int64_t most_samples_a_rank = int64_t{1} << 10, most_threads = 1024;
 constexpr int64_t most_accumulation = int64_t{1} << 20;  // forwards of a step
-constexpr int64_t most_block = int64_t{1} << 22;         // tokens of a forward
 
 void declare_plan_options(Options& options) {
   options.value("config", "config.json, or the name of a well-known model such as llama-3.1-8b", "FILE|NAME");
@@ -73,7 +72,7 @@ class PlanRun {
     step_.mesh = {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
     step_.options.fsdp = fsdp_from(options);
     step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples_a_rank), 1,
-                           step_.mesh.data_ranks(), options.integer("block-size", 2, most_block),
+                           step_.mesh.data_ranks(), options.integer("block-size", 2, most_forward_tokens),
                            options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");
     BatchShape& batch = step_.options.batch;
@@ -84,7 +83,7 @@ class PlanRun {
     read_limits();
     backend_ = backend_from(options, step_.device.has_value(), threads);
     step_.workspace_of = backend_->description();
-    check_tokens(step_.options.batch.block_size);
+    check_forward_tokens(step_.options.batch.micro_batch, step_.options.batch.block_size);
   }
 
   const PlannedStep& run() {
@@ -108,12 +107,6 @@ class PlanRun {
             "--max-sequence finds the --block-size; leave one of them out");
   }
 
-  void check_tokens(int64_t block) const {
-    require(block <= most_block / step_.options.batch.micro_batch, "--per-device-train-batch-size ",
-            step_.options.batch.micro_batch, " × --block-size ", block, " is more than ", most_block,
-            " tokens of a forward");
-  }
-
   void rehearse(int64_t block) {
     step_.options.batch.block_size = block;
     step_.ranks = plan_ranks(config_, plan_, step_.options, step_.mesh, step_.dtype, *backend_);
@@ -125,8 +118,8 @@ class PlanRun {
   }
 
   void find_longest() {
-    const LongestBlock longest =
-        longest_block(most_block / step_.options.batch.micro_batch, [&](int64_t block) { return fits(block); });
+    const LongestBlock longest = longest_block(most_forward_tokens / step_.options.batch.micro_batch,
+                                               [&](int64_t block) { return fits(block); });
     require(longest.tokens > 0, "not even ", step_.options.batch.block_size, " tokens fit ", step_.memory_limit->words,
             ": they need ", bytes_text(step_.peak_bytes()), "; take more --tensor-parallel ranks or more memory");
     step_.longer_was_not_tried = longest.longer_was_not_tried;
@@ -155,7 +148,7 @@ void run_search(const Options& options, int threads) {
                     plan,
                     options.dtype("dtype", DType::bf16),
                     options.integer("world", 1, most_ranks),
-                    options.integer("block-size", 2, most_block),
+                    options.integer("block-size", 2, most_forward_tokens),
                     1,
                     1,
                     fsdp_from(options),
@@ -167,7 +160,7 @@ void run_search(const Options& options, int threads) {
   space.global_batch = options.given("global-batch-size")
                            ? options.integer("global-batch-size", 1, space.ranks * most_accumulation)
                            : space.ranks;
-  space.most_samples = std::min(most_samples_a_rank, most_block / space.block_size);
+  space.most_samples = std::min(most_samples_a_rank, most_forward_tokens / space.block_size);
   const auto backend = backend_from(options, true, threads);
   space.workspace_of = backend->description();
   const SearchResult result = search(space, *backend);
@@ -199,7 +192,7 @@ void run_plan_comparison(const Options& options, int threads) {
                       plan,
                       options.dtype("dtype", DType::bf16),
                       parse_schemes(words, setting),
-                      options.integer("block-size", 2, most_block),
+                      options.integer("block-size", 2, most_forward_tokens),
                       0,
                       {},
                       {},

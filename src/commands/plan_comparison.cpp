@@ -11,7 +11,6 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t most_tokens = int64_t{1} << 22;  // of a sample
 constexpr int row_label_width = 46, least_column = 14;
 
 int64_t peak(const std::vector<RankPlan>& step) { return fullest(step).ledger.peak(); }
@@ -162,7 +161,7 @@ int64_t equal_samples(const SchemesToPlan& asked) {
     samples = std::lcm(samples, int64_t{scheme.mesh.data_ranks()});
     fewest = std::min(fewest, int64_t{scheme.mesh.data_ranks()});
   }
-  return samples == fewest || samples / fewest > most_tokens / asked.block_size ? 0 : samples;
+  return samples == fewest || samples / fewest > most_forward_tokens / asked.block_size ? 0 : samples;
 }
 
 }  // namespace
@@ -185,8 +184,8 @@ PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
         scheme, ranks(1, 1, asked.block_size), ranks(1, planned.global_batch / data, asked.block_size), {}};
     if (planned.samples_in_flight > 0) one.in_flight = ranks(planned.samples_in_flight / data, 1, asked.block_size);
     if (asked.memory)
-      one.longest =
-          longest_block(most_tokens, [&](int64_t block) { return peak(ranks(1, 1, block)) <= asked.memory->bytes; });
+      one.longest = longest_block(most_forward_tokens,
+                                  [&](int64_t block) { return peak(ranks(1, 1, block)) <= asked.memory->bytes; });
     planned.schemes.push_back(std::move(one));
   }
   return planned;

@@ -36,6 +36,11 @@ void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const 
     batch.ranges.insert(batch.ranges.end(), {end, 0, end, 0});
 }
 
+void check_forward_tokens(int64_t micro_batch, int64_t block_size) {
+  require(block_size <= most_forward_tokens / micro_batch, "--per-device-train-batch-size ", micro_batch,
+          " × --block-size ", block_size, " is more than ", most_forward_tokens, " tokens of a forward");
+}
+
 int64_t count_targets(const Dataset& data, const std::vector<int64_t>& samples) {
   int64_t count = 0;
   for (const int64_t index : samples) count += count_targets(data, index);

@@ -29,6 +29,11 @@ struct BatchShape {
   int64_t sequences() const { return micro_batch * sample_sequences + parts_of(tokens(), block_size); }
 };
 
+// Of a forward, as far as its sizes are looked at.
+constexpr int64_t most_forward_tokens = int64_t{1} << 22;
+// Errors: samples of this length that are more tokens together.
+void check_forward_tokens(int64_t micro_batch, int64_t block_size);
+
 // Forwards of a step of `global_batch` samples. Errors: no number of them takes as many; the nearest that one does.
 int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data_ranks);
 

@@ -1,6 +1,7 @@
 #include "train/training_plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
@@ -105,12 +106,19 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
   return result;
 }
 
-// To a step of two forwards, what the second of them added to a step of one, `times` more.
+// To a step of two forwards, what the second of them added to a step of one, `times` more. Errors: more bytes than can be
+// counted.
 void repeat_forward(RankPlan& two, const RankPlan& one, int64_t times) {
+  const auto repeated = [&](int64_t more, int64_t less) {
+    const int64_t added = more - less;
+    require(added == 0 || times <= (std::numeric_limits<int64_t>::max() - more) / added, "a step of ", times + 2,
+            " forwards would send more than 2^63 bytes; lower --global-batch-size or --block-size");
+    return more + added * times;
+  };
   const auto repeat = [&](Traffics& more, const Traffics& less) {
     for (size_t i = 0; i < more.size(); i++) {
-      more[i].calls += (more[i].calls - less[i].calls) * times;
-      more[i].bytes += (more[i].bytes - less[i].bytes) * times;
+      more[i].calls = repeated(more[i].calls, less[i].calls);
+      more[i].bytes = repeated(more[i].bytes, less[i].bytes);
     }
   };
   for (size_t group = 0; group < two.traffic.size(); group++) {
