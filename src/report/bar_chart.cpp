@@ -42,7 +42,7 @@ std::string draw(const BarChart& chart) {
     left = std::max(left, label_width(bar.name) + 16);
   }
   const int digits = most < 10 ? 2 : most < 100 ? 1 : 0;
-  const double right = chart_width - label_width(fixed(most, digits)) - 24;
+  const double right = chart_width - label_width(fixed(most, digits), true) - 24;
   Svg svg(chart_width, chart.title);
   const double top = draw_legend(svg, chart.series, left, 4, chart_width - 4) + 8;
   double bottom = top;
@@ -54,7 +54,7 @@ std::string draw(const BarChart& chart) {
   for (size_t i = 0; i < chart.bars.size(); i++) {
     const Bar& bar = chart.bars[i];
     if (i == 0 || bar.group != chart.bars[i - 1].group) {
-      svg.rectangle(0, y, label_width(bar.group) + 14, heading_height, "#ffffff");
+      svg.rectangle(0, y, label_width(bar.group, true) + 14, heading_height, "#ffffff");
       svg.label(4, y + 18, bar.group, Anchor::start, ink, true);
       y += heading_height;
     }

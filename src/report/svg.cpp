@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/json.h"
 #include "report/format.h"
 
 namespace llama_tp {
 
 namespace {
 
-// Sans-serif letters of common fonts are this wide at most, on average, of their height.
-constexpr double letter_width = 0.58;
+// Sans-serif letters of common fonts are this wide at most, on average over a name or a number, of their height. (DejaVu
+// Sans is the widest of them.)
+constexpr double letter_width = 0.63, bold_letter_width = 0.7;
 
 // "12.3", "12"
 std::string number(double value) {
@@ -33,9 +35,14 @@ std::string list(const Points& points) {
 }  // namespace
 
 std::string xml_text(const std::string& text) {
+  const Json valid = parse_json(json_text(Json(text)));  // which replaces what is not UTF-8
   std::string out;
-  for (const char letter : text) {
-    if (letter == '&')
+  for (const char letter : valid.get_ref<const std::string&>()) {
+    const bool control =
+        static_cast<unsigned char>(letter) < 0x20 && letter != '\t' && letter != '\n' && letter != '\r';
+    if (control)
+      out += "\uFFFD";
+    else if (letter == '&')
       out += "&amp;";
     else if (letter == '<')
       out += "&lt;";
@@ -49,11 +56,11 @@ std::string xml_text(const std::string& text) {
   return out;
 }
 
-double label_width(const std::string& text) {
+double label_width(const std::string& text, bool bold) {
   // Bytes that continue a UTF-8 letter are no letters of their own.
   const auto letters = std::count_if(text.begin(), text.end(),
                                      [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; });
-  return std::ceil(static_cast<double>(letters) * letter_width * letter_height);
+  return std::ceil(static_cast<double>(letters) * (bold ? bold_letter_width : letter_width) * letter_height);
 }
 
 void Svg::rectangle(double x, double y, double width, double height, const std::string& fill, const std::string& hint) {

@@ -39,9 +39,9 @@ class Svg {
 
 // Pixels that a label takes, rounded up.
 constexpr double letter_height = 12;
-double label_width(const std::string& text);
+double label_width(const std::string& text, bool bold = false);
 
-// & < > " as entities.
+// & < > " as entities; U+FFFD for control characters that XML cannot hold and for what is not UTF-8, as a path need not be.
 std::string xml_text(const std::string& text);
 
 }  // namespace llama_tp

@@ -18,6 +18,8 @@ std::string parse_text(const std::string& text, size_t at) {
   std::string out;
   for (size_t i = 0; i < text.size(); i++) {
     if (text[i] == '<') refuse("a bare <", at);
+    if (static_cast<unsigned char>(text[i]) < 0x20 && std::string("\t\n\r").find(text[i]) == std::string::npos)
+      refuse("a control character", at);
     if (text[i] != '&') {
       out += text[i];
       continue;
