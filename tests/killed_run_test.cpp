@@ -16,9 +16,16 @@
 namespace llama_tp {
 namespace {
 
+// A command of the shell that prints the processes that $job has started. cat goes on where a process has ended
+// meanwhile; awk itself would leave.
+const std::string ranks_of_job = "cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent=$job '$4 == parent {print $1}'";
+
 class KilledRun : public testing::TestWithParam<int> {
  protected:
   KilledRun() {
+    // Where Open MPI 4 and 5 put the memory that ranks share, which stays when they are killed.
+    for (const char* name : {"OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory"})
+      setenv(name, folder_.path().c_str(), 1);
     write_file(folder_ / "config.json", small_config().dump());
     write_file(folder_ / "ids.jsonl", random_id_lines(8, 20, small_vocabulary));
   }
@@ -33,10 +40,10 @@ class KilledRun : public testing::TestWithParam<int> {
   void kill_after(double seconds, const std::string& output) const {
     const std::string line = train(GetParam(), output, "--max-steps 1000000");
     const CommandResult result =
-        run_command(line + " > " + (folder_ / "log") + " 2>&1 & job=$!\n" +                                  //
-                    "while [ ! -e " + (folder_ / output) + "/checkpoint-2 ]; do sleep 0.01; done\n" +        //
-                    "sleep " + std::to_string(seconds) + "\n" +                                              //
-                    "kill -KILL $job $(awk -v parent=$job '$4 == parent {print $1}' /proc/[0-9]*/stat)\n" +  //
+        run_command(line + " > " + (folder_ / "log") + " 2>&1 & job=$!\n" +                            //
+                    "while [ ! -e " + (folder_ / output) + "/checkpoint-2 ]; do sleep 0.01; done\n" +  //
+                    "sleep " + std::to_string(seconds) + "\n" +                                        //
+                    "kill -KILL $job $(" + ranks_of_job + ")\n" +                                      //
                     "wait $job 2>/dev/null; echo ended $?\n" +
                     // Ranks hold the output folder until they have ended.
                     "flock " + (folder_ / output) + "/llama_tp.json true");
@@ -46,12 +53,11 @@ class KilledRun : public testing::TestWithParam<int> {
 
   // Kills the run of GetParam() ranks after so many seconds: one of its ranks, and mpirun ends the others, or all.
   void kill_at(double seconds, bool one_rank, const std::string& output, const std::string& options) const {
-    const std::string ranks = "awk -v parent=$job '$4 == parent {print $1}' /proc/[0-9]*/stat 2>/dev/null";
     // mpirun, stopped, starts no rank between the look for them and its end.
-    const std::string kill_all = "kill -STOP $job; kill -KILL $job $(" + ranks + ")";
+    const std::string kill_all = "kill -STOP $job; kill -KILL $job $(" + ranks_of_job + ")";
     // All, too, where mpirun has started none yet.
-    const std::string kill_one =
-        "rank=$(" + ranks + " | shuf -n 1); if [ -n \"$rank\" ]; then kill -KILL $rank; else " + kill_all + "; fi";
+    const std::string kill_one = "rank=$(" + ranks_of_job +
+                                 " | shuf -n 1); if [ -n \"$rank\" ]; then kill -KILL $rank; else " + kill_all + "; fi";
     const CommandResult result =
         run_command(train(GetParam(), output, options) + " > " + (folder_ / "log") + " 2>&1 & job=$!\n" +  //
                     "sleep " + std::to_string(seconds) + "\n" +                                            //
@@ -158,9 +164,8 @@ class StoppedRank : public KilledRun {
   void expect_named(const std::string& options) const {
     const CommandResult result = run_command(
         train(GetParam(), "out", text("--max-steps 1000000 --timeout ", timeout, " ", options)) + " & job=$!\n" +  //
-        "while [ ! -e " + (folder_ / "out") + "/checkpoint-2 ] && kill -0 $job; do sleep 0.01; done\n" +
-        // cat goes on where a process has ended meanwhile; awk itself would leave.
-        "rank=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent=$job '$4 == parent {print $1}' | shuf -n 1)\n" +
+        "while [ ! -e " + (folder_ / "out") + "/checkpoint-2 ] && kill -0 $job; do sleep 0.01; done\n" +           //
+        "rank=$(" + ranks_of_job + " | shuf -n 1)\n" +                                                             //
         "kill -STOP $rank; begin=$SECONDS; wait $job; status=$?\n" +
         "echo; echo status $status after $((SECONDS - begin)) s; echo process $rank");
     ASSERT_FALSE(result.timed_out) << result.err;
