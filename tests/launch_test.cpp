@@ -134,6 +134,10 @@ int play(const std::string& role, Launch& launch) {
   if (role == "processors") return print_processors(launch);
   if (role == "one core for two threads") return share_a_core();
   if (role == "count") return count_to_a_thousand(launch);
+  if (role == "ranks of every node") {
+    std::printf("%d of every node\n", launch.ranks_of_every_node());
+    return 0;
+  }
   if (role == "terminal") return print_terminal(launch);
   if (role == "status 3") return 3;
   if (role == "mpi") {
@@ -384,6 +388,14 @@ TEST(Launch, ThreadsThatShareACoreLeaveItToEachOther) {
     ASSERT_NE(at, std::string::npos) << result.output;
     EXPECT_LT(std::stod(result.output.substr(at + 8)), 2) << ranks;
   }
+}
+
+TEST(Launch, KnowsWhatDividesTheRanksOfEveryHost) {
+  EXPECT_EQ(run(as("ranks of every node")).output, "1 of every node\n");
+  EXPECT_EQ(run(mpirun(3, "ranks of every node")).count("3 of every node\n"), 3);
+  if (mpirun_on_hosts("hosta:1").empty()) GTEST_SKIP() << "this user may not give the machine other names";
+  EXPECT_EQ(run(mpirun_on_hosts("hosta:4,hostb:2") + as("ranks of every node")).count("2 of every node\n"), 6);
+  EXPECT_EQ(run(mpirun_on_hosts("hosta:2,hostb:1,hostc:1") + as("ranks of every node")).count("1 of every node\n"), 4);
 }
 
 TEST(Launch, MoreRanksThanCoresTakeTurnsQuickly) {

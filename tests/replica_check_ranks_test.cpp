@@ -21,6 +21,18 @@ std::vector<MeshOptions> meshes() {
 
 constexpr int altered_rank = 1;  // the rank that is altered
 
+TEST(Shapes, OfTheMeshMustBeTheSame) {
+  const auto backend = make_backend("cpu", ranks().place());
+  const int size = ranks().size();
+  const auto mesh_of = [&](bool other) { Mesh(ranks(), other ? MeshShape{size} : MeshShape{1, 1, size}, 1, *backend); };
+  mesh_of(false);
+  if (size == 1) return;
+  EXPECT_EQ(
+      error_of([&] { mesh_of(ranks().rank() == altered_rank); }),
+      text("rank 1 on ", ranks().host(), " has a mesh of ", size, " × 1 × 1 (data × fsdp × tensor), but rank 0 on ",
+           ranks().host(), " one of 1 × 1 × ", size, "; give all ranks the same options and the same model"));
+}
+
 // A step's batches of a run on this mesh: three samples a forward, two forwards, of a dataset in which some samples are
 // alike and one has no target.
 struct Step {

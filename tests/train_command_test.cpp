@@ -97,6 +97,18 @@ TEST_F(TrainCommand, LossesDoNotDependOnTheMeshForAModelThatDividesBadly) {
   expect_same_steps(train({4, "--fsdp 4"}, "sharded", from_config(long_enough)), whole);
 }
 
+// --tensor-parallel auto is one size for all ranks, also where hosts have more of them than others.
+TEST_F(TrainCommand, LossesDoNotDependOnWhichHostsHaveHowManyRanks) {
+  if (mpirun_on_hosts("hosta:1").empty()) GTEST_SKIP() << "this user may not give the machine other names";
+  const std::vector<Json> whole = train(alone, "alone", from_config(long_enough));
+  for (const std::string hosts : {"hosta:2,hostb:1,hostc:1", "hosta:2,hostb:2"}) {
+    std::filesystem::remove_all(path("out"));
+    const CommandResult result = run_command(mpirun_on_hosts(hosts) + line(alone, "out", from_config(long_enough)));
+    EXPECT_EQ(result.status, 0) << result.err << result.out;
+    expect_same_steps(json_lines(whole_file(path("out/metrics.jsonl"))), whole);
+  }
+}
+
 // Forwards of 61 and 122 tokens, which neither 2 nor 4 ranks divide without a remainder.
 TEST_F(TrainCommand, SequenceParallelismFillsUpWhatTheRanksDoNotDivide) {
   for (const std::string recompute : {"", " --gradient-checkpointing"})

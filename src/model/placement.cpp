@@ -6,7 +6,7 @@ namespace llama_tp {
 
 namespace {
 
-// Of `ranks`, and of a node's.
+// Of `ranks`, and of each node's.
 int64_t largest_tensor(const ModelConfig& config, const TensorParallelPlan& plan, int64_t ranks, int64_t of_node) {
   int64_t size = std::min(ranks, of_node);
   while (ranks % size != 0 || of_node % size != 0 || largest_tensor_parallel(config, plan, size) != size) size--;
@@ -71,11 +71,12 @@ std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& p
 
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
                                 const MeshOptions& options, Backend& backend, std::string& said) {
-  const MeshShape shape = resolve_mesh(config, plan, options, launch.size(), launch.local_size());
+  const MeshShape shape = resolve_mesh(config, plan, options, launch.size(), launch.ranks_of_every_node());
   const bool chosen = options.tensor.value_or(auto_size) == auto_size && options.data.value_or(auto_size) == auto_size;
   if (chosen && options.fsdp != auto_size && shape.data > 1)
-    said = text("tensor-parallel auto: ", shape.tensor, " of ", shape.data * shape.tensor,
-                " ranks, the largest count that divides the heads and the ranks of a node; the rest is data-parallel");
+    said =
+        text("tensor-parallel auto: ", shape.tensor, " of ", shape.data * shape.tensor,
+             " ranks, the largest count that divides the heads and the ranks of each node; the rest is data-parallel");
   return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
 }
 

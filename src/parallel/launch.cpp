@@ -166,6 +166,12 @@ void Launch::use_threads(int threads) {
   if (world_) world_->set_policy(policy_);
 }
 
+int Launch::ranks_of_every_node() const {
+  int common = 0;
+  for (const int node : node_of_) common = std::gcd(common, static_cast<int>(std::ranges::count(node_of_, node)));
+  return common;
+}
+
 Launch::~Launch() {
   if (!has_mpi() || std::uncaught_exceptions() > 0) return;
   world_.reset();

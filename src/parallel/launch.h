@@ -36,6 +36,8 @@ class Launch {
   int local_size() const { return local_size_; }
   // A number that the ranks of one node share: the lowest of their ranks.
   int node_of(int world_rank) const { return node_of_[static_cast<size_t>(world_rank)]; }
+  // The largest count that divides the ranks of each node.
+  int ranks_of_every_node() const;
   const std::string& host() const { return host_; }
   // For make_backend.
   DevicePlace place() const { return {threads_, local_rank_, local_size_, host_, products_}; }

@@ -28,6 +28,17 @@ std::unique_ptr<Communicator> communicator(const Launch& launch, const std::vect
   return make_communicator(launch, world_ranks, name);
 }
 
+std::string written(const MeshShape& shape) { return text(shape.data, " × ", shape.fsdp, " × ", shape.tensor); }
+
+// All ranks see all shapes, and so the same error.
+void check_shapes(const Launch& launch, HostGroup& world, const MeshShape& shape) {
+  const std::vector<std::string> hosts = world.all_gather(launch.host()), shapes = world.all_gather(written(shape));
+  for (size_t rank = 1; rank < shapes.size(); rank++)
+    require(shapes[rank] == shapes[0], "rank ", rank, " on ", hosts[rank], " has a mesh of ", shapes[rank],
+            " (data × fsdp × tensor), but rank 0 on ", hosts[0], " one of ", shapes[0],
+            "; give all ranks the same options and the same model");
+}
+
 // All ranks see all devices, and so the same error.
 void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device) {
   const std::vector<std::string> hosts = world.all_gather(launch.host()),
@@ -64,11 +75,12 @@ void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device
 
 Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& backend)
     : shape_(shape), rank_(launch.rank()) {
-  require(shape.ranks() == launch.size(), "a mesh of ", shape.data, " × ", shape.fsdp, " × ", shape.tensor, " needs ",
-          shape.ranks(), " ranks, but mpirun started ", launch.size());
+  require(shape.ranks() == launch.size(), "a mesh of ", written(shape), " needs ", shape.ranks(),
+          " ranks, but mpirun started ", launch.size());
   launch.meet();  // making a group waits inside of MPI, where nobody sees a rank that does not come
   const int copy = shape.fsdp * shape.tensor;  // ranks that hold the weights once
   world_host_ = make_host_group(launch);
+  check_shapes(launch, *world_host_, shape);
   replica_host_ = make_host_group(launch, ranks(replica() * copy, copy, 1), GroupName::copy);
   check_devices(launch, *world_host_, backend.device());
   const auto group = [&](const std::vector<int>& members, GroupName name) {
@@ -82,7 +94,7 @@ Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& back
 
 Mesh::Mesh(MeshShape shape, int rank, int kv_replicas, Backend& backend) : shape_(shape), rank_(rank) {
   require(rank >= 0 && rank < shape.ranks(), "rank ", rank, " is not one of the ", shape.ranks(), " of a mesh of ",
-          shape.data, " × ", shape.fsdp, " × ", shape.tensor);
+          written(shape));
   const auto alone = [&](int own, int size) { return std::make_unique<StandInCommunicator>(own, size, backend); };
   world_host_ = make_lone_host_group();
   replica_host_ = make_lone_host_group();

@@ -22,8 +22,8 @@ struct MeshShape {
 class Mesh {
  public:
   // kv_replicas: so many consecutive tensor ranks hold the same key/value heads. backend: in whose memory the tensors
-  // are. Collective over all ranks. Errors: the shape is not that of the world; some ranks compute on another kind of
-  // device than others; two compute on one (LLAMA_TP_SHARE_DEVICE=1 allows it).
+  // are. Collective over all ranks. Errors: the shape is not that of the world, or not the same on all ranks; some ranks
+  // compute on another kind of device than others; two compute on one (LLAMA_TP_SHARE_DEVICE=1 allows it).
   Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& backend);
   // Rank `rank` of the mesh alone in one process, the others stood in for (local_communicator.h). Errors: the mesh has
   // no such rank.

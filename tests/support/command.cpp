@@ -130,6 +130,12 @@ std::string llama_tp_with(int ranks) {
   return ranks == 0 ? binary : text("mpirun --oversubscribe -np ", ranks, " ", binary);
 }
 
+std::string mpirun_on_hosts(const std::string& hosts) {
+  const std::string agent = quoted(std::filesystem::absolute("tests/support/other_host"));
+  if (run_command(agent + " hosta true").status != 0) return "";
+  return "mpirun --mca plm rsh --mca plm_rsh_agent " + agent + " -H " + hosts + " ";
+}
+
 std::string quoted(const std::string& word) {
   std::string out = "'";
   for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);

@@ -27,6 +27,10 @@ CommandResult run_command(const std::string& line, double limit_seconds = 100, O
 // The beginning of a command line: the program, under mpirun or, with 0 ranks, without.
 std::string llama_tp_with(int ranks);
 
+// mpirun for ranks on hosts that are this machine under other names, "hosta:2,hostb:1": the first two ranks, the third.
+// "" where this user may not give it other names.
+std::string mpirun_on_hosts(const std::string& hosts);
+
 // How a command is started: on so many ranks, with options that place them.
 struct MeshOfRanks {
   int ranks;  // 0: without mpirun
