@@ -62,6 +62,7 @@ int one_fails(const std::string& doing, const Launch& launch) {
   while (doing.starts_with("reduce"))
     comm->all_reduce({values.data(), DType::f32, {static_cast<int64_t>(values.size())}}).wait();
   while (doing == "wait for a text") group->barrier();
+  while (doing == "wait for all") launch.meet();
   for (double x = 0; doing == "compute"; x = std::sin(x) + 1)
     if (x < 0) std::puts("never");
   return 0;
@@ -250,8 +251,8 @@ TEST_P(OneRankFails, IsNamedOnceAndAllStopSoon) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Launch, OneRankFails,
-                         testing::Values("reduce", "reduce much", "reduce across nodes", "wait for a text", "compute",
-                                         "end"));
+                         testing::Values("reduce", "reduce much", "reduce across nodes", "wait for a text",
+                                         "wait for all", "compute", "end"));
 
 struct Lateness {
   const char* role;

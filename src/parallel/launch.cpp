@@ -147,7 +147,8 @@ void Launch::start_mpi() {
   whereabouts_ = std::make_unique<Whereabouts>(node, node_ranks_, host_);
   policy_.whereabouts = whereabouts_.get();
   job_ = std::make_unique<MeetingPoint>(whereabouts_.get(), GroupName::job, all_ranks(size_));
-  world_->set_policy(policy_);
+  of_endings_ = std::make_unique<MpiGroup>(MpiGroup::world());
+  for (MpiGroup* all : {world_.get(), of_endings_.get()}) all->set_policy(policy_);
   endings_.resize(static_cast<size_t>(size_));
 }
 
@@ -163,7 +164,8 @@ void Launch::use_threads(int threads) {
   threads_ = threads;
   omp_set_num_threads(threads);
   policy_.yield_at_once = threads * sharing_ranks_ > cores_ || threads > processor_quota() / local_size_;
-  if (world_) world_->set_policy(policy_);
+  for (MpiGroup* all : {world_.get(), of_endings_.get()})
+    if (all != nullptr) all->set_policy(policy_);
 }
 
 int Launch::ranks_of_every_node() const {
@@ -174,6 +176,7 @@ int Launch::ranks_of_every_node() const {
 
 Launch::~Launch() {
   if (!has_mpi() || std::uncaught_exceptions() > 0) return;
+  of_endings_.reset();
   world_.reset();
   MPI_Finalize();
 }
@@ -271,7 +274,7 @@ void Launch::end_together(const Outcome& outcome) {
   bool all_known = false;
   try {
     const MeetingPoint::Visit visit(*job_, Meeting::gather, 0);
-    all_known = world_->all_gather_until(deadline, &ending_, endings_.data(), sizeof ending_);
+    all_known = of_endings_->all_gather_until(deadline, &ending_, endings_.data(), sizeof ending_);
   } catch (const Stopped&) {  // another rank of the node says who does not end
   } catch (const Error& overdue) {
     print_error(who({rank_}, size_, host_) + overdue.what());

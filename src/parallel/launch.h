@@ -87,7 +87,9 @@ class Launch {
   std::vector<int> node_of_{0};
   std::vector<int> node_ranks_{0};  // world ranks of this node
   WaitPolicy policy_;
-  std::unique_ptr<MpiGroup> world_;
+  // All ranks, twice: a rank that fails gathers endings while others still wait for it in meet, and MPI would take the
+  // one for the other in one group.
+  std::unique_ptr<MpiGroup> world_, of_endings_;
   std::unique_ptr<FailureBoard> board_;
   std::unique_ptr<Whereabouts> whereabouts_;
   std::unique_ptr<MeetingPoint> job_;
