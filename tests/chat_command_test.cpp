@@ -26,11 +26,12 @@ class Talking : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     shared_ = std::make_unique<ScratchFolder>();
+    train(path("out"), "");
+  }
+  static void train(const std::string& folder, const std::string& options) {
     const std::string golden = "tests/goldens/sft";
-    const CommandResult result = run_command(
-        llama_tp_with(0) + " train --model " + golden + " --train-file " + golden +
-        "/messages.jsonl --learning-rate 1e-2 --max-steps 60 --dtype float32 --output-dir " + (*shared_ / "out"));
-    ASSERT_EQ(result.status, 0) << result.err;
+    run(llama_tp_with(0) + " train --model " + golden + " --train-file " + golden +
+        "/messages.jsonl --learning-rate 1e-2 --max-steps 60 --dtype float32 --output-dir " + folder + " " + options);
   }
   static void TearDownTestSuite() { shared_.reset(); }
 
@@ -44,13 +45,34 @@ class Talking : public testing::Test {
     return result;
   }
   // What a person types, a line each, and the answers that come back.
-  static CommandResult chat(int ranks, const std::string& typed, const std::string& options = "") {
+  static CommandResult chat(int ranks, const std::string& typed, const std::string& options = "",
+                            const std::string& model = path("out")) {
     write_file(path("typed"), typed);
-    return run(command(ranks, "--chat --temp 0 " + options) + " < " + path("typed"));
+    return run(command(ranks, "--chat --temp 0 " + options, model) + " < " + path("typed"));
   }
-  static std::vector<Json> continued(int ranks, const std::string& lines, const std::string& options) {
+  static std::vector<Json> continued(int ranks, const std::string& lines, const std::string& options,
+                                     const std::string& model = path("out")) {
     write_file(path("prompts.jsonl"), lines);
-    return json_lines(run(command(ranks, "--prompts-file " + path("prompts.jsonl") + " " + options)).out);
+    return json_lines(run(command(ranks, "--prompts-file " + path("prompts.jsonl") + " " + options, model)).out);
+  }
+  // Every answer is the continuation of the conversation so far, rendered and read anew. in_front: what the template writes
+  // in front of an answer, and the model before it.
+  static void expect_turns_of_the_whole(const std::string& options, const std::string& model = path("out"),
+                                        const std::string& in_front = "") {
+    const std::vector<std::string> typed{"Hi", "Count to three.", "Where is the cat?", "And now?"};
+    Json messages = Json::array({{{"role", "system"}, {"content", "Be brief."}}});
+    std::string lines, expected;
+    for (const std::string& line : typed) {
+      messages.push_back({{"role", "user"}, {"content", line}});
+      const Json whole = continued(0, Json{{"messages", messages}}.dump(), "--temp 0 -n 30 " + options, model).at(0);
+      const auto answer = whole["text"].get<std::string>();
+      ASSERT_TRUE(answer.starts_with(in_front)) << answer;
+      messages.push_back({{"role", "assistant"}, {"content", answer.substr(in_front.size())}});
+      lines += line + "\n";
+      expected += answer + "\n";
+    }
+    for (const int ranks : {0, 2, 4})
+      EXPECT_EQ(chat(ranks, lines, "-n 30 --system 'Be brief.' " + options, model).out, expected) << ranks;
   }
 
   static std::unique_ptr<ScratchFolder> shared_;
@@ -173,20 +195,10 @@ TEST_F(Talking, BadPromptsAreNamedByTheirLine) {
   refused("\n", {"bad.jsonl: holds no prompts"});
 }
 
-// Every answer is the continuation of the conversation so far, rendered and read anew.
 TEST_F(Talking, AConversationIsContinuedAsItsWholeTextWouldBe) {
-  const std::vector<std::string> typed{"Hi", "Count to three.", "Where is the cat?", "And now?"};
-  Json messages = Json::array({{{"role", "system"}, {"content", "Be brief."}}});
-  std::string lines, expected;
-  for (const std::string& line : typed) {
-    messages.push_back({{"role", "user"}, {"content", line}});
-    const std::string answer =
-        continued(0, Json{{"messages", messages}}.dump(), "--temp 0 -n 30").at(0)["text"].get<std::string>();
-    messages.push_back({{"role", "assistant"}, {"content", answer}});
-    lines += line + "\n";
-    expected += answer + "\n";
-  }
-  for (const int ranks : {0, 2, 4}) EXPECT_EQ(chat(ranks, lines, "-n 30 --system 'Be brief.'").out, expected) << ranks;
+  expect_turns_of_the_whole("");
+  train(path("mistral"), "--chat-template mistral");
+  expect_turns_of_the_whole("--chat-template mistral", path("mistral"), " ");
 }
 
 TEST_F(Talking, CommandsBeginWithASlash) {

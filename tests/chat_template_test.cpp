@@ -53,6 +53,31 @@ TEST_P(ChatTemplateGolden, IsRecognisedAndRendersAndMasksAsTransformersDoes) {
   EXPECT_GE(cases, 4u);
 }
 
+// What a model wrote behind the prompt, up to the token that ends it, is rendered again as those bytes in the next turn.
+TEST_P(ChatTemplateGolden, AnAnswerIsRenderedAsItWasWritten) {
+  const std::string folder = goldens + "/" + GetParam();
+  const auto tokenizer = load_tokenizer(folder);
+  const ChatTemplate chat = find_chat_template(folder, *tokenizer);
+  std::vector<std::string> ends = chat.stops();
+  ends.push_back(tokenizer->token_of(*tokenizer->eos()).value());
+  std::istringstream lines(read_text(folder + "/cases.jsonl"));
+  for (std::string text; std::getline(lines, text);) {
+    std::vector<Message> turn = messages_of(Json::parse(text)["messages"]);
+    while (turn.size() > 1 && turn.back().role == "user") turn.pop_back();
+    if (turn.back().role != "assistant") continue;
+    const std::string content = turn.back().content;
+    const RenderedChat whole = chat.render(turn, false);
+    turn.pop_back();
+    const size_t prompt = chat.render(turn, true).text.size();
+    std::string written = whole.text.substr(prompt, whole.learned.back().end - prompt);
+    for (const std::string& end : ends)
+      if (written.ends_with(end)) written.resize(written.size() - end.size());
+    turn.push_back({"assistant", chat.content_of(written)});
+    EXPECT_EQ(chat.render(turn, false).text, whole.text);
+    EXPECT_EQ(trimmed(chat.content_of(written)), trimmed(content));
+  }
+}
+
 std::vector<std::string> golden_names() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(goldens)) names.push_back(entry.path().filename());

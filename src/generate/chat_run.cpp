@@ -116,7 +116,7 @@ class ChatRun {
     if (trimmed(said).empty())
       messages_.resize(before);
     else
-      messages_.push_back({"assistant", said});
+      messages_.push_back({"assistant", chat_->content_of(said)});
   }
 
   // ---- all ranks

@@ -171,6 +171,11 @@ RenderedChat ChatTemplate::render(const std::vector<Message>& messages, bool add
   return chat;
 }
 
+std::string ChatTemplate::content_of(const std::string& answer) const {
+  const std::string in_front = assistant_[1].substr(0, assistant_[1].find("{content}"));
+  return answer.starts_with(in_front) ? answer.substr(in_front.size()) : answer;
+}
+
 ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer, const std::string& name) {
   const std::string jinja = name.empty() ? read_jinja(folder) : "", plain = with_plain_literals(jinja);
   for (const auto& [known, content] : template_files) {

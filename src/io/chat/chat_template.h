@@ -49,6 +49,9 @@ class ChatTemplate {
   // A conversation is at most one system message, first, then user and assistant in turn. Errors: anything else, an
   // unknown role, an empty answer, a system message where the template has no place for one.
   RenderedChat render(const std::vector<Message>& messages, bool add_generation_prompt) const;
+  // The content of the message that renders to the answer that a model gave behind a generation prompt: without what the
+  // template writes in front of it.
+  std::string content_of(const std::string& answer) const;
 
   const std::string& name() const { return name_; }
   // As today(), which it is unless set.
