@@ -71,6 +71,8 @@ class Talking : public testing::Test {
       lines += line + "\n";
       expected += answer + "\n";
     }
+    lines += "/clear\n" + typed[0];
+    expected += expected.substr(0, expected.find('\n') + 1);
     for (const int ranks : {0, 2, 4})
       EXPECT_EQ(chat(ranks, lines, "-n 30 --system 'Be brief.' " + options, model).out, expected) << ranks;
   }
@@ -199,6 +201,19 @@ TEST_F(Talking, AConversationIsContinuedAsItsWholeTextWouldBe) {
   expect_turns_of_the_whole("");
   train(path("mistral"), "--chat-template mistral");
   expect_turns_of_the_whole("--chat-template mistral", path("mistral"), " ");
+}
+
+// Dynamic NTK turns all keys by the length of the conversation once that is past the model's positions.
+TEST_F(Talking, AConversationPastThePositionsOfDynamicNtkIsReadAsOneText) {
+  const std::string folder = path("dynamic");
+  std::filesystem::copy(path("out/checkpoint-60"), folder);
+  Json config = Json::parse(whole_file(folder + "/config.json"));
+  config["rope_scaling"] = {{"type", "dynamic"}, {"factor", 4.0}};
+  for (const int positions : {32, 48}) {  // before the first turn ends, and behind it
+    config["max_position_embeddings"] = positions;
+    write_file(folder + "/config.json", config.dump());
+    expect_turns_of_the_whole("", folder);
+  }
 }
 
 TEST_F(Talking, CommandsBeginWithASlash) {

@@ -129,11 +129,21 @@ class ChatRun {
   // Feeds what the cache does not hold yet of the whole conversation.
   void read(const std::vector<int32_t>& tokens) {
     const auto [own, theirs] = std::mismatch(cached_.begin(), cached_.end(), tokens.begin(), tokens.end() - 1);
-    const auto known = own - cached_.begin();
+    const int64_t longest = std::max(std::ssize(tokens), std::ssize(cached_));
+    const int64_t known = turns_all_keys(longest) ? 0 : own - cached_.begin();
     session_.generator().rewind(0, known);
-    for (const std::span<const int32_t> piece : pieces_of(std::span(tokens).subspan(static_cast<size_t>(known))))
-      session_.generator().feed(piece);
+    int64_t behind = std::ssize(tokens) - known;
+    for (const std::span<const int32_t> piece : pieces_of(std::span(tokens).last(static_cast<size_t>(behind)))) {
+      behind -= std::ssize(piece);
+      session_.generator().feed(piece, behind);
+    }
     cached_ = tokens;
+  }
+
+  // Whether a text of so many tokens has rotary frequencies of its own: keys of one are not those of another.
+  bool turns_all_keys(int64_t length) const {
+    const ModelConfig& config = session_.model().config;
+    return rope_follows_length(config.rope) && length > config.max_positions;
   }
 
   // Continues the conversation until the answer's end; rank 0 prints it and may stop it. Returns its text there.

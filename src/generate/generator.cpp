@@ -81,7 +81,7 @@ void Generator::feed(std::span<const Feed> feeds) {
   int64_t tokens = 0;
   for (const Feed& whole : feeds) {
     const auto count = static_cast<int64_t>(whole.tokens.size());
-    const int64_t length_behind = length(whole.sequence) + count;
+    const int64_t length_behind = length(whole.sequence) + count + whole.behind;
     require(length_behind <= context_, "the context of ", context_, " tokens is full; give a larger one with -c");
     for (int64_t begin = 0; begin < count;) {
       const int64_t taken = std::min(prompt_piece - tokens, count - begin);

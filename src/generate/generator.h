@@ -22,6 +22,7 @@ namespace llama_tp {
 struct Feed {
   int64_t sequence = 0;
   std::span<const int32_t> tokens;
+  int64_t behind = 0;  // tokens of the same text that the next feeds bring: rotary frequencies may follow its length
 };
 
 struct Sampling {
@@ -48,8 +49,8 @@ class Generator {
   // Feeds tokens to some sequences at once; afterwards choice() of each is the token behind its last. Errors: the
   // context is full.
   void feed(std::span<const Feed> feeds);
-  void feed(std::span<const int32_t> tokens) {
-    const Feed alone{0, tokens};
+  void feed(std::span<const int32_t> tokens, int64_t behind = 0) {
+    const Feed alone{0, tokens, behind};
     feed({&alone, 1});
   }
   // At the end: waits for what was begun in vain, so that its errors are seen.
@@ -76,7 +77,7 @@ class Generator {
   struct Piece {
     Feed feed;
     bool ends = false;
-    int64_t length = 0;  // of its sequence with all that was fed
+    int64_t length = 0;  // of its sequence with the whole text
   };
   using Pieces = std::vector<Piece>;
   static bool is_a_token_each(const Pieces& pieces);
