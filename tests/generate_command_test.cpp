@@ -216,6 +216,33 @@ TEST_F(GenerateCommand, TheContextReachesAsFarAsTheScaling) {
   EXPECT_TRUE(holds(trained(70), "samples of 70 tokens are longer than the model's 64 positions"));
 }
 
+TEST_F(GenerateCommand, WithoutNThereIsRoomForAPageBehindAnyPrompt) {
+  const std::string folder = *shared_ / "long";
+  std::filesystem::copy(model() + "/checkpoint-30", folder);
+  Json config = Json::parse(whole_file(folder + "/config.json"));
+  config["max_position_embeddings"] = 100000;
+  write_file(folder + "/config.json", config.dump());
+  std::string prompt;
+  for (int i = 0; i < 2200; i++) prompt += "4 ";  // two tokens each
+  write_file(folder + "/prompt", prompt);
+  write_file(folder + "/prompts.jsonl", Json{{"prompt", prompt}}.dump());
+  const auto context_of = [&](const std::string& options) {
+    const std::string err = generate(0, options + " --temp 0", folder).err;
+    EXPECT_TRUE(holds(err, " keys and values of "));
+    return std::stoi(err.substr(err.find(" keys and values of ") + 20));
+  };
+  // The first token ends it: the most likely one is made the end.
+  const int first =
+      json_lines(generate(0, "-f " + folder + "/prompt -n 1 --logprobs --temp 0 --ignore-eos", folder).out)
+          .at(0)["ids"][0];
+  config["eos_token_id"] = first;
+  write_file(folder + "/config.json", config.dump());
+  const int prompt_tokens = context_of("-f " + folder + "/prompt -n 0");
+  EXPECT_GE(prompt_tokens, 4400);
+  EXPECT_EQ(context_of("-f " + folder + "/prompt"), prompt_tokens + 4096);
+  EXPECT_EQ(context_of("--prompts-file " + folder + "/prompts.jsonl"), prompt_tokens + 4096);
+}
+
 TEST_F(GenerateCommand, DrawsASeedAndSaysIt) {
   const CommandResult first = generate(2, "-p Hello -n 20 --temp 2 --ignore-eos");
   const size_t at = first.err.find("seed    ");

@@ -13,8 +13,8 @@ namespace llama_tp {
 
 namespace {
 
-// Without -n and -c: enough for a page or two, small enough for any machine.
-constexpr int64_t default_context = 4096;
+// Tokens of a chat, and without -n of what follows a prompt: enough for a page or two, small enough for any machine.
+constexpr int64_t default_tokens = 4096;
 
 void apply(const GenerationConfig& config, SamplingOptions& options) {
   if (config.temperature) options.temperature = static_cast<float>(*config.temperature);
@@ -100,8 +100,8 @@ ChatTemplate Session::find_chat() {
 int64_t Session::settle_context(int64_t longest_prompt) const {
   const int64_t positions = trained_positions(model_.config);
   const bool stretches = model_.config.rope.kind == RopeKind::dynamic;
-  const int64_t wanted = settings_.tokens >= 0 && !settings_.chat ? longest_prompt + settings_.tokens
-                                                                  : std::max(longest_prompt + 1, default_context);
+  const int64_t behind = settings_.tokens >= 0 ? settings_.tokens : default_tokens;
+  const int64_t wanted = settings_.chat ? default_tokens : longest_prompt + behind;
   const int64_t context = settings_.context > 0 ? settings_.context : stretches ? wanted : std::min(positions, wanted);
   require(longest_prompt <= context, "the prompt has ", counted(longest_prompt, "token"), ", but the context only ",
           context,

@@ -20,7 +20,7 @@ struct GenerationSettings {
   bool chat = false;                // or a conversation
   std::string system, chat_template;
   int64_t tokens = -1;           // at most so many of a text; below 0: until the end or until the context is full
-  int64_t context = 0;           // 0: the prompt and `tokens`, at most the model's positions
+  int64_t context = 0;           // 0: as many as are needed, at most the model's positions
   std::optional<uint64_t> seed;  // none: drawn, and said
   SamplingOptions sampling;      // where neither `given` nor generation_config.json has a value
   GenerationConfig given;        // by options; wins over generation_config.json
