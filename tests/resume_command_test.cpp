@@ -234,6 +234,38 @@ TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
   expect_refused(0, arguments(alone, "other", "--save-total-limit 0"), {"--save-total-limit 0", "1 or more"});
 }
 
+TEST_F(ResumeCommand, SaveOnlyModelLeavesOutTheTrainingStateAndNothingElse) {
+  const std::string options = "--max-steps 3 --save-steps 1 --dtype bfloat16 --tokenizer " + small_tokenizer();
+  const auto last_checkpoint = [&](const std::string& output) {
+    fs::remove_all(path("model"));
+    fs::rename(path(output + "/checkpoint-3"), path("model"));
+    return snapshot(path("model"));
+  };
+  for (const Mesh& mesh : {Mesh{1, 1, 1}, Mesh{1, 2, 2}})
+    for (const std::string saved : {" --save-dtype bfloat16", " --save-dtype float32"}) {
+      SCOPED_TRACE(mesh.options() + saved);
+      for (const std::string output : {"whole", "small"}) fs::remove_all(path(output));
+      train(mesh, "whole", options + saved);
+      train(mesh, "small", options + saved + " --save-only-model --save-total-limit 2");
+      EXPECT_EQ(checkpoint_steps(path("small")), (std::vector<int>{2, 3}));
+      fs::remove_all(path("whole/checkpoint-3/training_state"));
+      EXPECT_EQ(last_checkpoint("small"), last_checkpoint("whole"));
+    }
+}
+
+TEST_F(ResumeCommand, FromACheckpointOfTheModelAloneARunBeginsAnewButDoesNotGoOn) {
+  train(alone, "out", "--max-steps 2 --save-only-model");
+  for (const int ranks : {0, 2})
+    for (const std::string named : {std::string("latest"), path("out/checkpoint-2")})
+      expect_refused(ranks, arguments(alone, "out", "--max-steps 4 --resume-from-checkpoint " + named),
+                     {"out/checkpoint-2: cannot be resumed", "no training_state/state.json", "--save-only-model",
+                      "--model " + path("out/checkpoint-2"), "--output-dir"});
+  const CommandResult anew =
+      run_command(llama_tp_with(2) + " train --model " + path("out/checkpoint-2") + " --train-file " +
+                  path("ids.jsonl") + " --max-steps 1 --output-dir " + path("new"));
+  EXPECT_EQ(anew.status, 0) << anew.err;
+}
+
 // Its tokenizer and generation_config.json are in every later one: --save-total-limit removes the first at the next save.
 TEST_F(ResumeCommand, TheCheckpointThatIsTheModelMayGoOnTheWay) {
   train(alone, "out", "--max-steps 2 --tokenizer " + small_tokenizer());

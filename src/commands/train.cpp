@@ -54,6 +54,8 @@ void declare_training_options(Options& options) {
   options.value("eval-steps", "evaluate every N steps; 0: at the end only", "N", "0");
   options.value("save-steps", "save a checkpoint every N steps, and at the end; 0: at the end only", "N", "500");
   options.value("save-total-limit", "keep the N newest checkpoints (default: all)", "N");
+  options.flag("save-only-model",
+               "checkpoints of the model alone, in bfloat16 a sixth as large, from which no run can be resumed");
   options.optional_value(
       "resume-from-checkpoint",
       "go on where a checkpoint of this --output-dir (or a folder DIR) stood, on any number of ranks; "
@@ -113,6 +115,7 @@ TrainingSettings training_settings(const Options& options) {
   settings.evaluation_steps = options.integer("eval-steps", 0);
   settings.save_steps = options.integer("save-steps", 0);
   settings.save_total_limit = options.given("save-total-limit") ? options.integer("save-total-limit", 1) : 0;
+  settings.save_only_model = options.is_set("save-only-model");
   settings.resume = options.path("resume-from-checkpoint");
   settings.check_every = options.integer("check-every", 0);
   settings.backend = options.word("backend");

@@ -8,6 +8,12 @@ namespace llama_tp {
 
 namespace {
 
+std::vector<CheckpointPart> parts_of(const TrainingState& state, bool only_model) {
+  std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype, state.save_dtype);
+  if (only_model) std::erase_if(parts, [](const CheckpointPart& part) { return part.folder != published_part; });
+  return parts;
+}
+
 // Data-parallel ranks hold the same: those of the first copy write.
 void write_part(const CheckpointPart& part, const std::string& checkpoint, const Parameters& parameters,
                 Backend& backend, const Mesh& mesh) {
@@ -20,11 +26,10 @@ void write_part(const CheckpointPart& part, const std::string& checkpoint, const
 
 }  // namespace
 
-void save_checkpoint(const std::string& output_folder, const TrainingState& state, const std::string& config_text,
-                     const std::vector<CarriedFile>& carried, const Parameters& parameters, Backend& backend,
-                     const Mesh& mesh) {
+void save_checkpoint(const std::string& output_folder, const TrainingState& state, const CheckpointContents& contents,
+                     const Parameters& parameters, Backend& backend, const Mesh& mesh) {
   const bool leads = mesh.world().rank() == 0;
-  const std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype, state.save_dtype);
+  const std::vector<CheckpointPart> parts = parts_of(state, contents.only_model);
   std::unique_ptr<PartialCheckpoint> partial;
   if (leads) {
     partial = std::make_unique<PartialCheckpoint>(output_folder, state.step);
@@ -36,9 +41,8 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
   for (const CheckpointPart& part : parts) write_part(part, folder, parameters, backend, mesh);
   mesh.world().barrier();
   if (leads) {
-    write_text(folder + "/config.json", config_text);
-    write_text(folder + "/" + state_folder + "/state.json", state_text(state));
-    for (const CarriedFile& file : carried) write_text(folder + "/" + file.name, file.contents);
+    if (!contents.only_model) write_text(folder + "/" + state_folder + "/state.json", state_text(state));
+    for (const CarriedFile& file : contents.files) write_text(folder + "/" + file.name, file.contents);
     partial->publish();
   }
   mesh.world().barrier();

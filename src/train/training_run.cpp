@@ -190,8 +190,7 @@ class TrainingRun {
     launch_.begin(Activity::saving, step);
     runtime_.ledger.enter(Phase::save);
     state_.step = step;
-    save_checkpoint(settings_.output_dir, state_, setup_.config_text, setup_.carried, trainer_.parameters(), backend_,
-                    mesh_);
+    save_checkpoint(settings_.output_dir, state_, setup_.contents, trainer_.parameters(), backend_, mesh_);
     say("saved " + checkpoint_path(settings_.output_dir, step));
     if (leads() && settings_.save_total_limit > 0) setup_.output->keep_newest(settings_.save_total_limit);
   }

@@ -39,6 +39,7 @@ struct TrainingSettings {
   uint64_t seed = 42;
   int64_t logging_steps = 500, evaluation_steps = 0, save_steps = 500;
   int64_t save_total_limit = 0;  // 0: all checkpoints stay
+  bool save_only_model = false;  // without what a run needs to go on from a checkpoint
   std::string resume;            // "", "latest", or a folder
   int64_t check_every = 0;       // steps between comparisons of all ranks' parameters; 0: none
 };

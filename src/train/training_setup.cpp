@@ -31,11 +31,13 @@ TrainingData read_data(TrainingSettings& settings, const std::string& checkpoint
   return {settings, config, source.tokenizer, mesh.world()};
 }
 
-// Where saved_config_text keeps the names of classes for transformers, their code comes along.
-std::vector<CarriedFile> carried_files(const TrainingSource& source, const ModelConfig& config) {
+// Where config_text keeps the names of classes for transformers, their code comes along.
+std::vector<CarriedFile> files_of_checkpoints(const TrainingSource& source, const ModelConfig& config,
+                                              const std::string& config_text) {
   std::vector<CarriedFile> files = read_carried_files(source.tokenizer, source.folder);
   if (config.names_code && !config.family->text.empty())
     for (CarriedFile& file : read_code_files(config.source)) files.push_back(std::move(file));
+  files.push_back({"config.json", config_text});
   return files;
 }
 
@@ -57,7 +59,8 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       output(launch.rank() == 0 ? std::make_unique<OutputFolder>(settings.output_dir) : nullptr),
       checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
       data(read_data(settings, checkpoint, config, source, *mesh, launch)),
-      carried(output ? carried_files(source, config) : std::vector<CarriedFile>()),
+      contents{settings.save_only_model,
+               output ? files_of_checkpoints(source, config, config_text) : std::vector<CarriedFile>()},
       shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
       batches(data.training, shape, settings.seed) {
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());

@@ -9,6 +9,7 @@
 #include "backend/backend.h"
 #include "io/checkpoint_files.h"
 #include "parallel/mesh.h"
+#include "train/save_checkpoint.h"
 #include "train/saved_training.h"
 #include "train/training_data.h"
 
@@ -37,7 +38,7 @@ struct TrainingSetup {
   std::unique_ptr<OutputFolder> output;  // rank 0's
   std::string checkpoint;                // to go on from, or ""; found before data is read, opened after
   TrainingData data;
-  std::vector<CarriedFile> carried;  // rank 0's, for the checkpoints; read where the tokenizer is known to be one
+  CheckpointContents contents;  // of its checkpoints; read where the tokenizer is known to be one
   BatchShape shape;
   EpochBatches batches;
   TrainingState state;                   // of the checkpoint, or of a run that has done nothing

@@ -89,11 +89,10 @@ std::string state_text(const TrainingState& state) {
 
 TrainingState read_training_state(const std::string& checkpoint) {
   const std::string path = checkpoint + "/" + state_folder + "/state.json";
-  require(
-      file_exists(path), checkpoint, ": cannot be resumed: it has no ", state_folder,
-      "/state.json, so another program made it or parts were left behind; copy the whole folder, or start anew from "
-      "its weights with --model ",
-      checkpoint, " and another --output-dir");
+  require(file_exists(path), checkpoint, ": cannot be resumed: it has no ", state_folder,
+          "/state.json, as with --save-only-model or where parts were left behind; start anew from its weights with "
+          "--model ",
+          checkpoint, " and another --output-dir, or copy the whole folder");
   TrainingState state;
   try {
     const OrderedJson json = parse_ordered_json_or_discard(read_text(path, largest_state));
