@@ -7,9 +7,10 @@
 
 The work: a random Llama (12 layers of 768, 12 heads, MHA, MLP 2,048, vocabulary 32,000, untied: 134M parameters), batches
 of 2 x 512 tokens, AdamW. Rows run one after the other, each in processes of its own: one with a thread a core, or two
-ranks that share the cores. tokens/s is the median step after the first two (the first allocates, or compiles); peak memory
-is VmHWM, the largest of the ranks: what the process ever held in RAM, weights and program included. The peers use torch's
-fused AdamW and no gradient clipping; ours clips, as it does by default. Loading and compiling are not timed.
+ranks that share the cores. Our two also divide the tokens between the products (sequence parallelism) unless SP is off.
+tokens/s is the median step after the first two (the first allocates, or compiles); peak memory is VmHWM, the largest of
+the ranks: what the process ever held in RAM, weights and program included. The peers use torch's fused AdamW and no
+gradient clipping; ours clips, as it does by default. Loading and compiling are not timed.
 
 Needs torch, transformers and, for tp_plan, accelerate (run it with the Python that scripts/venv prints), and ./llama_tp.
 torch.compile needs a C++ compiler and Python's headers (python3-dev).
@@ -38,6 +39,7 @@ class Row:
     ranks: int
     dtype: str
     mode: str  # ours, eager, compile, tp_plan, fsdp2
+    sequence_parallel: str = "on"  # of ours
 
 
 ROWS = {
@@ -50,10 +52,12 @@ ROWS = {
     "ours-f32": Row("llama_tp, f32", 1, "float32", "ours"),
     "ours-bf16": Row("llama_tp, bf16", 1, "bfloat16", "ours"),
     "ours-tp2-bf16": Row("llama_tp, bf16, TP 2", 2, "bfloat16", "ours"),
+    "ours-tp2-sp-off-bf16": Row("llama_tp, bf16, TP 2, SP off", 2, "bfloat16", "ours", "off"),
 }
 # ours, peer
 RATIOS = [("ours-f32", "eager-f32"), ("ours-f32", "compile-f32"), ("ours-bf16", "eager-bf16"),
-          ("ours-bf16", "compile-bf16"), ("ours-tp2-bf16", "tp-plan-bf16"), ("ours-tp2-bf16", "fsdp2-bf16")]
+          ("ours-bf16", "compile-bf16"), ("ours-tp2-bf16", "tp-plan-bf16"), ("ours-tp2-bf16", "fsdp2-bf16"),
+          ("ours-tp2-sp-off-bf16", "tp-plan-bf16")]
 
 
 def parse_arguments():
@@ -203,6 +207,7 @@ def measure_ours(name, arguments, folder):
     output = folder / name
     run(["mpirun", "--oversubscribe", "-np", row.ranks, arguments.program, "train", "--config", folder / "config.json",
          "--train-file", folder / "train.jsonl", "--output-dir", output, "--tensor-parallel", row.ranks,
+         "--sequence-parallel", row.sequence_parallel,
          "--block-size", arguments.sequence, "--per-device-train-batch-size", arguments.batch,
          "--max-steps", arguments.steps + WARM_UP, "--learning-rate", "1e-4", "--dtype", row.dtype],
         OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")  # Open MPI refuses root without both
