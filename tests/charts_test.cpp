@@ -61,7 +61,7 @@ TEST(Charts, BarsAreAsLongAsTheirNumbers) {
   std::vector<double> widths;
   for (const XmlElement& rectangle : of_name(parse_xml(draw(bars())), "rect"))
     if (rectangle.attributes.at("height") == "22") widths.push_back(number(rectangle, "width"));
-  ASSERT_EQ(widths.size(), 3u);  // none for the 0
+  ASSERT_EQ(widths.size(), 3u);             // none for the 0
   constexpr double rounding = 0.05 + 1e-9;  // coordinates have one decimal
   EXPECT_NEAR(widths[1], 3 * widths[0], 4 * rounding);
   EXPECT_NEAR(widths[2], 2 * widths[0], 3 * rounding);
