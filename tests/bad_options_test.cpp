@@ -230,24 +230,56 @@ TEST_F(BadOptions, AFileThatMayNotGrowEndsARunWithoutATrace) {
   EXPECT_FALSE(fs::exists(path("new/checkpoint-2.partial")));
 }
 
-TEST_F(BadOptions, AFullDiskEndsARunAndSparesItsCheckpoints) {
-  // A disk of its own for a while, where this user may have one; the test before needs none.
-  const std::string disk = path("disk"), own_disk = getuid() == 0 ? "unshare -m " : "unshare -r -m ";
-  const std::string mount = "mount -t tmpfs -o size=1500k none " + disk;
-  fs::create_directory(disk);
-  if (run_command(own_disk + mount).status != 0) return;
+// A disk of its own for a while, where this user may have one; the test before needs none.
+class OnASmallDisk : public BadOptions {
+ protected:
+  void SetUp() override {
+    fs::create_directory(disk_);
+    if (run_command(own_disk_ + mount("1k")).status != 0) GTEST_SKIP() << "this user may mount nothing";
+  }
+  // Runs it in the place of a disk of this size, of which $disk/out becomes new/.
+  CommandResult train_there(int ranks, const std::string& size, const std::string& options) const {
+    return run_command(own_disk_ + "bash -c " +
+                       quoted(mount(size) + "; " + llama_tp_with(ranks) + " " + train(options, disk_ + "/out") +
+                              "; status=$?; cp -r " + disk_ + "/out " + path("new") + "; exit $status"));
+  }
+
+ private:
+  std::string mount(const std::string& size) const { return "mount -t tmpfs -o size=" + size + " none " + disk_; }
+
+  const std::string disk_ = path("disk"), own_disk_ = getuid() == 0 ? "unshare -m " : "unshare -r -m ";
+};
+
+TEST_F(OnASmallDisk, TheSaveThatFindsItFullEndsTheRunAndSparesItsCheckpoints) {
   for (const int ranks : {0, 2}) {
-    const std::string train_there = llama_tp_with(ranks) + " " + train("--save-steps 1 --max-steps 4", disk + "/out");
-    const CommandResult result = run_command(
-        own_disk + "bash -c " +
-        quoted(mount + "; " + train_there + "; status=$?; cp -r " + disk + "/out " + path("new") + "; exit $status"));
+    const CommandResult result = train_there(ranks, "1500k", "--save-steps 1 --max-steps 4");
     expect_refusal(result, {"/checkpoint-3.partial/", "the disk is full: ", " bytes are needed, ", " are free"},
                    ranks == 0);
+    EXPECT_TRUE(holds(result.out, " each; 4 to come, all stay; 1.46 MiB are free\n",
+                      "room for 2 of the 4 that will be there at once"));
     EXPECT_EQ(checkpoint_steps(path("new")), (std::vector<int>{1, 2}));
     EXPECT_FALSE(fs::exists(path("new/checkpoint-3.partial")));
     EXPECT_EQ(run_command(llama_tp_with(0) + " " + eval(path("new"))).status, 0);
     fs::remove_all(path("new"));
   }
+}
+
+TEST_F(OnASmallDisk, ARunWhoseFirstCheckpointWillNotFitDoesNotBegin) {
+  for (const int ranks : {0, 2}) {
+    expect_refusal(train_there(ranks, "500k", ""),
+                   {"/out: the disk has no room for a checkpoint: ", " are needed, ", " KiB are free; ",
+                    "--save-only-model: ", "or choose another --output-dir"},
+                   ranks == 0);
+    EXPECT_FALSE(fs::exists(path("new/metrics.jsonl")));
+    fs::remove_all(path("new"));
+    const CommandResult small = train_there(ranks, "500k", "--save-only-model --save-steps 1 --save-total-limit 1");
+    EXPECT_EQ(small.status, 0) << small.err;
+    EXPECT_TRUE(holds(small.out, "of the model alone; 2 to come, the newest 1 stay; "));
+    EXPECT_FALSE(holds(small.out, "at once"));
+    fs::remove_all(path("new"));
+  }
+  const CommandResult least = train_there(0, "100k", "--save-only-model");
+  expect_refusal(least, {"no room for a checkpoint", " are free; free some or choose another --output-dir"}, true);
 }
 
 TEST_F(BadOptions, AResultThatDoesNotArriveIsAnError) {

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "io/files.h"
+#include "report/format.h"
 #include "scratch_folder.h"
 #include "support/command.h"
 #include "support/error_of.h"
@@ -74,6 +75,12 @@ class ResumeCommand : public testing::Test {
   }
   std::vector<Json> metrics(const std::string& output) const {
     return json_lines(whole_file(path(output + "/metrics.jsonl")));
+  }
+  int64_t bytes_in(const std::string& folder) const {
+    int64_t bytes = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(path(folder)))
+      if (entry.is_regular_file()) bytes += static_cast<int64_t>(entry.file_size());
+    return bytes;
   }
   // What is left of `output` where its run is killed after the save of `step`; metrics.jsonl knows more.
   void copy_until(const std::string& output, int step, const std::string& to) const {
@@ -245,8 +252,11 @@ TEST_F(ResumeCommand, SaveOnlyModelLeavesOutTheTrainingStateAndNothingElse) {
     for (const std::string saved : {" --save-dtype bfloat16", " --save-dtype float32"}) {
       SCOPED_TRACE(mesh.options() + saved);
       for (const std::string output : {"whole", "small"}) fs::remove_all(path(output));
-      train(mesh, "whole", options + saved);
-      train(mesh, "small", options + saved + " --save-only-model --save-total-limit 2");
+      const std::string of_whole = train(mesh, "whole", options + saved),
+                        of_small = train(mesh, "small", options + saved + " --save-only-model --save-total-limit 2");
+      EXPECT_TRUE(
+          holds(of_whole, "checkpoints " + bytes_text(bytes_in("whole/checkpoint-3")) + " each; 3 to come, all"));
+      EXPECT_TRUE(holds(of_small, "checkpoints " + bytes_text(bytes_in("small/checkpoint-3")) + " each, of the model"));
       EXPECT_EQ(checkpoint_steps(path("small")), (std::vector<int>{2, 3}));
       fs::remove_all(path("whole/checkpoint-3/training_state"));
       EXPECT_EQ(last_checkpoint("small"), last_checkpoint("whole"));

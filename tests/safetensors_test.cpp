@@ -392,9 +392,17 @@ TEST(SafetensorsWriter, AnUnfinishedTensorAndBytesOutsideOfOneAreErrors) {
   EXPECT_TRUE(holds(error_of([&] { plan_file("x", {{"a", DType::f32, {1}}, {"a", DType::f32, {1}}}); }), "tensor a"));
 }
 
+// /proc has no blocks at all, of which a file system with 0 free ones would be full.
+TEST(Files, FreeSpaceIsNotKnownWhereTheFileSystemDoesNotTell) {
+  const ScratchFolder scratch;
+  EXPECT_GT(free_bytes(scratch.path()).value_or(0), 0);
+  EXPECT_EQ(free_bytes("/proc/self"), std::nullopt);
+  EXPECT_EQ(free_bytes(scratch / "none"), std::nullopt);
+}
+
 TEST(SafetensorsWriter, AFullDiskIsNamedWithTheBytesNeededAndFreeBeforeAnythingIsWritten) {
   const ScratchFolder scratch;
-  const int64_t too_many = free_bytes(scratch.path()) + (int64_t{1} << 40);
+  const int64_t too_many = free_bytes(scratch.path()).value() + (int64_t{1} << 40);
   const FilePlan plan = plan_file("model.safetensors", {{"a", DType::u8, {too_many}}});
   EXPECT_TRUE(holds(error_of([&] { SafetensorsWriter writer(scratch.path(), plan); }), "model.safetensors",
                     "the disk is full", std::to_string(plan.bytes), "are needed", "are free"));

@@ -30,8 +30,9 @@ constexpr int64_t stream_block = 4 << 20;
 }
 
 [[noreturn]] void fail_full(const std::string& path, int64_t needed) {
-  fail(path, ": the disk is full: ", needed, " bytes are needed, ", free_bytes(path),
-       " are free; free some or choose another folder");
+  const std::optional<int64_t> free = free_bytes(path);
+  fail(path, ": the disk is full: ", needed, " bytes are needed", free ? text(", ", *free, " are free") : "",
+       "; free some or choose another folder");
 }
 
 bool is_full_disk(int error) { return error == ENOSPC || error == EDQUOT; }
@@ -118,7 +119,7 @@ void File::write(const void* from, int64_t bytes, int64_t offset) const {
 void File::reserve(int64_t bytes) const {
   // Asked first: on some file systems fallocate fills the disk before it finds that the rest does not fit.
   const int64_t missing = bytes - size();
-  if (missing > 0 && missing > free_bytes(path_)) fail_full(path_, missing);
+  if (missing > 0 && missing > free_bytes(path_).value_or(missing)) fail_full(path_, missing);
 #ifdef __linux__
   if (bytes > 0 && ::fallocate(descriptor_, 0, 0, bytes) == 0) return;
   if (bytes > 0 && grows_too_much(errno)) fail_to_grow(path_, missing);
@@ -198,10 +199,14 @@ void replace_text(const std::string& path, const std::string& text) {
   fail(partial, ": cannot rename it to ", path, ": ", std::strerror(error));
 }
 
-int64_t free_bytes(const std::string& path) {
+std::optional<int64_t> free_bytes(const std::string& path) {
   struct statvfs status {};
-  if (::statvfs(path.c_str(), &status) != 0) fail_with_errno(path, "ask for the free space of its disk");
-  return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+  if (::statvfs(path.c_str(), &status) != 0) return std::nullopt;
+  // A file system of no blocks, or with more free ones than it has, only fills in the form.
+  const bool is_told = status.f_blocks > 0 && status.f_bavail <= status.f_blocks && status.f_frsize > 0 &&
+                       status.f_blocks <= static_cast<uint64_t>(INT64_MAX) / status.f_frsize;
+  if (!is_told) return std::nullopt;
+  return static_cast<int64_t>(status.f_bavail * status.f_frsize);
 }
 
 void sync_folder(const std::string& path) {

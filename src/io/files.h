@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace llama_tp {
@@ -54,8 +55,9 @@ void write_text(const std::string& path, const std::string& text);
 // The same, but what was there stays whole until the new text is on the disk.
 void replace_text(const std::string& path, const std::string& text);
 
-// Bytes that this user may still write on the disk of an existing file or folder.
-int64_t free_bytes(const std::string& path);
+// Bytes that this user may still write on the disk of an existing file or folder; none where its file system does not
+// tell, as some of a network or of /proc do not.
+std::optional<int64_t> free_bytes(const std::string& path);
 
 // Returns when the entries of the folder are on the disk.
 void sync_folder(const std::string& path);

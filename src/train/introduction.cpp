@@ -1,6 +1,7 @@
 #include "train/introduction.h"
 
 #include "report/format.h"
+#include "train/checkpoint_room.h"
 #include "train/describe_samples.h"
 
 namespace llama_tp {
@@ -70,6 +71,7 @@ Lines introduction(const TrainingSetup& run, const MemoryPlan& memory) {
   append(lines, data_lines(run));
   lines.push_back(text("memory      ", bytes_text(memory.total()), " a rank: ", bytes_text(memory.state),
                        " weights, gradients and optimizer, ", bytes_text(memory.step), " for a step"));
+  append(lines, checkpoint_lines(run));
   return lines;
 }
 

@@ -48,6 +48,14 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
   mesh.world().barrier();
 }
 
+int64_t checkpoint_bytes(const TrainingState& state, const CheckpointContents& contents, const Parameters& parameters) {
+  int64_t bytes = contents.only_model ? 0 : std::ssize(state_text(state));
+  for (const CheckpointPart& part : parts_of(state, contents.only_model))
+    bytes += plan_model(planned_tensors(parameters, part.dtype)).bytes();
+  for (const CarriedFile& file : contents.files) bytes += std::ssize(file.contents);
+  return bytes;
+}
+
 void save_gradients(const std::string& path, const Parameters& parameters, Backend& backend, const Mesh& mesh) {
   if (mesh.replica() != 0) return;
   const size_t slash = path.find_last_of('/');

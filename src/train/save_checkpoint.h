@@ -21,6 +21,9 @@ struct CheckpointContents {
 void save_checkpoint(const std::string& output_folder, const TrainingState& state, const CheckpointContents& contents,
                      const Parameters& parameters, Backend& backend, const Mesh& mesh);
 
+// Bytes of the files of such a checkpoint, of whatever mesh.
+int64_t checkpoint_bytes(const TrainingState& state, const CheckpointContents& contents, const Parameters& parameters);
+
 // The gradients as they are, in one file.
 void save_gradients(const std::string& path, const Parameters& parameters, Backend& backend, const Mesh& mesh);
 

@@ -8,6 +8,7 @@
 #include "report/format.h"
 #include "report/progress.h"
 #include "report/stopwatch.h"
+#include "train/checkpoint_room.h"
 #include "train/introduction.h"
 #include "train/memory_report.h"
 #include "train/metrics.h"
@@ -224,6 +225,7 @@ int run_training(TrainingSettings settings, const Launch& launch) {
                         ": nothing is left to do; raise --max-steps to train on"));
     return 0;
   }
+  if (launch.rank() == 0) require_room_for_a_checkpoint(setup);
   launch.begin(Activity::loading_weights);
   TrainingRun(setup, launch, progress).run();
   return 0;
