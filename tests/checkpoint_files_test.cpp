@@ -241,6 +241,16 @@ TEST(ResolveModelFolder, AnOutputFolderMeansItsNewestCheckpointAnyOtherFolderIts
   EXPECT_TRUE(holds(error_of([&] { resolve_model_folder(scratch / "none"); }), "none: no such folder"));
 }
 
+TEST(ResolveModelFolder, ANameOfTheHubIsRefusedWithTheWayToFetchIt) {
+  const std::string fetched = "no such folder; a model of the Hugging Face hub is fetched by: hf download ";
+  EXPECT_TRUE(holds(error_of([&] { resolve_model_folder("meta-llama/Llama-3.1-8B-Instruct"); }),
+                    "meta-llama/Llama-3.1-8B-Instruct: " + fetched +
+                        "meta-llama/Llama-3.1-8B-Instruct --local-dir Llama-3.1-8B-Instruct; then give that folder"));
+  for (const std::string path :
+       {"nowhere", "nowhere/", "./nowhere", "../nowhere", "/nowhere", "/no/where", "no/such/one", "tests/nowhere"})
+    EXPECT_TRUE(holds(error_of([&] { resolve_model_folder(path); }), path + ": no such folder; give a")) << path;
+}
+
 using NamedContents = std::map<std::string, std::string>;
 
 NamedContents carried(const std::string& tokenizer, const std::string& model_folder) {

@@ -146,6 +146,14 @@ File claim(const std::string& path) {
   return marker;
 }
 
+// Of what is no folder here: "OWNER/NAME", as the Hugging Face hub names a model and a path may look, too. A path that is
+// only misspelled at its end begins with a folder that is there.
+bool may_be_of_the_hub(const std::string& path) {
+  const size_t slash = path.find('/');
+  return slash != std::string::npos && slash > 0 && slash + 1 < path.size() && path[0] != '.' &&
+         path.find('/', slash + 1) == std::string::npos && !folder_exists(path.substr(0, slash));
+}
+
 // Not through a pipe, which gives its contents once: to the tokenizer.
 std::string contents_of(const std::string& path) {
   const File file = File::open(path);
@@ -217,7 +225,11 @@ std::optional<std::string> newest_checkpoint(const std::string& output_folder) {
 }
 
 std::string resolve_model_folder(const std::string& path) {
-  require(folder_exists(path), path, ": ", file_exists(path) ? "is a file" : "no such folder",
+  const bool exists = folder_exists(path) || file_exists(path);
+  require(exists || !may_be_of_the_hub(path), path,
+          ": no such folder; a model of the Hugging Face hub is fetched by: hf download ", path, " --local-dir ",
+          path.substr(path.find('/') + 1), "; then give that folder");
+  require(folder_exists(path), path, ": ", exists ? "is a file" : "no such folder",
           "; give a Hugging Face model folder or an output folder of llama_tp train");
   if (file_exists(path + "/config.json")) return path;
   if (const std::optional<std::string> newest = newest_checkpoint(path)) return *newest;
