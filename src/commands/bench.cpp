@@ -32,10 +32,11 @@ void declare_bench_options(Options& options) {
   options.value("loading", "reads a checkpoint of this model; an empty folder gets random weights first", "FOLDER");
   options.list("compare", "train with each of these meshes, for instance: tp=4 fsdp=4 tp=2,fsdp=2 tp=4,sp=off",
                "KEY=VALUE,… …");
-  options.value("rehearse",
-                "train as one rank of a larger mesh, alone: its memory and the time of its computation; collectives "
-                "send nothing, losses mean nothing",
-                "rank=R,world=N");
+  options.value(
+      "rehearse",
+      "train as one rank of a larger mesh, alone: takes that rank's memory and computes for real; collectives "
+      "send nothing, losses mean nothing (plan computes nothing)",
+      "rank=R,world=N");
   options.value("global-batch-size", "--compare: sequences of a step (default: the fewest that all can divide)", "N");
   options.value("sweep", "--compare: growth of memory and time, for instance: block-size=512,1024", "KEY=N,…");
   options.value("tune-products",

@@ -1,4 +1,5 @@
-// How much memory a piece of work needs, found by doing it with nothing behind it.
+// How much memory a piece of work needs, found by doing it with nothing behind it. (`bench --rehearse` is no such dry run:
+// it takes the memory of one rank and computes for real, src/bench/rehearsal.h.)
 #pragma once
 
 #include <functional>
