@@ -96,7 +96,7 @@ void BlockLoop::start(int64_t layer) {
   started_ = layer;
 }
 
-void BlockLoop::enter(int64_t layer) {
+void BlockLoop::gather(int64_t layer) {
   if (!fsdp_.is_sharded()) return;
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
   if (gathers()) {
@@ -111,13 +111,13 @@ void BlockLoop::enter(int64_t layer) {
   unit.bind_gradients(gradients(layer));
 }
 
-void BlockLoop::leave(int64_t layer) {
+void BlockLoop::release(int64_t layer) {
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
-  if (pass_ == Pass::backward) leave_gradients(unit, layer);
+  if (pass_ == Pass::backward) release_gradients(unit, layer);
   if (fsdp_.is_sharded()) unit.bind_values({});
 }
 
-void BlockLoop::leave_gradients(const Unit& unit, int64_t layer) {
+void BlockLoop::release_gradients(const Unit& unit, int64_t layer) {
   if (!fsdp_.is_sharded()) return done_(unit);
   unit.bind_gradients({});
   if (fsdp_.options_.prefetch) return start_to_reduce(unit, gradients(layer));

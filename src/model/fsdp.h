@@ -76,21 +76,21 @@ class WholeUnit {
 // training_forward: what backward needs is kept if it is not resharded.
 enum class Pass : uint8_t { forward, training_forward, backward };
 
-// The blocks in the order of a pass, each whole between enter and leave.
+// The blocks in the order of a pass, each whole between gather and release.
 class BlockLoop {
  public:
   // frame: holds the buffers. done: of backward.
   BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass, UnitDone done = {});
-  void enter(int64_t layer);
+  void gather(int64_t layer);
   // In backward the block's gradients are on their way to the ranks' pieces from here on, and there once the loop has
-  // left the next block or ended.
-  void leave(int64_t layer);
+  // released the next block or ended.
+  void release(int64_t layer);
   // Behind the last block, and before the frame ends.
   void end();
 
  private:
   void start(int64_t layer);
-  void leave_gradients(const Unit& unit, int64_t layer);
+  void release_gradients(const Unit& unit, int64_t layer);
   void start_to_reduce(const Unit& unit, const Tensor& gradients);
   bool keeps() const { return pass_ != Pass::forward && !fsdp_.options_.reshard_after_forward; }
   bool gathers() const { return !(pass_ == Pass::backward && keeps()); }
@@ -106,7 +106,7 @@ class BlockLoop {
   std::array<Tensor, 2> slots_;
   std::array<Pending, 2> pending_;
   std::array<Tensor, 2> gradient_slots_;
-  // Of the block that backward left last, this rank's part on its way.
+  // Of the block that backward released last, this rank's part on its way.
   const Unit* reducing_ = nullptr;
   Tensor part_;
   Pending pending_part_;

@@ -63,7 +63,7 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
   BlockLoop whole(fsdp_, units, Pass::training_forward);
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
     const Block& block = blocks_[layer];
-    whole.enter(static_cast<int64_t>(layer));
+    whole.gather(static_cast<int64_t>(layer));
     // With recompute the stream behind the block is pushed first: what the block saved can then be popped at once.
     if (recompute_) streams_[layer + 1] = push_stream(normed);
     const size_t before = runtime_.step.mark();
@@ -72,7 +72,7 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
     if (!recompute_) streams_[layer + 1] = push_stream(normed);
     block.forward_from_middle(saved_[layer], norm_after(layer), streams_[layer + 1]);
     if (recompute_) runtime_.step.pop_to(before);
-    whole.leave(static_cast<int64_t>(layer));
+    whole.release(static_cast<int64_t>(layer));
   }
 }
 
@@ -101,7 +101,7 @@ void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const 
   for (size_t layer = blocks_.size(); layer-- > 0;) {
     const Block& block = blocks_[layer];
     const Stream& in = streams_[layer];
-    whole.enter(static_cast<int64_t>(layer));
+    whole.gather(static_cast<int64_t>(layer));
     if (recompute_) {
       Saved again(runtime_.step);
       const Norm& norm = block.first_norm();
@@ -113,7 +113,7 @@ void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const 
     } else {
       block.backward(dx, in, batch, rope, saved_[layer]);
     }
-    whole.leave(static_cast<int64_t>(layer));
+    whole.release(static_cast<int64_t>(layer));
   }
   whole.end();
 }
@@ -183,7 +183,7 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
   embed(batch, stream);
   BlockLoop whole(fsdp_, frame, Pass::forward);
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
-    whole.enter(static_cast<int64_t>(layer));
+    whole.gather(static_cast<int64_t>(layer));
     Frame inner(runtime_.step);
     const Shape own{parameters_.layout(static_cast<int64_t>(layer)).kv_heads, tokens, config_.head_dim};
     const Tensor keys = cache != nullptr ? cache->keys[layer] : inner.take(Category::transient, own, runtime_.dtype);
@@ -192,7 +192,7 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
     const BlockSaved saved = blocks_[layer].take_saved(inner, tokens, keys, values, stream);
     blocks_[layer].forward_to_middle(stream, batch, rope, saved);
     blocks_[layer].forward_from_middle(saved, norm_after(layer), stream);
-    whole.leave(static_cast<int64_t>(layer));
+    whole.release(static_cast<int64_t>(layer));
   }
 }
 
