@@ -386,6 +386,19 @@ TEST_F(ResumeCommand, ARunThatWouldNotFollowIsRefused) {
   EXPECT_EQ(snapshot(path("out")), before);
 }
 
+// Some ranks pass the data on to others while one refuses: what they send from must not be gone.
+TEST_F(ResumeCommand, ARefusalDoesNotDisturbALargeBroadcast) {
+  write_file(path("ids.jsonl"), random_id_lines(4000, 150, small_vocabulary));
+  const MeshOfRanks eight{8, "--data-parallel 8 --per-device-train-batch-size 1 --global-batch-size 8"};
+  train(eight, "out", "--max-steps 1 --save-steps 1 --seed 1");
+  for (int i = 0; i < 3; i++) {
+    const CommandResult result = run(eight, "out", "--max-steps 2 --seed 7 --resume-from-checkpoint");
+    EXPECT_EQ(result.status, 1);
+    EXPECT_TRUE(holds(result.err, "its run has --seed 1, this one 7")) << result.err;
+    EXPECT_FALSE(holds(result.err, "Segmentation")) << result.err;
+  }
+}
+
 TEST_F(ResumeCommand, ADamagedCheckpointIsNamedWithTheDamage) {
   train(alone, "sound", "--max-steps 2 --dtype bfloat16");
   const std::string checkpoint = path("out/checkpoint-2"), state = checkpoint + "/training_state";

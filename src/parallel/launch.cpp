@@ -274,8 +274,11 @@ void Launch::end_together(const Outcome& outcome) {
   bool all_known = false;
   try {
     const MeetingPoint::Visit visit(*job_, Meeting::gather, 0);
-    all_known = of_endings_->all_gather_until(deadline, &ending_, endings_.data(), sizeof ending_);
-  } catch (const Stopped&) {  // another rank of the node says who does not end
+    if (!MpiGroup::was_left())
+      all_known = of_endings_->all_gather_until(deadline, &ending_, endings_.data(), sizeof ending_);
+    else if (failed)
+      std::this_thread::sleep_until(deadline);  // for others of this node to announce the same
+  } catch (const Stopped&) {                    // another rank of the node says who does not end
   } catch (const Error& overdue) {
     print_error(who({rank_}, size_, host_) + overdue.what());
     std::this_thread::sleep_for(time_to_print);

@@ -82,12 +82,23 @@ MpiGroup::~MpiGroup() {
   if (!failed && std::uncaught_exceptions() == 0 && handle_->request == MPI_REQUEST_NULL) MPI_Comm_free(&handle_->comm);
 }
 
+namespace {
+bool left = false;
+}
+
+bool MpiGroup::was_left() { return left; }
+
 void MpiGroup::complete() {
   Patience patience(policy_);
   for (int done = 0;;) {
     check(MPI_Test(&handle_->request, &done, MPI_STATUS_IGNORE), "MPI_Test");
     if (done) return;
-    patience.pause();
+    try {
+      patience.pause();
+    } catch (...) {
+      left = true;
+      throw;
+    }
   }
 }
 

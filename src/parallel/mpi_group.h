@@ -40,6 +40,10 @@ class MpiGroup {
   void gather(const void* piece, std::span<const int64_t> sizes, std::span<const int64_t> places, void* whole,
               int root);
 
+  // Has some group's collective been left by an error? MPI still reads and writes its buffers, which are gone with the
+  // caller, whenever it is called again, for whatever: then it must not be.
+  static bool was_left();
+
   // all_gather that gives up at the deadline: false, and both buffers must then live until the program ends.
   bool all_gather_until(std::chrono::steady_clock::time_point deadline, const void* part, void* whole, int64_t bytes);
 
