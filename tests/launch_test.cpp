@@ -130,6 +130,10 @@ int print_terminal(const Launch& launch) {
 
 int play(const std::string& role, Launch& launch) {
   if (role == "all fail alike") throw Error("config.json: no such file");
+  if (role == "all but rank 0 fail") {
+    if (launch.rank() > 0) throw Error("config.json: no such file");
+    launch.meet();
+  }
   if (role == "all fail differently") throw Error(text("slice ", launch.rank(), " is truncated"));
   if (role == "no memory") throw std::bad_alloc();
   if (role == "processors") return print_processors(launch);
@@ -225,6 +229,19 @@ TEST(Launch, DifferentErrorsNameTheirRanks) {
     EXPECT_EQ(result.count(line), 1) << result.output;
     EXPECT_EQ(result.count(text(": slice ", rank, " is truncated\n")), 1) << result.output;
   }
+}
+
+TEST(Launch, AnErrorOfSeveralHostsNamesThemAll) {
+  if (mpirun_on_hosts("hosta:1").empty()) GTEST_SKIP() << "this user may not give the machine other names";
+  const auto said_on = [](const std::string& hosts) {
+    const Result result = run(mpirun_on_hosts(hosts) + as("all but rank 0 fail"));
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.count("llama_tp:"), 1) << result.output;
+    const size_t at = result.output.find("llama_tp:");
+    return at == std::string::npos ? "" : result.output.substr(at, result.output.find('\n', at) - at);
+  };
+  EXPECT_EQ(said_on("hosta:1,hostb:2"), "llama_tp: ranks 1, 2 of 3 on hostb: config.json: no such file");
+  EXPECT_EQ(said_on("hosta:2,hostb:1"), "llama_tp: ranks 1, 2 of 3 on hosta, hostb: config.json: no such file");
 }
 
 TEST(Launch, OutOfMemoryIsAnErrorWithAMend) {

@@ -89,6 +89,23 @@ bool shorten_spins() {
   return true;
 }
 
+using HostName = std::array<char, 256>;
+
+HostName host_name() {
+  HostName name{};
+  gethostname(name.data(), name.size() - 1);
+  return name;
+}
+
+std::vector<std::string> hosts_of(MpiGroup& world) {
+  std::vector<HostName> names(static_cast<size_t>(world.size()));
+  const HostName own = host_name();
+  world.all_gather(own.data(), names.data(), sizeof own);
+  std::vector<std::string> hosts;
+  for (const HostName& name : names) hosts.emplace_back(name.data());
+  return hosts;
+}
+
 std::vector<int> all_ranks(int size) {
   std::vector<int> ranks(static_cast<size_t>(size));
   std::iota(ranks.begin(), ranks.end(), 0);
@@ -97,10 +114,7 @@ std::vector<int> all_ranks(int size) {
 
 }  // namespace
 
-Launch::Launch() : launcher_(find_launcher()) {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  host_ = name.data();
+Launch::Launch() : launcher_(find_launcher()), host_(host_name().data()) {
   const bool second_time = std::getenv(again) != nullptr;
   unsetenv(again);
   const bool more_cores = started_by_mpirun() && take_share_of_cores(launcher_), shorter_spins = shorten_spins();
@@ -125,6 +139,7 @@ void Launch::start_mpi() {
   world_ = std::make_unique<MpiGroup>(MpiGroup::world());
   rank_ = world_->rank();
   size_ = world_->size();
+  hosts_ = hosts_of(*world_);
 
   MpiGroup node = MpiGroup::node();
   local_rank_ = node.rank();
@@ -222,13 +237,13 @@ void print_error(const std::string& message) {
   if (write(STDERR_FILENO, line.data(), line.size()) < 0) return;
 }
 
-// "rank 3 of 8 on node1: "; nothing when all ranks say the same.
-std::string who(const std::vector<int>& ranks, int size, const std::string& host) {
+// "a, b, …": the first few.
+template <class Item>
+std::string listed(const std::vector<Item>& items) {
   constexpr size_t named = 8;
-  if (static_cast<int>(ranks.size()) == size) return "";
-  std::string list = text(ranks.size() == 1 ? "rank " : "ranks ", ranks.front());
-  for (size_t i = 1; i < std::min(ranks.size(), named); i++) list += text(", ", ranks[i]);
-  return text(list, ranks.size() > named ? ", …" : "", " of ", size, " on ", host, ": ");
+  std::string list = text(items.front());
+  for (size_t i = 1; i < std::min(items.size(), named); i++) list += text(", ", items[i]);
+  return list + (items.size() > named ? ", …" : "");
 }
 
 }  // namespace
@@ -280,7 +295,7 @@ void Launch::end_together(const Outcome& outcome) {
       std::this_thread::sleep_until(deadline);  // for others of this node to announce the same
   } catch (const Stopped&) {                    // another rank of the node says who does not end
   } catch (const Error& overdue) {
-    print_error(who({rank_}, size_, host_) + overdue.what());
+    print_error(who({rank_}) + overdue.what());
     std::this_thread::sleep_for(time_to_print);
     std::_Exit(
         EXIT_FAILURE);  // ends the job, too; on MPI_Abort at this point Open MPI 4.1's mpirun crashes now and then
@@ -291,7 +306,7 @@ void Launch::end_together(const Outcome& outcome) {
   if (failed && !late) {
     if (!all_known) look_at_board();
     const std::vector<int> ranks = failed_ranks(ending_);
-    if (rank_ == ranks.front()) print_error(who(ranks, size_, host_) + outcome.message);
+    if (rank_ == ranks.front()) print_error(who(ranks) + outcome.message);
     if (rank_ == failed_ranks().front()) {
       std::this_thread::sleep_for(time_to_print);
       abort_job();
@@ -307,6 +322,15 @@ void Launch::look_at_board() {
   for (int local = 0; local < local_size_; local++)
     if (board_->failed(local))
       endings_[static_cast<size_t>(node_ranks_[static_cast<size_t>(local)])] = board_->message_hash(local);
+}
+
+std::string Launch::who(const std::vector<int>& ranks) const {
+  if (static_cast<int>(ranks.size()) == size_) return "";
+  std::vector<std::string> hosts;
+  for (const int rank : ranks)
+    if (const std::string& host = hosts_[static_cast<size_t>(rank)]; std::ranges::find(hosts, host) == hosts.end())
+      hosts.push_back(host);
+  return text(ranks.size() == 1 ? "rank " : "ranks ", listed(ranks), " of ", size_, " on ", listed(hosts), ": ");
 }
 
 std::vector<int> Launch::failed_ranks(std::optional<uint64_t> with_message) const {

@@ -65,8 +65,8 @@ class Launch {
   int stdout_columns() const;
 
   // Runs a command's body and returns its exit status. An exception is printed once for all ranks that have the same
-  // one, "llama_tp: <message>", with the ranks' numbers when others did not fail; the status is 1, and ranks that wait
-  // for the failed one stop within a second. With MPI an error does not return. Collective; once.
+  // one, "llama_tp: <message>", with the ranks' numbers and hosts when others did not fail; the status is 1, and ranks
+  // that wait for the failed one stop within a second. With MPI an error does not return. Collective; once.
   int guard(const std::function<int()>& body);
 
  private:
@@ -77,12 +77,15 @@ class Launch {
   void divide_cores(int sharing_ranks, int cores);
   void end_together(const Outcome& outcome);
   void look_at_board();
+  // "rank 3 of 8 on node1: "; "ranks 2, 3 of 8 on node1, node2: "; nothing when all ranks say the same.
+  std::string who(const std::vector<int>& ranks) const;
   // Of those known to have failed, with this message or any.
   std::vector<int> failed_ranks(std::optional<uint64_t> with_message = {}) const;
 
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1, threads_ = 1, launcher_ = 0;
   int sharing_ranks_ = 1, cores_ = 1;
   std::string host_;
+  std::vector<std::string> hosts_;  // of all ranks, under mpirun
   ProductFile products_;
   std::vector<int> node_of_{0};
   std::vector<int> node_ranks_{0};  // world ranks of this node
