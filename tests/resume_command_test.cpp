@@ -276,6 +276,21 @@ TEST_F(ResumeCommand, FromACheckpointOfTheModelAloneARunBeginsAnewButDoesNotGoOn
   EXPECT_EQ(anew.status, 0) << anew.err;
 }
 
+// An open file keeps its room on the disk, also where it has no name any more.
+TEST_F(ResumeCommand, TheCheckpointOfTheBeginningFreesItsRoom) {
+  train(alone, "out", "--max-steps 2 --dtype bfloat16 --save-dtype float32");
+  const CommandResult result =
+      run_command(llama_tp_with(0) + " " +
+                  arguments(alone, "out",
+                            "--resume-from-checkpoint --dtype bfloat16 --save-dtype float32 --save-steps 1 "
+                            "--save-total-limit 1 --max-steps 1000000 >/dev/null") +
+                  " & job=$!\nwhile [ ! -e " + path("out/checkpoint-9") + " ] && kill -0 $job; do sleep 0.01; done\n" +
+                  "ls -l /proc/$job/fd; kill -KILL $job; wait $job");
+  EXPECT_TRUE(holds(result.out, path("out/llama_tp.json"))) << result.err;  // it was running
+  EXPECT_EQ(result.out.find("checkpoint-2.partial"), std::string::npos) << result.out;
+  EXPECT_EQ(result.out.find("checkpoint-2/"), std::string::npos) << result.out;
+}
+
 // Its tokenizer and generation_config.json are in every later one: --save-total-limit removes the first at the next save.
 TEST_F(ResumeCommand, TheCheckpointThatIsTheModelMayGoOnTheWay) {
   train(alone, "out", "--max-steps 2 --tokenizer " + small_tokenizer());

@@ -114,7 +114,7 @@ std::vector<std::string> SavedTraining::changes() const {
   return lines;
 }
 
-void SavedTraining::load(Parameters& parameters, Backend& backend) const {
+void SavedTraining::load(Parameters& parameters, Backend& backend) {
   const ModelFiles& weights = parts_.at(own_weights(saved_.dtype, saved_.save_dtype));
   if (saved_.dtype == DType::bf16)
     load_masters(weights, parts_.at(rest_part), parameters, backend);
@@ -122,6 +122,7 @@ void SavedTraining::load(Parameters& parameters, Backend& backend) const {
     load_weights(weights, config_, parameters, backend);
   load_tensors(parts_.at(m_part), &Unit::m, parameters, backend);
   load_tensors(parts_.at(v_part), &Unit::v, parameters, backend);
+  parts_.clear();
 }
 
 }  // namespace llama_tp

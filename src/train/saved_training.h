@@ -31,8 +31,8 @@ class SavedTraining {
   // "--learning-rate was 1e-05 and is 2e-05": options that may differ and do.
   std::vector<std::string> changes() const;
 
-  // Each rank reads its slices.
-  void load(Parameters& parameters, Backend& backend) const;
+  // Each rank reads its slices. Once: closes the files, so that a checkpoint that is removed frees its room on the disk.
+  void load(Parameters& parameters, Backend& backend);
 
  private:
   void open_parts(const Parameters& table);
@@ -40,7 +40,7 @@ class SavedTraining {
   std::string checkpoint_;
   const ModelConfig& config_;
   TrainingState saved_, now_;
-  std::map<std::string, ModelFiles> parts_;  // by CheckpointPart::folder
+  std::map<std::string, ModelFiles> parts_;  // by CheckpointPart::folder, until they are loaded
 };
 
 }  // namespace llama_tp
