@@ -238,8 +238,17 @@ TEST_F(BadWeights, NumbersThatAreNotFiniteAreTracedToTheirLayer) {
     std::memcpy(container.data.data() + begin + int64_t{token} * 32 * 4, &nan, sizeof nan);
   }));
   expect_refused(4, train(row) + " --tensor-parallel 2", {"step 1: the loss is not finite", "the embedding"});
-  // Validation data alone looks at it, and not in its last batch.
+  // One forward of a step looks at it, and not the last.
   const auto ids = [](int id) { return Json{{"input_ids", {id, id, id}}}.dump() + "\n"; };
+  write_file(path("one.jsonl"), ids(token + 1) + ids(token) + ids(token + 1) + ids(token + 1));
+  for (const auto& [ranks, mesh] : {std::pair(0, " "), std::pair(2, " --fsdp 2 --fsdp-reshard-after-forward off")})
+    for (const int seed : {1, 2, 3})
+      expect_refused(
+          ranks,
+          train(row) + " --train-file " + path("one.jsonl") +
+              text(" --per-device-train-batch-size 1 --global-batch-size 4 --data-parallel 1 --seed ", seed, mesh),
+          {"step 1: the loss is not finite; it begins in the embedding"});
+  // Validation data alone looks at it, and not in its last batch.
   write_file(path("others.jsonl"), ids(token + 1) + ids(token + 1));
   write_file(path("validation.jsonl"), ids(token) + ids(token + 1) + ids(token + 1));
   expect_refused(2,

@@ -93,10 +93,12 @@ double Trainer::scalar(const Tensor& value) {
   return host;
 }
 
-std::string Trainer::blame(const HostBatch& batch) {
+std::string Trainer::blame_forward(const HostBatch& batch) {
   upload(runtime_.backend, batch, batch_);
-  std::string place = model_.first_not_finite(batch_);
-  if (!place.empty()) return place;
+  return model_.first_not_finite(batch_);
+}
+
+std::string Trainer::blame_gradient() const {
   for (const Parameter& row : parameters_.rows()) {
     const Piece piece = parameters_.piece(row);
     std::vector<float> host(static_cast<size_t>(piece.count));
@@ -104,7 +106,7 @@ std::string Trainer::blame(const HostBatch& batch) {
     if (!std::all_of(host.begin(), host.end(), [](float value) { return std::isfinite(value); }))
       return "the gradient of " + row.name;
   }
-  return "the loss itself";
+  return "";
 }
 
 void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,

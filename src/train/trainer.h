@@ -44,8 +44,10 @@ class Trainer {
   // Σ loss over a batch's targets, without gradients, on this data rank.
   double evaluate(const HostBatch& batch);
 
-  // After a loss or norm that is not finite: where it began, looking at this rank's batch and gradients.
-  std::string blame(const HostBatch& batch);
+  // After a loss or norm that is not finite: where a forward of this batch stops being finite, "" where it does not; as
+  // collective as evaluate. And the first gradient of which this rank's piece is not finite, "" for none.
+  std::string blame_forward(const HostBatch& batch);
+  std::string blame_gradient() const;
 
   Parameters& parameters() { return parameters_; }
   Transformer& model() { return model_; }

@@ -126,7 +126,7 @@ class TrainingRun {
     const StepResult result = find_gradients(step, samples);
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
       fail("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
-           " is not finite; it begins in ", where_not_finite(), "; ", mend_of_not_finite(step));
+           " is not finite; it begins in ", where_not_finite(samples), "; ", mend_of_not_finite(step));
     const double rate = settings_.schedule.rate(step);
     trainer_.update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay,
                      step, settings_.max_grad_norm});
@@ -149,7 +149,7 @@ class TrainingRun {
     trainer_.begin(setup_.shape.accumulation);
     SeenBatches seen;
     for (int64_t micro = 0; micro < setup_.shape.accumulation; micro++) {
-      fill_batch(data, setup_.batches.local(samples, micro, mesh_.data_rank()), setup_.shape, batch_);
+      fill(samples, micro);
       if (checks_batches(step)) seen.add(batch_);
       trainer_.accumulate(batch_, targets);
     }
@@ -162,14 +162,32 @@ class TrainingRun {
     return result;
   }
 
-  // Ranks have batches and pieces of gradients of their own: whose forward is not finite knows more than whose gradient
-  // is not, and that one more than who found both finite.
-  std::string where_not_finite() {
-    const std::vector<std::string> places = mesh_.world().all_gather(trainer_.blame(batch_));
-    return std::ranges::min(places, {}, [](const std::string& place) {
-      return place.starts_with("the loss") ? 2 : place.starts_with("the gradient") ? 1 : 0;
-    });
+  // This rank's batch of a step's forward.
+  void fill(const std::vector<int64_t>& samples, int64_t micro) {
+    fill_batch(setup_.data.training, setup_.batches.local(samples, micro, mesh_.data_rank()), setup_.shape, batch_);
   }
+
+  // Of a step. Every forward is looked at, by all ranks, before gradients are: behind a forward that is not finite none
+  // of them says where that began.
+  std::string where_not_finite(const std::vector<int64_t>& samples) {
+    std::string place;
+    for (int64_t micro = 0; micro < setup_.shape.accumulation; micro++) {
+      fill(samples, micro);
+      const std::string found = trainer_.blame_forward(batch_);
+      if (place.empty()) place = found;
+    }
+    place = found_by_ranks(place);
+    return place_or_loss(place.empty() ? found_by_ranks(trainer_.blame_gradient()) : place);
+  }
+
+  // Ranks have batches and pieces of gradients of their own: what the first found that found anything.
+  std::string found_by_ranks(const std::string& own) {
+    for (const std::string& place : mesh_.world().all_gather(own))
+      if (!place.empty()) return place;
+    return "";
+  }
+
+  static std::string place_or_loss(const std::string& place) { return place.empty() ? "the loss itself" : place; }
 
   // No learning rate had a part in the first step.
   std::string mend_of_not_finite(int64_t step) const {
@@ -182,8 +200,10 @@ class TrainingRun {
   double evaluate(int64_t step) {
     launch_.begin(Activity::evaluating, step);
     const double loss = mean_loss(trainer_, setup_.data.validation, setup_.shape, mesh_, batch_);
-    require(std::isfinite(loss), settings_.validation_file, ": the loss of this data is not finite; it begins in ",
-            where_not_finite(), "; lower --learning-rate, or look at the data");
+    if (!std::isfinite(loss))
+      fail(settings_.validation_file, ": the loss of this data is not finite; it begins in ",
+           place_or_loss(found_by_ranks(trainer_.blame_forward(batch_))),
+           "; lower --learning-rate, or look at the data");
     return loss;
   }
 
