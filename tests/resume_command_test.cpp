@@ -385,7 +385,9 @@ TEST_F(ResumeCommand, ARunThatWouldNotFollowIsRefused) {
   write_file(path("wider.json"), small_config({{"intermediate_size", 96}}).dump());
   const std::string checkpoint = path("out/checkpoint-4"), before = snapshot(path("out"));
   const Refusal refusals[] = {
-      {"--seed 7", {checkpoint, "--seed 42", "this one 7", "give the --seed of then"}},
+      {"--seed 7",
+       {checkpoint, "--seed 42", "this one 7", "give the --seed of then",
+        "start anew from its weights: --model " + checkpoint + " without --resume-from-checkpoint"}},
       {"--block-size 16", {checkpoint, "--block-size 1024", "16"}},
       {"--global-batch-size 8", {checkpoint, "--global-batch-size 4", "8"}},
       {"--train-file " + path("other.jsonl"), {checkpoint, "--train-file 22 samples, 440 tokens", "418 tokens"}},

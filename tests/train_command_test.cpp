@@ -197,6 +197,10 @@ double rate_by_transformers(const std::string& kind, int done, int warmup, int a
   return kind == "constant" ? 1 : kind == "linear" ? 1 - progress : 0.5 * (1 + std::cos(M_PI * progress));
 }
 
+TEST_F(TrainCommand, APartOfAnEpochIsAtLeastAStep) {
+  EXPECT_EQ(train(alone, "part", from_config("--num-train-epochs 1e-9 --global-batch-size 1024")).size(), 1u);
+}
+
 TEST_F(TrainCommand, RatesFollowTransformersSchedules) {
   for (const std::string kind : {"constant", "linear", "cosine"}) {
     const std::vector<Json> steps = train(

@@ -51,7 +51,8 @@ void refuse_other_run(const std::string& checkpoint, const TrainingState& saved,
     const std::string theirs = value_of(saved.fixed, option);
     require(theirs == ours, checkpoint, ": its run has --", option, " ", theirs, ", this one ", ours, "; step ",
             saved.step + 1, " would not follow on step ", saved.step, ": give the --", option,
-            " of then, or train into another --output-dir");
+            " of then, or start anew from its weights: --model ", checkpoint,
+            " without --resume-from-checkpoint, into an --output-dir without checkpoints");
   }
 }
 

@@ -1,5 +1,6 @@
 #include "train/training_setup.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "backend/device.h"
@@ -43,7 +44,8 @@ std::vector<CarriedFile> files_of_checkpoints(const TrainingSource& source, cons
 
 int64_t steps_of(const TrainingSettings& settings, int64_t steps_per_epoch) {
   if (settings.max_steps > 0) return settings.max_steps;
-  return static_cast<int64_t>(std::ceil(settings.epochs * static_cast<double>(steps_per_epoch) - 1e-9));
+  const double steps = settings.epochs * static_cast<double>(steps_per_epoch);
+  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(steps - 1e-9)));
 }
 
 }  // namespace
