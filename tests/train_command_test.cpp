@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <sstream>
 
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -199,6 +200,26 @@ double rate_by_transformers(const std::string& kind, int done, int warmup, int a
 
 TEST_F(TrainCommand, APartOfAnEpochIsAtLeastAStep) {
   EXPECT_EQ(train(alone, "part", from_config("--num-train-epochs 1e-9 --global-batch-size 1024")).size(), 1u);
+}
+
+// What ends the machine behind a save finds the lines of its steps on the disk.
+TEST_F(TrainCommand, MetricsAreOnTheDiskBeforeACheckpointIsPublished) {
+  const std::string trace = "strace -f -y -e trace=fsync,rename -o " + path("calls") + " ";
+  if (run_command(trace + "true").status != 0) GTEST_SKIP() << "no strace";
+  const CommandResult result = run_command(trace + line(alone, "out", from_config("--max-steps 3 --save-steps 1")));
+  ASSERT_EQ(result.status, 0) << result.err;
+  std::istringstream calls(whole_file(path("calls")));
+  int published = 0;
+  bool on_disk = false;
+  for (std::string call; std::getline(calls, call);) {
+    if (call.find("fsync(") != std::string::npos && call.find("/metrics.jsonl>") != std::string::npos) on_disk = true;
+    const std::string next = text(path("out/checkpoint-"), published + 1);
+    if (call.find("rename(\"" + next + ".partial\", \"" + next + "\")") == std::string::npos) continue;
+    EXPECT_TRUE(on_disk) << call;
+    on_disk = false;
+    published++;
+  }
+  EXPECT_EQ(published, 3);
 }
 
 TEST_F(TrainCommand, RatesFollowTransformersSchedules) {

@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "io/files.h"
 
 namespace llama_tp {
 
@@ -23,15 +22,19 @@ int64_t bytes_until(const std::string& path, int64_t done) {
   return bytes;
 }
 
-}  // namespace
-
-MetricsFile::MetricsFile(const std::string& path, int64_t done) : path_(path) {
+std::ofstream open_after(const std::string& path, int64_t done) {
   std::error_code error;
   if (file_exists(path)) std::filesystem::resize_file(path, static_cast<uintmax_t>(bytes_until(path, done)), error);
-  stream_.open(path, std::ios::app);
   require(!error, path, ": cannot be cut to the steps that are done: ", error.message());
-  require(stream_.good(), path, ": cannot be written; check the folder's permissions");
+  std::ofstream stream(path, std::ios::app);
+  require(stream.good(), path, ": cannot be written; check the folder's permissions");
+  return stream;
 }
+
+}  // namespace
+
+MetricsFile::MetricsFile(const std::string& path, int64_t done)
+    : path_(path), stream_(open_after(path, done)), file_(File::open(path)) {}
 
 void MetricsFile::append(const StepMetrics& metrics) {
   OrderedJson line{{"step", metrics.step},
@@ -47,5 +50,7 @@ void MetricsFile::append(const StepMetrics& metrics) {
   stream_ << json_text(line) << '\n' << std::flush;
   require(stream_.good(), path_, ": a line could not be written; the disk may be full");
 }
+
+void MetricsFile::sync() const { file_.sync(); }
 
 }  // namespace llama_tp

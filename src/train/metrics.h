@@ -5,6 +5,7 @@
 #include <fstream>
 #include <string>
 
+#include "io/files.h"
 #include "report/progress.h"
 
 namespace llama_tp {
@@ -17,10 +18,13 @@ class MetricsFile {
   // Appends and flushes a line: step, epoch, loss, grad_norm, learning_rate, tokens, tokens_per_second, seconds,
   // peak_memory_bytes, and eval_loss where the step was followed by an evaluation.
   void append(const StepMetrics& metrics);
+  // Returns when all lines are on the disk.
+  void sync() const;
 
  private:
   std::string path_;
   std::ofstream stream_;
+  File file_;  // the same, to bring it to the disk
 };
 
 }  // namespace llama_tp

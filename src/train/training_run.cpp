@@ -59,7 +59,9 @@ class TrainingRun {
         metrics->append(now);
         progress_.show(now);
       }
-      if (is_due(settings_.save_steps, step)) save(step);
+      if (!is_due(settings_.save_steps, step)) continue;
+      if (leads()) metrics->sync();  // a checkpoint has the lines of its steps, whatever ends the machine
+      save(step);
     }
     for (const std::string& line : report_memory(settings_.output_dir, memory_, runtime_, step_traffic_, mesh_))
       say(line);
