@@ -124,6 +124,46 @@ TEST(CrossEntropy, GradientIsSoftmaxMinusOneHot) {
     }
 }
 
+// Rows so long that each thread of a block takes several pieces, of 4 and of 16 bytes; and their maximum rises from one to
+// the next.
+TEST(CrossEntropy, LossAndGradientOfALongRowThatRises) {
+  Random random(6);
+  Device device;
+  constexpr float scale = 0.125f;
+  constexpr int64_t tokens = 3;
+  for (const int64_t n : {2563, 9000}) {
+    const Owned logits({tokens, n}, DType::f32,
+                       [&](int64_t i) { return 10 * random.normal() + 0.004 * static_cast<double>(i % n); });
+    const Owned targets({tokens}, DType::i32, [&](int64_t) { return static_cast<double>(random.below(n)); });
+    Owned statistics({tokens, 3}, DType::f32), lse({tokens}, DType::f32), sum({1}, DType::f64);
+    device->cross_entropy_statistics(logits, targets, 0, n, statistics);
+    device->cross_entropy_loss(static_cast<const Tensor&>(statistics).reshaped({1, tokens, 3}), targets, lse, sum);
+    std::vector<double> plain;
+    double expected = 0;
+    for (int64_t t = 0; t < tokens; t++) {
+      double exponentials = 0;  // of at most e^100, which f64 has
+      for (int64_t c = 0; c < n; c++) exponentials += std::exp(logits[t * n + c]);
+      plain.push_back(std::log(exponentials));
+      // Of some n/16 additions in a row at worst each rounds relative to the sum, either way.
+      expect_close(lse, t, plain.back(), 10 + std::sqrt(static_cast<double>(n)), 1);
+      expected += plain.back() - logits[t * n + static_cast<int64_t>(targets[t])];
+    }
+    EXPECT_NEAR(sum[0], expected, static_cast<double>(tokens) * (128 + std::sqrt(static_cast<double>(n))) * 0x1p-24);
+    for (const DType dtype : activation_types) {
+      const Owned dlogits({tokens, n}, dtype);
+      device->cross_entropy_backward(logits, targets, lse, 0, n, scale, dlogits);
+      for (int64_t i = 0; i < dlogits.size(); i++) {
+        const int64_t t = i / n;
+        const double one_hot = static_cast<int64_t>(targets[t]) == i % n ? 1 : 0;
+        // lse near 64 is rounded, and so is logit − lse: relative errors of a probability, at most 1.
+        expect_close(dlogits, i,
+                     static_cast<double>(scale) * (std::exp(logits[i] - plain[static_cast<size_t>(t)]) - one_hot), 240,
+                     static_cast<double>(scale));
+      }
+    }
+  }
+}
+
 TEST(CrossEntropy, GradientMayBeWrittenOverTheLogits) {
   Random random(3);
   Device device;

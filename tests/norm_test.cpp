@@ -38,13 +38,19 @@ struct Inputs {
 struct Row {
   std::vector<double> x, w, b;
 };
-std::vector<double> plain_norm(const Case& of, const Row& row) {
-  const auto& [x, w, b] = row;
+struct Standardization {
+  double mean, scale;
+};
+Standardization standardization(const Case& of, const std::vector<double>& x) {
   double mean = 0, square = 0;
   if (centers(of))
     for (const double value : x) mean += value / static_cast<double>(x.size());
   for (const double value : x) square += (value - mean) * (value - mean) / static_cast<double>(x.size());
-  const double scale = 1 / std::sqrt(square + static_cast<double>(of.options.epsilon));
+  return {mean, 1 / std::sqrt(square + static_cast<double>(of.options.epsilon))};
+}
+std::vector<double> plain_norm(const Case& of, const Row& row) {
+  const auto& [x, w, b] = row;
+  const auto [mean, scale] = standardization(of, x);
   std::vector<double> y(x.size());
   for (size_t i = 0; i < x.size(); i++)
     y[i] = (x[i] - mean) * scale * (centers(of) ? 1 + w[i] : w[i]) + (of.bias ? b[i] : 0);
@@ -172,6 +178,60 @@ TEST(Norm, BackwardAddsTheSlopesOfForward) {
       expect_close(got.dw, i, before.dw[i] + dw[static_cast<size_t>(i)], 2 * static_cast<double>(of.tokens), terms);
       if (of.bias)
         expect_close(got.db, i, before.db[i] + db[static_cast<size_t>(i)], static_cast<double>(of.tokens), terms);
+    }
+  }
+}
+
+// The gradients of a row by the formula of norm_backward.cu, in f64; dw and db are added to.
+struct PlainGradients {
+  explicit PlainGradients(int64_t hidden) : dx(static_cast<size_t>(hidden)), dw(dx), db(dx) {}
+  void take(const Case& of, const Row& row, const std::vector<double>& dy) {
+    const auto [mean, scale] = standardization(of, row.x);
+    const auto normalized = [&](size_t i) { return (row.x[i] - mean) * scale; };
+    const auto g = [&](size_t i) { return dy[i] * (centers(of) ? 1 + row.w[i] : row.w[i]); };
+    double mean_g = 0, mean_gx = 0;
+    for (size_t i = 0; i < dy.size(); i++) {
+      mean_g += centers(of) ? g(i) / static_cast<double>(dy.size()) : 0;
+      mean_gx += g(i) * normalized(i) / static_cast<double>(dy.size());
+    }
+    for (size_t i = 0; i < dy.size(); i++) {
+      dx[i] = scale * (g(i) - mean_g - normalized(i) * mean_gx);
+      dw[i] += dy[i] * normalized(i);
+      db[i] += dy[i];
+    }
+  }
+  std::vector<double> dx, dw, db;
+};
+
+// Of columns beyond those that the threads of a block hold, in rows of single elements and of 16 bytes; and of more
+// tokens than there are blocks, so that a block adds to what it has saved of such a column.
+TEST(Norm, BackwardOfLongRowsIsTheFormula) {
+  constexpr int64_t tokens = 257;
+  constexpr NormOptions rms{NormKind::rms, 1e-5f}, layer{NormKind::layer_norm_1p, 1e-5f};
+  Random random(8);
+  Device device;
+  for (const Case& of : {Case{rms, DType::f32, tokens, 1031, false}, Case{layer, DType::f32, tokens, 1031, true},
+                         Case{layer, DType::bf16, tokens, 1031, false}, Case{layer, DType::f32, tokens, 4104, true},
+                         Case{layer, DType::bf16, tokens, 8200, true}}) {
+    const Inputs in(of, random);
+    const Owned dy = random.normals({tokens, of.hidden}, of.dtype);
+    const Gradients got = backward(
+        device, of, in, dy,
+        {Owned({tokens, of.hidden}, of.dtype), Owned({of.hidden}, DType::f32), Owned({of.hidden}, DType::f32)});
+    PlainGradients plain(of.hidden);
+    for (int64_t t = 0; t < tokens; t++) {
+      std::vector<double> row_dy;
+      for (int64_t i = 0; i < of.hidden; i++) row_dy.push_back(dy[t * of.hidden + i]);
+      plain.take(of, row_of(in, t, of.hidden), row_dy);
+      // Some forty roundings on terms up to 5·5·5.
+      for (int64_t i = 0; i < of.hidden; i++)
+        expect_close(got.dx, t * of.hidden + i, plain.dx[static_cast<size_t>(i)], 40, 125);
+    }
+    for (int64_t i = 0; i < of.hidden; i++) {
+      // Sums of T products of up to 5·5, which go either way as their roundings do, one or two each.
+      const double root = std::sqrt(static_cast<double>(tokens));
+      expect_close(got.dw, i, plain.dw[static_cast<size_t>(i)], 2 * root, 25 * root);
+      if (of.bias) expect_close(got.db, i, plain.db[static_cast<size_t>(i)], 2 * root, 25 * root);
     }
   }
 }
