@@ -354,14 +354,16 @@ TEST_F(Talking, LinesThatArePastedTogetherAreOneMessage) {
     terminal.read_until("\n> ", 1);
     terminal.type("Hi\n\nWhere is the cat?\n\n");
     terminal.read_until("\n> ", 2);
-    terminal.type("/clear\nHi\n\x04");
+    terminal.type("/clear\nHi\n");
+    terminal.read_until("\n> ", 4);
+    terminal.type("\x04");
     EXPECT_EQ(terminal.end(), 0);
     const std::string seen = without_returns(terminal.read_until("\x01 nothing", 0));
     EXPECT_TRUE(holds(seen, "\n" + answer + "\n\n> /clear\n", "\n> Hello!\n")) << seen;
   }
 }
 
-// An answer without an end and with room for a million tokens: only the wish to stop it ends it.
+// An answer without an end and with room for a million tokens: only the wish to stop it ends it. Ctrl-D leaves, too.
 TEST_F(Talking, EnterOrCtrlCStopsAnAnswer) {
   struct Way {
     int ranks;
@@ -387,7 +389,9 @@ TEST_F(Talking, EnterOrCtrlCStopsAnAnswer) {
     read_some_of_the_answer();
     terminal.type("\n");
     terminal.read_until("\n> ", 4);
-    terminal.type("/exit\n");
+    terminal.type("Hi\n");
+    read_some_of_the_answer();
+    terminal.type("\x04");
     EXPECT_EQ(terminal.end(), 0);
     EXPECT_EQ(terminal.read_until("\x01 nothing", 0).find("is full"), std::string::npos);
   }

@@ -45,9 +45,10 @@ bool ChatInput::fill() {
   return true;
 }
 
+// The end of a pipe, as under mpirun, is POLLHUP alone.
 void ChatInput::fill_while_more_comes(int pause) {
   pollfd in{STDIN_FILENO, POLLIN, 0};
-  while (::poll(&in, 1, pause) > 0 && (in.revents & POLLIN) != 0 && fill()) {
+  while (::poll(&in, 1, pause) > 0 && (in.revents & (POLLIN | POLLHUP)) != 0 && fill()) {
   }
 }
 
@@ -55,8 +56,8 @@ std::optional<std::string> ChatInput::message() {
   take_interrupt();
   while (waiting_.find('\n') == std::string::npos)
     if (!fill()) {
-      if (take_interrupt() || waiting_.empty()) return std::nullopt;
-      waiting_.push_back('\n');  // the last line may lack its end
+      if (take_interrupt() || waiting_.empty() || from_terminal_) return std::nullopt;
+      waiting_.push_back('\n');  // a file's last line may lack its end
     }
   if (from_terminal_) fill_while_more_comes(paste_pause);
   const bool is_one_line = !from_terminal_ || waiting_.starts_with('/');
@@ -69,8 +70,9 @@ std::optional<std::string> ChatInput::message() {
 
 bool ChatInput::wants_stop() {
   if (take_interrupt()) return true;
-  if (!from_terminal_) return false;
+  if (!from_terminal_ || ended_) return false;
   fill_while_more_comes(0);
+  if (ended_) return true;
   if (waiting_.find('\n') == std::string::npos) return false;
   waiting_.erase(0, waiting_.find_first_not_of("\r\n"));
   return true;

@@ -1,4 +1,4 @@
-// What a person types: messages and, during an answer, the wish to stop it: Enter or Ctrl-C.
+// What a person types: messages and, during an answer, the wish to stop it: Enter, Ctrl-C or Ctrl-D.
 #pragma once
 
 #include <optional>
@@ -19,7 +19,8 @@ class ChatInput {
   // Waits for the next line, and takes those that come with it for one message, unless it begins with a slash. None at
   // the end of stdin, or when Ctrl-C came instead.
   std::optional<std::string> message();
-  // Whether Enter or Ctrl-C came since the last call of either function. What was typed before Enter is the next message.
+  // Whether Enter, Ctrl-C or Ctrl-D came since the last call of either function. What was typed before Enter is the next
+  // message; there is none behind Ctrl-D.
   bool wants_stop();
 
  private:
