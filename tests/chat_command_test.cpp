@@ -195,6 +195,11 @@ TEST_F(Talking, BadPromptsAreNamedByTheirLine) {
           {"line 1: a message holds the name of a special token", "--special"});
   refused("{\"tools\": [{}], \"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}", {"line 1: has tools"});
   refused("\n", {"bad.jsonl: holds no prompts"});
+  const std::string lines = good + "\n{\"prompt\": \"" + std::string(2000, 'a') + "\"}\n" + good;
+  write_file(path("bad.jsonl"), lines);
+  for (const int ranks : {0, 2})
+    expect_refused(ranks, "generate -m " + path("out") + " --prompts-file " + path("bad.jsonl"),
+                   {"bad.jsonl: line 3: the prompt has ", " tokens, but the context only 512"});
 }
 
 TEST_F(Talking, AConversationIsContinuedAsItsWholeTextWouldBe) {

@@ -18,6 +18,7 @@ namespace {
 struct Text {
   std::vector<int32_t> tokens;  // of the prompt, then with what was generated
   size_t prompt = 0;            // tokens of the prompt
+  int64_t line = 0;             // of the file; 0: there is none
   std::vector<double> log_probabilities;
   const char* finish = nullptr;  // why it ended
 };
@@ -30,7 +31,8 @@ class PromptsRun {
   int run() {
     if (session_.leads()) read_prompts();
     exchange_prompts();
-    const int64_t context = session_.settle_context(longest_prompt());
+    const Text& longest = longest_prompt();
+    const int64_t context = session_.settle_context(static_cast<int64_t>(longest.prompt), place_of(longest.line));
     const ModelOnRanks& model = session_.model();
     const MemoryPlan memory =
         plan_generation(model.config, model.plan, context, lengths_by_batch(), *model.backend, *model.runtime);
@@ -43,25 +45,27 @@ class PromptsRun {
   void read_prompts() {
     if (settings_.prompts_file.empty()) {
       const auto [prompt, where] = session_.prompt();
-      take({{"prompt", prompt}}, session_.encode(prompt, where));
+      take({{"prompt", prompt}}, session_.encode(prompt, where), 0);
       return;
     }
     LineReader reader(settings_.prompts_file);
     for (std::vector<Line> lines = reader.next(); !lines.empty(); lines = reader.next())
       for (const Line& line : lines)
-        if (line.text.find_first_not_of(" \t\r") != std::string_view::npos)
-          take_line(line, text(settings_.prompts_file, ": line ", line.number));
+        if (line.text.find_first_not_of(" \t\r") != std::string_view::npos) take_line(line);
     require(!texts_.empty(), settings_.prompts_file,
             ": holds no prompts; a line is {\"prompt\": …} or {\"messages\": …}");
   }
 
-  void take_line(const Line& line, const std::string& where) {
+  std::string place_of(int64_t line) const { return line == 0 ? "" : text(settings_.prompts_file, ": line ", line); }
+
+  void take_line(const Line& line) {
+    const std::string where = place_of(line.number);
     const OrderedJson json = parse_ordered_json_or_discard(line.text);
     require(json.is_object(), where, ": is not a JSON object; a line is {\"prompt\": …} or {\"messages\": …}");
     require(json.contains("prompt") != json.contains("messages"), where, ": needs either prompt or messages");
     if (json.contains("prompt")) {
       require(json["prompt"].is_string(), where, ": prompt is no text; give a string");
-      take(json, session_.encode(json["prompt"], where));
+      take(json, session_.encode(json["prompt"], where), line.number);
       return;
     }
     if (!chat_) chat_.emplace(session_.find_chat());
@@ -69,38 +73,39 @@ class PromptsRun {
       const std::vector<Message> messages = read_messages(Json(json));
       for (const Message& message : messages) session_.refuse_special(message.content);
       const RenderedChat rendered = chat_->render(messages, true);
-      take(json, tokenize_chat(session_.tokenizer(), rendered).ids);
+      take(json, tokenize_chat(session_.tokenizer(), rendered).ids, line.number);
     } catch (const Error& error) {
       fail(where, ": ", error.what());
     }
   }
 
-  void take(OrderedJson input, std::vector<int32_t> ids) {
+  void take(OrderedJson input, std::vector<int32_t> ids, int64_t line) {
     inputs_.push_back(std::move(input));
     const size_t length = ids.size();
-    texts_.push_back({std::move(ids), length, {}, nullptr});
+    texts_.push_back({std::move(ids), length, line, {}, nullptr});
   }
 
   void exchange_prompts() {
-    std::vector<int32_t> lengths, all;
+    std::vector<int32_t> lengths, lines, all;
     for (const Text& text : texts_) {
       lengths.push_back(static_cast<int32_t>(text.prompt));
+      lines.push_back(static_cast<int32_t>(text.line));
       all.insert(all.end(), text.tokens.begin(), text.tokens.end());
     }
     lengths = session_.exchange(lengths);
+    lines = session_.exchange(lines);
     all = session_.exchange(all);
     texts_.clear();
     auto begin = all.begin();
-    for (const int32_t length : lengths) {
-      texts_.push_back({{begin, begin + length}, static_cast<size_t>(length), {}, nullptr});
-      begin += length;
+    for (size_t i = 0; i < lengths.size(); i++) {
+      texts_.push_back({{begin, begin + lengths[i]}, static_cast<size_t>(lengths[i]), lines[i], {}, nullptr});
+      begin += lengths[i];
     }
   }
 
-  int64_t longest_prompt() const {
-    size_t longest = 0;
-    for (const Text& text : texts_) longest = std::max(longest, text.prompt);
-    return static_cast<int64_t>(longest);
+  const Text& longest_prompt() const {
+    return *std::max_element(texts_.begin(), texts_.end(),
+                             [](const Text& a, const Text& b) { return a.prompt < b.prompt; });
   }
 
   // body(first, texts) for each batch and the number of its first prompt.

@@ -97,14 +97,14 @@ ChatTemplate Session::find_chat() {
   return chat;
 }
 
-int64_t Session::settle_context(int64_t longest_prompt) const {
+int64_t Session::settle_context(int64_t longest_prompt, const std::string& where) const {
   const int64_t positions = trained_positions(model_.config);
   const bool stretches = model_.config.rope.kind == RopeKind::dynamic;
   const int64_t behind = settings_.tokens >= 0 ? settings_.tokens : default_tokens;
   const int64_t wanted = settings_.chat ? default_tokens : longest_prompt + behind;
   const int64_t context = settings_.context > 0 ? settings_.context : stretches ? wanted : std::min(positions, wanted);
-  require(longest_prompt <= context, "the prompt has ", counted(longest_prompt, "token"), ", but the context only ",
-          context,
+  require(longest_prompt <= context, where, where.empty() ? "" : ": ", "the prompt has ",
+          counted(longest_prompt, "token"), ", but the context only ", context,
           settings_.context > 0 ? "; give a larger one with -c"
                                 : ", the model's positions; shorten it, or force a larger -c");
   if (context > positions && !stretches)

@@ -43,8 +43,8 @@ class Session {
   // The tokenizer's chat template, or the one of --chat-template; what it names ends a text from here on. Rank 0.
   ChatTemplate find_chat();
 
-  // The context for prompts of which the longest has so many tokens. Errors: they do not fit.
-  int64_t settle_context(int64_t longest_prompt) const;
+  // The context for prompts of which the longest, that of `where`, has so many tokens. Errors: it does not fit.
+  int64_t settle_context(int64_t longest_prompt, const std::string& where = "") const;
   // The tokens that the text of a prompt of so many may have in a context: fewer where longrope changes its frequencies,
   // by which the keys in the cache were not turned.
   int64_t room_of(int64_t prompt, int64_t context) const;
