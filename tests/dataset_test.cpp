@@ -131,6 +131,8 @@ TEST(Dataset, BadLinesAreNamedByTheirNumber) {
   EXPECT_TRUE(holds(refusal("d.jsonl", good + good + "{\"text\": \"ab"), "line 3: is not JSON from byte 13"));
   EXPECT_TRUE(holds(refusal("d.jsonl", good + "{\"text\": \"ab\"} x\n"), "line 2: is not JSON"));
   EXPECT_TRUE(holds(refusal("d.jsonl", good + "{\"text\": \"\\ud800\"}\n"), "line 2: is not JSON"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", good + "{\"text\": \"ab\"}" + std::string(1, '\0') + " {\"text\": 7}"),
+                    "line 2: is not JSON: byte 15 is NUL"));
   EXPECT_TRUE(holds(refusal("d.jsonl", "\n\n[1]\n"), "line 3: holds [1]"));
   EXPECT_TRUE(holds(refusal("d.jsonl", "{\"content\": \"a\"}\n"), "line 1: has no text, messages, prompt"));
   EXPECT_TRUE(holds(refusal("d.jsonl", "{\"text\": \"a\", \"input_ids\": [1]}"), "line 1: has both"));
@@ -163,6 +165,21 @@ TEST(Dataset, BadLinesAreNamedByTheirNumber) {
   // 2^64 - 100 is -100 to whoever looks at the low bits alone.
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, 18446744073709551516]}"), "labels[1] is 18446744073709551516"));
   EXPECT_TRUE(holds(refusal("d.jsonl", labels + "[1, \"" + std::string(1000, 'y') + "\"]}"), "yyy …"));
+}
+
+// Brackets in strings are text. A string ends behind an even number of backslashes.
+TEST(Dataset, ALineNestedTooDeeplyIsRefused) {
+  const auto line = [](size_t depth) {
+    return R"({"text": "abc", "a": "[[\\\"[[\\", "more": )" + std::string(depth - 1, '[') + std::string(depth - 1, ']') +
+           "}\n";
+  };
+  EXPECT_EQ(read("d.jsonl", line(512) + line(512), options_with(8)).documents, 2);
+  for (const size_t depth : {size_t{513}, size_t{80000}})
+    EXPECT_TRUE(holds(refusal("d.jsonl", line(2) + line(depth)),
+                      "line 2: has more than 512 containers in each other from byte " +
+                          std::to_string(line(2).find("more") + 7 + 512)));
+  const std::string brackets(1000, '[');
+  EXPECT_EQ(read("d.jsonl", text_lines({brackets}), options_with(2000)).tokens.size(), 1001u);
 }
 
 // As many tokens as letters, the last message's learned.

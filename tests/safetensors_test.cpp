@@ -206,6 +206,7 @@ TEST(SafetensorsHeader, WhatIsNotTheFormatsObjectIsRefused) {
   const std::string good = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
   EXPECT_TRUE(holds(refusal("{\"a\":{" + good, 8), "not JSON at byte"));
   EXPECT_TRUE(holds(refusal("{\"a\xff\":{" + good + "}}", 8), "not JSON at byte"));
+  EXPECT_TRUE(holds(refusal("{\"a\":{" + good + "}}" + std::string(1, '\0') + "7", 8), "not JSON at byte 62"));
   EXPECT_TRUE(holds(refusal("[1]", 0), "does not begin with {"));
   EXPECT_TRUE(holds(refusal("{\"a\":7}", 0), "tensor a: holds a number"));
   EXPECT_TRUE(holds(refusal("{\"a\":{" + good + "},\"a\":{" + good + "}}", 8), "tensor a: stands twice"));

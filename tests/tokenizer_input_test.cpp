@@ -75,6 +75,9 @@ TEST(TokenizerFile, ThatIsCutOrNoJsonIsRefused) {
   for (const size_t length : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1}) {
     expect_says(complaint(whole.substr(0, length)), "not valid JSON at byte");
   }
+  expect_says(complaint(whole + std::string(1, '\0') + "x"), text("not valid JSON at byte ", whole.size() + 1));
+  expect_says(complaint("{\"x\": " + std::string(80000, '[') + std::string(80000, ']') + "}"),
+              "not valid JSON at byte 518");
   expect_says(complaint("[1, 2]"), "type array");
   expect_says(complaint("{}"), "\"model\" is missing");
   expect_says(complaint(R"({"version": "2.0", "model": {}})"), "version \"2.0\"");
@@ -164,7 +167,7 @@ TEST(Tokenizer, AFolderOrFileThatHoldsNoneIsRefused) {
   write(scratch / "tokenizer_config.json", R"({"eos_token": "</s>"})");
   expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "lacks the token \"</s>\"");
   write(scratch / "tokenizer_config.json", "{");
-  expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "tokenizer_config.json: not valid JSON at byte");
+  expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "tokenizer_config.json: is not JSON from byte");
 }
 
 TEST(Tokenizer, TextThatIsNotUtf8IsRefusedWithItsOffset) {

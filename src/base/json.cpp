@@ -1,10 +1,64 @@
 #include "base/json.h"
 
+#include "base/error.h"
+
 namespace llama_tp {
 
-Json parse_json(std::string_view text) { return Json::parse(text); }
-Json parse_json_or_discard(std::string_view text) { return Json::parse(text, nullptr, false); }
-OrderedJson parse_ordered_json_or_discard(std::string_view text) { return OrderedJson::parse(text, nullptr, false); }
+namespace {
+
+// The first byte that nlohmann's parser would let pass and must not: a NUL, which it takes for the end of the text, or
+// one that opens a container too many. npos: there is none.
+size_t first_refused(std::string_view text) {
+  int64_t depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); i++) {
+    const char c = text[i];
+    if (c == '\0') return i;
+    if (c == '"') in_string = !in_string;
+    if (in_string && c == '\\') i++;  // what is escaped neither ends the string nor begins another escape
+    if (in_string) continue;
+    if ((c == '[' || c == '{') && ++depth > deepest_json) return i;
+    if (c == ']' || c == '}') depth--;
+  }
+  return std::string_view::npos;
+}
+
+template <class AnyJson>
+AnyJson parse(std::string_view text) {
+  if (const size_t at = first_refused(text); at != std::string_view::npos) {
+    if (text[at] == '\0') fail("is not JSON: byte ", at + 1, " is NUL");
+    fail("has more than ", deepest_json, " containers in each other from byte ", at + 1, " on");
+  }
+  try {
+    return AnyJson::parse(text);
+  } catch (const Json::parse_error& error) {
+    fail("is not JSON from byte ", error.byte, " on");
+  } catch (const Json::exception& error) {
+    fail("is not JSON: ", error.what());
+  }
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text) { return parse<Json>(text); }
+OrderedJson parse_ordered_json(std::string_view text) { return parse<OrderedJson>(text); }
+
+Json parse_json_or_discard(std::string_view text, const Json::parser_callback_t& watch) {
+  if (first_refused(text) != std::string_view::npos) return Json::value_t::discarded;
+  return Json::parse(text, watch, false);
+}
+OrderedJson parse_ordered_json_or_discard(std::string_view text) {
+  if (first_refused(text) != std::string_view::npos) return OrderedJson::value_t::discarded;
+  return OrderedJson::parse(text, nullptr, false);
+}
+
+void parse_json_events(std::string_view text, Json::json_sax_t& receiver) {
+  constexpr int syntax_error = 101;  // nlohmann's number
+  const size_t at = first_refused(text);
+  const bool is_whole = Json::sax_parse(text.substr(0, at), &receiver);
+  if (is_whole && at != std::string_view::npos)
+    receiver.parse_error(at + 1, "", Json::parse_error::create(syntax_error, at + 1, "", nullptr));
+}
 
 std::string json_text(const Json& value, int indent) {
   return value.dump(indent, ' ', false, Json::error_handler_t::replace);

@@ -2,6 +2,7 @@
 // here, once, and called by these names.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -11,11 +12,17 @@ namespace llama_tp {
 using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;  // keeps its keys in the order of insertion
 
-// Errors: nlohmann's exceptions, which tell the byte.
+// The most containers in each other: values are copied, written and compared by recursion, which takes stack for each.
+constexpr int64_t deepest_json = 512;
+
+// Errors, without file and mend: what is not JSON, with the byte; containers nested more deeply.
 Json parse_json(std::string_view text);
-// What is not JSON is_discarded().
-Json parse_json_or_discard(std::string_view text);
+OrderedJson parse_ordered_json(std::string_view text);
+// What is either is_discarded(). watch: is told the parser's events, and may throw.
+Json parse_json_or_discard(std::string_view text, const Json::parser_callback_t& watch = nullptr);
 OrderedJson parse_ordered_json_or_discard(std::string_view text);
+// The receiver's parse_error is told of either.
+void parse_json_events(std::string_view text, Json::json_sax_t& receiver);
 
 // indent: spaces a level; -1: all on one line. What is not UTF-8, as a path need not be, is replaced by U+FFFD; a file
 // that is read again has none, for its texts come from JSON or are refused by whoever writes it.

@@ -26,25 +26,25 @@ constexpr std::string_view no_tokenizer =
     ", and there is no tokenizer; put it into the model's folder (train and inspect take --tokenizer, too), or give "
     "data with input_ids";
 
-json parse_object(std::string_view line) {
+// Parts of messages are made where one is printed: a good line is not written out again.
+template <class AnyJson>
+AnyJson parse_object_with(AnyJson (*parse)(std::string_view), std::string_view line, std::string_view content) {
   if (const size_t bad = utf8::first_invalid(line); bad < line.size())
     fail("byte ", bad + 1, " is not UTF-8; convert the file to UTF-8");
-  json object;
+  AnyJson object;
   try {
-    object = parse_json(line);
-  } catch (const json::parse_error& error) {
-    fail("is not JSON from byte ", error.byte, " on; the line is cut or damaged: each line holds one whole object");
-  } catch (const json::exception& error) {
-    fail("is not JSON: ", error.what());
+    object = parse(line);
+  } catch (const Error& error) {
+    fail(error.what(), "; the line is cut or damaged: each line holds one whole object");
   }
-  require(object.is_object(), "holds ", quoted(object), "; an object is needed, with ", kind_list, " in it");
+  if (!object.is_object()) fail("holds ", quoted(json(object)), "; an object is needed, with ", content, " in it");
   return object;
 }
 
 // The integers of an array. Errors: another type; a value that is neither an id nor, where allowed, ignored_label.
 std::vector<int32_t> read_ids(const json& object, const char* field, int64_t vocabulary, bool ignored_allowed) {
   const json& array = object.at(field);
-  require(array.is_array(), field, " is ", quoted(array), "; an array of ids is needed");
+  if (!array.is_array()) fail(field, " is ", quoted(array), "; an array of ids is needed");
   std::vector<int32_t> ids;
   ids.reserve(array.size());
   for (const json& value : array) {
@@ -64,13 +64,14 @@ std::vector<int32_t> read_ids(const json& object, const char* field, int64_t voc
 
 // Padding at the end that is not learned is seen by nothing; any other would be taken for text.
 void check_attention_mask(const json& mask, const JsonLine& line) {
-  require(mask.is_array() && mask.size() == line.tokens.size(), "attention_mask is ", quoted(mask),
-          "; an array is needed, with a number for each of the ", line.tokens.size(), " input_ids");
+  if (!mask.is_array() || mask.size() != line.tokens.size())
+    fail("attention_mask is ", quoted(mask), "; an array is needed, with a number for each of the ", line.tokens.size(),
+         " input_ids");
   bool padding = false;
   for (size_t i = 0; i < mask.size(); i++) {
     const bool seen = mask[i] == 1 || mask[i] == true;
-    require(seen || mask[i] == 0 || mask[i] == false, "attention_mask[", i, "] is ", quoted(mask[i]),
-            "; 1 (seen) or 0 (padding) is needed");
+    if (!seen && mask[i] != 0 && mask[i] != false)
+      fail("attention_mask[", i, "] is ", quoted(mask[i]), "; 1 (seen) or 0 (padding) is needed");
     padding = padding || !seen;
     const bool unlearned = !line.labels.empty() && line.labels[i] == ignored_label;
     require(!padding || (!seen && unlearned), "attention_mask has a 0 where input_ids[", i,
@@ -128,6 +129,13 @@ std::string_view name_of(JsonLine::Kind kind) {
   return kind == JsonLine::Kind::blank ? "" : kind_names[static_cast<size_t>(kind) - 1];
 }
 
+nlohmann::json parse_object(std::string_view line, std::string_view content) {
+  return parse_object_with(parse_json, line, content);
+}
+nlohmann::ordered_json parse_ordered_object(std::string_view line, std::string_view content) {
+  return parse_object_with(parse_ordered_json, line, content);
+}
+
 std::vector<int32_t> tokenize_document(std::string_view document, const DatasetOptions& options) {
   require(static_cast<bool>(options.tokenize), "has text", no_tokenizer);
   std::vector<int32_t> ids = options.tokenize(document);
@@ -138,7 +146,7 @@ std::vector<int32_t> tokenize_document(std::string_view document, const DatasetO
 JsonLine parse_json_line(std::string_view line, const DatasetOptions& options) {
   JsonLine parsed;
   if (line.find_first_not_of(json_space) == std::string_view::npos) return parsed;
-  const json object = parse_object(line);
+  const json object = parse_object(line, kind_list);
   parsed.kind = kind_of(object);
   if (parsed.kind == JsonLine::Kind::text) {
     parsed.tokens = tokenize_document(string_at(object, "text"), options);

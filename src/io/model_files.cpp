@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "io/safetensors_writer.h"
 
 namespace llama_tp {
@@ -29,8 +29,8 @@ std::vector<std::string> file_names(const std::string& folder) {
 std::map<std::string, std::string> read_weight_map(const std::string& path) {
   std::set<std::string> keys;
   int depth_of_map = -1;  // nlohmann drops repeated keys silently; its callback sees them
-  const auto watch = [&](int depth, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
-    if (event != nlohmann::json::parse_event_t::key) return true;
+  const auto watch = [&](int depth, Json::parse_event_t event, const Json& parsed) {
+    if (event != Json::parse_event_t::key) return true;
     if (depth == 1) depth_of_map = parsed == "weight_map" ? 2 : -1;
     if (depth == depth_of_map)
       require(keys.insert(parsed.get<std::string>()).second, path, ": names tensor ", parsed.get<std::string>(),
@@ -39,9 +39,9 @@ std::map<std::string, std::string> read_weight_map(const std::string& path) {
   };
   std::map<std::string, std::string> files;
   try {
-    const nlohmann::json index = nlohmann::json::parse(read_text(path, largest_index), watch);
+    const Json index = parse_json_or_discard(read_text(path, largest_index), watch);
     files = index.at("weight_map").get<std::map<std::string, std::string>>();
-  } catch (const nlohmann::json::exception&) {
+  } catch (const Json::exception&) {
     fail(path,
          ": is not an index (JSON with a weight_map from tensors to files); copy it again, or delete it if there is "
          "one file only");

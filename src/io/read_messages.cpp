@@ -15,8 +15,9 @@ std::string quoted(const json& value) {
 
 const std::string& string_at(const json& object, const char* field) {
   require(object.contains(field), "has no ", field, "; a string is needed");
-  require(object.at(field).is_string(), field, " is ", quoted(object.at(field)), "; a string is needed");
-  return object.at(field).get_ref<const std::string&>();
+  const json& value = object.at(field);
+  if (!value.is_string()) fail(field, " is ", quoted(value), "; a string is needed");
+  return value.get_ref<const std::string&>();
 }
 
 namespace {
@@ -32,7 +33,7 @@ void refuse_if_filled(const json& object, const char* field) {
 std::vector<Message> read_messages(const json& object) {
   refuse_if_filled(object, "tools");
   const json& list = object.at("messages");
-  require(list.is_array(), "messages is ", quoted(list), "; an array of objects with role and content is needed");
+  if (!list.is_array()) fail("messages is ", quoted(list), "; an array of objects with role and content is needed");
   std::vector<Message> messages;
   for (const json& message : list) {
     try {

@@ -197,7 +197,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view text, int64_t file_bytes) {
   require(!text.empty() && text.front() == '{', path, ": its header does not begin with {; not a safetensors file");
   HeaderReader reader(path);
-  nlohmann::json::sax_parse(text, &reader);
+  parse_json_events(text, reader);
 
   const int64_t data_begin = safetensors_length_bytes + static_cast<int64_t>(text.size());
   const int64_t data_bytes = file_bytes - data_begin;

@@ -95,8 +95,8 @@ json read_json_object(const std::string& path) {
   json result;
   try {
     result = parse_json(bytes);
-  } catch (const json::parse_error& error) {
-    fail(path, ": not valid JSON at byte ", error.byte, "; the file is cut or damaged, fetch it again");
+  } catch (const Error& error) {
+    fail(path, ": ", error.what(), "; the file is cut or damaged, fetch it again");
   }
   require(result.is_object(), path, ": holds JSON of type ", result.type_name(), "; it must be an object");
   return result;

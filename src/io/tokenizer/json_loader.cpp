@@ -1,9 +1,9 @@
 #include "io/tokenizer/json_loader.h"
 
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace llama_tp {
 
@@ -204,7 +204,7 @@ TokenizerFile parse_tokenizer_file(std::string_view bytes, const std::string& pa
   file.rest = std::make_unique<json>();
   WrittenMerges merges;
   Receiver receiver(file, merges, path);
-  json::sax_parse(bytes.begin(), bytes.end(), &receiver);
+  parse_json_events(bytes, receiver);
   require(file.rest->is_object(), path, ": holds JSON of type ", file.rest->type_name(),
           "; a tokenizer.json is an object");
   // Of another kind of model where one is missing; whoever reads the rest says so.
