@@ -186,7 +186,11 @@ TEST_F(Talking, BadPromptsAreNamedByTheirLine) {
     expect_refused(0, "generate -m " + path("out") + " --prompts-file " + path("bad.jsonl"), words);
   };
   const std::string good = "{\"prompt\": \"a\"}\n";
-  refused(good + "{\"prompt\": \"a", {"bad.jsonl: line 2: is not a JSON object"});
+  refused(good + "{\"prompt\": \"a", {"bad.jsonl: line 2: is not JSON from byte 14 on"});
+  refused(good + "{\"prompt\": \"a\xff\"}", {"bad.jsonl: line 2: byte 14 is not UTF-8"});
+  refused(good + "{\"prompt\": \"\\ud800\"}", {"bad.jsonl: line 2: is not JSON from byte 19 on"});
+  refused(good + "{\"prompt\": \"a\"}" + std::string(1, '\0') + "}", {"line 2: is not JSON: byte 16 is NUL"});
+  refused(good + "7", {"line 2: holds 7; an object is needed, with prompt or messages in it"});
   refused(good + "\n{\"text\": \"a\"}", {"line 3: needs either prompt or messages"});
   refused("{\"prompt\": 7}", {"line 1: prompt is no text"});
   refused(good + "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}",

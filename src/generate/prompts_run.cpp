@@ -6,6 +6,7 @@
 #include "generate/generation_run.h"
 #include "generate/session.h"
 #include "io/chat/chat_tokens.h"
+#include "io/json_lines.h"
 #include "io/lines.h"
 #include "io/read_messages.h"
 #include "report/format.h"
@@ -59,24 +60,24 @@ class PromptsRun {
   std::string place_of(int64_t line) const { return line == 0 ? "" : text(settings_.prompts_file, ": line ", line); }
 
   void take_line(const Line& line) {
-    const std::string where = place_of(line.number);
-    const OrderedJson json = parse_ordered_json_or_discard(line.text);
-    require(json.is_object(), where, ": is not a JSON object; a line is {\"prompt\": …} or {\"messages\": …}");
-    require(json.contains("prompt") != json.contains("messages"), where, ": needs either prompt or messages");
+    try {
+      take_object(parse_ordered_object(line.text, "prompt or messages"), line.number);
+    } catch (const Error& error) {
+      fail(place_of(line.number), ": ", error.what());
+    }
+  }
+
+  void take_object(const OrderedJson& json, int64_t line) {
+    require(json.contains("prompt") != json.contains("messages"), "needs either prompt or messages");
     if (json.contains("prompt")) {
-      require(json["prompt"].is_string(), where, ": prompt is no text; give a string");
-      take(json, session_.encode(json["prompt"], where), line.number);
+      require(json["prompt"].is_string(), "prompt is no text; give a string");
+      take(json, session_.encode(json["prompt"], "prompt"), line);
       return;
     }
     if (!chat_) chat_.emplace(session_.find_chat());
-    try {
-      const std::vector<Message> messages = read_messages(Json(json));
-      for (const Message& message : messages) session_.refuse_special(message.content);
-      const RenderedChat rendered = chat_->render(messages, true);
-      take(json, tokenize_chat(session_.tokenizer(), rendered).ids, line.number);
-    } catch (const Error& error) {
-      fail(where, ": ", error.what());
-    }
+    const std::vector<Message> messages = read_messages(Json(json));
+    for (const Message& message : messages) session_.refuse_special(message.content);
+    take(json, tokenize_chat(session_.tokenizer(), chat_->render(messages, true)).ids, line);
   }
 
   void take(OrderedJson input, std::vector<int32_t> ids, int64_t line) {
