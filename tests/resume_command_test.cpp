@@ -416,6 +416,24 @@ TEST_F(ResumeCommand, ARefusalDoesNotDisturbALargeBroadcast) {
   }
 }
 
+// As where a training saves between two ranks' looks into its folder.
+TEST_F(ResumeCommand, RanksThatFindDifferentCheckpointsAreRefused) {
+  train(alone, "a", "--max-steps 4 --save-steps 2");
+  copy_until("a", 2, "b");
+  const Words words{"rank 1 on ", "found " + path("b/checkpoint-2"), "rank 0 on ", path("a/checkpoint-4"),
+                    "name the checkpoint"};
+  const auto on_two = [&](const std::string& first, const std::string& second) {
+    return run_command(llama_tp_with(1) + " " + first + " : -np 1 " + llama_tp_with(0) + " " + second);
+  };
+  const std::string eval = "eval --file " + path("ids.jsonl") + " -m ";
+  expect_refusal(on_two(eval + path("a"), eval + path("b")), words, false);
+  const std::string go_on = "train --train-file " + path("ids.jsonl") + " --output-dir " + path("out") + " --model ";
+  expect_refusal(on_two(go_on + path("a"), go_on + path("b")), words, false);
+  // The same may lie elsewhere on another host.
+  copy_until("a", 4, "c");
+  EXPECT_EQ(on_two(eval + path("a"), eval + path("c")).status, 0);
+}
+
 TEST_F(ResumeCommand, ADamagedCheckpointIsNamedWithTheDamage) {
   train(alone, "sound", "--max-steps 2 --dtype bfloat16");
   const std::string checkpoint = path("out/checkpoint-2"), state = checkpoint + "/training_state";

@@ -47,7 +47,9 @@ ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, 
       backend(make_backend(backend_name, launch.place())),
       mesh(make_mesh(launch, config, plan, mesh_options, *backend, placement_said)),
       runtime(std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(),
-                                        running_dtype(dtype, config.dtype))) {}
+                                        running_dtype(dtype, config.dtype))) {
+  check_same_checkpoint(launch, mesh->world(), path, folder);
+}
 
 void ModelOnRanks::load(Parameters& parameters) const {
   load_weights(ModelFiles(folder), config, parameters, *backend);

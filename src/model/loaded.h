@@ -13,7 +13,8 @@ namespace llama_tp {
 
 struct ModelOnRanks {
   // dtype: of the run; none: that of the checkpoint (f16 runs as f32). family_file: "" for the family that config.json
-  // names. Errors: the folder's, the config's, make_mesh's.
+  // names. Errors: the folder's, the config's, make_mesh's,
+  // check_same_checkpoint's.
   ModelOnRanks(const std::string& path, std::optional<DType> dtype, const MeshOptions& mesh_options,
                const std::string& backend_name, const Launch& launch, const std::string& family_file);
 

@@ -114,7 +114,7 @@ std::vector<int> all_ranks(int size) {
 
 }  // namespace
 
-Launch::Launch() : launcher_(find_launcher()), host_(host_name().data()) {
+Launch::Launch() : launcher_(find_launcher()), hosts_{host_name().data()} {
   const bool second_time = std::getenv(again) != nullptr;
   unsetenv(again);
   const bool more_cores = started_by_mpirun() && take_share_of_cores(launcher_), shorter_spins = shorten_spins();
@@ -159,7 +159,7 @@ void Launch::start_mpi() {
 
   board_ = std::make_unique<FailureBoard>(node);
   policy_.board = board_.get();
-  whereabouts_ = std::make_unique<Whereabouts>(node, node_ranks_, host_);
+  whereabouts_ = std::make_unique<Whereabouts>(node, node_ranks_, host());
   policy_.whereabouts = whereabouts_.get();
   job_ = std::make_unique<MeetingPoint>(whereabouts_.get(), GroupName::job, all_ranks(size_));
   of_endings_ = std::make_unique<MpiGroup>(MpiGroup::world());
@@ -328,8 +328,7 @@ std::string Launch::who(const std::vector<int>& ranks) const {
   if (static_cast<int>(ranks.size()) == size_) return "";
   std::vector<std::string> hosts;
   for (const int rank : ranks)
-    if (const std::string& host = hosts_[static_cast<size_t>(rank)]; std::ranges::find(hosts, host) == hosts.end())
-      hosts.push_back(host);
+    if (std::ranges::find(hosts, host_of(rank)) == hosts.end()) hosts.push_back(host_of(rank));
   return text(ranks.size() == 1 ? "rank " : "ranks ", listed(ranks), " of ", size_, " on ", listed(hosts), ": ");
 }
 

@@ -38,9 +38,10 @@ class Launch {
   int node_of(int world_rank) const { return node_of_[static_cast<size_t>(world_rank)]; }
   // The largest count that divides the ranks of each node.
   int ranks_of_every_node() const;
-  const std::string& host() const { return host_; }
+  const std::string& host() const { return host_of(rank_); }
+  const std::string& host_of(int world_rank) const { return hosts_[static_cast<size_t>(world_rank)]; }
   // For make_backend.
-  DevicePlace place() const { return {threads_, local_rank_, local_size_, host_, products_}; }
+  DevicePlace place() const { return {threads_, local_rank_, local_size_, host(), products_}; }
   // Of the places that are asked for from now on.
   void set_products(ProductFile products) { products_ = std::move(products); }
 
@@ -84,8 +85,7 @@ class Launch {
 
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1, threads_ = 1, launcher_ = 0;
   int sharing_ranks_ = 1, cores_ = 1;
-  std::string host_;
-  std::vector<std::string> hosts_;  // of all ranks, under mpirun
+  std::vector<std::string> hosts_;  // of all ranks
   ProductFile products_;
   std::vector<int> node_of_{0};
   std::vector<int> node_ranks_{0};  // world ranks of this node

@@ -32,11 +32,13 @@ std::string written(const MeshShape& shape) { return text(shape.data, " × ", sh
 
 // All ranks see all shapes, and so the same error.
 void check_shapes(const Launch& launch, HostGroup& world, const MeshShape& shape) {
-  const std::vector<std::string> hosts = world.all_gather(launch.host()), shapes = world.all_gather(written(shape));
-  for (size_t rank = 1; rank < shapes.size(); rank++)
-    require(shapes[rank] == shapes[0], "rank ", rank, " on ", hosts[rank], " has a mesh of ", shapes[rank],
-            " (data × fsdp × tensor), but rank 0 on ", hosts[0], " one of ", shapes[0],
+  const std::vector<std::string> shapes = world.all_gather(written(shape));
+  for (int rank = 1; rank < world.size(); rank++) {
+    const std::string& theirs = shapes[static_cast<size_t>(rank)];
+    require(theirs == shapes[0], "rank ", rank, " on ", launch.host_of(rank), " has a mesh of ", theirs,
+            " (data × fsdp × tensor), but rank 0 on ", launch.host_of(0), " one of ", shapes[0],
             "; give all ranks the same options and the same model");
+  }
 }
 
 // All ranks see all devices, and so the same error.

@@ -65,6 +65,7 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
                output ? files_of_checkpoints(source, config, config_text) : std::vector<CarriedFile>()},
       shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
       batches(data.training, shape, settings.seed) {
+  check_same_checkpoint(launch, mesh->world(), settings.model, source.folder);
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());
   state = describe_run(settings, data.training, shape);
   if (checkpoint.empty()) return;
