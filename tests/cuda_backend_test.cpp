@@ -203,7 +203,7 @@ TEST_F(Cuda, AStepTakesNoMemoryAndWaitsForItsResultAlone) {
   EXPECT_EQ(cuda_double().reservations, before.reservations);
 }
 
-TEST_F(Cuda, TrainingEndsWithWhatTheDriverCountsBesideThePlan) {
+TEST_F(Cuda, TrainingTellsWhatTheDriverCountsAtEachStepAndAtTheEndBesideThePlan) {
   const ScratchFolder folder;
   write_file(folder / "config.json", small_config().dump());
   write_file(folder / "data.jsonl", random_id_lines(2, 16, small_vocabulary));
@@ -212,7 +212,8 @@ TEST_F(Cuda, TrainingEndsWithWhatTheDriverCountsBesideThePlan) {
   settings.train_file = folder / "data.jsonl";
   settings.output_dir = folder / "out";
   settings.block_size = 16;
-  settings.micro_batch = settings.max_steps = 1;
+  settings.micro_batch = 1;
+  settings.max_steps = 2;
   settings.backend = "cuda";
   size_t free = 0, all = 0;
   cudaMemGetInfo(&free, &all);
@@ -225,6 +226,9 @@ TEST_F(Cuda, TrainingEndsWithWhatTheDriverCountsBesideThePlan) {
   const auto memory = nlohmann::json::parse(read_text(folder / "out/memory.json"));
   EXPECT_EQ(memory["device"][0]["remainder_bytes"], context);
   EXPECT_EQ(memory["device"][0]["in_use_bytes"], memory["ranks"][0]["planned_bytes"].get<size_t>() + context);
+  const std::vector<nlohmann::json> metrics = json_lines(read_text(folder / "out/metrics.jsonl"));
+  ASSERT_EQ(metrics.size(), 2u);
+  for (const nlohmann::json& step : metrics) EXPECT_EQ(step["peak_memory_bytes"], memory["device"][0]["in_use_bytes"]);
   EXPECT_EQ(memory["resident"][0]["remainder_bytes"], memory["resident"][0]["resident_bytes"]);  // no arena is in it
 }
 

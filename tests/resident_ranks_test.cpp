@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <vector>
+
 #include "backend/device.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
@@ -75,6 +77,18 @@ TEST(Resident, MemoryIsTheSumOfItsParts) {
   EXPECT_GT(memory.anonymous, 0);
   EXPECT_GT(memory.files, 0);
   EXPECT_EQ(memory.total, memory.anonymous + memory.files + memory.shared);
+}
+
+TEST(Resident, ThePeakStaysWhenMemoryIsGivenBack) {
+  constexpr int64_t bytes = 64 << 20, counted_late = 1 << 20;  // the system counts some pages later
+  const int64_t before = resident_memory().total;
+  {
+    const std::vector<char> taken(bytes, 'x');
+    EXPECT_EQ(taken[static_cast<size_t>(before % bytes)], 'x');
+  }
+  malloc_trim(0);
+  EXPECT_LT(resident_memory().total, before + counted_late);
+  EXPECT_GT(resident_memory().peak, before + bytes - counted_late);
 }
 
 }  // namespace

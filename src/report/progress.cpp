@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 
 #include "report/format.h"
 
@@ -49,17 +48,6 @@ void Progress::show(const StepMetrics& metrics) {
   std::printf("%s", line.c_str());
   std::fflush(stdout);
   open_ = true;
-}
-
-int64_t peak_resident_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;)
-    if (word == "VmHWM:") {
-      int64_t kibibytes = 0;
-      status >> kibibytes;
-      return kibibytes * 1024;
-    }
-  return 0;
 }
 
 }  // namespace llama_tp

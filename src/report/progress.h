@@ -17,7 +17,7 @@ struct StepMetrics {
   int64_t tokens = 0;  // trained on so far
   double tokens_per_second = 0;
   double seconds = 0;             // of this step
-  int64_t peak_memory_bytes = 0;  // resident, of the rank that has most
+  int64_t peak_memory_bytes = 0;  // of the rank that has most: in use on its device, else resident at its highest
   double evaluation_loss = -1;    // below 0: not evaluated at this step
 };
 
@@ -41,8 +41,5 @@ class Progress {
   int64_t first_step_ = 0;
   bool open_ = false;  // an unfinished line stands on the terminal
 };
-
-// Resident memory of this process at its highest, in bytes (VmHWM).
-int64_t peak_resident_bytes();
 
 }  // namespace llama_tp

@@ -9,10 +9,11 @@ namespace llama_tp {
 
 ResidentMemory resident_memory() {
   ResidentMemory memory;
-  const std::array<std::pair<const char*, int64_t*>, 4> fields{{{"VmRSS:", &memory.total},
+  const std::array<std::pair<const char*, int64_t*>, 5> fields{{{"VmRSS:", &memory.total},
                                                                 {"RssAnon:", &memory.anonymous},
                                                                 {"RssFile:", &memory.files},
-                                                                {"RssShmem:", &memory.shared}}};
+                                                                {"RssShmem:", &memory.shared},
+                                                                {"VmHWM:", &memory.peak}}};
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;)
     for (const auto& [name, bytes] : fields)

@@ -11,6 +11,7 @@ struct ResidentMemory {
   int64_t anonymous = 0;  // RssAnon: arenas, heap, stacks
   int64_t files = 0;      // RssFile: code and constants of the program and its libraries
   int64_t shared = 0;     // RssShmem: what ranks of a node share
+  int64_t peak = 0;       // VmHWM: the total at its highest
 };
 
 ResidentMemory resident_memory();

@@ -16,7 +16,7 @@ class MetricsFile {
   // writable.
   MetricsFile(const std::string& path, int64_t done);
   // Appends and flushes a line: step, epoch, loss, grad_norm, learning_rate, tokens, tokens_per_second, seconds,
-  // peak_memory_bytes, and eval_loss where the step was followed by an evaluation.
+  // peak_memory_bytes (docs/fine-tuning.md tells them), and eval_loss where the step was followed by an evaluation.
   void append(const StepMetrics& metrics);
   // Returns when all lines are on the disk.
   void sync() const;

@@ -7,6 +7,7 @@
 #include "model/checkpoint.h"
 #include "report/format.h"
 #include "report/progress.h"
+#include "report/resident.h"
 #include "report/stopwatch.h"
 #include "train/checkpoint_room.h"
 #include "train/introduction.h"
@@ -114,10 +115,18 @@ class TrainingRun {
     for (const int64_t sample : samples) state_.tokens += std::ssize(setup_.data.training.sample(sample).tokens);
     now.tokens = state_.tokens;
     now.tokens_per_second = static_cast<double>(state_.tokens - tokens_before) / now.seconds;
-    const std::vector<double> peaks = mesh_.world().all_gather(static_cast<double>(peak_resident_bytes()));
+    const std::vector<double> peaks = mesh_.world().all_gather(static_cast<double>(memory_taken()));
     now.peak_memory_bytes = static_cast<int64_t>(*std::max_element(peaks.begin(), peaks.end()));
     if (options_.evaluates && is_due(settings_.evaluation_steps, step)) now.evaluation_loss = evaluate(step);
     return now;
+  }
+
+  // The driver of a device is asked behind the first step alone: what a run takes of it stays, and the driver's answer
+  // takes time.
+  int64_t memory_taken() {
+    if (backend_.device() == nullptr) return resident_memory().peak;
+    if (device_memory_in_use_ == 0) device_memory_in_use_ = backend_.memory_in_use();
+    return device_memory_in_use_;
   }
 
   bool checks_parameters(int64_t step) const { return settings_.check_every > 0 && step % settings_.check_every == 0; }
@@ -232,6 +241,7 @@ class TrainingRun {
   int64_t first_step_;
   std::vector<GroupTraffic> step_traffic_;  // of the last step
   HostBatch batch_;
+  int64_t device_memory_in_use_ = 0;  // behind the first step
 };
 
 }  // namespace
