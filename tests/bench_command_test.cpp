@@ -130,6 +130,8 @@ TEST_F(BenchCommand, ComparesTheSameWorkAndEachOnesLeast) {
   for (size_t i = 0; i < 4; i++) {
     EXPECT_EQ(all[0]["schemes"][i]["global_batch"], 4);
     EXPECT_EQ(all[1]["schemes"][i]["global_batch"], least.at(all[1]["schemes"][i]["scheme"]));
+    EXPECT_EQ(all[0]["schemes"][i]["micro_batch"], 1);
+    EXPECT_EQ(all[0]["schemes"][i]["accumulation"], 4 / least.at(all[1]["schemes"][i]["scheme"]));
     // One batch, three steps: what rounding in f32 makes of the same mathematics (tests/support/golden_model.h).
     for (size_t step = 0; step < 3; step++)
       EXPECT_NEAR(all[0]["schemes"][i]["losses"][step], all[0]["schemes"][0]["losses"][step], 1e-4);
@@ -138,6 +140,32 @@ TEST_F(BenchCommand, ComparesTheSameWorkAndEachOnesLeast) {
   EXPECT_EQ(compared(2, "--compare tp=2 fsdp=2 --block-size 16 --global-batch-size 6")["comparisons"][0]["schemes"][1]
                                                                                       ["global_batch"],
             6);
+}
+
+// One --global-batch-size is the same forwards of both commands.
+TEST_F(BenchCommand, ComparesWhatPlanCompares) {
+  const std::string schemes = "--compare tp=2 fsdp=2 fsdp=2,micro=2 --block-size 32 --global-batch-size 8";
+  const CommandResult plan =
+      run_command(llama_tp_with(0) + " plan --json --threads 1 --config " + (folder_ / "config.json") + " " + schemes);
+  const Json planned = Json::parse(plan.out)["schemes"], measured = compared(2, schemes)["comparisons"];
+  for (size_t i = 0; i < 3; i++) {
+    const Json &own = planned[i], &equal = measured[0]["schemes"][i];
+    SCOPED_TRACE(own["scheme"]);
+    EXPECT_EQ(own["micro_batch"], equal["micro_batch"]);
+    EXPECT_EQ(own["equal"]["accumulation"], equal["accumulation"]);
+    int64_t peak = 0;
+    std::map<std::string, double> sent;
+    for (const Json& rank : equal["ranks"]) {
+      peak = std::max<int64_t>(peak, rank["peak_bytes"]);
+      std::map<std::string, double> of_rank;
+      // In a ring of two half of a payload goes out once, in an all-reduce twice.
+      for (const Json& entry : rank["communication"])
+        of_rank[entry["group"]] += entry["bytes"].get<double>() * (entry["collective"] == "all_reduce" ? 1 : 0.5);
+      for (const auto& [group, bytes] : of_rank) sent[group] = std::max(sent[group], bytes);
+    }
+    EXPECT_EQ(own["peak_bytes"], peak);
+    for (const auto& [group, bytes] : own["equal"]["sent_bytes"].items()) EXPECT_EQ(bytes, sent[group]) << group;
+  }
 }
 
 TEST_F(BenchCommand, SaysWhereTensorParallelismWinsFromItsNumbers) {
@@ -155,6 +183,7 @@ TEST_F(BenchCommand, SaysWhereTensorParallelismWinsFromItsNumbers) {
 
 TEST_F(BenchCommand, PrintsTheTablesAndTheGrowth) {
   const std::string out = run(2, "--compare tp=2 fsdp=2 --block-size 32 --sweep block_size=64,16");
+  EXPECT_TRUE(holds(out, "forwards x sequences of a rank                          2 x 1              1 x 1"));
   EXPECT_TRUE(holds(out, "equal global batch ", "smallest batch ", "to the byte        to the byte",
                     "tokens/s, all ranks", "tensor: reduce_scatter", "fsdp: all_gather",
                     "growth with context, equal global batch", "  16 tokens, peak MiB a rank",
@@ -299,7 +328,8 @@ TEST_F(BenchCommand, RefusesSizesBeyondAnyMemory) {
 TEST_F(BenchCommand, RefusesWhatItCannotCompare) {
   const auto refuse = [&](const std::string& options, const Words& words) { expect_refused(2, bench(options), words); };
   refuse("--compare tp=3", {"--compare tp=3", "a mesh of 3 ranks, but mpirun started 2", "must be 2"});
-  refuse("--compare tp=2,foo=1", {"\"foo\" is no key; there are tp, fsdp, dp, sp, recompute, prefetch and reshard"});
+  refuse("--compare tp=2,foo=1",
+         {"\"foo\" is no key; there are tp, fsdp, dp, micro, sp, recompute, prefetch and reshard"});
   refuse("--compare tp=2,tp=1", {"tp is given twice"});
   refuse("--compare tp=2 tp=2", {"--compare tp=2: is given twice"});
   refuse("--compare tp", {"\"tp\" has no value; write it like tp=4"});
@@ -307,9 +337,13 @@ TEST_F(BenchCommand, RefusesWhatItCannotCompare) {
   refuse("--compare tp=2,sp=maybe", {"sp is \"maybe\"; it can be on or off"});
   refuse("--compare ''", {"--compare is empty; give meshes like tp=4 fsdp=4"});
   refuse("--compare fsdp=2 --global-batch-size 3", {"--global-batch-size 3 cannot be divided among the 2 ranks"});
-  refuse("--compare fsdp=2 tp=2 --global-batch-size 1048576",
-         {"--compare fsdp=2: 524288 × 512 tokens are more than 4194304 of a forward"});
-  refuse("--compare fsdp=2 --global-batch-size 4 --sweep block-size=8,4194304", {"2 × 4194304 tokens are more than"});
+  refuse("--compare fsdp=2,micro=2 --global-batch-size 6", {"in forwards of 2; give a multiple of 4"});
+  refuse("--compare tp=2,micro=0", {"micro is \"0\"; give samples of a forward, from 1 to 1024"});
+  refuse("--compare tp=2 fsdp=2,micro=1024 --block-size 8192",
+         {"--compare fsdp=2,micro=1024: 1024 × 8192 tokens are more than 4194304 of a forward"});
+  refuse("--compare tp=2,micro=2 --sweep block-size=8,4194304", {"2 × 4194304 tokens are more than"});
+  refuse("--compare tp=2,micro=1021 tp=2,micro=1019,sp=off tp=2,micro=1013,recompute=on tp=2,micro=1009,prefetch=off",
+         {"samples can be divided among all schemes"});
   refuse("--compare tp=2 --sweep steps=3", {"--sweep steps=3: only block-size can be swept"});
   refuse("--compare tp=2 --sweep block-size=8,x", {"\"x\" is no number of tokens"});
   refuse("--sweep block-size=8", {"--sweep belongs to --compare"});

@@ -188,6 +188,34 @@ TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
   EXPECT_EQ(run_command(llama_tp_with(0) + " plan " + alike).out.find("in flight"), std::string::npos);
 }
 
+// micro= is --per-device-train-batch-size, and the rest of a step's samples are forwards.
+TEST(Plan, AComparedSchemeHasForwardsOfItsOwnSize) {
+  const std::string shared = "--config llama-3.2-1b --threads 2 --block-size 2048 ";
+  const std::string schemes =
+      shared + "--memory 40GB --compare tp=4,micro=4 fsdp=4 fsdp=4,micro=2 --global-batch-size 16";
+  const Json compared = planned(schemes)["schemes"];
+  const std::vector<std::pair<std::string, int>> alone{{"--tensor-parallel 4 --per-device-train-batch-size 4", 4},
+                                                       {"--fsdp 4 --per-device-train-batch-size 1", 4},
+                                                       {"--fsdp 4 --per-device-train-batch-size 2", 2}};
+  for (size_t i = 0; i < alone.size(); i++) {
+    const Json plan = planned(shared + alone[i].first + " --global-batch-size 16");
+    EXPECT_EQ(compared[i]["peak_bytes"], plan["ranks"][0]["peak_bytes"]) << i;
+    EXPECT_EQ(compared[i]["equal"]["accumulation"], alone[i].second) << i;
+    EXPECT_EQ(plan["accumulation"], alone[i].second) << i;
+  }
+  const std::string longest = "--config llama-3.2-1b --threads 2 --memory 40GB --max-sequence ";
+  EXPECT_EQ(compared[2]["longest_block_size"], planned(longest + alone[2].first)["block_size"]);
+  const std::string table = run_command(llama_tp_with(0) + " plan " + schemes).out;
+  const auto row = [](std::string label, const std::vector<std::string>& values) {
+    label.resize(46, ' ');
+    for (const std::string& value : values) label += padded(value, 16);
+    return label + "\n";
+  };
+  EXPECT_TRUE(holds(table, row("  samples of a forward of a rank", {"4", "1", "2"}),
+                    row("  forwards x samples of a rank", {"4 x 4", "4 x 1", "2 x 2"})))
+      << table;
+}
+
 // In a step of several forwards all is done as often but the optimizer's work and the sums over copies.
 TEST(Plan, AGlobalBatchRepeatsForwardAndBackward) {
   const std::string mesh =

@@ -1,44 +1,37 @@
 #include "bench/comparison.h"
 
 #include <algorithm>
-#include <numeric>
 #include <sstream>
 
 #include "base/parse_count.h"
+#include "bench/equal_work.h"
 
 namespace llama_tp {
 
 namespace {
 
-// Each (scheme, samples, block size) is run once, whichever rules ask for it.
+// Each (scheme, forwards, block size) is run once, whichever rules ask for it.
 class Comparer {
  public:
   // longest: the largest block size.
   Comparer(const Bench& bench, const std::vector<Scheme>& schemes, int64_t global_batch, int64_t longest)
       : bench_(bench), schemes_(schemes), global_batch_(global_batch) {
-    for (const Scheme& scheme : schemes) {
-      require(global_batch % scheme.mesh.data_ranks() == 0, "--compare ", scheme.name, ": --global-batch-size ",
-              global_batch, " cannot be divided among the ", scheme.mesh.data_ranks(),
-              " ranks that see data of their own; give a multiple");
-      const int64_t samples = global_batch / scheme.mesh.data_ranks();
-      require(longest <= most_forward_tokens / samples, "--compare ", scheme.name, ": ", samples, " × ", longest,
-              " tokens are more than ", most_forward_tokens, " of a forward; lower --global-batch-size or the sizes");
-    }
+    for (const Scheme& scheme : schemes) equal_batch(scheme, global_batch, longest);
   }
 
   Comparison at(BatchRule rule, int64_t block_size) {
     Comparison comparison{rule, block_size, {}};
     for (const Scheme& scheme : schemes_)
-      comparison.results.push_back(
-          result(scheme, BatchShape{rule == BatchRule::smallest ? 1 : global_batch_ / scheme.mesh.data_ranks(), 1,
-                                    scheme.mesh.data_ranks(), block_size, scheme.sequence_ranks()}));
+      comparison.results.push_back(result(scheme, rule == BatchRule::smallest
+                                                      ? smallest_batch(scheme, block_size)
+                                                      : equal_batch(scheme, global_batch_, block_size)));
     return comparison;
   }
 
  private:
   const SchemeResult& result(const Scheme& scheme, const BatchShape& batch) {
     for (const SchemeResult& known : known_)
-      if (known.scheme.name == scheme.name && known.batch.micro_batch == batch.micro_batch &&
+      if (known.scheme.name == scheme.name && known.batch.accumulation == batch.accumulation &&
           known.batch.block_size == batch.block_size)
         return known;
     known_.push_back(run_scheme(bench_, scheme, batch));
@@ -82,12 +75,7 @@ ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings) {
                     {},
                     {},
                     {}};
-  int64_t global_batch = settings.global_batch;
-  if (global_batch == 0) {
-    global_batch = 1;
-    for (const Scheme& scheme : run.schemes)
-      global_batch = std::lcm(global_batch, static_cast<int64_t>(scheme.mesh.data_ranks()));
-  }
+  const int64_t global_batch = settings.global_batch > 0 ? settings.global_batch : fewest_equal_samples(run.schemes);
   const std::vector<int64_t>& swept = settings.block_sizes;  // ascending
   const int64_t longest = swept.empty() ? usual.block_size : std::max(usual.block_size, swept.back());
   Comparer comparer(bench, run.schemes, global_batch, longest);

@@ -1,5 +1,5 @@
 // `bench --compare`: the schemes side by side, twice. At an equal global batch they do the same work; at the smallest
-// batch each does the least that it can: one sequence for every group of ranks that sees data of its own.
+// batch each does the least that it can (bench/equal_work.h).
 #pragma once
 
 #include <functional>

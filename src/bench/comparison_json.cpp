@@ -47,6 +47,8 @@ OrderedJson result_json(const SchemeResult& result) {
   for (const RankMemory& rank : result.ranks) ranks.push_back(rank_json(rank));
   return {{"scheme", result.scheme.name},
           {"global_batch", result.batch.global_batch()},
+          {"micro_batch", result.batch.micro_batch},
+          {"accumulation", result.batch.accumulation},
           {"as_planned", result.as_planned()},
           {"step_seconds", result.seconds()},
           {"tokens_per_second", result.tokens_per_second()},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bench/equal_work.h"
 #include "report/format.h"
 
 namespace llama_tp {
@@ -105,6 +106,7 @@ std::string comparison_table(const Comparison& comparison) {
   table.line("sequences x tokens of a step", [](const SchemeResult& result) {
     return text(result.batch.global_batch(), " x ", result.batch.block_size);
   });
+  table.line("forwards x sequences of a rank", [](const SchemeResult& result) { return forwards_words(result.batch); });
   add_memory(table);
   add_times(table);
   add_traffic(table);

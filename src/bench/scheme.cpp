@@ -31,15 +31,26 @@ int parse_size(const Scheme& scheme, const std::string& key, const std::string& 
   return static_cast<int>(*size);
 }
 
+int64_t parse_micro_batch(const Scheme& scheme, const std::string& value) {
+  const std::optional<int64_t> samples = parse_count(value, 1, most_samples_a_rank);
+  require(samples.has_value(), "--compare ", scheme.name, ": micro is \"", value,
+          "\"; give samples of a forward, from 1 to ", most_samples_a_rank);
+  return *samples;
+}
+
 void apply(const std::string& key, const std::string& value, Scheme& scheme) {
   for (const SizeKey& known : size_keys)
     if (key == known.name) {
       scheme.mesh.*known.size = parse_size(scheme, key, value);
       return;
     }
+  if (key == "micro") {
+    scheme.micro_batch = parse_micro_batch(scheme, value);
+    return;
+  }
   bool* const known = switch_of(scheme, key);
   require(known != nullptr, "--compare ", scheme.name, ": \"", key,
-          "\" is no key; there are tp, fsdp, dp, sp, recompute, prefetch and reshard");
+          "\" is no key; there are tp, fsdp, dp, micro, sp, recompute, prefetch and reshard");
   require(value == "on" || value == "off", "--compare ", scheme.name, ": ", key, " is \"", value,
           "\"; it can be on or off");
   *known = value == "on";
@@ -64,7 +75,7 @@ void read_word(const std::string& word, Scheme& scheme) {
 }
 
 Scheme parse_scheme(const std::string& word, const SchemeSetting& setting) {
-  Scheme scheme{word, {}, setting.sequence_parallel, setting.recompute, setting.fsdp};
+  Scheme scheme{word, {}, 1, setting.sequence_parallel, setting.recompute, setting.fsdp};
   read_word(word, scheme);
   const int64_t ranks = ranks_of(scheme.mesh);
   require(ranks == setting.ranks, "--compare ", word, ": a mesh of ", ranks, " ranks, but ", setting.ranks_by, " ",

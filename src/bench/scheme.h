@@ -1,4 +1,4 @@
-// One way to train a model on the same ranks, as --compare names it: "tp=2,fsdp=2,sp=off".
+// One way to train a model on the same ranks, as --compare names it: "tp=2,fsdp=2,sp=off,micro=2".
 #pragma once
 
 #include <string>
@@ -10,9 +10,12 @@
 
 namespace llama_tp {
 
+constexpr int64_t most_samples_a_rank = int64_t{1} << 10;  // of a forward that is planned
+
 struct Scheme {
   std::string name;  // as it was written
   MeshShape mesh;
+  int64_t micro_batch = 1;  // samples of a forward on each rank that has data of its own
   bool sequence_parallel = true;
   bool recompute = false;
   FsdpOptions fsdp;
@@ -20,7 +23,7 @@ struct Scheme {
   int sequence_ranks() const { return sequence_parallel ? mesh.tensor : 1; }
 };
 
-// What schemes are for, and what a word leaves out; of the sizes it is 1.
+// What schemes are for, and what a word leaves out; of the sizes and samples it is 1.
 struct SchemeSetting {
   const ModelConfig& config;
   const TensorParallelPlan& plan;

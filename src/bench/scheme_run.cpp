@@ -189,8 +189,12 @@ SchemeResult run_scheme(const Bench& bench, const Scheme& scheme, const BatchSha
 SchemeResult run_usual_scheme(const Bench& bench) {
   const BenchSettings& settings = bench.settings;
   const MeshShape mesh = bench.shape();
-  const Scheme scheme{text("tp=", mesh.tensor, ",fsdp=", mesh.fsdp, ",dp=", mesh.data), mesh,
-                      settings.sequence_parallel, settings.recompute, settings.fsdp};
+  const Scheme scheme{text("tp=", mesh.tensor, ",fsdp=", mesh.fsdp, ",dp=", mesh.data),
+                      mesh,
+                      settings.micro_batch,
+                      settings.sequence_parallel,
+                      settings.recompute,
+                      settings.fsdp};
   return run_scheme(
       bench, scheme,
       {settings.micro_batch, settings.accumulation, mesh.data_ranks(), settings.block_size, scheme.sequence_ranks()});

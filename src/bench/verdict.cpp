@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bench/equal_work.h"
 #include "report/format.h"
 
 namespace llama_tp {
@@ -51,8 +52,9 @@ std::vector<Fact> facts(const ComparisonRun& run, size_t tensor, size_t fsdp) {
           {"time until one sequence is trained on", tp_small.seconds() * 1e3, sharded_small.seconds() * 1e3, false,
            " ms", 1},
           {"state", state(tp), state(sharded), false, " MiB a rank", 2},
-          {"activations kept at an equal global batch", kept_activations(tp), kept_activations(sharded), false,
-           " MiB a rank", 2},
+          {text("activations kept at an equal global batch, forwards ", forwards_words(tp.batch), " against ",
+                forwards_words(sharded.batch)),
+           kept_activations(tp), kept_activations(sharded), false, " MiB a rank", 2},
           {"throughput at an equal global batch", tp.tokens_per_second(), sharded.tokens_per_second(), true,
            " tokens/s", 0},
           {"exposed collectives at an equal global batch", exposed(tp), exposed(sharded), false, "% of a step", 0}};

@@ -16,7 +16,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t most_samples_a_rank = int64_t{1} << 10, most_threads = 1024;
+constexpr int64_t most_threads = 1024;
 constexpr int64_t most_accumulation = int64_t{1} << 20;  // forwards of a step
 
 void declare_plan_options(Options& options) {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <numeric>
 
 #include "base/json.h"
+#include "bench/equal_work.h"
 #include "report/format.h"
 
 namespace llama_tp {
@@ -33,9 +33,9 @@ std::vector<std::pair<std::string, double>> sent(const std::vector<RankPlan>& ra
   return all;
 }
 
-TrainerOptions step_of(const Scheme& scheme, int64_t samples, int64_t accumulation, int64_t block) {
+TrainerOptions step_of(const Scheme& scheme, const BatchShape& batch) {
   TrainerOptions options;
-  options.batch = {samples, accumulation, scheme.mesh.data_ranks(), block, scheme.sequence_ranks()};
+  options.batch = batch;
   options.recompute = scheme.recompute;
   options.fsdp = scheme.fsdp;
   return options;
@@ -99,9 +99,12 @@ std::string written(const LongestBlock& longest) {
 void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, const Table& table,
                 const std::string& name, std::vector<RankPlan> PlannedScheme::*step, int64_t global_batch) {
   const auto samples = [&](const PlannedScheme& one) {
-    return global_batch > 0 ? global_batch : int64_t{one.scheme.mesh.data_ranks()};
+    return global_batch > 0 ? global_batch : samples_of_forward(one.scheme);
   };
   table.line(name, [&](const PlannedScheme& one) { return counted(samples(one), "sample"); });
+  table.line("  forwards x samples of a rank", [&](const PlannedScheme& one) {
+    return forwards_words(equal_batch(one.scheme, samples(one), asked.block_size));
+  });
   const auto& first = planned.schemes.front().*step;
   for (size_t group = 0; group < first.front().traffic.size(); group++)
     table.amounts(text("  sent by a rank in a ring, ", table.unit().name, ": ", first.front().traffic[group].group),
@@ -121,7 +124,7 @@ void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, co
 // is left of it without.
 std::string unlike_samples(const PlannedScheme& more, const PlannedScheme& less, int64_t samples,
                            const ByteUnit& unit) {
-  const int own = more.scheme.mesh.data_ranks(), others = less.scheme.mesh.data_ranks();
+  const int64_t own = samples_of_forward(more.scheme), others = samples_of_forward(less.scheme);
   if (own == others) return "";
   const std::string unlike = text(", with ", counted(own, "sample"), " in flight against ", others);
   if (samples == 0) return unlike;
@@ -156,47 +159,47 @@ std::string why(const PlannedScheme& more, const PlannedScheme& less, int64_t sa
 
 // The fewest samples that all schemes can have in flight; 0: PlannedComparison.
 int64_t equal_samples(const SchemesToPlan& asked) {
-  int64_t samples = 1, fewest = asked.schemes.front().mesh.data_ranks();
+  const int64_t samples = fewest_equal_samples(asked.schemes);
+  int64_t fewest_forward = samples, fewest_ranks = samples;
   for (const Scheme& scheme : asked.schemes) {
-    samples = std::lcm(samples, int64_t{scheme.mesh.data_ranks()});
-    fewest = std::min(fewest, int64_t{scheme.mesh.data_ranks()});
+    fewest_forward = std::min(fewest_forward, samples_of_forward(scheme));
+    fewest_ranks = std::min<int64_t>(fewest_ranks, scheme.mesh.data_ranks());
   }
-  return samples == fewest || samples / fewest > most_forward_tokens / asked.block_size ? 0 : samples;
+  const bool too_long = samples / fewest_ranks > most_forward_tokens / asked.block_size;
+  return samples == fewest_forward || too_long ? 0 : samples;
 }
 
 }  // namespace
 
 PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
   PlannedComparison planned;
-  for (const Scheme& scheme : asked.schemes)
-    planned.global_batch = std::lcm(planned.global_batch, int64_t{scheme.mesh.data_ranks()});
-  if (asked.global_batch > 0) planned.global_batch = asked.global_batch;
+  planned.global_batch = asked.global_batch > 0 ? asked.global_batch : fewest_equal_samples(asked.schemes);
   planned.samples_in_flight = equal_samples(asked);
   for (const Scheme& scheme : asked.schemes) {
-    const int64_t data = scheme.mesh.data_ranks();
-    require(planned.global_batch % data == 0, "--compare ", scheme.name, ": --global-batch-size ", planned.global_batch,
-            " cannot be divided among the ", data, " ranks that see data of their own; give a multiple");
-    const auto ranks = [&](int64_t samples, int64_t accumulation, int64_t block) {
-      return plan_ranks(asked.config, asked.plan, step_of(scheme, samples, accumulation, block), scheme.mesh,
-                        asked.dtype, backend);
+    const auto ranks = [&](const BatchShape& batch) {
+      return plan_ranks(asked.config, asked.plan, step_of(scheme, batch), scheme.mesh, asked.dtype, backend);
     };
-    PlannedScheme one{
-        scheme, ranks(1, 1, asked.block_size), ranks(1, planned.global_batch / data, asked.block_size), {}};
-    if (planned.samples_in_flight > 0) one.in_flight = ranks(planned.samples_in_flight / data, 1, asked.block_size);
+    BatchShape batch = smallest_batch(scheme, asked.block_size);
+    PlannedScheme one{scheme, ranks(batch), ranks(equal_batch(scheme, planned.global_batch, asked.block_size)), {}, {}};
+    batch.micro_batch = planned.samples_in_flight / scheme.mesh.data_ranks();
+    if (planned.samples_in_flight > 0) one.in_flight = ranks(batch);
     if (asked.memory)
-      one.longest = longest_block(most_forward_tokens,
-                                  [&](int64_t block) { return peak(ranks(1, 1, block)) <= asked.memory->bytes; });
+      one.longest = longest_block(most_forward_tokens / scheme.micro_batch, [&](int64_t block) {
+        return peak(ranks(smallest_batch(scheme, block))) <= asked.memory->bytes;
+      });
     planned.schemes.push_back(std::move(one));
   }
   return planned;
 }
 
 void print_comparison(const SchemesToPlan& asked, const PlannedComparison& planned) {
-  std::printf("%s: schemes on %s, in forwards of one sample of %s tokens\n", asked.config.source.c_str(),
+  std::printf("%s: schemes on %s, samples of %s tokens\n", asked.config.source.c_str(),
               counted(asked.schemes.front().mesh.ranks(), "rank").c_str(), with_commas(asked.block_size).c_str());
   const Table table(planned);
   table.line(text("memory of a rank at its peak, ", table.unit().name),
              [](const PlannedScheme& one) { return one.scheme.name; });
+  table.line("  samples of a forward of a rank",
+             [](const PlannedScheme& one) { return std::to_string(one.scheme.micro_batch); });
   print_memory(asked, table, &PlannedScheme::smallest);
   if (asked.memory)
     table.line("longest sample that fits, tokens", [](const PlannedScheme& one) { return written(one.longest); });
@@ -223,7 +226,7 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
 void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& planned) {
   OrderedJson schemes = OrderedJson::array();
   for (const PlannedScheme& one : planned.schemes) {
-    OrderedJson json{{"scheme", one.scheme.name}, {"peak_bytes", peak(one)}};
+    OrderedJson json{{"scheme", one.scheme.name}, {"micro_batch", one.scheme.micro_batch}, {"peak_bytes", peak(one)}};
     for (size_t i = 0; i < category_count; i++)
       json["categories"][std::string(name_of(static_cast<Category>(i)))] = fullest(one.smallest).ledger.at_peak()[i];
     if (asked.memory) {
@@ -236,6 +239,7 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
       for (const MemoryGroup group : memory_groups)
         json["in_flight"]["groups"][std::string(name_of(group))] = held_at_peak(one.in_flight, group);
     }
+    json["equal"]["accumulation"] = planned.global_batch / samples_of_forward(one.scheme);
     for (const auto& [name, ranks] : {std::pair{"smallest", &one.smallest}, std::pair{"equal", &one.equal}}) {
       for (const auto& [group, bytes] : sent(*ranks)) json[name]["sent_bytes"][group] = bytes;
       if (asked.device) json[name]["step_seconds"] = estimate_step(*ranks, *asked.device).seconds();

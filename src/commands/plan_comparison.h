@@ -41,8 +41,7 @@ LongestBlock longest_block(int64_t most, Fits fits) {
   return {fitting * step, fitting == steps};
 }
 
-// A step of one forward of one sample on each rank with data of its own, one of such forwards that make up the global
-// batch, and one of a single forward in which all schemes have the same number of samples in flight.
+// The smallest step and the one of equal work (bench/equal_work.h), and one of a single forward in which all schemes have the same number of samples in flight.
 struct PlannedScheme {
   Scheme scheme;
   std::vector<RankPlan> smallest, equal, in_flight;
