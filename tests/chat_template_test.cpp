@@ -144,6 +144,21 @@ TEST_F(ChatTemplates, AnUnknownOneIsNeverTakenForAnother) {
       holds(error_of([&] { find_chat_template("", *tokenizer, "alpaca"); }), "--chat-template alpaca", "zephyr"));
 }
 
+// EOS is written, or a token ends an answer, that the tokenizer has not: nothing would end an answer.
+TEST_F(ChatTemplates, OneWhoseTokensTheTokenizerLacksIsRefused) {
+  auto bare = load_tokenizer("tests/goldens/tokenizers/llama2");  // names no EOS
+  const auto refused = [&](const char* name) { return error_of([&] { find_chat_template("", *bare, name); }); };
+  EXPECT_TRUE(holds(refused("zephyr"), "--chat-template zephyr writes a token", "eos_token in tokenizer_config.json"));
+  EXPECT_TRUE(holds(refused("chatml"), "--chat-template chatml ends an answer with <|im_end|>, which is no token"));
+  const ScratchFolder folder;
+  write_text(folder / "tokenizer_config.json", read_text(goldens + "/zephyr/tokenizer_config.json"));
+  EXPECT_TRUE(holds(error_of([&] { find_chat_template(folder.path(), *bare); }), folder.path(),
+                    "its chat template writes a token", "eos_token"));
+  bare = load_tokenizer("tests/goldens/tokenizers/qwen");  // nor BOS
+  EXPECT_TRUE(
+      holds(refused("llama-3"), "--chat-template llama-3 writes a token", "bos_token in tokenizer_config.json"));
+}
+
 TEST_F(ChatTemplates, AKnownOneThatWasChangedIsNotTakenForItself) {
   const std::string own_system = "{% if messages[0]['role'] != 'system' %}{{ 'Be a pirate.' }}{% endif %}";
   for (const char* name : {"chatml", "phi-3", "granite", "llama-3.1", "llama-3.2", "nemotron"})
@@ -232,10 +247,11 @@ TEST_F(ChatTemplates, AnEmptySystemMessageIsLeftOutWhereTheJinjaTextDoesSo) {
   jinja.replace(jinja.find(condition), condition.size(), condition + " and message['content']");
   const ScratchFolder folder;
   write_text(folder / "chat_template.jinja", jinja);
-  const ChatTemplate chat = find_chat_template(folder.path(), *tokenizer);
+  const auto own = load_tokenizer(goldens + "/phi-3");
+  const ChatTemplate chat = find_chat_template(folder.path(), *own);
   EXPECT_EQ(chat.name(), "phi-3");
   EXPECT_EQ(chat.render(messages, true).text, "<|user|>\nu<|end|>\n<|assistant|>\n");
-  EXPECT_EQ(find_chat_template("", *tokenizer, "phi-3").render(messages, true).text,
+  EXPECT_EQ(find_chat_template("", *own, "phi-3").render(messages, true).text,
             "<|system|>\n<|end|>\n<|user|>\nu<|end|>\n<|assistant|>\n");
 }
 

@@ -146,6 +146,24 @@ TEST(InspectData, ShowsWhatIsLearnedBetweenMarksOrInColour) {
   expect_refused(2, "inspect -m " + model + " --data " + messages + " --infer x", {"--infer is not for --data"});
 }
 
+// A tokenizer without tokenizer_config.json names no EOS; the model's config does.
+TEST(InspectData, EosIsTheModelsWhereTheTokenizerNamesNone) {
+  const ScratchFolder folder;
+  for (const char* file : {"/config.json", "/tokenizer.json"}) std::filesystem::copy(model + file, folder / file);
+  const auto ends_of = [&](const std::string& lines) {
+    write_file(folder / "d.jsonl", lines);
+    return run_command(llama_tp_with(0) + " inspect -m " + folder.path() + " --data " + (folder / "d.jsonl")).out;
+  };
+  const std::string eos = run_command(llama_tp_with(0) + " tokenize -m " + model + " --decode -p 2").out;
+  const std::string name = eos.substr(0, eos.find('\n'));
+  EXPECT_TRUE(holds(ends_of(R"({"prompt": "a", "completion": "b"})"), "b" + name + "⟧"));
+  EXPECT_TRUE(holds(ends_of("{\"text\": \"ab\"}\n{\"text\": \"cd\"}"), "b" + name + "cd" + name));
+  expect_refused(2,
+                 "train --model " + folder.path() + " --train-file " + messages +
+                     " --chat-template zephyr --output-dir " + (folder / "out"),
+                 {"--chat-template zephyr writes a token", "eos_token"});
+}
+
 // A run of byte tokens is decoded as a whole, though its first half is masked.
 TEST(InspectData, TellsLearnedBytesFromMaskedOnes) {
   const ScratchFolder folder;

@@ -21,7 +21,7 @@ nlohmann::json golden() { return nlohmann::json::parse(std::ifstream(folder + "/
 
 Dataset read(const std::string& name, const DataTokenizerOptions& what = {}, bool packing = false) {
   const DataTokenizer tokenizer(folder, what);
-  DatasetOptions options = tokenizer.dataset_options(packing ? 256 : 1024, 500, "the test");
+  DatasetOptions options = tokenizer.dataset_options(packing ? 256 : 1024, 500, {}, "the test");
   options.packing = packing;
   return read_dataset(folder + "/" + name, options);
 }

@@ -64,8 +64,8 @@ class Evaluation {
       DataTokenizerOptions reading = data_options(options_);
       reading.date = saved_date(model_.folder);  // as in the run's own evaluation
       const DataTokenizer tokenizer(holds_tokenizer(model_.folder) ? model_.folder : "", reading);
-      const DatasetOptions options =
-          tokenizer.dataset_options(options_.integer("block-size", 2), model_.config.vocabulary, model_.config.source);
+      const DatasetOptions options = tokenizer.dataset_options(
+          options_.integer("block-size", 2), model_.config.vocabulary, model_.config.eos_ids, model_.config.source);
       data_ = read_dataset(options_.word("file"), options);
     }
     exchange(data_, model_.mesh->world());

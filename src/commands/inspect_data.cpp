@@ -124,12 +124,15 @@ void inspect_data(const Options& options, bool in_colour) {
   if (!folder.empty()) reading.date = saved_date(folder);
   const DataTokenizer tokenizer(place, reading);
   const bool has_config = !folder.empty() && file_exists(folder + "/config.json");
-  const int64_t vocabulary =
-      has_config ? read_model_config(folder + "/config.json", read_family_file(options.word("family"))).vocabulary
-                 : tokenizer.tokenizer().vocabulary_size();
-  const Dataset data = read_dataset(
-      options.word("data"),
-      with_reading(options, tokenizer.dataset_options(options.integer("block-size", 2), vocabulary, folder)));
+  ModelConfig config;
+  if (has_config)
+    config = read_model_config(folder + "/config.json", read_family_file(options.word("family")));
+  else
+    config.vocabulary = tokenizer.tokenizer().vocabulary_size();
+  const Dataset data =
+      read_dataset(options.word("data"),
+                   with_reading(options, tokenizer.dataset_options(options.integer("block-size", 2), config.vocabulary,
+                                                                   config.eos_ids, folder)));
   const int64_t wanted = options.integer("samples", 0);
   const int64_t count = wanted == 0 ? data.samples() : std::min(wanted, data.samples());
   for (int64_t i = 0; i < count; i++) print_sample(data, i, tokenizer.tokenizer(), in_colour);

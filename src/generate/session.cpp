@@ -92,8 +92,7 @@ void Session::refuse_special(const std::string& message) const {
 
 ChatTemplate Session::find_chat() {
   ChatTemplate chat = find_chat_template(model_.folder, *tokenizer_, settings_.chat_template);
-  for (const std::string& stop : chat.stops())
-    if (const std::optional<int32_t> id = tokenizer_->id_of(stop)) ends_.push_back(*id);
+  for (const std::string& stop : chat.stops()) ends_.push_back(tokenizer_->id_of(stop).value());
   return chat;
 }
 

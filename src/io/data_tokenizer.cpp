@@ -34,19 +34,21 @@ DataTokenizer::DataTokenizer(const std::string& place, const DataTokenizerOption
   }
 }
 
-DatasetOptions DataTokenizer::dataset_options(int64_t block_size, int64_t vocabulary, const std::string& source) const {
+DatasetOptions DataTokenizer::dataset_options(int64_t block_size, int64_t vocabulary,
+                                              const std::vector<int64_t>& eos_ids, const std::string& source) const {
   DatasetOptions options{block_size, vocabulary, {}, {}};
   if (tokenizer_ == nullptr) return options;
   require(tokenizer_->vocabulary_size() <= vocabulary, place_, ": the tokenizer has ids up to ",
           tokenizer_->vocabulary_size() - 1, ", but ", source, " has vocab_size ", vocabulary,
           "; take the tokenizer that belongs to the model");
   options.eos = tokenizer_->eos();
+  if (!options.eos && !eos_ids.empty()) options.eos = static_cast<int32_t>(eos_ids[0]);
   options.tokenize = [this](std::string_view document) {
     return tokenizer_->encode(document, {.add_special_tokens = false});
   };
   options.tokenize_messages = [this](const std::vector<Message>& messages) { return tokenize_messages(messages); };
-  options.tokenize_completion = [this](std::string_view prompt, std::string_view completion) {
-    return tokenize_completion(prompt, completion);
+  options.tokenize_completion = [this, eos = options.eos](std::string_view prompt, std::string_view completion) {
+    return tokenize_completion(prompt, completion, eos);
   };
   return options;
 }
@@ -71,13 +73,14 @@ LabeledTokens DataTokenizer::tokenize_messages(const std::vector<Message>& messa
 
 // The two are tokenized as one text, with the BOS that the tokenizer puts in front and EOS behind. A token that holds
 // the end of the prompt and the beginning of the completion is learned.
-LabeledTokens DataTokenizer::tokenize_completion(std::string_view prompt, std::string_view completion) const {
+LabeledTokens DataTokenizer::tokenize_completion(std::string_view prompt, std::string_view completion,
+                                                 std::optional<int32_t> eos) const {
   const std::string whole = text(prompt, completion);
   const std::vector<int32_t> own = tokenizer_->encode(whole, {.add_special_tokens = false});
   std::vector<int32_t> ids = tokenizer_->encode(whole);
   const auto in_front = std::search(ids.begin(), ids.end(), own.begin(), own.end()) - ids.begin();
   const size_t first = static_cast<size_t>(in_front) + token_at(*tokenizer_, whole, prompt.size(), own);
-  if (tokenizer_->eos() && (ids.empty() || ids.back() != *tokenizer_->eos())) ids.push_back(*tokenizer_->eos());
+  if (eos && (ids.empty() || ids.back() != *eos)) ids.push_back(*eos);
   return learned_from(std::move(ids), options_.assistant_only_loss ? first : 0);
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "io/dataset.h"
 #include "io/tokenizer/tokenizer.h"
@@ -22,9 +23,10 @@ class DataTokenizer {
   // asked for and is not known. One that is missing is an error only for who has conversations.
   DataTokenizer(const std::string& place, const DataTokenizerOptions& options);
 
-  // For reading data of a model with so many ids, whose config is `source`. Must not outlive this. Errors: the
-  // tokenizer has more.
-  DatasetOptions dataset_options(int64_t block_size, int64_t vocabulary, const std::string& source) const;
+  // For reading data of a model with so many ids and with these ends of a text, of which the first is EOS where the
+  // tokenizer names none; its config is `source`. Must not outlive this. Errors: the tokenizer has more ids.
+  DatasetOptions dataset_options(int64_t block_size, int64_t vocabulary, const std::vector<int64_t>& eos_ids,
+                                 const std::string& source) const;
 
   // Another text wherever another tokenizer, template or option would give other tokens or labels.
   std::string fingerprint() const;
@@ -33,7 +35,8 @@ class DataTokenizer {
 
  private:
   LabeledTokens tokenize_messages(const std::vector<Message>& messages) const;
-  LabeledTokens tokenize_completion(std::string_view prompt, std::string_view completion) const;
+  LabeledTokens tokenize_completion(std::string_view prompt, std::string_view completion,
+                                    std::optional<int32_t> eos) const;
 
   std::string place_;
   DataTokenizerOptions options_;

@@ -11,7 +11,8 @@ TrainingData::TrainingData(const TrainingSettings& settings, const ModelConfig& 
   const bool validates = !settings.validation_file.empty();
   if (world.rank() == 0) {
     const DataTokenizer reader(tokenizer, settings.data);
-    DatasetOptions options = reader.dataset_options(settings.block_size, config.vocabulary, config.source);
+    DatasetOptions options =
+        reader.dataset_options(settings.block_size, config.vocabulary, config.eos_ids, config.source);
     options.truncation = settings.truncation;
     options.packing = settings.packing;
     training = training_cache_.read(settings.train_file, options, reader.fingerprint());

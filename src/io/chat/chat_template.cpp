@@ -126,6 +126,28 @@ bool ChatTemplate::is_written_by(const std::string& jinja, const std::string& pl
   return spell(jinja_outputs(jinja, unreached_, {if_system_}), conversations);
 }
 
+bool ChatTemplate::writes(const std::string& mark) const {
+  const auto stands = [&](const std::string& form) { return holds(form, mark); };
+  return std::any_of(assistant_.begin(), assistant_.end(), stands) || stands(begin_) || stands(system_) ||
+         stands(without_system_) || stands(first_user_with_system_) || stands(user_) || stands(generation_) ||
+         stands(end_);
+}
+
+void ChatTemplate::set_tokens(const Tokenizer& tokenizer, const std::string& where) {
+  const auto name_of = [&](std::optional<int32_t> id, const char* mark, const char* key) {
+    const std::string name = id ? tokenizer.token_of(*id).value_or("") : "";
+    require(!name.empty() || !writes(mark), where, " writes a token that the tokenizer does not name; give it as ", key,
+            " in tokenizer_config.json");
+    return name;
+  };
+  bos_ = name_of(tokenizer.bos(), "{bos}", "bos_token");
+  eos_ = name_of(tokenizer.eos(), "{eos}", "eos_token");
+  for (const std::string& stop : stops_)
+    require(
+        tokenizer.id_of(stop).has_value(), where, " ends an answer with ", stop,
+        ", which is no token of the tokenizer; take the template and the tokenizer that the model was trained with");
+}
+
 std::string ChatTemplate::text_of(const Message& message) const {
   return trims_ ? trimmed(message.content) : message.content;
 }
@@ -181,8 +203,7 @@ ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& toke
   for (const auto& [known, content] : template_files) {
     ChatTemplate found(known, content, plain);
     if (name.empty() ? !found.is_written_by(jinja, plain) : name != known) continue;
-    if (tokenizer.bos()) found.bos_ = tokenizer.token_of(*tokenizer.bos()).value_or("");
-    if (tokenizer.eos()) found.eos_ = tokenizer.token_of(*tokenizer.eos()).value_or("");
+    found.set_tokens(tokenizer, name.empty() ? folder + ": its chat template" : "--chat-template " + name);
     return found;
   }
   require(name.empty(), "--chat-template ", name, " is not known; it can be one of ", known_names());

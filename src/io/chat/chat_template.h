@@ -38,7 +38,8 @@ struct ByteRange {
 
 struct RenderedChat {
   std::string text;
-  std::vector<ByteRange> learned;  // what the assistant wrote, each with the token that ends it
+  std::vector<ByteRange>
+      learned;  // what the assistant wrote, each with the token that ends it
 };
 
 // "03 Feb 2025", by the clock: Jinja's strftime_now("%d %b %Y") in English.
@@ -63,6 +64,9 @@ class ChatTemplate {
   ChatTemplate(std::string name, const std::string& content, const std::string& jinja);
   // plain: the same Jinja text with one spelling of literals.
   bool is_written_by(const std::string& jinja, const std::string& plain) const;
+  // Takes the tokens that the texts write. Errors begin with `where`: the tokenizer lacks one, or one that ends an answer.
+  void set_tokens(const Tokenizer& tokenizer, const std::string& where);
+  bool writes(const std::string& mark) const;
   std::string filled(std::string form, const std::string& content) const;
   std::string text_of(const Message& message) const;
 
@@ -76,7 +80,8 @@ class ChatTemplate {
 };
 
 // The template of a tokenizer's folder (chat_template.jinja, else tokenizer_config.json), or the known one of this
-// name. Errors: no such name; no template in the folder, or one that is not known.
+// name. Errors: no such name; no template in the folder, or one that is not known;
+// a tokenizer without the tokens of the template.
 ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer, const std::string& name = "");
 
 }  // namespace llama_tp
