@@ -216,7 +216,7 @@ $(addprefix $(BUILD)/tests/,emulation_test hopper_emulation_test matrix_layouts_
 $(addprefix $(BUILD)/tests/,cuda_backend_test cuda_ranks_test product_tuning_test tokens_ahead_test): %: %.o $(BUILD)/tests/cuda/double.o $(BUILD)/tests/cuda/cublas_lt_double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
 $(BUILD)/tests/cuda_ranks_test: | $(BUILD)/tests/cuda/libnccl.so.2
-$(BUILD)/tests/cuda/libnccl.so.2: tests/cuda/nccl_double.cpp tests/cuda/nccl_double.h
+$(BUILD)/tests/cuda/libnccl.so.2: tests/cuda/nccl_double.cpp tests/cuda/nccl_double.h src/parallel/communicator.h
 	@mkdir -p $(@D)
 	@echo "  $@"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -shared -fPIC -Wl,-soname,$(@F) $< -o $@

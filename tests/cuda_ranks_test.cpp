@@ -1,5 +1,6 @@
 // Ranks with a CUDA device each, where CUDA and NCCL are doubled (cuda/double.h, cuda/nccl_double.h): which devices they
-// take, what they say when NCCL fails, and that a wait for NCCL or the device is left when another rank does not come.
+// take, what they ask NCCL for and when, what they say when it fails, and that a wait for NCCL or the device is left when
+// another rank does not come.
 // For two ranks or more.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -13,6 +14,7 @@
 
 #include "backend/cuda/tuned_products.h"
 #include "cuda/double.h"
+#include "cuda/nccl_by_mpi.h"
 #include "cuda/nccl_double.h"
 #include "parallel/mesh.h"
 #include "parallel/nccl_communicator.h"
@@ -30,6 +32,12 @@ NcclDouble& nccl_double() {
     return static_cast<NcclDouble*>(dlsym(library, "nccl_double"));
   }();
   return *one;
+}
+
+std::vector<int> all_ranks() {
+  std::vector<int> all(static_cast<size_t>(ranks().size()));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
 }
 
 // All ranks as one tensor group, with a value on each one's device.
@@ -90,6 +98,82 @@ TEST_F(CudaRanks, RanksWithOtherSwitchesAreRefused) {
               }),
               text("rank 1 on ", ranks().host(), " has another ", name, " than rank 0 on ", ranks().host(),
                    "; give it to all hosts (mpirun -x ", name, ")"));
+  }
+}
+
+// Numbers of a rank whose sum over a few ranks is exact in every type.
+double contribution(int rank, int64_t i) { return 10 * rank + static_cast<double>(i % 7); }
+
+TEST_F(CudaRanks, NcclIsAskedForWhatACommunicatorPromises) {
+  constexpr int64_t part = 5;
+  const int64_t size = ranks().size(), me = ranks().rank();
+  MpiGroup group(all_ranks(), ranks().wait_policy());
+  nccl_double().run = [&](const NcclCollective& asked) { do_by_mpi(group, asked); };
+  Arena arena("tensors", ledger_);
+  arena.reserve(*backend_, 8 * Arena::alignment);
+  for (const DType type : {DType::f32, DType::bf16, DType::f64}) {
+    const Saved saved(arena);
+    const Tensor one = arena.push(Category::data, {part}, type),
+                 whole = arena.push(Category::data, {size * part}, type);
+    const auto fill = [&](const Tensor& tensor) {
+      std::vector<char> values(static_cast<size_t>(tensor.bytes()));
+      for (int64_t i = 0; i < tensor.elements(); i++)
+        set_element(values.data(), type, static_cast<size_t>(i), contribution(ranks().rank(), i));
+      backend_->upload(values.data(), tensor);
+    };
+    const auto expect = [&](Collective collective, const Tensor& tensor,
+                            const std::function<double(int64_t)>& expected) {
+      std::vector<char> values(static_cast<size_t>(tensor.bytes()));
+      backend_->download(tensor, values.data());
+      for (int64_t i = 0; i < tensor.elements(); i++)
+        EXPECT_EQ(element(values.data(), type, static_cast<size_t>(i)), expected(i))
+            << name_of(collective) << " of " << name_of(type) << ", element " << i;
+    };
+    const auto sum = [&](int64_t i) {
+      double all = 0;
+      for (int rank = 0; rank < size; rank++) all += contribution(rank, i);
+      return all;
+    };
+    fill(one);
+    mesh_->tensor().all_gather(one, whole).wait();
+    expect(Collective::all_gather, whole,
+           [&](int64_t i) { return contribution(static_cast<int>(i / part), i % part); });
+    mesh_->tensor().all_reduce(one).wait();
+    expect(Collective::all_reduce, one, sum);
+    fill(one), fill(whole);
+    mesh_->tensor().reduce_scatter(whole, one).wait();
+    expect(Collective::reduce_scatter, one, [&](int64_t i) { return sum(me * part + i); });
+    mesh_->tensor().broadcast(whole, 1).wait();
+    expect(Collective::broadcast, whole, [&](int64_t i) { return contribution(1, i); });
+  }
+}
+
+// It begins behind what the compute stream was asked for before, and what the compute stream is asked for behind the wait
+// begins when it has ended.
+TEST_F(CudaRanks, ACollectiveHasItsPlaceAmongOperations) {
+  using What = StreamCall::What;
+  nccl_double().run = [](const NcclCollective& asked) {
+    cuda_double().stream_calls.push_back({What::collective, nullptr, asked.stream});
+  };
+  Communicator& group = mesh_->tensor();
+  const Tensor part = value_, whole{value_.data, DType::f32, {ranks().size()}};
+  const void* const compute = backend_->device()->compute;
+  for (const std::function<Pending()>& start : std::vector<std::function<Pending()>>{
+           [&] { return group.all_reduce(part); }, [&] { return group.all_gather(part, whole); },
+           [&] { return group.reduce_scatter(whole, part); }, [&] { return group.broadcast(part, 0); }}) {
+    std::vector<StreamCall>& calls = cuda_double().stream_calls;
+    calls.clear();
+    Pending pending = start();
+    ASSERT_EQ(calls.size(), 4u);
+    const void *const called = calls[0].event, *const done = calls[3].event, *const own = calls[2].stream;
+    EXPECT_NE(own, compute);
+    EXPECT_NE(done, called);
+    pending.wait();
+    EXPECT_EQ(calls, (std::vector<StreamCall>{{What::record, called, compute},
+                                              {What::wait, called, own},
+                                              {What::collective, nullptr, own},
+                                              {What::record, done, own},
+                                              {What::wait, done, compute}}));
   }
 }
 
@@ -171,12 +255,6 @@ std::string said_of_waiting(HostGroup& world, const std::function<void()>& doing
 }
 
 void be_elsewhere() { sleep(3); }
-
-std::vector<int> all_ranks() {
-  std::vector<int> all(static_cast<size_t>(ranks().size()));
-  std::iota(all.begin(), all.end(), 0);
-  return all;
-}
 
 // A group with the name of one that the mesh has not, whose ranks NCCL never connects.
 void make_a_group(Backend& backend) {

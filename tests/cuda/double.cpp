@@ -106,8 +106,15 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   *least = 0, *greatest = -5;
   return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t*, unsigned, int) { return cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+// A stream is an address of its own.
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
+  *stream = reinterpret_cast<cudaStream_t>(new char);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete reinterpret_cast<char*>(stream);
+  return cudaSuccess;
+}
 cudaError_t cudaStreamQuery(cudaStream_t) {
   cuda_double().waits++;
   const cudaError_t state = llama_tp::state_of_streams();
@@ -115,7 +122,10 @@ cudaError_t cudaStreamQuery(cudaStream_t) {
   return state;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return cudaStreamQuery(stream); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  cuda_double().stream_calls.push_back({llama_tp::StreamCall::What::wait, event, stream});
+  return cudaSuccess;
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   *event = reinterpret_cast<cudaEvent_t>(new llama_tp::Event{.timed = (flags & cudaEventDisableTiming) == 0});
   return cudaSuccess;
@@ -125,7 +135,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete llama_tp::of(event);
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  cuda_double().stream_calls.push_back({llama_tp::StreamCall::What::record, event, stream});
   llama_tp::of(event)->time = cuda_double().clock;
   llama_tp::of(event)->number = ++llama_tp::recorded;
   return cudaSuccess;

@@ -3,8 +3,17 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <vector>
 
 namespace llama_tp {
+
+// What a stream was asked for.
+struct StreamCall {
+  enum class What : uint8_t { record, wait, collective } what;
+  const void *event, *stream;
+  bool operator==(const StreamCall&) const = default;
+};
 
 struct CudaDouble {
   int driver = 13000;  // the version that it knows; 0: there is none
@@ -17,7 +26,8 @@ struct CudaDouble {
   int waits = 0;                             // of the host for a stream
   int reservations = 0;                      // of memory
   int graphs_started = 0;
-  double clock = 0;  // the device's, in seconds; products and copies take some
+  std::vector<StreamCall> stream_calls{};  // of events, in their order, and what a test adds
+  double clock = 0;                        // the device's, in seconds; products and copies take some
 };
 CudaDouble& cuda_double();
 

@@ -1,5 +1,5 @@
-// NCCL for tests where there is no GPU, as a library that is loaded in its place: groups are made, collectives send
-// nothing, and the state of all is what a test says.
+// NCCL for tests where there is no GPU, as a library that is loaded in its place: groups are made, collectives do what a
+// test says, and so is the state of all.
 #include "cuda/nccl_double.h"
 
 #include <unistd.h>
@@ -7,6 +7,17 @@
 #include <atomic>
 
 NcclDouble nccl_double;
+
+namespace {
+
+using llama_tp::Collective;
+
+ncclResult_t run(const NcclCollective& asked) {
+  if (nccl_double.result == ncclSuccess && nccl_double.run) nccl_double.run(asked);
+  return nccl_double.result;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -30,17 +41,21 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* state) {
 }
 const char* ncclGetErrorString(ncclResult_t) { return "what NCCL says"; }
 const char* ncclGetLastError(ncclComm_t) { return "and where"; }
-ncclResult_t ncclAllReduce(const void*, void*, size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t) {
-  return nccl_double.result;
+ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t operation,
+                           ncclComm_t, cudaStream_t stream) {
+  return run({Collective::all_reduce, from, to, count, type, stream, operation});
 }
-ncclResult_t ncclAllGather(const void*, void*, size_t, ncclDataType_t, ncclComm_t, cudaStream_t) {
-  return nccl_double.result;
+ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t type, ncclComm_t,
+                           cudaStream_t stream) {
+  return run({Collective::all_gather, from, to, count, type, stream});
 }
-ncclResult_t ncclReduceScatter(const void*, void*, size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t) {
-  return nccl_double.result;
+ncclResult_t ncclReduceScatter(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t operation,
+                               ncclComm_t, cudaStream_t stream) {
+  return run({Collective::reduce_scatter, from, to, count, type, stream, operation});
 }
-ncclResult_t ncclBroadcast(const void*, void*, size_t, ncclDataType_t, int, ncclComm_t, cudaStream_t) {
-  return nccl_double.result;
+ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataType_t type, int root, ncclComm_t,
+                           cudaStream_t stream) {
+  return run({Collective::broadcast, from, to, count, type, stream, ncclSum, root});
 }
 
 }  // extern "C"
