@@ -216,6 +216,36 @@ TEST(Plan, AComparedSchemeHasForwardsOfItsOwnSize) {
       << table;
 }
 
+// On a device that computes very slowly, whatever has work beside it is hidden. What is left of FSDP's is waited for at once:
+// the first block of each pass, the scattering of the last, and the units around the blocks. Without prefetch it is all.
+TEST(Plan, EstimatesHideWhatRunsBesideWork) {
+  const ScratchFolder scratch;
+  Json sheet = Json::parse(whole_file("data/devices/h100.json"));
+  sheet["bf16_flops"] = 1e9;
+  write_file(scratch / "slow.json", sheet.dump());
+  const auto seconds = [&](const std::string& mesh) {
+    const Json estimate = planned("--config llama-3.2-1b --per-device-train-batch-size 1 --block-size 512 --device " +
+                                  (scratch / "slow.json") + " " + mesh)["estimate"];
+    return std::pair{estimate["communication_seconds"].get<double>(), estimate["exposed_seconds"].get<double>()};
+  };
+  const auto [all, exposed] = seconds("--fsdp 4");
+  // Of 16 blocks of 60.8 M values: 2 bytes each gathered in both passes, 4 scattered.
+  constexpr double block = 2048.0 * (2 * 2048 + 2 * 512 + 3 * 8192), sent = 3.0 / 4;
+  const double hidden = block * sent * 15 * (2 + 2 + 4) / sheet["link_bandwidth"].get<double>();
+  EXPECT_NEAR(all - exposed, hidden, 1e-9);
+  const auto [as_much, unhidden] = seconds("--fsdp 4 --fsdp-prefetch off");
+  EXPECT_NEAR(as_much, all, 1e-9);
+  EXPECT_NEAR(unhidden, all, 1e-9);
+  // Of a block's tensor ranks, in backward: two inputs gathered and their gradients scattered beside products, and the
+  // mlp's gradient gathered beside its activation.
+  const auto [tensor, tensor_exposed] = seconds("--tensor-parallel 4");
+  const double beside = 16 * 5 * 2.0 * 512 * 2048 * sent / sheet["link_bandwidth"].get<double>();
+  EXPECT_NEAR(tensor - tensor_exposed, beside, 1e-9);
+  const auto [copies, copies_exposed] = seconds("--data-parallel 4");
+  EXPECT_GT(copies_exposed, 0);
+  EXPECT_LT(copies_exposed, copies / 2);
+}
+
 // In a step of several forwards all is done as often but the optimizer's work and the sums over copies.
 TEST(Plan, AGlobalBatchRepeatsForwardAndBackward) {
   const std::string mesh =

@@ -1,4 +1,5 @@
-// How long collectives are said to take, beside rings over a mesh that is laid out rank by rank.
+// How long collectives are said to take, beside rings over a mesh that is laid out rank by rank, and how much of that a
+// step waits for, beside schedules drawn up by hand.
 #include "train/step_estimate.h"
 
 #include <gtest/gtest.h>
@@ -20,14 +21,30 @@ DeviceSheet sheet(int64_t devices_of_a_node) {
   return device;
 }
 
+TimelineEvent gathered(int group) {
+  TimelineEvent event{TimelineEvent::Kind::collective};
+  event.group = group;
+  event.collective = Collective::all_gather;
+  event.traffic = {1, static_cast<int64_t>(payload)};
+  return event;
+}
+
+TimelineEvent waited_for(size_t call) {
+  TimelineEvent event{TimelineEvent::Kind::wait};
+  event.awaited = call;
+  return event;
+}
+
+// Of the sheet's device.
+TimelineEvent computed(double seconds) { return {TimelineEvent::Kind::work, seconds, 0}; }
+
 // Of groups of `size` ranks that are `stride` apart.
 double estimated_bandwidth(int size, int64_t stride, int64_t world, int64_t node) {
   RankPlan plan;
   plan.ranks.resize(static_cast<size_t>(world));
   std::iota(plan.ranks.begin(), plan.ranks.end(), 0);
-  GroupTraffic group{"fsdp", size, size * stride};
-  group.of[static_cast<size_t>(Collective::all_gather)] = {1, static_cast<int64_t>(payload)};
-  plan.traffic = {group};
+  plan.traffic = {{"fsdp", size, size * stride}};
+  plan.events = {gathered(0), waited_for(0)};
   return payload * (size - 1) / size / estimate_step({plan}, sheet(node)).communication;
 }
 
@@ -62,6 +79,47 @@ TEST(StepEstimate, RanksThatShareANodeShareItsNetworkAdapters) {
   EXPECT_NEAR(estimated_bandwidth(16, 2, 32, 8), 4 * network, 1e-9);  // four
   EXPECT_NEAR(estimated_bandwidth(16, 1, 16, 8), 8 * network, 1e-9);
   EXPECT_NEAR(estimated_bandwidth(6, 1, 24, 8), 2 * network, 1e-9);  // the second six: two and four
+}
+
+// Two groups of two ranks, whose gatherings take a second each.
+StepEstimate estimated(const std::vector<TimelineEvent>& events) {
+  RankPlan plan;
+  plan.ranks = {0, 1, 2, 3};
+  plan.traffic = {{"tensor", 2, 2}, {"fsdp", 2, 4}};
+  plan.events = events;
+  return estimate_step({plan}, sheet(4));
+}
+
+TEST(StepEstimate, AStepWaitsForWhatWorkDoesNotHide) {
+  const auto expect = [](const std::vector<TimelineEvent>& events, double communication, double exposed,
+                         double together) {
+    const StepEstimate estimate = estimated(events);
+    EXPECT_NEAR(estimate.communication, communication, 1e-9);
+    EXPECT_NEAR(estimate.exposed, exposed, 1e-9);
+    EXPECT_NEAR(estimate.seconds(), together, 1e-9);
+  };
+  const auto tensor = gathered(0), fsdp = gathered(1);
+  expect({computed(3), tensor, waited_for(1), computed(3)}, 1, 1, 7);                  // waited for at once
+  expect({tensor, computed(3), waited_for(0)}, 1, 0, 3);                               // beside longer work
+  expect({tensor, computed(0.25), waited_for(0)}, 1, 0.75, 1);                         // beside shorter work
+  expect({computed(3), tensor, waited_for(1)}, 1, 1, 4);                               // work before it hides nothing
+  expect({fsdp, fsdp, computed(1), waited_for(0), waited_for(1)}, 2, 1, 2);            // one group's come one by one,
+  expect({fsdp, tensor, waited_for(1), computed(1), waited_for(0)}, 2, 1, 2);          // two groups' at once,
+  expect({fsdp, fsdp, tensor, waited_for(2), waited_for(1), waited_for(0)}, 3, 2, 2);  // but in order
+}
+
+// Each forward behind the second adds what that one added.
+TEST(StepEstimate, FurtherForwardsTakeAsLongAsTheSecond) {
+  RankPlan plan;
+  plan.ranks = {0, 1};
+  plan.traffic = {{"fsdp", 2, 2}};
+  plan.events_of_one = {computed(5)};
+  plan.events = {computed(5), gathered(0), computed(0.25), waited_for(1)};
+  plan.repeated = 10;
+  const StepEstimate estimate = estimate_step({plan}, sheet(4));
+  EXPECT_NEAR(estimate.products, 5 + 11 * 0.25, 1e-9);
+  EXPECT_NEAR(estimate.communication, 11, 1e-9);
+  EXPECT_NEAR(estimate.exposed, 11 * 0.75, 1e-9);
 }
 
 }  // namespace

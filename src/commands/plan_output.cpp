@@ -154,11 +154,11 @@ double model_flops_utilization(const PlannedStep& step, double seconds) {
 
 void print_estimate(const PlannedStep& step) {
   const StepEstimate estimate = estimate_step(step.ranks, *step.device);
-  std::printf("estimate for %s (its datasheet's limits, one after another; not a measurement)\n",
-              step.device->name.c_str());
+  std::printf("estimate for %s (its datasheet's limits; not a measurement)\n", step.device->name.c_str());
   print_line("  arithmetic, s", {fixed(estimate.products, 4)});
   print_line("  memory traffic, s", {fixed(estimate.memory, 4)});
   print_line("  communication, s", {fixed(estimate.communication, 4)});
+  print_line("    not hidden behind work, s", {fixed(estimate.exposed, 4)});
   print_line("  a step, s", {fixed(estimate.seconds(), 4)});
   print_line("  tokens/s, all ranks", {with_commas(static_cast<int64_t>(step.tokens() / estimate.seconds()))});
   print_line("  MFU, %", {fixed(100 * model_flops_utilization(step, estimate.seconds()), 1)});
@@ -214,6 +214,7 @@ OrderedJson estimate_json(const PlannedStep& step) {
           {"arithmetic_seconds", estimate.products},
           {"memory_seconds", estimate.memory},
           {"communication_seconds", estimate.communication},
+          {"exposed_seconds", estimate.exposed},
           {"step_seconds", estimate.seconds()},
           {"tokens_per_second", step.tokens() / estimate.seconds()},
           {"mfu", model_flops_utilization(step, estimate.seconds())},

@@ -31,6 +31,14 @@ MetaCommunicator::MetaCommunicator(int rank, int size) : Communicator(rank, size
   require(size > 0 && rank >= 0 && rank < size, "rank ", rank, " is not one of ", size, " ranks");
 }
 
+Pending MetaCommunicator::told(Collective collective, int64_t bytes) {
+  if (timeline_ == nullptr || size() == 1) return {};
+  Told& told = told_.emplace_back();
+  told.timeline = timeline_;
+  told.call = timeline_->call(group_, collective, bytes);
+  return Pending(told);
+}
+
 void StandInCommunicator::copy(const Tensor& from, const Tensor& to) {
   if (from.data != to.data) backend_.scale(from, 1, to);
 }

@@ -2,8 +2,11 @@
 // larger group that computes alone.
 #pragma once
 
+#include <deque>
+
 #include "backend/backend.h"
 #include "parallel/communicator.h"
+#include "parallel/timeline.h"
 
 namespace llama_tp {
 
@@ -26,11 +29,33 @@ class MetaCommunicator : public Communicator {
   // Errors: a rank outside of the group.
   MetaCommunicator(int rank, int size);
 
+  // Tells the timeline of every call and wait from here on, as those of this group of the rank's.
+  void tell(Timeline& timeline, int group) {
+    timeline_ = &timeline;
+    group_ = group;
+  }
+
  protected:
-  Pending run_all_reduce(const Tensor&) override { return {}; }
-  Pending run_all_gather(const Tensor&, const Tensor&) override { return {}; }
-  Pending run_reduce_scatter(const Tensor&, const Tensor&) override { return {}; }
-  Pending run_broadcast(const Tensor&, int) override { return {}; }
+  Pending run_all_reduce(const Tensor& x) override { return told(Collective::all_reduce, x.bytes()); }
+  Pending run_all_gather(const Tensor&, const Tensor& whole) override {
+    return told(Collective::all_gather, whole.bytes());
+  }
+  Pending run_reduce_scatter(const Tensor& whole, const Tensor&) override {
+    return told(Collective::reduce_scatter, whole.bytes());
+  }
+  Pending run_broadcast(const Tensor& x, int) override { return told(Collective::broadcast, x.bytes()); }
+
+ private:
+  struct Told : Pending::Work {
+    Timeline* timeline = nullptr;
+    size_t call = 0;
+    void wait() override { timeline->wait(call); }
+  };
+  Pending told(Collective collective, int64_t bytes);
+
+  Timeline* timeline_ = nullptr;
+  int group_ = 0;
+  std::deque<Told> told_;  // their places stay
 };
 
 // The same for a rank that computes on a real backend, but alone: what the others would send is this rank's own part

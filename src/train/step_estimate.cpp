@@ -25,24 +25,73 @@ double ring_bandwidth(const GroupTraffic& group, int64_t world, const DeviceShee
   return std::min(device.link_bandwidth, static_cast<double>(adapters) * device.network_bandwidth);
 }
 
+// A rank's streams while it goes through its events.
+class Replay {
+ public:
+  Replay(const RankPlan& rank, int64_t world, const DeviceSheet& device)
+      : rank_(rank), world_(world), device_(device), free_at_(rank.traffic.size()) {}
+
+  StepEstimate through(const std::vector<TimelineEvent>& events) {
+    std::vector<double> ends(events.size());  // of collectives
+    for (size_t i = 0; i < events.size(); i++) switch (events[i].kind) {
+        case TimelineEvent::Kind::work:
+          work(events[i]);
+          break;
+        case TimelineEvent::Kind::collective:
+          ends[i] = end_of(events[i]);
+          break;
+        case TimelineEvent::Kind::wait:
+          wait_until(ends[events[i].awaited]);
+      }
+    return estimate_;
+  }
+
+ private:
+  void work(const TimelineEvent& event) {
+    const double arithmetic = event.flops / device_.bf16_flops, traffic = event.bytes / device_.memory_bandwidth;
+    (arithmetic >= traffic ? estimate_.products : estimate_.memory) += std::max(arithmetic, traffic);
+    now_ += std::max(arithmetic, traffic);
+  }
+
+  // Begins behind what was computed before its call, and, as all groups' begin in the order of the program, not before
+  // the one that was called last.
+  double end_of(const TimelineEvent& event) {
+    const GroupTraffic& group = rank_.traffic[static_cast<size_t>(event.group)];
+    const double seconds =
+        sent_bytes(event.collective, event.traffic, group.size) / ring_bandwidth(group, world_, device_);
+    double& free_at = free_at_[static_cast<size_t>(event.group)];
+    begun_ = std::max({now_, begun_, free_at});
+    estimate_.communication += seconds;
+    return free_at = begun_ + seconds;
+  }
+
+  void wait_until(double end) {
+    estimate_.exposed += std::max(0.0, end - now_);
+    now_ = std::max(now_, end);
+  }
+
+  const RankPlan& rank_;
+  int64_t world_;
+  const DeviceSheet& device_;
+  double now_ = 0, begun_ = 0;   // of the compute stream; of the last collective
+  std::vector<double> free_at_;  // each group's stream
+  StepEstimate estimate_;
+};
+
 StepEstimate estimate_rank(const RankPlan& rank, int64_t world, const DeviceSheet& device) {
-  StepEstimate estimate;
-  for (const Work& work : rank.work) {
-    const double arithmetic = work.flops / device.bf16_flops, traffic = work.bytes / device.memory_bandwidth;
-    (arithmetic >= traffic ? estimate.products : estimate.memory) += std::max(arithmetic, traffic);
-  }
-  for (const GroupTraffic& group : rank.traffic) {
-    const double bandwidth = ring_bandwidth(group, world, device);
-    for (size_t i = 0; i < group.of.size(); i++)
-      estimate.communication += sent_bytes(static_cast<Collective>(i), group.of[i], group.size) / bandwidth;
-  }
-  return estimate;
+  StepEstimate all = Replay(rank, world, device).through(rank.events);
+  if (rank.repeated == 0) return all;
+  const StepEstimate one = Replay(rank, world, device).through(rank.events_of_one);
+  for (const auto part :
+       {&StepEstimate::products, &StepEstimate::memory, &StepEstimate::communication, &StepEstimate::exposed})
+    all.*part += (all.*part - one.*part) * static_cast<double>(rank.repeated);
+  return all;
 }
 
 }  // namespace
 
 std::string StepEstimate::bound() const {
-  if (communication > std::max(products, memory)) return "communication";
+  if (exposed > std::max(products, memory)) return "communication";
   return products >= memory ? "arithmetic" : "memory";
 }
 

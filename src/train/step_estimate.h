@@ -1,7 +1,9 @@
 // How long a step would take on a device if every operation ran at the datasheet's limit that binds it (a roofline:
-// Williams et al. 2009) and every collective as a ring at that of its links, one after another. Neither a measurement nor
-// a bound: real operations are slower, but real runs hide collectives behind work, and switches that add (NVLink SHARP)
-// spare an all-reduce a part of what a ring sends.
+// Williams et al. 2009) and every collective as a ring at that of its links, in the order in which the rehearsal asked for
+// them: operations one after another, and beside them, on a stream of each group (docs/cuda.md), the collectives that are
+// not waited for at once. Neither a measurement nor a bound: real operations are slower, the more so beside collectives,
+// groups that share links take bandwidth from each other, and switches that add (NVLink SHARP) spare an all-reduce a part
+// of what a ring sends.
 #pragma once
 
 #include <string>
@@ -14,10 +16,11 @@ namespace llama_tp {
 struct StepEstimate {
   double products = 0;       // seconds in operations that arithmetic binds,
   double memory = 0;         // that memory traffic binds,
-  double communication = 0;  // and in collectives, none of it hidden behind work
+  double communication = 0;  // and in collectives,
+  double exposed = 0;        // of which operations wait for so many
 
-  double seconds() const { return products + memory + communication; }
-  // "arithmetic", "memory" or "communication": what takes the most.
+  double seconds() const { return products + memory + exposed; }
+  // "arithmetic", "memory" or "communication": what takes the most of these seconds.
   std::string bound() const;
 };
 

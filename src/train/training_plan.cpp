@@ -95,20 +95,25 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
   MetaCommunicator tensor(place.tensor, mesh.tensor), same_keys(place.tensor % replicas, replicas),
       shards(place.fsdp, mesh.fsdp), copies(0, mesh.data);
   Runtime runtime(meta, tensor, same_keys, shards, dtype);
-  for (Communicator* group : std::initializer_list<Communicator*>{&tensor, &same_keys, &shards, &copies})
+  Timeline timeline(meta);
+  int index = 0;  // as in traffic_of
+  for (MetaCommunicator* group : {&tensor, &same_keys, &shards, &copies}) {
     group->follow(runtime.ledger);
+    group->tell(timeline, index++);
+  }
   rehearse_training(config, plan, options, runtime, copies);
   RankPlan result;
   result.memory = runtime.high_water();
   result.ledger = runtime.ledger;
   result.traffic = traffic_of(mesh, tensor, same_keys, shards, copies);
   for (size_t i = 0; i < result.work.size(); i++) result.work[i] = meta.work(static_cast<Operation>(i));
+  result.events = timeline.end();
   return result;
 }
 
 // To a step of two forwards, what the second of them added to a step of one, `times` more. Errors: more bytes than can be
 // counted.
-void repeat_forward(RankPlan& two, const RankPlan& one, int64_t times) {
+void repeat_forward(RankPlan& two, RankPlan one, int64_t times) {
   const auto repeated = [&](int64_t more, int64_t less) {
     const int64_t added = more - less;
     require(added == 0 || times <= (std::numeric_limits<int64_t>::max() - more) / added, "a step of ", times + 2,
@@ -133,6 +138,8 @@ void repeat_forward(RankPlan& two, const RankPlan& one, int64_t times) {
     work.flops += (work.flops - one.work[i].flops) * static_cast<double>(times);
     work.bytes += (work.bytes - one.work[i].bytes) * static_cast<double>(times);
   }
+  two.events_of_one = std::move(one.events);
+  two.repeated = times;
 }
 
 // A step of any number of forwards by two that are rehearsed: each begins with what the one before it began with.

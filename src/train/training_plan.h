@@ -7,6 +7,7 @@
 
 #include "model/plan.h"
 #include "parallel/mesh.h"
+#include "parallel/timeline.h"
 #include "train/traffic.h"
 #include "train/trainer.h"
 
@@ -19,6 +20,9 @@ struct RankPlan {
   Ledger ledger;
   std::vector<GroupTraffic> traffic;
   std::array<Work, static_cast<size_t>(Operation::count_)> work{};
+  // The order of that. Of more than two forwards: two of them, whose difference to one comes `repeated` times more.
+  std::vector<TimelineEvent> events, events_of_one;
+  int64_t repeated = 0;
 };
 
 // One entry for ranks that are alike, down to the pieces that they hold: one without a piece of some norm takes no part
