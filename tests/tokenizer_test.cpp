@@ -293,6 +293,31 @@ TEST(Bpe, AMillionCharactersWithoutASpaceEncode) {
   }
 }
 
+// Ids are those that Hugging Face's `tokenizers` 0.23.3 gives.
+TEST(Bpe, TextThatIsCutBeforeSpacesEncodesAsTheWholePieceDoes) {
+  json model = {{"type", "BPE"},
+                {"unk_token", "<unk>"},
+                {"ignore_merges", true},
+                {"vocab", {{"<unk>", 0}, {"▁", 1}, {"a", 2}, {"b", 3}, {"▁ab", 4}}},
+                {"merges", json::array()}};
+  const auto encode = [&model](std::string_view text) {
+    const ScratchFolder scratch;
+    const json normalizer = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}};
+    write(scratch / "tokenizer.json", json({{"normalizer", normalizer}, {"model", model}}).dump());
+    return load_tokenizer(scratch.path())->encode(text);
+  };
+  EXPECT_EQ(encode("b ab"), (Ids{3, 1, 2, 3}));  // "▁ab" is a token, but no piece
+  EXPECT_EQ(encode(" ab"), (Ids{4}));
+
+  // Characters that give nothing: the signs around them merge.
+  model.update({{"unk_token", nullptr}, {"ignore_merges", false}, {"merges", {"▁ ▁"}}});
+  model["vocab"] = {{"▁", 0}, {"a", 1}, {"▁▁", 2}, {"<0x0A>", 3}};
+  EXPECT_EQ(encode("a \n a"), (Ids{1, 2, 1}));
+  model["byte_fallback"] = true;
+  EXPECT_EQ(encode("a é a"), (Ids{1, 2, 1}));
+  EXPECT_EQ(encode("a \n a"), (Ids{1, 0, 3, 0, 1}));
+}
+
 TEST(Tokenizer, ManyThreadsEncodeWithOne) {
   const auto tokenizer = load_tokenizer(goldens / "llama3");
   std::vector<std::string> texts;

@@ -41,10 +41,7 @@ bool spaces_only_begin_tokens(const Vocabulary& vocabulary) {
 }  // namespace
 
 Bpe::Bpe(Vocabulary vocabulary, MergeTable merges, BpeOptions options)
-    : vocabulary_(std::move(vocabulary)),
-      merges_(std::move(merges)),
-      options_(options),
-      cut_before_spaces_(!options.spell_bytes && spaces_only_begin_tokens(vocabulary_)) {
+    : vocabulary_(std::move(vocabulary)), merges_(std::move(merges)), options_(options) {
   for (int byte = 0; byte < 256; ++byte)
     byte_tokens_[static_cast<size_t>(byte)] = vocabulary_.find(byte_token_name(byte));
   for (char32_t character = 0; character < common_characters; ++character) {
@@ -52,6 +49,10 @@ Bpe::Bpe(Vocabulary vocabulary, MergeTable merges, BpeOptions options)
     utf8::append(name, character);
     common_[character] = vocabulary_.find(name);
   }
+  const bool has_all_bytes = options_.byte_fallback && std::ranges::find(byte_tokens_, no_token) == byte_tokens_.end();
+  const bool drops_characters = options_.unknown == no_token && !has_all_bytes;
+  cut_before_spaces_ =
+      !options_.spell_bytes && !options_.ignore_merges && !drops_characters && spaces_only_begin_tokens(vocabulary_);
 }
 
 void Bpe::encode(std::string_view piece, Workspace& workspace, std::vector<int32_t>& ids) const {

@@ -57,7 +57,9 @@ class Bpe {
   std::array<int32_t, common_characters> common_;
 
   // In a vocabulary that writes the space as "▁" a piece may be the whole text. Where no token has a "▁" behind
-  // another character nothing ever merges across that border: the text is cut there, and its words can be cached.
+  // another character nothing ever merges across that border: the text is cut there, and its words can be cached. Not
+  // where a character may vanish, for two "▁" around it become neighbours; nor where a piece that is itself a token
+  // needs no merges, which is asked of the whole piece alone.
   bool cut_before_spaces_;
 };
 
