@@ -168,6 +168,32 @@ TEST_F(BenchCommand, ComparesWhatPlanCompares) {
   }
 }
 
+// 4 M tokens of 32 wide layers, a megabyte and more each, are more than any machine has.
+TEST_F(BenchCommand, SaysWhatDoesNotFitBeforeItMeasures) {
+  write_file(folder_ / "config.json", small_config({{"num_hidden_layers", 32}, {"intermediate_size", 8192}}).dump());
+  const std::string fits_no_more = "does not fit with 1 x 4194304 tokens of a forward: rank ",
+                    growing = "--compare tp=2 fsdp=2 --block-size 16 --sweep block-size=8,4194304 ";
+  const Json all = Json::parse(run(2, "--json " + growing + "--report-svg " + (folder_ / "")));
+  for (const size_t comparison : {2, 3})
+    for (const Json& scheme : all["growth"][comparison]["schemes"]) {
+      EXPECT_FALSE(scheme["fits"]);
+      EXPECT_FALSE(scheme.contains("ranks"));
+    }
+  EXPECT_TRUE(all["growth"][0]["schemes"][1]["fits"]);
+  ASSERT_EQ(all["unfit"].size(), 2u);
+  EXPECT_TRUE(holds(all["unfit"][1].get<std::string>(), "fsdp=2 " + fits_no_more, " needs ", " are free"));
+  EXPECT_NO_THROW(parse_xml(whole_file(folder_ / "growth_time_smallest.svg")));
+  const std::string out = run(2, growing);
+  EXPECT_TRUE(holds(out, "  4194304 tokens, peak MiB a rank                does not fit       does not fit\n",
+                    "\ntp=2 " + fits_no_more, "\nfsdp=2 " + fits_no_more))
+      << out;
+  const CommandResult none = run_command(llama_tp_with(2) + " " + bench("--compare tp=2 fsdp=2 --block-size 4194304"));
+  EXPECT_EQ(none.status, 1);
+  EXPECT_EQ(none.out, "");
+  EXPECT_TRUE(holds(none.err, "--compare tp=2 " + fits_no_more, "no other scheme fits", "a shorter --block-size"))
+      << none.err;
+}
+
 TEST_F(BenchCommand, SaysWhereTensorParallelismWinsFromItsNumbers) {
   const std::string said = compared(2, "--compare fsdp=2 tp=2 --block-size 64")["verdict"];
   const size_t even = said.find(" It does not win in ");

@@ -105,7 +105,7 @@ TEST(StepEstimate, AStepWaitsForWhatWorkDoesNotHide) {
   expect({computed(3), tensor, waited_for(1)}, 1, 1, 4);                               // work before it hides nothing
   expect({fsdp, fsdp, computed(1), waited_for(0), waited_for(1)}, 2, 1, 2);            // one group's come one by one,
   expect({fsdp, tensor, waited_for(1), computed(1), waited_for(0)}, 2, 1, 2);          // two groups' at once,
-  expect({fsdp, fsdp, tensor, waited_for(2), waited_for(1), waited_for(0)}, 3, 2, 2);  // but in order
+  expect({fsdp, fsdp, tensor, waited_for(2), computed(1), waited_for(1), waited_for(0)}, 3, 2, 3);  // but in order
 }
 
 // Each forward behind the second adds what that one added.

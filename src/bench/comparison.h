@@ -16,7 +16,7 @@ std::string_view name_of(BatchRule rule);
 struct Comparison {
   BatchRule rule;
   int64_t block_size;
-  std::vector<SchemeResult> results;  // of each scheme
+  std::vector<SchemeResult> results;  // of each scheme, in growth not all of them measured
 };
 
 struct ComparisonSettings {
@@ -26,7 +26,9 @@ struct ComparisonSettings {
 };
 
 struct ComparisonRun {
-  std::vector<Scheme> schemes;
+  std::vector<Scheme> schemes;  // those that fit at the block size of both rules
+  // A line for each that does not fit, and for each size of a sweep at which one does not.
+  std::vector<std::string> unfit;
   Comparison equal, smallest;
   // Memory and time by context: for each block size, ascending, both rules. Empty without --sweep.
   std::vector<Comparison> growth;
@@ -35,7 +37,8 @@ struct ComparisonRun {
 // "block-size=512,1024": the sizes, ascending. Errors: another key, no list, a size that is no number of tokens.
 std::vector<int64_t> parse_sweep(const std::string& written);
 
-// Collective. Errors: parse_schemes', or a global batch that a scheme cannot divide; before anything is run.
+// Collective. Errors: parse_schemes', a global batch that a scheme cannot divide, or no scheme that fits; before
+// anything is run. A scheme that does not fit is left out.
 ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings);
 
 }  // namespace llama_tp

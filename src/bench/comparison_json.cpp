@@ -38,6 +38,12 @@ OrderedJson rank_json(const RankMemory& rank) {
 }
 
 OrderedJson result_json(const SchemeResult& result) {
+  OrderedJson json{{"scheme", result.scheme.name},
+                   {"global_batch", result.batch.global_batch()},
+                   {"micro_batch", result.batch.micro_batch},
+                   {"accumulation", result.batch.accumulation},
+                   {"fits", result.is_measured()}};
+  if (!result.is_measured()) return json;
   OrderedJson phases = OrderedJson::object(), ranks = OrderedJson::array();
   const PhaseTimes times = result.times();
   for (size_t i = 0; i < times.size(); i++)
@@ -45,16 +51,13 @@ OrderedJson result_json(const SchemeResult& result) {
       phases[std::string(name_of(static_cast<Phase>(i)))] = {{"compute_seconds", times[i].compute},
                                                              {"communication_seconds", times[i].communication}};
   for (const RankMemory& rank : result.ranks) ranks.push_back(rank_json(rank));
-  return {{"scheme", result.scheme.name},
-          {"global_batch", result.batch.global_batch()},
-          {"micro_batch", result.batch.micro_batch},
-          {"accumulation", result.batch.accumulation},
-          {"as_planned", result.as_planned()},
-          {"step_seconds", result.seconds()},
-          {"tokens_per_second", result.tokens_per_second()},
-          {"phases", phases},
-          {"losses", result.losses},
-          {"ranks", ranks}};
+  json.update({{"as_planned", result.as_planned()},
+               {"step_seconds", result.seconds()},
+               {"tokens_per_second", result.tokens_per_second()},
+               {"phases", phases},
+               {"losses", result.losses},
+               {"ranks", ranks}});
+  return json;
 }
 
 OrderedJson comparison_json(const Comparison& comparison) {
@@ -70,6 +73,7 @@ std::string comparison_json(const ComparisonRun& run, const std::string& verdict
   for (const Comparison& comparison : run.growth) growth.push_back(comparison_json(comparison));
   return json_text(OrderedJson{{"comparisons", {comparison_json(run.equal), comparison_json(run.smallest)}},
                                {"growth", growth},
+                               {"unfit", run.unfit},
                                {"verdict", verdict}},
                    1);
 }

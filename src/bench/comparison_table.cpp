@@ -129,13 +129,20 @@ std::string growth_table(const ComparisonRun& run) {
         std::string line = text("  ", comparison.block_size, " tokens, ", memory ? "peak MiB a rank" : "ms a step");
         line.resize(row_label_width, ' ');
         for (const SchemeResult& result : comparison.results)
-          line += padded(
-              memory ? mebibytes(static_cast<double>(result.fullest().peak), 3) : fixed(result.seconds() * 1e3, 1),
-              width);
+          line += padded(!result.is_measured() ? "does not fit"
+                         : memory              ? mebibytes(static_cast<double>(result.fullest().peak), 3)
+                                               : fixed(result.seconds() * 1e3, 1),
+                         width);
         out += line + "\n";
       }
   }
   return out;
+}
+
+std::string unfit_lines(const ComparisonRun& run) {
+  std::string all;
+  for (const std::string& line : run.unfit) all += line + "\n";
+  return all;
 }
 
 }  // namespace llama_tp

@@ -33,6 +33,10 @@ BatchShape equal_batch(const Scheme& scheme, int64_t global_batch, int64_t block
   return batch;
 }
 
+TrainerOptions options_of(const Scheme& scheme, const BatchShape& batch) {
+  return {batch, scheme.recompute, false, scheme.fsdp};
+}
+
 std::string forwards_words(const BatchShape& batch) { return text(batch.accumulation, " x ", batch.micro_batch); }
 
 }  // namespace llama_tp

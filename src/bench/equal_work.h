@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bench/scheme.h"
-#include "train/batches.h"
+#include "train/trainer.h"
 
 namespace llama_tp {
 
@@ -19,6 +19,8 @@ int64_t fewest_equal_samples(const std::vector<Scheme>& schemes);
 BatchShape smallest_batch(const Scheme& scheme, int64_t block_size);
 // Errors: those of smallest_batch; a global batch that no number of forwards makes.
 BatchShape equal_batch(const Scheme& scheme, int64_t global_batch, int64_t block_size);
+
+TrainerOptions options_of(const Scheme& scheme, const BatchShape& batch);
 
 // "8 x 1": forwards of a rank, and samples of each.
 std::string forwards_words(const BatchShape& batch);

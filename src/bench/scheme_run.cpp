@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bench/equal_work.h"
 #include "bench/system_memory.h"
 #include "model/checkpoint.h"
 #include "parallel/host_values.h"
@@ -68,7 +69,7 @@ class SchemeRun {
  private:
   int64_t steps() const { return bench_.settings.steps + 1; }
 
-  TrainerOptions options() const { return {batch_, scheme_.recompute, false, scheme_.fsdp}; }
+  TrainerOptions options() const { return options_of(scheme_, batch_); }
 
   // As `llama_tp plan` does it: on a mesh of its own that only counts.
   RankPlan plan() {

@@ -31,6 +31,8 @@ struct SchemeResult {
   std::vector<double> losses;       // of every step; the first is not timed
   std::vector<StepRecord> records;  // of the step that took the median time, by rank
 
+  // Else it does not fit, and there is nothing but the scheme and its batch.
+  bool is_measured() const { return !ranks.empty(); }
   // The rank whose peak is highest.
   const RankMemory& fullest() const;
   bool as_planned() const;

@@ -51,15 +51,17 @@ Figure growth(const ComparisonRun& run, BatchRule rule, bool memory) {
   for (size_t size = 0; size < sizes; size++) chart.x.push_back(static_cast<double>(at(run, rule, size).block_size));
   std::string said;
   for (size_t i = 0; i < run.schemes.size(); i++) {
-    chart.names.push_back(run.schemes[i].name);
-    chart.lines.emplace_back();
-    for (size_t size = 0; size < sizes; size++) {
+    std::vector<double> line;  // ends where the scheme does not fit any more
+    for (size_t size = 0; size < sizes && at(run, rule, size).results[i].is_measured(); size++) {
       const SchemeResult& result = at(run, rule, size).results[i];
-      chart.lines.back().push_back(memory ? static_cast<double>(result.fullest().peak) / unit.bytes
-                                          : result.seconds() * milliseconds);
+      line.push_back(memory ? static_cast<double>(result.fullest().peak) / unit.bytes
+                            : result.seconds() * milliseconds);
     }
-    said += text(i == 0 ? "" : ", ", fixed(chart.lines.back().back() / chart.lines.back().front(), 2), " with ",
-                 run.schemes[i].name);
+    if (line.empty()) continue;
+    said += text(said.empty() ? "" : ", ", fixed(line.back() / line.front(), 2), " with ", run.schemes[i].name,
+                 line.size() < sizes ? text(" (to ", chart.x[line.size() - 1], ")") : "");
+    chart.names.push_back(run.schemes[i].name);
+    chart.lines.push_back(std::move(line));
   }
   said = text("From ", chart.x.front(), " to ", chart.x.back(), " tokens ", memory ? "memory" : "a step",
               " grows by a factor of ", said, ".");
@@ -93,7 +95,11 @@ Figure picture_of_step(const SchemeResult& result, size_t number) {
 
 std::vector<Figure> pictures_of_growth(const ComparisonRun& run) {
   std::vector<Figure> figures;
-  if (run.growth.empty()) return figures;
+  // Of sizes of which none fits there is nothing to see.
+  const auto is_measured = [](const SchemeResult& result) { return result.is_measured(); };
+  if (run.growth.empty() ||
+      std::none_of(run.growth.front().results.begin(), run.growth.front().results.end(), is_measured))
+    return figures;
   for (const BatchRule rule : {BatchRule::equal, BatchRule::smallest})
     for (const bool memory : {true, false}) figures.push_back(growth(run, rule, memory));
   return figures;

@@ -164,8 +164,9 @@ void run_comparison(const Bench& bench, const Options& options) {
   const ComparisonRun run = compare(bench, settings);
   if (bench.launch.rank() > 0) return;
   const std::string said = verdict(run), growth = growth_table(run);
-  const std::string table =
-      comparison_table(run.equal) + "\n" + comparison_table(run.smallest) + (growth.empty() ? "" : "\n" + growth);
+  const std::string unfit = unfit_lines(run);
+  const std::string table = comparison_table(run.equal) + "\n" + comparison_table(run.smallest) +
+                            (growth.empty() ? "" : "\n" + growth) + (unfit.empty() ? "" : "\n" + unfit);
   std::vector<std::string> lines = introduction(bench);
   if (options.is_set("json"))
     bench.say(comparison_json(run, said));

@@ -33,14 +33,6 @@ std::vector<std::pair<std::string, double>> sent(const std::vector<RankPlan>& ra
   return all;
 }
 
-TrainerOptions step_of(const Scheme& scheme, const BatchShape& batch) {
-  TrainerOptions options;
-  options.batch = batch;
-  options.recompute = scheme.recompute;
-  options.fsdp = scheme.fsdp;
-  return options;
-}
-
 double highest_peak(const PlannedComparison& planned) {
   int64_t most = 0;
   for (const PlannedScheme& one : planned.schemes) {
@@ -177,7 +169,7 @@ PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
   planned.samples_in_flight = equal_samples(asked);
   for (const Scheme& scheme : asked.schemes) {
     const auto ranks = [&](const BatchShape& batch) {
-      return plan_ranks(asked.config, asked.plan, step_of(scheme, batch), scheme.mesh, asked.dtype, backend);
+      return plan_ranks(asked.config, asked.plan, options_of(scheme, batch), scheme.mesh, asked.dtype, backend);
     };
     BatchShape batch = smallest_batch(scheme, asked.block_size);
     PlannedScheme one{scheme, ranks(batch), ranks(equal_batch(scheme, planned.global_batch, asked.block_size)), {}, {}};

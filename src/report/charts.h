@@ -23,7 +23,7 @@ struct LineChart {
   std::string title, x_name, unit;
   std::vector<double> x;  // whole numbers, ascending
   std::vector<std::string> names;
-  std::vector<std::vector<double>> lines;  // [name][x]
+  std::vector<std::vector<double>> lines;  // [name][x], of each name one x or more
 };
 std::string draw(const LineChart& chart);
 

@@ -35,7 +35,7 @@ std::string draw(const LineChart& chart) {
   std::vector<double> ends;
   for (size_t i = 0; i < chart.lines.size(); i++) {
     Points points;
-    for (size_t k = 0; k < chart.x.size(); k++) {
+    for (size_t k = 0; k < chart.lines[i].size(); k++) {
       points.emplace_back(x.at(chart.x[k]), y.at(chart.lines[i][k]));
       if (chart.x.size() <= 32) svg.circle(points.back().first, points.back().second, 3, color_of(i));
     }
@@ -44,9 +44,9 @@ std::string draw(const LineChart& chart) {
   }
   const std::vector<double> places = apart(ends, letter_height + 3, plot_top, plot_top + plot_height);
   for (size_t i = 0; i < ends.size(); i++) {
-    const double end = x.at(chart.x.back());
-    svg.line({{end + 4, ends[i]}, {end + 18, places[i]}}, color_of(i));
-    svg.label(end + 22, places[i] + 4, chart.names[i], Anchor::start, color_of(i), true);
+    const double end = x.at(chart.x[chart.lines[i].size() - 1]);
+    svg.line({{end + 4, ends[i]}, {right + 18, places[i]}}, color_of(i));
+    svg.label(right + 22, places[i] + 4, chart.names[i], Anchor::start, color_of(i), true);
   }
   return svg.text(plot_top + plot_height + 38);
 }
