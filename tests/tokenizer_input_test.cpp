@@ -70,6 +70,23 @@ TEST(TokenizerFile, SpaceThatATokenTookAlongIsNotGivenAgain) {
   EXPECT_EQ(loaded->encode("foo\n\r\na\n"), (std::vector<int32_t>{5, 0, 6}));
 }
 
+// Hugging Face's library gives an added token that the vocabulary lacks the next id, whatever its file says.
+TEST(TokenizerFile, AddedTokenWithAnotherIdThanTheNextIsRefused) {
+  expect_says(complaint("/added_tokens/0/id", 5),
+              "\"<s>\" has id 5, but is not in model.vocab, and Hugging Face's "
+              "library gives it the next free id, 4");
+  json tokenizer = small_tokenizer();
+  tokenizer["added_tokens"].push_back({{"id", 0}, {"content", "a"}});
+  tokenizer["added_tokens"].push_back({{"id", 4}, {"content", "<s>"}, {"rstrip", true}});
+  tokenizer["added_tokens"].push_back({{"id", 6}, {"content", "<t>"}});
+  expect_says(complaint(tokenizer.dump()), "gives it the next free id, 5");
+
+  const ScratchFolder scratch;
+  write(scratch / "tokenizer.json", small_tokenizer().dump());
+  write(scratch / "added_tokens.json", R"({"<pad>": 7, "<s>": 4})");
+  expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "added_tokens.json: \"<pad>\" has id 7");
+}
+
 TEST(TokenizerFile, ThatIsCutOrNoJsonIsRefused) {
   const std::string whole = small_tokenizer().dump();
   for (const size_t length : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1}) {

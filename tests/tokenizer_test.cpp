@@ -162,16 +162,23 @@ TEST(Tokenizer, EndsOfTextComeFromTheFilesBesideItElseFromItself) {
   write(scratch / "special_tokens_map.json", R"({"bos_token": "<|eot_id|>", "eos_token": {"content": "<|eot_id|>"}})");
   write(scratch / "tokenizer_config.json", R"({"bos_token": {"content": "<|end_of_text|>"}, "eos_token": null})");
   const auto named = load_tokenizer(scratch.path());
-  EXPECT_EQ(named->bos(), named->id_of("<|end_of_text|>"));
+  EXPECT_EQ(named->bos(), named->id_of("<|eot_id|>"));
   EXPECT_EQ(named->eos(), named->id_of("<|eot_id|>"));
+
+  // As AutoTokenizer has it: a config with added_tokens_decoder is the newer of the two.
+  write(scratch / "tokenizer_config.json",
+        R"({"bos_token": {"content": "<|end_of_text|>"}, "eos_token": null, "added_tokens_decoder": {}})");
+  const auto newer = load_tokenizer(scratch.path());
+  EXPECT_EQ(newer->bos(), newer->id_of("<|end_of_text|>"));
+  EXPECT_EQ(newer->eos(), newer->id_of("<|eot_id|>"));
 }
 
 TEST(Tokenizer, ModelFindsItsControlSymbolsAndTokensAddedBesideIt) {
   const ScratchFolder scratch;
   fs::copy(goldens / "model_llama2" / "tokenizer.model", scratch.path());
-  write(scratch / "added_tokens.json", R"({"<pad>": 460})");
   write(scratch / "tokenizer_config.json",
-        R"({"add_eos_token": true, "added_tokens_decoder": {"461": {"content": "<|user|>", "rstrip": true}}})");
+        R"({"add_eos_token": true, "added_tokens_decoder": {"461": {"content": "<|user|>", "rstrip": true},
+                                                            "460": {"content": "<pad>"}}})");
   const auto model = load_tokenizer(scratch.path());
   EXPECT_EQ(model->vocabulary_size(), 462);
   const auto join = [](std::initializer_list<Ids> parts) {
@@ -184,6 +191,49 @@ TEST(Tokenizer, ModelFindsItsControlSymbolsAndTokensAddedBesideIt) {
   EXPECT_EQ(model->encode("bovo<|user|>  bovo<pad>"), join({{1}, one, {461}, one, {460}, {2}}));
   EXPECT_EQ(model->decode(join({{1}, one, {2}, one}), {false}), "<s> bovo</s> bovo");
   EXPECT_EQ(model->decode(join({{1}, one, {2}, one}), {true}), "bovo bovo");
+}
+
+// A user's message must not hold a control token, whichever of the files says that it is one.
+TEST(Tokenizer, TokensWithARoleAreSpecialInAModelToo) {
+  const ScratchFolder scratch;
+  fs::copy(goldens / "model_llama2" / "tokenizer.model", scratch.path());
+  write(scratch / "added_tokens.json", R"({"<|im_end|>": 460, "<pad>": 461, "<x>": 462})");
+  write(scratch / "special_tokens_map.json", R"({"eos_token": "<|im_end|>", "pad_token": {"content": "<pad>"}})");
+  const auto model = load_tokenizer(scratch.path());
+  EXPECT_EQ(model->eos(), 460);
+  for (int32_t id : {460, 461}) EXPECT_TRUE(model->is_special(id));
+  EXPECT_FALSE(model->is_special(462));
+  EXPECT_EQ(model->decode(Ids{460, 461, 462}, {true}), "<x>");
+  const Ids as_text = model->encode("<|im_end|><pad><x>", {false, false});
+  EXPECT_EQ(std::ranges::count_if(as_text, [](int32_t id) { return id >= 460; }), 1);
+  EXPECT_EQ(model->encode("<|im_end|><pad><x>", {false, true}), (Ids{460, 461, 462}));
+}
+
+// As AutoTokenizer of transformers 5.24 adds them to what tokenizer.json holds.
+TEST(Tokenizer, TokensBesideAJsonAreAddedAndTheirFlagsOverrule) {
+  const ScratchFolder scratch;
+  fs::copy(goldens / "llama3" / "tokenizer.json", scratch.path());
+  const std::string config = scratch / "tokenizer_config.json", ids = scratch / "added_tokens.json";
+  const auto encode = [&](const char* text) { return load_tokenizer(scratch.path())->encode(text, {false, true}); };
+  const Ids a = encode("a"), space = encode(" \n a");
+
+  write(config, R"({"pad_token": "<pad>", "additional_special_tokens": ["<q>", "<|eot_id|>", "<new>"]})");
+  write(ids, R"({"<new>": 489})");
+  EXPECT_EQ(encode("<new><pad><q>"), (Ids{489, 490, 491}));
+  const auto added = load_tokenizer(scratch.path());
+  EXPECT_EQ(added->vocabulary_size(), 492);
+  EXPECT_EQ(added->decode(Ids{489, 490, 491}, {true}), "<new>");
+
+  // Of a config with added_tokens_decoder the other file is no longer read.
+  write(config, R"({"eos_token": "<|eot_id|>", "added_tokens_decoder": {
+      "487": {"content": "<|eot_id|>", "rstrip": true, "special": false}, "489": {"content": "a", "special": true},
+      "488": {"content": "<|eot_id|>x", "special": false, "normalized": true}}})");
+  const auto overruled = load_tokenizer(scratch.path());
+  EXPECT_EQ(overruled->encode("<|eot_id|> \n a", {false, true}), (Ids{487, a[0]}));
+  EXPECT_TRUE(overruled->is_special(a[0]));
+  EXPECT_TRUE(overruled->is_special(487));
+  EXPECT_FALSE(overruled->is_special(488));
+  EXPECT_EQ(overruled->vocabulary_size(), 489);
 }
 
 TEST(Tokenizer, IdsWithoutATokenGiveNoText) {

@@ -1,4 +1,5 @@
 // tokenizer.json: added tokens are found, the text between them is normalized, cut into words and encoded by BPE.
+#include <map>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
@@ -54,21 +55,17 @@ class JsonTokenizer : public Tokenizer {
         frame_(read_post_processor(root.at("post_processor"))),
         size_(bpe_.vocabulary().size()) {
     if (root.has("added_tokens")) {
-      for (const Component& component : root.list("added_tokens")) add_token(component);
+      for (const Component& component : root.list("added_tokens")) {
+        add_token(AddedToken::read(component), component.where());
+      }
     }
+    add_tokens_beside(root, names);
+    for (const auto& [id, token] : added_) look_for(token);
     for (const std::vector<int32_t>& side : {frame_.before, frame_.behind}) {
       for (int32_t id : side) {
         if (!token_of(id)) root.at("post_processor").refuse(text("adds id ", id, ", which no token has"));
       }
     }
-    const auto named = [&](const std::optional<std::string>& name, const char* role) -> std::optional<int32_t> {
-      if (!name) return std::nullopt;
-      const std::optional<int32_t> id = id_of(*name);
-      if (!id) root.refuse(text("lacks the token \"", *name, "\", which the files beside it call the ", role));
-      return id;
-    };
-    bos_ = named(names.bos, "bos_token");
-    eos_ = named(names.eos, "eos_token");
     if (!bos_ && !frame_.before.empty()) bos_ = frame_.before.front();
     if (!eos_ && !frame_.behind.empty()) eos_ = frame_.behind.back();
   }
@@ -124,17 +121,59 @@ class JsonTokenizer : public Tokenizer {
     std::vector<int32_t>& ids;
   };
 
-  void add_token(const Component& component) {
-    const AddedToken token = AddedToken::read(component);
-    const auto differs = [&](std::string_view what, const std::string& taken) {
-      component.refuse(text(what, " is already that of ", taken, "; ids and names must be unique"));
-    };
-    if (const auto id = id_of(token.content); id && *id != token.id) {
-      differs(text("\"", token.content, "\""), text("id ", *id));
+  // The library numbers a token that its vocabulary lacks by its place, whatever id the file says.
+  int32_t next_id() const { return bpe_.vocabulary().count() + outside_vocabulary_; }
+
+  bool is_added(const std::string& content) const { return added_ids_.contains(content); }
+
+  // A token that is there already gets the new flags.
+  void add_token(const AddedToken& token, const std::string& where) {
+    if (token.content.empty()) return;
+    constexpr const char* unique = "; ids and names must be unique";
+    const std::optional<int32_t> known = id_of(token.content);
+    require(!known || *known == token.id, where, ": \"", token.content, "\" is already that of id ", known.value_or(0),
+            unique);
+    const std::optional<std::string> name = token_of(token.id);
+    require(!name || *name == token.content, where, ": id ", token.id, " is already that of \"", name.value_or(""), '"',
+            unique);
+    require(known || token.id == next_id(), where, ": \"", token.content, "\" has id ", token.id,
+            ", but is not in model.vocab, and Hugging Face's library gives it the next free id, ", next_id(),
+            "; write that, or add it to the vocabulary");
+    if (!known) ++outside_vocabulary_;
+    added_ids_[token.content] = token.id;
+    added_[token.id] = token;
+    size_ = std::max<int64_t>(size_, token.id + 1);
+  }
+
+  // What AutoTokenizer adds to tokenizer.json.
+  void add_tokens_beside(const Component& root, const SpecialNames& names) {
+    for (AddedToken token : names.added) {
+      if (is_added(token.content) && !names.added_overrules) continue;
+      token.id = id_of(token.content).value_or(token.id);
+      add_token(token, names.added_file);
     }
-    if (const auto name = token_of(token.id); name && *name != token.content) {
-      differs(text("id ", token.id), text("\"", *name, "\""));
+    bos_ = named(root, names.bos, "bos_token");
+    eos_ = named(root, names.eos, "eos_token");
+    for (const std::vector<AddedToken>* tokens : {&names.roles, &names.further}) {
+      for (AddedToken token : *tokens) {
+        if (is_added(token.content)) continue;
+        token.id = id_of(token.content).value_or(next_id());
+        add_token(token, root.where());
+      }
     }
+    for (const AddedToken& role : names.roles) {
+      if (is_added(role.content)) added_.at(added_ids_.at(role.content)).special = true;
+    }
+  }
+
+  std::optional<int32_t> named(const Component& root, const std::optional<std::string>& name, const char* role) const {
+    if (!name) return std::nullopt;
+    const std::optional<int32_t> id = id_of(*name);
+    if (!id) root.refuse(text("lacks the token \"", *name, "\", which the files beside it call the ", role));
+    return id;
+  }
+
+  void look_for(const AddedToken& token) {
     std::string name = token.content;
     if (token.normalized) {
       Regex::Workspace workspace;
@@ -142,9 +181,6 @@ class JsonTokenizer : public Tokenizer {
     }
     (token.normalized ? in_normalized_ : in_text_).add(name, token);
     names_found_[token.id] = std::move(name);
-    added_ids_[token.content] = token.id;
-    added_[token.id] = token;
-    size_ = std::max<int64_t>(size_, token.id + 1);
   }
 
   Normalizer normalizer_;
@@ -153,9 +189,10 @@ class JsonTokenizer : public Tokenizer {
   Decoder decoder_;
   SpecialFrame frame_;
   int64_t size_;
+  int32_t outside_vocabulary_ = 0;  // added tokens that the vocabulary lacks
   AddedTokenSearch in_text_, in_normalized_;
   std::unordered_map<std::string, int32_t> added_ids_;
-  std::unordered_map<int32_t, AddedToken> added_;
+  std::map<int32_t, AddedToken> added_;
   std::unordered_map<int32_t, std::string> names_found_;  // what is looked for in the text, and decoded again
   mutable WorkspacePool<Workspace> workspaces_;
 };

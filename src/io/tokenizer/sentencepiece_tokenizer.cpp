@@ -30,6 +30,10 @@ class SentencePieceTokenizer : public Tokenizer {
       }
     }
     for (const AddedToken& token : names.added) add_token(token);
+    for (AddedToken token : names.roles) {
+      token.id = id_of(token.content).value_or(no_token);
+      if (token.id != no_token && !is_special(token.id)) add_token(token);
+    }
     bos_ = choose(names.bos, "bos_token", processor_.bos_id());
     eos_ = choose(names.eos, "eos_token", processor_.eos_id());
     if (bos_ && names.add_bos.value_or(true)) before_.push_back(*bos_);

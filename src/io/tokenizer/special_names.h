@@ -1,5 +1,5 @@
-// What the small files beside a tokenizer say of its special tokens: tokenizer_config.json, special_tokens_map.json and
-// added_tokens.json, as transformers writes them. All are optional.
+// What the small files beside a tokenizer say of its tokens: tokenizer_config.json, special_tokens_map.json and
+// added_tokens.json, as transformers writes them and AutoTokenizer reads them. All are optional.
 #pragma once
 
 #include <filesystem>
@@ -14,9 +14,18 @@ namespace llama_tp {
 struct SpecialNames {
   std::optional<std::string> bos, eos;
   std::optional<bool> add_bos, add_eos;
+
+  // By id: added_tokens_decoder of tokenizer_config.json, else added_tokens.json.
   std::vector<AddedToken> added;
+  std::string added_file;        // which of the two
+  bool added_overrules = false;  // the first: its flags replace those of the tokenizer's own file
+
+  // Without ids: what bos_token, eos_token, unk_token, sep_token, pad_token, cls_token and mask_token name, special
+  // whatever else is said of them; and further tokens, which are special where nothing else is said of them.
+  std::vector<AddedToken> roles, further;
 };
 
+// Where the config has no added_tokens_decoder, special_tokens_map.json overrules it; else only adds to it.
 // Errors: a file that is there but is not JSON, or holds values of the wrong type.
 SpecialNames read_special_names(const std::filesystem::path& folder);
 

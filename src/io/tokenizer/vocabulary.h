@@ -30,6 +30,9 @@ class Vocabulary {
   // Of an id that is contained; valid until the next add().
   std::string_view name(int32_t id) const;
 
+  // How many tokens it has; less than size() where ids leave holes.
+  int32_t count() const { return static_cast<int32_t>(used_); }
+
   // The highest id + 1.
   int32_t size() const { return static_cast<int32_t>(names_.size()); }
 
