@@ -38,8 +38,7 @@ struct ByteRange {
 
 struct RenderedChat {
   std::string text;
-  std::vector<ByteRange>
-      learned;  // what the assistant wrote, each with the token that ends it, if it has one
+  std::vector<ByteRange> learned;  // what the assistant wrote, each with the token that ends it, if it has one
 };
 
 // "03 Feb 2025", by the clock: Jinja's strftime_now("%d %b %Y") in English.
