@@ -117,6 +117,22 @@ TEST(CpuLinear, ForwardIsTheProductWithTheTransposedWeightPlusBias) {
   });
 }
 
+// More shapes than are remembered.
+TEST(CpuLinear, ManySizesComeRoundAgain) {
+  LinearCpu cpu(Bf16::direct);
+  Random random(8);
+  const Owned w = random.normals({5, 16}, DType::f32);
+  const auto product_of = [&](int64_t tokens) {
+    const Owned x({tokens, 16}, DType::f32, [](int64_t i) { return static_cast<double>(i % 7); });
+    Owned y({tokens, 5}, DType::f32);
+    cpu->linear_forward(x, w, {}, y);
+    return y;
+  };
+  const Owned first = product_of(20);
+  for (int64_t tokens = 20; tokens < 600; tokens++) product_of(tokens);
+  EXPECT_TRUE(product_of(20).same_bytes(first));
+}
+
 TEST(CpuLinear, BackwardInputIsTheProductWithTheWeight) {
   with_every_path([](Bf16 products, DType dtype) {
     LinearCpu cpu(products);

@@ -1,5 +1,6 @@
 #include "backend/cpu/onednn.h"
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -111,22 +112,38 @@ struct OneDnn::Cache {
     dnnl::matmul primitive;
     Memory a, b, c, scratch, bias;
     int64_t scratch_bytes;                     // kept: asking the description allocates
+    int64_t last_use = 0;                      // counted in looks
     std::array<dnnl_exec_arg_t, 5> arguments;  // the bias last: it may be left out
   };
 
   Entry& find(const Product& product) {
-    const auto known = entries.find(product);
-    if (known != entries.end()) return known->second;
-    try {
-      return entries.try_emplace(product, product, engine).first->second;
-    } catch (const dnnl::error& error) {
-      refuse(product, error);
+    auto known = entries.find(product);
+    if (known == entries.end()) {
+      if (entries.size() >= most_entries) forget_oldest();
+      try {
+        known = entries.try_emplace(product, product, engine).first;
+      } catch (const dnnl::error& error) {
+        refuse(product, error);
+      }
     }
+    known->second.last_use = ++looks;
+    return known->second;
   }
+
+  void forget_oldest() {
+    entries.erase(std::min_element(entries.begin(), entries.end(), [](const auto& one, const auto& other) {
+      return one.second.last_use < other.second.last_use;
+    }));
+  }
+
+  // More than a step has. Prompts come in as many sizes as lengths, whose products take 0.3 MB each; to make one anew takes
+  // about a millisecond.
+  static constexpr size_t most_entries = 256;
 
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
   std::map<Product, Entry> entries;
+  int64_t looks = 0;
   std::map<Product, bool> prefers_packed;  // of those with b packed that were asked for
 };
 
