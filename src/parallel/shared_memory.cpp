@@ -24,7 +24,9 @@ const char* mend_of(int error) {
     case ENOSPC:
     case ENOMEM:
     case EFBIG:
-      return "make /dev/shm larger (docker run --shm-size=1g), or start fewer ranks a node";
+      return "make /dev/shm larger (docker run --shm-size=1g), remove the /dev/shm/llama_tp.* of programs that have "
+             "ended, "
+             "or start fewer ranks a node";
     case ENOENT:
       return "start the ranks of one node in one container, or with the same /dev/shm";
     case EEXIST:
@@ -60,6 +62,26 @@ int make_object(Name& name) {
   return -1;
 }
 
+// The object until all have opened it, also where this rank leaves because another has failed.
+struct Object {
+  Object() = default;
+  ~Object() {
+    unlink();
+    if (file >= 0) close(file);
+  }
+  Object(const Object&) = delete;
+  Object& operator=(const Object&) = delete;
+
+  void unlink() {
+    if (owns) shm_unlink(name.data());
+    owns = false;
+  }
+
+  Name name{};
+  int file = -1;
+  bool owns = false;  // the name
+};
+
 }  // namespace
 
 SharedMemory::SharedMemory(MpiGroup& group, int64_t bytes_per_rank) {
@@ -67,29 +89,30 @@ SharedMemory::SharedMemory(MpiGroup& group, int64_t bytes_per_rank) {
   bytes_per_rank_ = round_up(bytes_per_rank, page);
   bytes_ = bytes_per_rank_ * group.size();
 
-  Name name{};
-  int file = -1, error = 0;
+  Object object;
+  int error = 0;
   if (group.rank() == 0) {
-    file = make_object(name);
-    if (file < 0 || ftruncate(file, bytes_) != 0) error = errno;
+    object.file = make_object(object.name);
+    object.owns = object.file >= 0;
+    if (!object.owns || ftruncate(object.file, bytes_) != 0) error = errno;
   }
-  group.broadcast(name.data(), static_cast<int64_t>(name.size()), 0);
+  group.broadcast(object.name.data(), static_cast<int64_t>(object.name.size()), 0);
   if (group.rank() != 0) {
-    file = shm_open(name.data(), O_RDWR | O_CLOEXEC, 0600);
-    if (file < 0) error = errno;
+    object.file = shm_open(object.name.data(), O_RDWR | O_CLOEXEC, 0600);
+    if (object.file < 0) error = errno;
   }
-  if (error == 0) error = posix_fallocate(file, group.rank() * bytes_per_rank_, bytes_per_rank_);
+  if (error == 0) error = posix_fallocate(object.file, group.rank() * bytes_per_rank_, bytes_per_rank_);
   group.barrier();
-  if (group.rank() == 0) shm_unlink(name.data());
+  object.unlink();
 
   if (error == 0) {
-    void* base = mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, 0);
+    void* base =
+        mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, object.file, 0);
     if (base == MAP_FAILED)
       error = errno;
     else
       base_ = static_cast<char*>(base);
   }
-  if (file >= 0) close(file);
   try {
     check_on_all(group, error, bytes_, "reserving");
   } catch (...) {

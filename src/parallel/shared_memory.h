@@ -1,5 +1,5 @@
 // Memory that ranks of one node share: a POSIX shared-memory object that loses its name as soon as all have opened it,
-// so that nothing is left behind however the program ends.
+// so that nothing is left behind however the program ends, but where it is killed as it starts.
 #pragma once
 
 #include <cstdint>
