@@ -26,6 +26,7 @@
 #include "parallel/launcher_process.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
+#include "parallel/shared_memory.h"
 #include "support/command.h"
 
 namespace llama_tp {
@@ -52,12 +53,17 @@ struct Farewell {
 int one_fails(const std::string& doing, const Launch& launch) {
   const auto comm = make_communicator(launch, all_ranks(launch), GroupName::other, doing == "reduce across nodes");
   const auto group = make_host_group(launch);
+  MpiGroup everyone(all_ranks(launch), launch.wait_policy());
   if (launch.rank() == launch.size() - 1) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     std::fprintf(stderr, "failing at %ld\n", static_cast<long>(Clock::now().time_since_epoch().count()));
     throw Error("model.safetensors: the disk is gone");
   }
   const Farewell farewell;
+  if (doing == "share memory") {
+    std::fprintf(stderr, "process %d\n", static_cast<int>(getpid()));
+    const SharedMemory memory(everyone, 1);
+  }
   std::vector<float> values(doing == "reduce" ? 10 : 1 << 20);
   while (doing.starts_with("reduce"))
     comm->all_reduce({values.data(), DType::f32, {static_cast<int64_t>(values.size())}}).wait();
@@ -310,6 +316,16 @@ TEST(Launch, ARankThatComputesForLessThanTheTimeoutIsWaitedFor) {
   EXPECT_EQ(run(mpirun(3, "slow, but not late")).output, "");
 }
 
+TEST(Launch, SharedMemoryThatARankDoesNotComeToIsNotLeftBehind) {
+  const Result result = run(mpirun(2, "share memory"));
+  EXPECT_EQ(result.count("left in good order"), 1) << result.output;
+  const size_t at = result.output.find("process ");
+  ASSERT_NE(at, std::string::npos) << result.output;
+  const std::string name = text("llama_tp.", std::stoi(result.output.substr(at + 8)), ".");
+  for (const auto& object : std::filesystem::directory_iterator("/dev/shm"))
+    EXPECT_FALSE(object.path().filename().string().starts_with(name)) << object.path();
+}
+
 TEST(Launch, AKilledRankEndsTheJob) {
   const Result result = run(mpirun(2, "one is killed"));
   EXPECT_NE(result.status, 0);
@@ -392,9 +408,24 @@ TEST(Launch, RanksDivideTheCoresAndEachThreadMayUseItsRanksShare) {
 
 TEST(Launch, WhatTheUserSaysAboutThreadsAndBindingHolds) {
   EXPECT_EQ(processors_of_ranks(mpirun(1, "processors", "-x OMP_NUM_THREADS=3"))[0].threads, 3);
+  for (const char* limit : {"OMP_THREAD_LIMIT=1", "OMP_MAX_ACTIVE_LEVELS=0"})
+    EXPECT_EQ(processors_of_ranks(mpirun(1, "processors", text("-x OMP_NUM_THREADS=3 -x ", limit)))[0].threads, 1)
+        << limit;
   const auto bound = processors_of_ranks(mpirun(1, "processors", "--bind-to core"));
   EXPECT_EQ(bound.at(0).threads, 1);
   EXPECT_EQ(one_per_core(parse_processor_list(*bound.at(0).lists.begin())).size(), 1u);
+}
+
+// Where its places are bound, the first thread alone is on one core.
+TEST(Launch, ThreadsThatOpenMpBindsAreAsManyAsCores) {
+  const int cores = static_cast<int>(one_per_core(allowed_processors(getpid())).size());
+  for (const std::string& ranks :
+       {as("processors"), mpirun(1, "processors"), mpirun(1, "processors", "--bind-to none")})
+    for (const std::string bound :
+         {"OMP_PROC_BIND=true", "OMP_PLACES=cores", "OMP_PROC_BIND=spread OMP_PLACES=threads"})
+      EXPECT_EQ(processors_of_ranks("env -u OMP_NUM_THREADS " + bound + " " + ranks)[0].threads,
+                std::min(cores, processor_quota()))
+          << bound << " " << ranks;
 }
 
 // As when another process has the other core. A region takes 0.05 ms of the processor then, and 7 ms where nothing

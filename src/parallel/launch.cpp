@@ -59,32 +59,54 @@ void start_again() {
   execv(program.data(), arguments.data());
 }
 
-// Open MPI binds one or two ranks to one core each, and more of them to a package each. This takes the rank's share of
-// what mpirun itself may use instead. Threads that start later inherit it; but libgomp, loaded before, counted the one
-// core: it would let its threads sleep between parallel regions, which doubles the time of a short region. True: libgomp
-// has to count again.
-bool take_share_of_cores(int launcher) {
+// What this process's threads may run on. libgomp binds the first thread to one of its places as it is loaded
+// (OMP_PROC_BIND, OMP_PLACES, GOMP_CPU_AFFINITY): Linux then says where that thread is, and the places where all are.
+Processors own_processors() {
+  Processors all;
+  for (int place = 0; place < omp_get_num_places(); place++) {
+    std::vector<int> processors(static_cast<size_t>(omp_get_place_num_procs(place)));
+    omp_get_place_proc_ids(place, processors.data());
+    all.insert(all.end(), processors.begin(), processors.end());
+  }
+  if (all.empty()) return allowed_processors(getpid());
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
+// As many threads as a parallel region gets that asks for these; OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS bound them.
+// oneDNN divides a product among as many as were announced, and relies on it that they come.
+int team_of(int threads) {
+  omp_set_dynamic(0);
+  int team = 1;
+#pragma omp parallel num_threads(threads)
+#pragma omp single
+  team = omp_get_num_threads();
+  return team;
+}
+
+// Open MPI binds one or two ranks to one core each, and more of them to a package each. This is the rank's share of what
+// mpirun itself may use; or what it may run on now, where the user has said more.
+Processors share_of_cores(int launcher, const Processors& now) {
   const char* local_rank = environment({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"});
   const char* local_size = environment({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"});
   const bool user_has_bound = environment({"OMPI_MCA_hwloc_base_binding_policy", "OMPI_MCA_hwloc_base_cpu_list",
                                            "PRTE_MCA_hwloc_default_binding_policy"}) != nullptr;
-  if (launcher == 0 || local_rank == nullptr || local_size == nullptr || user_has_bound) return false;
+  if (launcher == 0 || local_rank == nullptr || local_size == nullptr || user_has_bound) return now;
 
-  const Processors all = allowed_processors(launcher), now = allowed_processors(getpid());
-  const Processors cores = one_per_core(all);
+  const Processors all = allowed_processors(launcher), cores = one_per_core(all);
   const int ranks = std::atoi(local_size);
-  const Processors share = static_cast<int>(cores.size()) < ranks ? all : share_of(cores, std::atoi(local_rank), ranks);
-  return share != now && bind_process(share) && now.size() < share.size();
+  return static_cast<int>(cores.size()) < ranks ? all : share_of(cores, std::atoi(local_rank), ranks);
 }
 
 // A thread of libgomp that waits for the others, or for the next parallel region, spins for some 7 ms before it sleeps.
 // Where another process has a core, two threads of a team share the one that is left, and each region would take until
 // the turn of who spins there ends. So many spins take about 0.2 ms, longer than what lies between most regions. False
 // where that is settled: by the user, by one processor, or since the program was started again.
-bool shorten_spins() {
+bool shorten_spins(const Processors& own) {
   constexpr const char* spins = "10000";
   const bool is_settled = environment({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}) != nullptr;
-  if (is_settled || allowed_processors(getpid()).size() == 1) return false;
+  if (is_settled || own.size() == 1) return false;
   setenv("GOMP_SPINCOUNT", spins, 1);
   return true;
 }
@@ -117,10 +139,17 @@ std::vector<int> all_ranks(int size) {
 Launch::Launch() : launcher_(find_launcher()), hosts_{host_name().data()} {
   const bool second_time = std::getenv(again) != nullptr;
   unsetenv(again);
-  const bool more_cores = started_by_mpirun() && take_share_of_cores(launcher_), shorter_spins = shorten_spins();
-  if ((more_cores || shorter_spins) && !second_time) start_again();
+  // Threads that start later inherit what this one may run on; but libgomp, loaded before, counted what was: with too few
+  // it would let its threads sleep between parallel regions, which doubles the time of a short region.
+  const Processors before = own_processors(), share = started_by_mpirun() ? share_of_cores(launcher_, before) : before;
+  const bool is_bound = share != before && bind_process(share), more_cores = is_bound && before.size() < share.size(),
+             shorter_spins = shorten_spins(is_bound ? share : before);
+  if ((more_cores || shorter_spins) && !second_time) {
+    if (!is_bound) bind_process(before);  // libgomp's place of this thread alone
+    start_again();
+  }
   if (!started_by_mpirun()) {
-    divide_cores(1, static_cast<int>(one_per_core(allowed_processors(getpid())).size()));
+    divide_cores(1, static_cast<int>(one_per_core(own_processors()).size()));
     return;
   }
   try {
@@ -150,12 +179,13 @@ void Launch::start_mpi() {
   world_->all_gather(node_ranks_.data(), node_of_.data(), sizeof(int));
 
   // Ranks with the same processors share them.
-  const std::string processors = process_status(getpid(), "Cpus_allowed_list");
-  const size_t mine = std::hash<std::string>{}(processors);
+  const Processors processors = own_processors();
+  size_t mine = 0;
+  for (const int processor : processors) mine = mine * 1'000'003 + static_cast<size_t>(processor) + 1;
   std::vector<size_t> everyones(static_cast<size_t>(local_size_));
   node.all_gather(&mine, everyones.data(), sizeof mine);
   divide_cores(static_cast<int>(std::count(everyones.begin(), everyones.end(), mine)),
-               static_cast<int>(one_per_core(parse_processor_list(processors)).size()));
+               static_cast<int>(one_per_core(processors).size()));
 
   board_ = std::make_unique<FailureBoard>(node);
   policy_.board = board_.get();
@@ -176,9 +206,9 @@ void Launch::divide_cores(int sharing_ranks, int cores) {
 }
 
 void Launch::use_threads(int threads) {
-  threads_ = threads;
-  omp_set_num_threads(threads);
-  policy_.yield_at_once = threads * sharing_ranks_ > cores_ || threads > processor_quota() / local_size_;
+  threads_ = team_of(threads);
+  omp_set_num_threads(threads_);
+  policy_.yield_at_once = threads_ * sharing_ranks_ > cores_ || threads_ > processor_quota() / local_size_;
   for (MpiGroup* all : {world_.get(), of_endings_.get()})
     if (all != nullptr) all->set_policy(policy_);
 }

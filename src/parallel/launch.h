@@ -45,7 +45,8 @@ class Launch {
   // Of the places that are asked for from now on.
   void set_products(ProductFile products) { products_ = std::move(products); }
 
-  // OpenMP threads of this rank, already set: its share of the cores, or what OMP_NUM_THREADS or use_threads says.
+  // OpenMP threads of this rank, already set: its share of the cores, or what OMP_NUM_THREADS or use_threads says; fewer
+  // where OpenMP gives fewer (OMP_THREAD_LIMIT).
   int threads() const { return threads_; }
   // Before a backend or a communicator is made; on all ranks alike.
   void use_threads(int threads);

@@ -88,7 +88,7 @@ bool left = false;
 
 bool MpiGroup::was_left() { return left; }
 
-void MpiGroup::complete() {
+void MpiGroup::complete(Buffers buffers) {
   Patience patience(policy_);
   for (int done = 0;;) {
     check(MPI_Test(&handle_->request, &done, MPI_STATUS_IGNORE), "MPI_Test");
@@ -96,7 +96,7 @@ void MpiGroup::complete() {
     try {
       patience.pause();
     } catch (...) {
-      left = true;
+      left = left || buffers == Buffers::some;
       throw;
     }
   }
@@ -104,7 +104,7 @@ void MpiGroup::complete() {
 
 void MpiGroup::barrier() {
   check(MPI_Ibarrier(handle_->comm, &handle_->request), "MPI_Ibarrier");
-  complete();
+  complete(Buffers::none);
 }
 
 void MpiGroup::broadcast(void* data, int64_t bytes, int root) {

@@ -40,8 +40,8 @@ class MpiGroup {
   void gather(const void* piece, std::span<const int64_t> sizes, std::span<const int64_t> places, void* whole,
               int root);
 
-  // Has some group's collective been left by an error? MPI still reads and writes its buffers, which are gone with the
-  // caller, whenever it is called again, for whatever: then it must not be.
+  // Has a collective of some group that moves bytes been left by an error? MPI still reads and writes its buffers, which
+  // are gone with the caller, whenever it is called again, for whatever: then it must not be.
   static bool was_left();
 
   // all_gather that gives up at the deadline: false, and both buffers must then live until the program ends.
@@ -50,7 +50,8 @@ class MpiGroup {
  private:
   struct Handle;
   MpiGroup(std::unique_ptr<Handle> handle);
-  void complete();
+  enum class Buffers : uint8_t { some, none };
+  void complete(Buffers buffers = Buffers::some);
 
   std::unique_ptr<Handle> handle_;
   WaitPolicy policy_;
