@@ -168,6 +168,9 @@ TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
     EXPECT_EQ(scheme["peak_bytes"], plan["peak_bytes"]);
     for (const auto& [name, bytes] : plan["categories"].items()) EXPECT_EQ(scheme["categories"][name], bytes) << name;
     EXPECT_EQ(scheme["fits"], plan["peak_bytes"] <= 20'000'000'000);
+    const Json estimate = planned(one + "--block-size 2048")["estimate"];
+    EXPECT_EQ(scheme["smallest"]["step_seconds"], estimate["step_seconds"]);
+    EXPECT_EQ(scheme["smallest"]["exposed_seconds"], estimate["exposed_seconds"]);
     EXPECT_EQ(scheme["longest_block_size"], planned(one + "--max-sequence")["block_size"]);
     EXPECT_GE(scheme["equal"]["step_seconds"], scheme["smallest"]["step_seconds"]);
     // Four samples in one forward of the mesh, however many ranks have data of their own.

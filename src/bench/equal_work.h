@@ -3,6 +3,7 @@
 // scheme, in as many of these forwards as it takes.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "bench/scheme.h"

@@ -105,6 +105,8 @@ void print_step(const SchemesToPlan& asked, const PlannedComparison& planned, co
   const auto estimate = [&](const PlannedScheme& one) { return estimate_step(one.*step, *asked.device); };
   table.line(text("  seconds, estimated (", asked.device->name, ")"),
              [&](const PlannedScheme& one) { return fixed(estimate(one).seconds(), 3); });
+  table.line("  waiting for collectives among them",
+             [&](const PlannedScheme& one) { return fixed(estimate(one).exposed, 3); });
   table.line("  tokens/s, estimated", [&](const PlannedScheme& one) {
     return with_commas(
         static_cast<int64_t>(static_cast<double>(samples(one) * asked.block_size) / estimate(one).seconds()));
@@ -234,7 +236,10 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
     json["equal"]["accumulation"] = planned.global_batch / samples_of_forward(one.scheme);
     for (const auto& [name, ranks] : {std::pair{"smallest", &one.smallest}, std::pair{"equal", &one.equal}}) {
       for (const auto& [group, bytes] : sent(*ranks)) json[name]["sent_bytes"][group] = bytes;
-      if (asked.device) json[name]["step_seconds"] = estimate_step(*ranks, *asked.device).seconds();
+      if (!asked.device) continue;
+      const StepEstimate estimate = estimate_step(*ranks, *asked.device);
+      json[name]["step_seconds"] = estimate.seconds();
+      json[name]["exposed_seconds"] = estimate.exposed;
     }
     schemes.push_back(json);
   }
