@@ -99,12 +99,12 @@ TEST(StepEstimate, AStepWaitsForWhatWorkDoesNotHide) {
     EXPECT_NEAR(estimate.seconds(), together, 1e-9);
   };
   const auto tensor = gathered(0), fsdp = gathered(1);
-  expect({computed(3), tensor, waited_for(1), computed(3)}, 1, 1, 7);                  // waited for at once
-  expect({tensor, computed(3), waited_for(0)}, 1, 0, 3);                               // beside longer work
-  expect({tensor, computed(0.25), waited_for(0)}, 1, 0.75, 1);                         // beside shorter work
-  expect({computed(3), tensor, waited_for(1)}, 1, 1, 4);                               // work before it hides nothing
-  expect({fsdp, fsdp, computed(1), waited_for(0), waited_for(1)}, 2, 1, 2);            // one group's come one by one,
-  expect({fsdp, tensor, waited_for(1), computed(1), waited_for(0)}, 2, 1, 2);          // two groups' at once,
+  expect({computed(3), tensor, waited_for(1), computed(3)}, 1, 1, 7);          // waited for at once
+  expect({tensor, computed(3), waited_for(0)}, 1, 0, 3);                       // beside longer work
+  expect({tensor, computed(0.25), waited_for(0)}, 1, 0.75, 1);                 // beside shorter work
+  expect({computed(3), tensor, waited_for(1)}, 1, 1, 4);                       // work before it hides nothing
+  expect({fsdp, fsdp, computed(1), waited_for(0), waited_for(1)}, 2, 1, 2);    // one group's come one by one,
+  expect({fsdp, tensor, waited_for(1), computed(1), waited_for(0)}, 2, 1, 2);  // two groups' at once,
   expect({fsdp, fsdp, tensor, waited_for(2), computed(1), waited_for(1), waited_for(0)}, 3, 2, 3);  // but in order
 }
 
