@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "io/tokenizer/normalization_form.h"
 #include "io/tokenizer/regex.h"
 #include "io/tokenizer/tokenizer.h"
@@ -132,6 +133,42 @@ TEST(TokenizerFile, PartsThatAreNotSupportedAreRefusedByName) {
   expect_says(complaint("/model/dropout", 0.1), "dropout");
   expect_says(complaint("/model/end_of_word_suffix", "</w>"), "end_of_word_suffix is not supported");
   expect_says(complaint("/model/unk_token", "<unk>"), "unk_token \"<unk>\" is not in the vocabulary");
+}
+
+// Hugging Face's library asks whether a piece stood first in the original text, which a normalizer may have changed.
+TEST(TokenizerFile, PrefixOfTheFirstPieceBehindANormalizerThatMovesItIsRefused) {
+  const json first = {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}};
+  const json digits = {{"type", "Digits"}};
+  const json behind_split = {{"type", "Sequence"}, {"pretokenizers", {digits, first}}};
+  const auto replace = [](const char* kind, const char* pattern, const char* content) {
+    return json({{"type", "Replace"}, {"pattern", {{kind, pattern}}}, {"content", content}});
+  };
+  const auto refuses = [](const json& normalizer, const json& pre_tokenizer) {
+    json tokenizer = small_tokenizer();
+    tokenizer["normalizer"] = normalizer;
+    tokenizer["pre_tokenizer"] = pre_tokenizer;
+    const ScratchFolder scratch;
+    write(scratch / "tokenizer.json", tokenizer.dump());
+    try {
+      load_tokenizer(scratch.path());
+    } catch (const Error& error) {
+      expect_says(error.what(), "pre_tokenizer: Metaspace with prepend_scheme \"first\" is not supported behind");
+      return true;
+    }
+    return false;
+  };
+  const json prepend = {{"type", "Prepend"}, {"prepend", "_"}}, form = {{"type", "NFC"}};
+  const json sequence = {{"type", "Sequence"}, {"normalizers", {form, replace("String", "x", "")}}};
+  for (const json& moves :
+       {replace("String", "x", ""), replace("String", "xx", "y"), replace("Regex", "^x", "y"), sequence}) {
+    EXPECT_TRUE(refuses(moves, first)) << moves;
+    EXPECT_FALSE(refuses(moves, digits)) << moves;
+  }
+  for (const json& grows : {prepend, form, replace("String", "x", "y-z")}) {
+    EXPECT_TRUE(refuses(grows, behind_split)) << grows;
+    EXPECT_FALSE(refuses(grows, first)) << grows;
+  }
+  for (const json& keeps : {json(nullptr), replace("String", " ", "▁")}) EXPECT_FALSE(refuses(keeps, behind_split));
 }
 
 TEST(TokenizerFile, ValuesOfTheWrongTypeAreRefused) {

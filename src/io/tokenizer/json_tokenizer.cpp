@@ -54,6 +54,12 @@ class JsonTokenizer : public Tokenizer {
         decoder_(root.at("decoder")),
         frame_(read_post_processor(root.at("post_processor"))),
         size_(bpe_.vocabulary().size()) {
+    if (pre_tokenizer_.needed_start() > normalizer_.known_start()) {
+      root.at("pre_tokenizer")
+          .refuse(
+              "Metaspace with prepend_scheme \"first\" is not supported behind a normalizer that moves the start of "
+              "what it is given; set prepend_scheme to always or never, or leave that normalizer out");
+    }
     if (root.has("added_tokens")) {
       for (const Component& component : root.list("added_tokens")) {
         add_token(AddedToken::read(component), component.where());

@@ -1,10 +1,25 @@
 #include "io/tokenizer/normalizer.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
 
 namespace llama_tp {
+
+namespace {
+
+bool is_one_character(std::string_view text) { return !text.empty() && behind_character(text, 0) == text.size(); }
+
+// Only a character that becomes one or more is sure to leave the next one's place alone.
+KnownStart known_start_behind(const Component& replace) {
+  const Component pattern = replace.at("pattern");
+  const std::string content = replace.text("content");
+  if (!pattern.has("String") || !is_one_character(pattern.text("String")) || content.empty()) return KnownStart::none;
+  return is_one_character(content) ? KnownStart::any_part : KnownStart::whole_text;
+}
+
+}  // namespace
 
 Normalizer::Normalizer(const Component& component) {
   if (!component.is_null()) add(component);
@@ -16,14 +31,18 @@ void Normalizer::add(const Component& component) {
                                                                  {"NFKC", NormalizationForm::nfkc},
                                                                  {"NFKD", NormalizationForm::nfkd}};
   const std::string type = component.type();
+  const auto keep = [this](KnownStart start) { known_start_ = std::min(known_start_, start); };
   if (type == "Sequence") {
     for (const Component& part : component.list("normalizers")) add(part);
   } else if (type == "Prepend") {
     steps_.push_back(Prepend{component.text("prepend")});
+    keep(KnownStart::whole_text);
   } else if (type == "Replace") {
     steps_.push_back(Replace{read_pattern(component.at("pattern")), component.text("content")});
+    keep(known_start_behind(component));
   } else if (const auto form = forms.find(type); form != forms.end()) {
     steps_.push_back(form->second);
+    keep(KnownStart::whole_text);
   } else {
     component.refuse_type("Sequence, Prepend, Replace, NFC, NFD, NFKC and NFKD");
   }

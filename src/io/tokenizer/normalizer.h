@@ -13,12 +13,19 @@
 
 namespace llama_tp {
 
+// Metaspace's prepend_scheme "first" asks whether a piece of the normalized text begins where the original begins. A
+// normalizer leaves that known for no piece, for the one that is the whole text, or for any.
+enum class KnownStart { none, whole_text, any_part };
+
 class Normalizer {
  public:
   // `component`: tokenizer.json's normalizer; null for none. Errors: a type that is not supported, by name.
   explicit Normalizer(const Component& component);
 
   bool is_identity() const { return steps_.empty(); }
+
+  // None where a step may remove text at the start; any piece where each character stays one.
+  KnownStart known_start() const { return known_start_; }
 
   // Empty text stays empty.
   std::string normalize(std::string_view text, Regex::Workspace& workspace) const;
@@ -35,6 +42,7 @@ class Normalizer {
   void add(const Component& component);
 
   std::vector<std::variant<Prepend, Replace, NormalizationForm>> steps_;
+  KnownStart known_start_ = KnownStart::any_part;
 };
 
 // {"String": s} or {"Regex": r}, as Replace and Split hold it. Errors: neither.

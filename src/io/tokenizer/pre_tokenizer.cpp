@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "io/tokenizer/byte_letters.h"
-#include "io/tokenizer/normalizer.h"
 
 namespace llama_tp {
 
@@ -88,6 +87,20 @@ PreTokenizer::Behavior PreTokenizer::read_behavior(const Component& component, s
                           "MergedWithNext or Contiguous"));
   }
   return found->second;
+}
+
+KnownStart PreTokenizer::needed_start() const {
+  const auto asks = [](const Step& step) {
+    const auto* const prefix = std::get_if<Prefix>(&step);
+    return prefix && prefix->only_at_start;
+  };
+  bool split = false;
+  KnownStart needed = KnownStart::none;
+  for (const Step& step : steps_) {
+    if (asks(step)) needed = split ? KnownStart::any_part : std::max(needed, KnownStart::whole_text);
+    split = split || std::holds_alternative<Split>(step);
+  }
+  return needed;
 }
 
 void PreTokenizer::run(Piece text, Workspace& workspace, PieceSink& sink) const {

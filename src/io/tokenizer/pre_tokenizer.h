@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/tokenizer/component.h"
+#include "io/tokenizer/normalizer.h"
 #include "io/tokenizer/regex.h"
 
 namespace llama_tp {
@@ -37,6 +38,9 @@ class PreTokenizer {
   // True when the last step spells bytes by letters. That step is left to the model, which needs it only for words
   // that it has not seen yet: pieces then are plain text.
   bool ends_in_letters() const { return ends_in_letters_; }
+
+  // Metaspace's "first" must know where the original text begins; behind a split, for each part.
+  KnownStart needed_start() const;
 
   void run(Piece text, Workspace& workspace, PieceSink& sink) const;
 
