@@ -284,6 +284,12 @@ TEST(Regex, MeansWhatOnigurumaMeans) {
   EXPECT_TRUE(matches(R"(\p{Han}[\p{^Han}])", "\u4E2Dx"));
   EXPECT_FALSE(matches(R"(\p{Han})", "\u3001"));  // shared with other scripts
   EXPECT_TRUE(matches("(?i:'s)", "'\u017F"));
+  EXPECT_TRUE(matches(R"(\v[\v])", "\v\v"));
+  EXPECT_FALSE(matches(R"(\v)", "\n"));  // any vertical space in PCRE2
+  EXPECT_TRUE(matches("a{,}b{,1c{a}{,d", "a{,}b{,1c{a}{,d"));
+  EXPECT_TRUE(matches("a{,2}b{1,2}?c{2}", "bcc"));
+  EXPECT_TRUE(matches(R"((?i)x(?i:y)[\p{L}]((?i)z|(?-i)[\p{Lu}])|(?i)b|C)", "c"));
+  EXPECT_FALSE(matches(R"((?i:x)|((?i)y)|[\p{Lu}])", "a"));
 }
 
 // Examples of Unicode's annex 15 and of its conformance test.
@@ -310,8 +316,24 @@ TEST(NormalizationForm, IsThatOfUnicode) {
   }
 }
 
+// The expressions of Llama 3 (and SmolLM 3, Qwen), o200k (with it Mistral's) and DeepSeek V3 that are published.
+TEST(Regex, TakesThePublishedExpressions) {
+  const std::string cased = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)";
+  const std::string rest = R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  const std::string short_forms = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+  for (const std::string& pattern :
+       {short_forms + R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})" + rest, cased + short_forms + R"(?|\p{N}{1,3})" + rest,
+        cased + R"(|\p{N})" + rest, std::string(R"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+)") + rest,
+        std::string(R"(\p{N}{1,3}(?=(?:\p{N}{3})*(?:\P{N}|$)))"),
+        std::string(R"([\p{Han}]+|[一-龥ࠀ-一가-퟿]+)")}) {
+    EXPECT_NO_THROW(Regex(pattern, "here")) << pattern;
+  }
+}
+
 TEST(Regex, RefusesByNameWhatPcreCannotSay) {
-  for (const char* pattern : {R"([\w&&[^a]])", "[a[bc]]", R"([\W])", R"([\H])", "a{1,2}+"}) {
+  for (const char* pattern : {R"([\w&&[^a]])", "[a[bc]]", R"([\W])", R"([\H])", "a{1,2}+", R"(\p{N}{3}?)", "a(?i)b|c",
+                              "(a(?-i)b)", R"((?i)[\p{Lu}])", R"((?i:a|([\p{^ll}])))", R"((?i)[\p{Upper}])", R"(\pL)",
+                              R"([\PL])", R"(\Q.\E)", R"(\E)", R"(\V)", R"(\x80)", R"([\xE9])"}) {
     expect_says(error_of([&] { Regex(pattern, "here"); }), "has no equal in PCRE2");
   }
 }

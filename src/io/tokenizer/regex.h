@@ -12,8 +12,10 @@
 
 namespace llama_tp {
 
-// An expression of Oniguruma as PCRE2 understands it: \s, \w and \h as sets of characters, \b by them, \uHHHH, (?m), {,n}.
-// Errors: `where`: what has no equal in PCRE2 (&& and sets inside [...], {n,m}+).
+// An expression of Oniguruma as PCRE2 understands it: \s, \w and \h as sets of characters, \b by them, \uHHHH, \v, (?m),
+// {,n}.
+// Errors: `where`: what has no equal in PCRE2 (&& and sets inside [...], {n,m}+, {n}?, (?i) within a branch, letters of one
+// case in a set under (?i), \p without braces, \Q, \E, \V, bytes above \x7F).
 std::string pcre_from_oniguruma(std::string_view pattern, std::string_view where);
 
 // A script by its Unicode name, such as Han.

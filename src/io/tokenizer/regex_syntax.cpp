@@ -1,4 +1,7 @@
 // From Oniguruma's Ruby syntax to PCRE2. Both are Perl's children and agree on most signs; this rewrites the rest.
+#include <cctype>
+#include <vector>
+
 #include "base/error.h"
 #include "io/tokenizer/regex.h"
 
@@ -15,6 +18,16 @@ constexpr std::string_view not_white_space =
     R"(\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF}\x{3001}-\x{10FFFF})";
 const std::string word = text(word_characters, latin_numbers);
 constexpr std::string_view hexadecimal = "0-9A-Fa-f";
+
+// Properties that tell letters by case, which both read in any spelling.
+bool is_of_case(std::string_view property) {
+  std::string name;
+  for (char c : property) {
+    if (c == ' ' || c == '_' || c == '-') continue;
+    name.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+  }
+  return name == "lu" || name == "ll" || name == "lt" || name.starts_with("upper") || name.starts_with("lower");
+}
 
 class Translation {
  public:
@@ -48,15 +61,38 @@ class Translation {
       copy(1);
       if (follows("^")) copy(1);
       if (follows("]")) copy(1);  // the first ] stands for itself
-    } else if (follows("(?")) {
-      group_options();
-    } else if (follows("{,")) {
-      put("{0,", 2);
+    } else if (follows("(")) {
+      caseless_.push_back(caseless_.back());
+      follows("(?") ? group() : copy(1);
+      begins_branch_ = true;
+      return;
+    } else if (follows("|")) {
+      copy(1);
+      begins_branch_ = true;
+      return;
+    } else if (follows(")")) {
+      if (caseless_.size() > 1) caseless_.pop_back();
+      copy(1);
+    } else if (follows("{")) {
+      repetition();
     } else if (follows("}+")) {
       refuse("a repeated repetition, {n,m}+");  // Ruby: (…{n,m})+; PCRE2 would take it as possessive
     } else {
       copy(1);
     }
+    begins_branch_ = false;
+  }
+
+  // {,n} is {0,n}, and {n}? is (…{n})?, which PCRE2 would take as the same as {n}.
+  void repetition() {
+    const size_t first = pattern_.find_first_not_of("0123456789", at_ + 1);
+    const size_t second = pattern_.find_first_not_of("0123456789", at_ + 2);
+    const auto is = [&](size_t position, char sign) {
+      return position < pattern_.size() && pattern_[position] == sign;
+    };
+    if (first > at_ + 1 && is(first, '}') && is(first + 1, '?')) refuse("a repetition that may be left out, {n}?,");
+    if (is(at_ + 1, ',') && second > at_ + 2 && is(second, '}')) return put("{0,", 2);
+    copy(1);
   }
 
   void step_in_set() {
@@ -95,12 +131,27 @@ class Translation {
         out_.append("\\x{").append(pattern_.substr(at_ + 2, 4)).push_back('}');
         at_ = std::min(at_ + 6, pattern_.size());
         return;
+      case 'v':
+        return put("\\x{B}", 2);
+      case 'Q':  // to Ruby the letter; to PCRE2 a quotation,
+      case 'E':
+      case 'V':  // or all but vertical space
+        refuse(text('\\', sign));
+      case 'x':
+        return hexadecimal_character();
       case 'p':
       case 'P':
         return property();
       default:
         copy(escape_length());
     }
+  }
+
+  // \x80 and on without braces: to Ruby a byte, to PCRE2 a character.
+  void hexadecimal_character() {
+    const size_t end = std::min(pattern_.find_first_not_of("0123456789ABCDEFabcdef", at_ + 2), at_ + 4);
+    if (end == at_ + 4 && at_ + 3 < pattern_.size() && pattern_[at_ + 2] > '7') refuse("a byte above 7F");
+    copy(escape_length());
   }
 
   // "\\p{L}" is one escape, not the letter p repeated.
@@ -111,12 +162,16 @@ class Translation {
     return close == std::string_view::npos ? rest : close + 1 - at_;
   }
 
-  // \p{Han}: to Oniguruma the characters of that script, to PCRE2 also those that it shares with others.
+  // \pL: to Oniguruma the letters p and L. \p{Han}: to Oniguruma the characters of that script, to PCRE2 also those that
+  // it shares with others.
   void property() {
     const size_t length = escape_length();
+    if (length < 3) refuse("\\p without braces");
     const bool named = length > 4 && pattern_[at_ + length - 1] == '}';
     const size_t sign = named && pattern_[at_ + 3] == '^' ? 1 : 0;
-    if (named && is_script(pattern_.substr(at_ + 3 + sign, length - 4 - sign))) {
+    const std::string_view name = named ? pattern_.substr(at_ + 3 + sign, length - 4 - sign) : std::string_view();
+    if (in_set_ && caseless_.back() && is_of_case(name)) refuse("letters of one case in a set under (?i)");
+    if (named && is_script(name)) {
       copy(3 + sign);
       out_.append("sc:");
       copy(length - 3 - sign);
@@ -139,18 +194,37 @@ class Translation {
     at_ += 2;
   }
 
-  // (?imx-imx: and (?imx-imx): Ruby's m lets the point match a line's end, which is s elsewhere.
-  void group_options() {
+  // (?imx-imx: and (?imx-imx): Ruby's m lets the point match a line's end, which is s elsewhere. (?i) holds up to the
+  // group's end: in Ruby with all branches behind it, a(?i)b|c being a(?i:b|c), in PCRE2 with what it stands beside.
+  void group() {
+    const size_t end = pattern_.find_first_not_of("imxa-", at_ + 2);
+    const bool has_options = end != std::string_view::npos && (pattern_[end] == ':' || pattern_[end] == ')');
+    if (!has_options) return copy(group_begin());
+    const std::string_view options = pattern_.substr(at_ + 2, end - at_ - 2);
+    const size_t letter = options.find('i');
+    const bool alone = pattern_[end] == ')';
+    if (alone && !begins_branch_) refuse(text("(?", options, ") behind the beginning of a branch"));
+    if (alone) caseless_.pop_back();
+    if (letter != std::string_view::npos) caseless_.back() = letter < options.find('-');
     copy(2);
-    const size_t end = pattern_.find_first_not_of("imxa-", at_);
-    if (end == std::string_view::npos || (pattern_[end] != ':' && pattern_[end] != ')')) return;
     for (; at_ < end; ++at_) out_.push_back(pattern_[at_] == 'm' ? 's' : pattern_[at_]);
+    copy(1);
+  }
+
+  // (?= (?! (?> (?<= (?<! (?<name>
+  size_t group_begin() const {
+    if (!follows("(?<")) return std::min<size_t>(3, pattern_.size() - at_);
+    if (follows("(?<=") || follows("(?<!")) return 4;
+    const size_t close = pattern_.find('>', at_);
+    return (close == std::string_view::npos ? pattern_.size() : close + 1) - at_;
   }
 
   std::string_view pattern_, where_;
   std::string out_;
   size_t at_ = 0;
   bool in_set_ = false;
+  bool begins_branch_ = true;             // nothing of the branch stands before this place
+  std::vector<bool> caseless_ = {false};  // (?i) here, and around each group that is open
 };
 
 }  // namespace
