@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/utf8.h"
 #include "scratch_folder.h"
 #include "support/command.h"
 #include "support/error_of.h"
+#include "support/refusal.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
@@ -241,6 +243,24 @@ TEST_F(GenerateCommand, WithoutNThereIsRoomForAPageBehindAnyPrompt) {
   EXPECT_GE(prompt_tokens, 4400);
   EXPECT_EQ(context_of("-f " + folder + "/prompt"), prompt_tokens + 4096);
   EXPECT_EQ(context_of("--prompts-file " + folder + "/prompts.jsonl"), prompt_tokens + 4096);
+}
+
+// As of folders whose tokenizer has a <pad> beyond the model's rows, which no text contains.
+TEST_F(GenerateCommand, AnAddedTokenNeedsNoRowUntilATextHoldsIt) {
+  const ScratchFolder folder;
+  for (const auto& file : std::filesystem::directory_iterator(model() + "/checkpoint-30"))
+    if (file.is_regular_file()) std::filesystem::copy(file, folder.path());
+  const int64_t rows = Json::parse(whole_file(folder / "config.json"))["vocab_size"];
+  Json added;
+  for (int64_t id = load_tokenizer(folder.path())->vocabulary_size(); id <= rows; id++) added[text("<", id, ">")] = id;
+  write_file(folder / "added_tokens.json", added.dump());
+  generate(0, "-p 'Hello' -n 2 -s 1", folder.path());
+  for (const int ranks : {0, 2})
+    expect_refused(ranks, text("generate -m ", folder.path(), " -n 2 -s 1 -p 'Hello<", rows, ">'"),
+                   {text("token id ", rows), text("ids 0 to ", rows - 1), "leave out"});
+  write_file(folder / "texts.jsonl", Json{{"text", text("Hello<", rows, ">")}}.dump());
+  expect_refused(0, text("eval -m ", folder.path(), " --file ", folder / "texts.jsonl"),
+                 {text("id ", rows), text("ids 0 to ", rows - 1), "leave out"});
 }
 
 TEST_F(GenerateCommand, DrawsASeedAndSaysIt) {

@@ -37,9 +37,9 @@ Session::Session(const GenerationSettings& settings, const Launch& launch)
   apply(settings.given, sampling_.options);
   if (!leads()) return;
   tokenizer_ = load_tokenizer(model_.folder);
-  require(tokenizer_->vocabulary_size() <= model_.config.vocabulary, model_.folder, ": the tokenizer has ids up to ",
-          tokenizer_->vocabulary_size() - 1, ", but config.json has vocab_size ", model_.config.vocabulary,
-          "; take the tokenizer that belongs to the model, without tokens added beside it that the model lacks");
+  require(tokenizer_->needed_rows() <= model_.config.vocabulary, model_.folder, ": the tokenizer has ids up to ",
+          tokenizer_->needed_rows() - 1, ", but config.json has vocab_size ", model_.config.vocabulary,
+          "; take the tokenizer that belongs to the model");
   for (const std::vector<int64_t>* ids : {&model_.config.eos_ids, &config_.eos_ids})
     for (const int64_t id : *ids) ends_.push_back(static_cast<int32_t>(id));
   if (tokenizer_->eos().has_value()) ends_.push_back(*tokenizer_->eos());

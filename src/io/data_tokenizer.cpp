@@ -38,9 +38,9 @@ DatasetOptions DataTokenizer::dataset_options(int64_t block_size, int64_t vocabu
                                               const std::vector<int64_t>& eos_ids, const std::string& source) const {
   DatasetOptions options{block_size, vocabulary, {}, {}};
   if (tokenizer_ == nullptr) return options;
-  require(tokenizer_->vocabulary_size() <= vocabulary, place_, ": the tokenizer has ids up to ",
-          tokenizer_->vocabulary_size() - 1, ", but ", source, " has vocab_size ", vocabulary,
-          "; take the tokenizer that belongs to the model, without tokens added beside it that the model lacks");
+  require(tokenizer_->needed_rows() <= vocabulary, place_, ": the tokenizer has ids up to ",
+          tokenizer_->needed_rows() - 1, ", but ", source, " has vocab_size ", vocabulary,
+          "; take the tokenizer that belongs to the model");
   options.eos = tokenizer_->eos();
   if (!options.eos && !eos_ids.empty()) options.eos = static_cast<int32_t>(eos_ids[0]);
   options.tokenize = [this](std::string_view document) {

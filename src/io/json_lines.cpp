@@ -82,7 +82,7 @@ void check_attention_mask(const json& mask, const JsonLine& line) {
 void check_ids(const std::vector<int32_t>& ids, int64_t vocabulary) {
   for (const int32_t id : ids)
     require(id >= 0 && id < vocabulary, "the tokenizer gives id ", id, ", the model's vocabulary has ids 0 to ",
-            vocabulary - 1, "; give the model's own tokenizer");
+            vocabulary - 1, "; leave out what was added to the tokenizer and not to the model");
 }
 
 // Errors: nothing is learned of what block_size leaves.

@@ -79,6 +79,7 @@ class JsonTokenizer : public Tokenizer {
   std::unique_ptr<StreamDecoder> stream_decoder(DecodeOptions options) const override;
 
   int64_t vocabulary_size() const override { return size_; }
+  int64_t needed_rows() const override { return bpe_.vocabulary().size(); }
 
   std::optional<int32_t> id_of(std::string_view token) const override {
     const auto added = added_ids_.find(std::string(token));

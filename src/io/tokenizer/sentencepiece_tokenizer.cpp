@@ -44,6 +44,7 @@ class SentencePieceTokenizer : public Tokenizer {
   std::unique_ptr<StreamDecoder> stream_decoder(DecodeOptions options) const override;
 
   int64_t vocabulary_size() const override { return size_; }
+  int64_t needed_rows() const override { return processor_.GetPieceSize(); }
 
   std::optional<int32_t> id_of(std::string_view token) const override {
     for (const auto& [id, added] : added_) {

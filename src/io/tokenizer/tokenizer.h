@@ -61,8 +61,12 @@ class Tokenizer {
   // Must not outlive this tokenizer.
   virtual std::unique_ptr<StreamDecoder> stream_decoder(DecodeOptions options = {}) const = 0;
 
-  // The highest id + 1: the least number of embedding rows that a model needs.
+  // The highest id + 1.
   virtual int64_t vocabulary_size() const = 0;
+
+  // The same without tokens that were added: as many embedding rows as a model needs that goes with this tokenizer. For an
+  // added token it may have none, as of Llama 2 folders with a <pad> that no text contains.
+  virtual int64_t needed_rows() const = 0;
 
   // The id of a token by its exact name in the vocabulary, such as "<|eot_id|>" or "▁the", and the other way round.
   virtual std::optional<int32_t> id_of(std::string_view token) const = 0;
