@@ -257,8 +257,13 @@ TEST_F(GenerateCommand, AnAddedTokenNeedsNoRowUntilATextHoldsIt) {
   generate(0, "-p 'Hello' -n 2 -s 1", folder.path());
   for (const int ranks : {0, 2})
     expect_refused(ranks, text("generate -m ", folder.path(), " -n 2 -s 1 -p 'Hello<", rows, ">'"),
-                   {text("token id ", rows), text("ids 0 to ", rows - 1), "leave out"});
-  write_file(folder / "texts.jsonl", Json{{"text", text("Hello<", rows, ">")}}.dump());
+                   {text("-p: the tokenizer gives id ", rows), text("ids 0 to ", rows - 1), "leave out"});
+  const std::string text_of_it = text("Hello<", rows, ">");
+  write_file(folder / "prompts.jsonl",
+             Json{{"prompt", "Hello"}}.dump() + "\n" + Json{{"prompt", text_of_it}}.dump() + "\n");
+  expect_refused(0, text("generate -m ", folder.path(), " --prompts-file ", folder / "prompts.jsonl"),
+                 {folder / "prompts.jsonl" + ": line 2", text("gives id ", rows)});
+  write_file(folder / "texts.jsonl", Json{{"text", text_of_it}}.dump());
   expect_refused(0, text("eval -m ", folder.path(), " --file ", folder / "texts.jsonl"),
                  {text("id ", rows), text("ids 0 to ", rows - 1), "leave out"});
 }

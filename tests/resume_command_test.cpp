@@ -266,7 +266,7 @@ TEST_F(ResumeCommand, SaveOnlyModelLeavesOutTheTrainingStateAndNothingElse) {
 TEST_F(ResumeCommand, FromACheckpointOfTheModelAloneARunBeginsAnewButDoesNotGoOn) {
   train(alone, "out", "--max-steps 2 --save-only-model");
   for (const int ranks : {0, 2})
-    for (const std::string named : {std::string("latest"), path("out/checkpoint-2")})
+    for (const std::string& named : {std::string("latest"), path("out/checkpoint-2")})
       expect_refused(ranks, arguments(alone, "out", "--max-steps 4 --resume-from-checkpoint " + named),
                      {"out/checkpoint-2: cannot be resumed", "no training_state/state.json", "--save-only-model",
                       "--model " + path("out/checkpoint-2"), "--output-dir"});

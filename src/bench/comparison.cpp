@@ -109,7 +109,8 @@ ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings) {
   for (const Scheme& scheme : asked)
     if (fits(scheme, usual.block_size)) run.schemes.push_back(scheme);
   require(!run.schemes.empty(), "--compare ", run.unfit.empty() ? "" : run.unfit.front(),
-          ", and no other scheme fits; more ranks, a shorter --block-size, a smaller micro or recompute=on need less");
+          ", and no other scheme fits; ", bench.backend->device() == nullptr ? "ranks on more machines" : "more ranks",
+          ", a shorter --block-size, a smaller micro or recompute=on need less");
   std::set<Point> unfit;
   for (const Scheme& scheme : run.schemes)
     for (const int64_t size : swept)

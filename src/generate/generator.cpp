@@ -8,6 +8,7 @@
 #include "backend/recorder.h"
 #include "base/parts.h"
 #include "base/random.h"
+#include "io/tokenizer/tokenizer.h"
 #include "model/rehearsal.h"
 
 namespace llama_tp {
@@ -83,10 +84,7 @@ void Generator::feed(std::span<const Feed> feeds) {
     const auto count = static_cast<int64_t>(whole.tokens.size());
     const int64_t length_behind = length(whole.sequence) + count + whole.behind;
     require(length_behind <= context_, "the context of ", context_, " tokens is full; give a larger one with -c");
-    for (const int32_t id : whole.tokens)
-      require(id >= 0 && id < model_.config().vocabulary, "the text has token id ", id,
-              ", but the model only ids 0 to ", model_.config().vocabulary - 1,
-              "; leave out what was added to the tokenizer and not to the model");
+    check_ids(whole.tokens, model_.config().vocabulary);
     for (int64_t begin = 0; begin < count;) {
       const int64_t taken = std::min(prompt_piece - tokens, count - begin);
       const Feed part{whole.sequence, whole.tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(taken))};

@@ -77,7 +77,9 @@ class PromptsRun {
     if (!chat_) chat_.emplace(session_.find_chat());
     const std::vector<Message> messages = read_messages(Json(json));
     for (const Message& message : messages) session_.refuse_special(message.content);
-    take(json, tokenize_chat(session_.tokenizer(), chat_->render(messages, true)).ids, line);
+    std::vector<int32_t> ids = tokenize_chat(session_.tokenizer(), chat_->render(messages, true)).ids;
+    check_ids(ids, session_.model().config.vocabulary);
+    take(json, std::move(ids), line);
   }
 
   void take(OrderedJson input, std::vector<int32_t> ids, int64_t line) {

@@ -72,6 +72,7 @@ std::vector<int32_t> Session::encode(const std::string& prompt, const std::strin
   std::vector<int32_t> ids;
   try {
     ids = tokenizer_->encode(prompt, {.add_special_tokens = true, .parse_special_tokens = settings_.special});
+    check_ids(ids, model_.config.vocabulary);
   } catch (const Error& error) {
     fail(where, ": ", error.what());
   }

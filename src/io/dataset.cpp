@@ -145,7 +145,7 @@ Dataset read_dataset(const std::string& path, const DatasetOptions& options) {
   require(options.block_size >= 2, "--block-size ", options.block_size, " leaves nothing to predict; at least 2");
   require(!options.eos || (*options.eos >= 0 && *options.eos < options.vocabulary), "the EOS id ",
           options.eos.value_or(0), " is outside of the vocabulary of ", options.vocabulary,
-          "; correct eos_token_id in config.json");
+          "; correct the eos_token of tokenizer_config.json beside the tokenizer");
   const bool is_text = path.ends_with(".txt");
   require(is_text || path.ends_with(".jsonl"), path, ": is not a data file by its name; .txt and .jsonl are read");
   require(File::open(path).size() > 0, path, ": is empty");

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "io/read_messages.h"
+#include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/utf8.h"
 
 namespace llama_tp {
@@ -77,12 +78,6 @@ void check_attention_mask(const json& mask, const JsonLine& line) {
     require(!padding || (!seen && unlearned), "attention_mask has a 0 where input_ids[", i,
             "] would be taken for text; leave padding out, or put it at the end with labels of ", ignored_label);
   }
-}
-
-void check_ids(const std::vector<int32_t>& ids, int64_t vocabulary) {
-  for (const int32_t id : ids)
-    require(id >= 0 && id < vocabulary, "the tokenizer gives id ", id, ", the model's vocabulary has ids 0 to ",
-            vocabulary - 1, "; leave out what was added to the tokenizer and not to the model");
 }
 
 // Errors: nothing is learned of what block_size leaves.

@@ -50,6 +50,12 @@ std::string StreamDecoder::finish() {
   return text;
 }
 
+void check_ids(std::span<const int32_t> ids, int64_t vocabulary) {
+  for (const int32_t id : ids)
+    require(id >= 0 && id < vocabulary, "the tokenizer gives id ", id, ", but the model has ids 0 to ", vocabulary - 1,
+            "; leave out what was added to the tokenizer and not to the model");
+}
+
 std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
   const size_t bad = utf8::first_invalid(text);
   require(bad == text.size(), "text to tokenize: not UTF-8 at byte ", bad,

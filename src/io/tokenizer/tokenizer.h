@@ -87,6 +87,9 @@ class Tokenizer {
   std::optional<int32_t> bos_, eos_;
 };
 
+// Errors: an id that is none of a model's, 0 to vocabulary − 1.
+void check_ids(std::span<const int32_t> ids, int64_t vocabulary);
+
 // tokenizer.json or tokenizer.model, one that load_tokenizer() would read; "" is no folder and holds none.
 bool holds_tokenizer(const std::string& folder);
 
