@@ -88,6 +88,42 @@ TEST(TokenizerFile, AddedTokenWithAnotherIdThanTheNextIsRefused) {
   expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "added_tokens.json: \"<pad>\" has id 7");
 }
 
+// As in transformers 5.24: a special token is looked for in the text as it is, one that has only a name of the model's
+// own in the normalized text, as tokens that are not special are.
+TEST(TokenizerFile, SpecialTokensWithAnIdBesideItAreLookedForInTheTextAsItIs) {
+  const ScratchFolder scratch;
+  json tokenizer = small_tokenizer();
+  tokenizer["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", "x"}}}, {"content", "y"}};
+  write(scratch / "tokenizer.json", tokenizer.dump());
+  write(scratch / "added_tokens.json", R"({"<x>": 5})");
+  const auto ids_of_other_spelling = [&](const char* config) {
+    write(scratch / "tokenizer_config.json", config);
+    const auto loaded = load_tokenizer(scratch.path());
+    EXPECT_EQ(loaded->encode("a<x>"), (std::vector<int32_t>{0, 5}));
+    return loaded->encode("a<y>");
+  };
+  const std::vector<int32_t> as_text{0}, as_token{0, 5};  // "<y>" has no tokens
+  EXPECT_EQ(ids_of_other_spelling(R"({"pad_token": "<x>"})"), as_text);
+  EXPECT_EQ(ids_of_other_spelling(R"({"additional_special_tokens": ["<x>"]})"), as_text);
+  EXPECT_EQ(ids_of_other_spelling(R"({"image_token": "<x>"})"), as_token);
+  EXPECT_EQ(ids_of_other_spelling("{}"), as_token);
+}
+
+TEST(TokenizerFile, SpecialTokensBesideItThatAreNoListOrNoTokensAreRefused) {
+  const ScratchFolder scratch;
+  write(scratch / "tokenizer.json", small_tokenizer().dump());
+  const auto complaint_about = [&](const char* config) {
+    write(scratch / "tokenizer_config.json", config);
+    return error_of([&] { load_tokenizer(scratch.path()); });
+  };
+  expect_says(complaint_about(R"({"extra_special_tokens": 3})"),
+              "tokenizer_config.json: extra_special_tokens: is of type number; it must be a list");
+  expect_says(complaint_about(R"({"additional_special_tokens": ["<x>", 3]})"),
+              "tokenizer_config.json: additional_special_tokens[1]: is of type number");
+  expect_says(complaint_about(R"({"extra_special_tokens": {"image_token": 3}})"),
+              "tokenizer_config.json: extra_special_tokens.image_token: is of type number");
+}
+
 TEST(TokenizerFile, ThatIsCutOrNoJsonIsRefused) {
   const std::string whole = small_tokenizer().dump();
   for (const size_t length : {size_t{0}, size_t{1}, whole.size() / 2, whole.size() - 1}) {

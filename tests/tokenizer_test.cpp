@@ -165,12 +165,12 @@ TEST(Tokenizer, EndsOfTextComeFromTheFilesBesideItElseFromItself) {
   EXPECT_EQ(named->bos(), named->id_of("<|eot_id|>"));
   EXPECT_EQ(named->eos(), named->id_of("<|eot_id|>"));
 
-  // As AutoTokenizer has it: a config with added_tokens_decoder is the newer of the two.
+  // As AutoTokenizer has it: beside a config with added_tokens_decoder the other file is not read.
   write(scratch / "tokenizer_config.json",
         R"({"bos_token": {"content": "<|end_of_text|>"}, "eos_token": null, "added_tokens_decoder": {}})");
   const auto newer = load_tokenizer(scratch.path());
   EXPECT_EQ(newer->bos(), newer->id_of("<|end_of_text|>"));
-  EXPECT_EQ(newer->eos(), newer->id_of("<|eot_id|>"));
+  EXPECT_EQ(newer->eos(), std::nullopt);
 }
 
 TEST(Tokenizer, ModelFindsItsControlSymbolsAndTokensAddedBesideIt) {
@@ -199,6 +199,14 @@ TEST(Tokenizer, TokensWithARoleAreSpecialInAModelToo) {
   fs::copy(goldens / "model_llama2" / "tokenizer.model", scratch.path());
   write(scratch / "added_tokens.json", R"({"<|im_end|>": 460, "<pad>": 461, "<x>": 462})");
   write(scratch / "special_tokens_map.json", R"({"eos_token": "<|im_end|>", "pad_token": {"content": "<pad>"}})");
+  const std::string config = scratch / "tokenizer_config.json";
+  for (const char* key : {"extra_special_tokens", "additional_special_tokens"}) {
+    write(config, text(R"({")", key, R"(": ["<x>"]})"));
+    EXPECT_TRUE(load_tokenizer(scratch.path())->is_special(462));
+  }
+  write(config, R"({"image_token": "<x>"})");
+  EXPECT_TRUE(load_tokenizer(scratch.path())->is_special(462));
+  fs::remove(config);
   const auto model = load_tokenizer(scratch.path());
   EXPECT_EQ(model->eos(), 460);
   for (int32_t id : {460, 461}) EXPECT_TRUE(model->is_special(id));
@@ -222,7 +230,7 @@ TEST(Tokenizer, TokensBesideAJsonAreAddedAndTheirFlagsOverrule) {
   EXPECT_EQ(encode("<new><pad><q>"), (Ids{489, 490, 491}));
   const auto added = load_tokenizer(scratch.path());
   EXPECT_EQ(added->vocabulary_size(), 492);
-  EXPECT_EQ(added->decode(Ids{489, 490, 491}, {true}), "<new>");
+  EXPECT_EQ(added->decode(Ids{489, 490, 491}, {true}), "");
 
   // Of a config with added_tokens_decoder the other file is no longer read.
   write(config, R"({"eos_token": "<|eot_id|>", "added_tokens_decoder": {
@@ -234,6 +242,63 @@ TEST(Tokenizer, TokensBesideAJsonAreAddedAndTheirFlagsOverrule) {
   EXPECT_TRUE(overruled->is_special(487));
   EXPECT_FALSE(overruled->is_special(488));
   EXPECT_EQ(overruled->vocabulary_size(), 489);
+}
+
+// What the files beside a tokenizer.json add to it: "<x> <y>*" in the order of their ids, special ones with a star.
+struct FilesBeside {
+  const char *config, *map, *ids, *added;
+};
+
+// Each as AutoTokenizer of transformers 5.24 adds them.
+TEST(Tokenizer, SpecialTokensComeFromTheFilesThatAutoTokenizerAsks) {
+  const char* const none = "{}";
+  for (
+      const auto& [config, map, ids, added] : std::initializer_list<FilesBeside>{
+          // A config with added_tokens_decoder is the only file.
+          {R"({"added_tokens_decoder": {"0": {"content": "!"}}})",
+           R"({"pad_token": "[PAD]", "additional_special_tokens": ["<x>"]})", R"({"<z>": 489})", ""},
+          // One list of the config.
+          {R"({"extra_special_tokens": ["<x>"], "additional_special_tokens": ["<y>"]})", none, none, "<x>*"},
+          {R"({"extra_special_tokens": [], "additional_special_tokens": ["<y>"]})", none, none, "<y>*"},
+          // The map's extra list behind it, its older one only in its place.
+          {R"({"extra_special_tokens": ["<x>"]})", R"({"extra_special_tokens": ["<y>"]})", none, "<x>* <y>*"},
+          {R"({"extra_special_tokens": ["<x>"]})", R"({"additional_special_tokens": ["<y>"]})", none, "<x>*"},
+          {R"({"additional_special_tokens": ["<x>"]})", R"({"additional_special_tokens": ["<y>"]})", none, "<x>*"},
+          {R"({"extra_special_tokens": []})", R"({"additional_special_tokens": ["<y>"]})", none, ""},
+          {R"({"additional_special_tokens": null})", R"({"additional_special_tokens": ["<y>"]})", none, ""},
+          {none, R"({"extra_special_tokens": ["<x>"], "additional_special_tokens": ["<y>"]})", none, "<x>*"},
+          {none, R"({"additional_special_tokens": ["<y>"]})", none, "<y>*"},
+          // Names of the model's own come between roles and lists, as written; other values than tokens count for none.
+          {R"({"image_token": "<i>", "extra_special_tokens": ["<x>"], "pad_token": "<p>", "eot_token": "<e>",
+                "use_token": true, "b_token": {"c": 1}})",
+           none, none, "<p>* <i>* <e>* <x>*"},
+          {R"({"extra_special_tokens": {"f": "<f>", "a": "<a>"}, "additional_special_tokens": ["<z>"]})", none, none,
+           "<f>* <a>* <z>*"},
+          {R"({"extra_special_tokens": {"f": "<f>"}})", R"({"additional_special_tokens": ["<z>"]})", none, "<f>* <z>*"},
+          {R"({"extra_special_tokens": {"f": "<f>"}, "additional_special_tokens": ["<x>"]})",
+           R"({"additional_special_tokens": ["<z>"]})", none, "<f>* <z>*"},
+          {R"({"image_token": "<j>"})", R"({"image_token": "<i>", "eot_token": "<e>"})", none, "<j>* <e>*"},
+          // Their ids may come from elsewhere.
+          {R"({"additional_special_tokens": ["<x>"]})", none, R"({"<x>": 489})", "<x>*"},
+          {none, R"({"extra_special_tokens": ["<x>"]})", R"({"<x>": 489})", "<x>*"},
+          {R"({"extra_special_tokens": []})", R"({"additional_special_tokens": ["<x>"]})", R"({"<x>": 489})", "<x>"},
+          {R"({"image_token": "<x>"})", none, R"({"<x>": 489})", "<x>*"},
+          {R"({"image_token": "<x>", "added_tokens_decoder": {"489": {"content": "<x>"}}})", none, none, "<x>*"},
+          {R"({"extra_special_tokens": ["<x>"], "added_tokens_decoder": {"489": {"content": "<x>"}}})", none, none,
+           "<x>"},
+      }) {
+    const ScratchFolder scratch;
+    fs::copy(goldens / "llama3" / "tokenizer.json", scratch.path());
+    write(scratch / "tokenizer_config.json", config);
+    write(scratch / "special_tokens_map.json", map);
+    write(scratch / "added_tokens.json", ids);
+    const auto tokenizer = load_tokenizer(scratch.path());
+    std::string found;
+    for (auto id = 489; id < tokenizer->vocabulary_size(); ++id) {
+      found += (id > 489 ? " " : "") + *tokenizer->token_of(id) + (tokenizer->is_special(id) ? "*" : "");
+    }
+    EXPECT_EQ(found, added) << config << map << ids;
+  }
 }
 
 TEST(Tokenizer, IdsWithoutATokenGiveNoText) {

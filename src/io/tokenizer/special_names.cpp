@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "io/files.h"
 
 namespace llama_tp {
 
@@ -11,22 +13,37 @@ using nlohmann::json;
 
 namespace {
 
-// A file of the folder; without values where it is not there.
+constexpr std::array role_keys{"bos_token", "eos_token", "unk_token", "sep_token",
+                               "pad_token", "cls_token", "mask_token"};
+constexpr const char* extra_key = "extra_special_tokens";
+constexpr const char* additional_key = "additional_special_tokens";  // the older name
+
+// A file of the folder; without values where it is not there, or does not count.
 struct SmallFile {
-  SmallFile(const std::filesystem::path& folder, const char* name)
+  SmallFile(const std::filesystem::path& folder, const char* name, bool counts = true)
       : path((folder / name).string()),
-        values(std::filesystem::exists(path) ? read_json_object(path) : json::object()),
+        values(counts && std::filesystem::exists(path) ? read_json_object(path) : json::object()),
+        in_order(values.empty() ? OrderedJson::object() : parse_ordered_json(read_text(path))),
         component(Component::of_file(values, path)) {}
   SmallFile(const SmallFile&) = delete;
   SmallFile& operator=(const SmallFile&) = delete;
 
   std::string path;
   json values;
-  Component component;  // of the values
+  OrderedJson in_order;  // the same, as written: tokens without an id are numbered in this order
+  Component component;   // of the values
 };
 
-// In the order in which they are asked.
-using Files = std::array<const SmallFile*, 2>;
+struct Files {
+  const SmallFile& map;
+  const SmallFile& config;
+
+  // The map overrules the config. Null: neither says it.
+  const SmallFile* that_says(const char* key) const {
+    if (map.component.has(key)) return &map;
+    return config.component.has(key) ? &config : nullptr;
+  }
+};
 
 // "<s>", or {"content": "<s>", …}.
 AddedToken read_special(const json& value, const std::string& where) {
@@ -37,40 +54,86 @@ AddedToken read_special(const json& value, const std::string& where) {
   return token;
 }
 
-std::optional<AddedToken> read_role(const char* key, const Files& files) {
-  for (const SmallFile* file : files) {
-    if (file->component.has(key)) return read_special(file->values[key], file->component.at(key).where());
-  }
-  return std::nullopt;
-}
-
 std::optional<bool> read_flag(const char* key, const Files& files) {
-  for (const SmallFile* file : files) {
-    if (file->component.has(key)) return file->component.flag(key, false);
-  }
-  return std::nullopt;
+  const SmallFile* const file = files.that_says(key);
+  return file ? std::optional(file->component.flag(key, false)) : std::nullopt;
 }
 
 void read_roles(const Files& files, SpecialNames& names) {
-  for (const std::string_view key :
-       {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
-    const std::optional<AddedToken> token = read_role(key.data(), files);
-    if (!token) continue;
-    if (key == "bos_token") names.bos = token->content;
-    if (key == "eos_token") names.eos = token->content;
-    names.roles.push_back(*token);
+  for (const std::string_view key : role_keys) {
+    const SmallFile* const file = files.that_says(key.data());
+    if (!file) continue;
+    const AddedToken token = read_special(file->values.at(key), file->component.at(key).where());
+    if (key == "bos_token") names.bos = token.content;
+    if (key == "eos_token") names.eos = token.content;
+    names.roles.push_back(token);
   }
 }
 
-// Lists; extra_special_tokens may be an object: {"image_token": "<image>"}.
-void read_further(const Files& files, SpecialNames& names) {
-  for (const SmallFile* file : files) {
-    for (const char* key : {"extra_special_tokens", "additional_special_tokens"}) {
-      if (!file->component.has(key)) continue;
-      const std::string where = file->component.at(key).where();
-      for (const json& value : file->values[key]) names.further.push_back(read_special(value, where));
-    }
+bool has_list(const SmallFile& file, const char* key) {
+  return file.values.contains(key) && !file.values.at(key).is_object();
+}
+
+void read_list(const SmallFile& file, const char* key, SpecialNames& names) {
+  if (!has_list(file, key) || !file.component.has(key)) return;
+  const std::vector<Component> places = file.component.list(key);
+  for (size_t i = 0; i < places.size(); ++i) {
+    names.further.push_back(read_special(file.values.at(key)[i], places[i].where()));
   }
+}
+
+// The config's list, and behind it the map's. True: there is one, be it empty.
+bool read_extra(const Files& files, SpecialNames& names) {
+  const json extra = files.config.values.value(extra_key, json());
+  const bool is_object = extra.is_object() && !extra.empty();
+  if (!is_object) read_list(files.config, extra.empty() ? additional_key : extra_key, names);
+  read_list(files.map, extra_key, names);
+  return has_list(files.config, extra_key) || has_list(files.map, extra_key) ||
+         (!is_object && has_list(files.config, additional_key));
+}
+
+// By name, as image_token.
+using NamedTokens = std::vector<std::pair<std::string, AddedToken>>;
+
+// A second token of the same name takes the place of the first.
+void set_named(const std::string& name, const json& value, const std::string& where, NamedTokens& tokens) {
+  AddedToken token = read_special(value, where);
+  const auto known = std::ranges::find(tokens, name, &NamedTokens::value_type::first);
+  if (known == tokens.end()) {
+    tokens.emplace_back(name, std::move(token));
+  } else {
+    known->second = std::move(token);
+  }
+}
+
+// "image_token": "<image>"; other things may have such a key too.
+void read_named_keys(const SmallFile& file, NamedTokens& tokens) {
+  for (const auto& [key, written] : file.in_order.items()) {
+    const bool is_role = std::ranges::find(role_keys, key) != role_keys.end();
+    const bool is_token = written.is_string() || (written.is_object() && written.contains("content"));
+    if (!key.ends_with("_token") || is_role || !is_token) continue;
+    set_named(key, file.values.at(key), file.component.at(key).where(), tokens);
+  }
+}
+
+// "extra_special_tokens": {"image_token": "<image>"}
+void read_named_extra(const SmallFile& file, NamedTokens& tokens) {
+  if (!file.component.has(extra_key) || has_list(file, extra_key)) return;
+  const Component place = file.component.at(extra_key);
+  for (const auto& [name, written] : file.in_order.at(extra_key).items()) {
+    set_named(name, file.values.at(extra_key).at(name), place.at(name).where(), tokens);
+  }
+}
+
+std::vector<AddedToken> read_named(const Files& files) {
+  NamedTokens tokens;
+  read_named_keys(files.map, tokens);
+  read_named_keys(files.config, tokens);
+  read_named_extra(files.config, tokens);
+  read_named_extra(files.map, tokens);
+  std::vector<AddedToken> result;
+  for (auto& [name, token] : tokens) result.push_back(std::move(token));
+  return result;
 }
 
 // "added_tokens_decoder": {"32000": {"content": …}, …}
@@ -98,34 +161,45 @@ std::vector<AddedToken> read_ids(const SmallFile& file) {
   return added;
 }
 
-// A token with a role is special, and where only its id was told it is looked for in the text as it is.
-void mark_roles(SpecialNames& names) {
+// Those of the added tokens that are among `special`.
+void mark_special(const std::vector<AddedToken>& special, bool keep_normalized, SpecialNames& names) {
   for (AddedToken& token : names.added) {
-    const auto same = [&](const AddedToken& role) { return role.content == token.content; };
-    if (token.special || std::ranges::none_of(names.roles, same)) continue;
+    const auto same = [&](const AddedToken& other) { return other.content == token.content; };
+    if (token.special || std::ranges::none_of(special, same)) continue;
     token.special = true;
-    if (!names.added_overrules) token.normalized = false;
+    if (!keep_normalized) token.normalized = false;
   }
+}
+
+void read_further(const Files& files, SpecialNames& names) {
+  const bool has_extra = read_extra(files, names);
+  if (!names.added_overrules) mark_special(names.further, false, names);
+  // AutoTokenizer looks at these too late for their ids in added_tokens.json to be special.
+  const SmallFile* const file = files.that_says(additional_key);
+  if (!has_extra && file) read_list(*file, additional_key, names);
 }
 
 }  // namespace
 
 SpecialNames read_special_names(const std::filesystem::path& folder) {
-  const SmallFile config(folder, "tokenizer_config.json");
-  const SmallFile map(folder, "special_tokens_map.json");
-  const SmallFile ids(folder, "added_tokens.json");
   SpecialNames names;
+  const SmallFile config(folder, "tokenizer_config.json");
   names.added_overrules = config.component.has("added_tokens_decoder");
+  const SmallFile map(folder, "special_tokens_map.json", !names.added_overrules);
+  const SmallFile ids(folder, "added_tokens.json", !names.added_overrules);
   names.added = names.added_overrules ? read_decoder(config) : read_ids(ids);
   names.added_file = names.added_overrules ? config.path : ids.path;
   std::ranges::sort(names.added, {}, &AddedToken::id);
 
-  const Files files = names.added_overrules ? Files{&config, &map} : Files{&map, &config};
+  const Files files{map, config};
   read_roles(files, names);
+  mark_special(names.roles, names.added_overrules, names);
   read_further(files, names);
+  const std::vector<AddedToken> named = read_named(files);
+  mark_special(named, true, names);
+  names.roles.insert(names.roles.end(), named.begin(), named.end());
   names.add_bos = read_flag("add_bos_token", files);
   names.add_eos = read_flag("add_eos_token", files);
-  mark_roles(names);
   return names;
 }
 

@@ -20,12 +20,14 @@ struct SpecialNames {
   std::string added_file;        // which of the two
   bool added_overrules = false;  // the first: its flags replace those of the tokenizer's own file
 
-  // Without ids: what bos_token, eos_token, unk_token, sep_token, pad_token, cls_token and mask_token name, special
-  // whatever else is said of them; and further tokens, which are special where nothing else is said of them.
+  // Without ids: what bos_token, eos_token, unk_token, sep_token, pad_token, cls_token and mask_token name, then tokens
+  // with a name of the model's own, such as image_token, all special whatever else is said of them; and the list of
+  // further tokens, which are special where tokenizer.json or added_tokens_decoder says nothing else.
   std::vector<AddedToken> roles, further;
 };
 
-// Where the config has no added_tokens_decoder, special_tokens_map.json overrules it; else only adds to it.
+// Where the config has added_tokens_decoder it is the only file read. Else special_tokens_map.json overrules it in what
+// has a role, and only adds to its other tokens.
 // Errors: a file that is there but is not JSON, or holds values of the wrong type.
 SpecialNames read_special_names(const std::filesystem::path& folder);
 
