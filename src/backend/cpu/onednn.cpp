@@ -149,6 +149,7 @@ struct OneDnn::Cache {
 
 // oneDNN makes what configures matrix tiles when it first runs a product, which would be inside a step: run one.
 OneDnn::OneDnn(int threads) : threads_(threads), cache_(std::make_unique<Cache>()) {
+  dnnl::set_primitive_cache_capacity(0);  // it would hold on to what the Cache forgets
   if (bf16_instructions() != "AMX") return;
   constexpr int64_t size = 64;
   const Product product{size, size, size, DType::bf16, DType::bf16};
