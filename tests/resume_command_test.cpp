@@ -270,22 +270,37 @@ TEST_F(ResumeCommand, FromACheckpointOfTheModelAloneARunBeginsAnewButDoesNotGoOn
       expect_refused(ranks, arguments(alone, "out", "--max-steps 4 --resume-from-checkpoint " + named),
                      {"out/checkpoint-2: cannot be resumed", "no training_state/state.json", "--save-only-model",
                       "--model " + path("out/checkpoint-2"), "--output-dir"});
+  const CommandResult again = run(alone, "out", "--max-steps 4");
+  EXPECT_TRUE(holds(again.err, "the last is 2); choose another --output-dir")) << again.err;
   const CommandResult anew =
       run_command(llama_tp_with(2) + " train --model " + path("out/checkpoint-2") + " --train-file " +
                   path("ids.jsonl") + " --max-steps 1 --output-dir " + path("new"));
   EXPECT_EQ(anew.status, 0) << anew.err;
 }
 
+TEST_F(ResumeCommand, TheLastCheckpointThatARunCanGoOnFromIsNamedBehindOthers) {
+  train(alone, "out", "--max-steps 2");
+  train(alone, "out", "--max-steps 4 --save-steps 1 --save-only-model --resume-from-checkpoint");
+  const std::string more = "--max-steps 6 --resume-from-checkpoint ";
+  expect_refused(
+      0, arguments(alone, "out", more),
+      {"out/checkpoint-4: cannot be resumed", "model alone", "remove all behind " + path("out/checkpoint-2")});
+  const CommandResult earlier = run(alone, "out", more + path("out/checkpoint-2"));
+  EXPECT_TRUE(holds(earlier.err, "checkpoint-4 was saved after it; remove it first")) << earlier.err;
+  for (const char* name : {"out/checkpoint-3", "out/checkpoint-4"}) fs::remove_all(path(name));
+  EXPECT_TRUE(holds(train(alone, "out", more), "step 6/6"));
+}
+
 // An open file keeps its room on the disk, also where it has no name any more.
 TEST_F(ResumeCommand, TheCheckpointOfTheBeginningFreesItsRoom) {
   train(alone, "out", "--max-steps 2 --dtype bfloat16 --save-dtype float32");
-  const CommandResult result =
-      run_command(llama_tp_with(0) + " " +
-                  arguments(alone, "out",
-                            "--resume-from-checkpoint --dtype bfloat16 --save-dtype float32 --save-steps 1 "
-                            "--save-total-limit 1 --max-steps 1000000 >/dev/null") +
-                  " & job=$!\nwhile [ ! -e " + path("out/checkpoint-9") + " ] && kill -0 $job; do sleep 0.01; done\n" +
-                  "ls -l /proc/$job/fd; kill -KILL $job; wait $job");
+  const CommandResult result = run_command(
+      llama_tp_with(0) + " " +
+      arguments(alone, "out",
+                "--resume-from-checkpoint --dtype bfloat16 --save-dtype float32 --save-steps 1 "
+                "--save-total-limit 1 --max-steps 1000000 >/dev/null") +
+      " & job=$!\nwhile [ $(wc -l <" + path("out/metrics.jsonl") + ") -lt 9 ] && kill -0 $job; do sleep 0.01; done\n" +
+      "ls -l /proc/$job/fd; kill -KILL $job; wait $job");
   EXPECT_TRUE(holds(result.out, path("out/llama_tp.json"))) << result.err;  // it was running
   EXPECT_EQ(result.out.find("checkpoint-2.partial"), std::string::npos) << result.out;
   EXPECT_EQ(result.out.find("checkpoint-2/"), std::string::npos) << result.out;

@@ -1,5 +1,7 @@
 #include "train/saved_training.h"
 
+#include <ranges>
+
 #include "base/json.h"
 #include "io/safetensors_writer.h"
 #include "model/checkpoint.h"
@@ -11,9 +13,22 @@ namespace {
 
 void refuse_earlier_run(const OutputFolder& output) {
   const std::vector<int64_t> steps = output.checkpoint_steps();
-  require(steps.empty(), output.path(), ": holds checkpoints of an earlier run (the last is ",
-          steps.empty() ? 0 : steps.back(),
-          "); go on from there with --resume-from-checkpoint, choose another --output-dir, or remove them first");
+  if (steps.empty()) return;
+  const bool goes_on = can_be_resumed(checkpoint_path(output.path(), steps.back()));
+  fail(output.path(), ": holds checkpoints of an earlier run (the last is ", steps.back(), "); ",
+       goes_on ? "go on from there with --resume-from-checkpoint, " : "",
+       "choose another --output-dir, or remove them first");
+}
+
+// "" where there is none. Errors: the newest is of the model alone, with one behind it that is not.
+std::string latest_to_resume(const OutputFolder& output) {
+  const std::string newest = newest_checkpoint(output.path()).value_or("");
+  if (newest.empty() || can_be_resumed(newest)) return newest;
+  for (const int64_t step : std::views::reverse(output.checkpoint_steps()))
+    if (const std::string earlier = checkpoint_path(output.path(), step); can_be_resumed(earlier))
+      fail(newest, ": cannot be resumed: it is of the model alone (--save-only-model); remove all behind ", earlier,
+           " to go on from that one, or start anew with --model ", newest, " and another --output-dir");
+  return newest;
 }
 
 // The options of a config.json; weights of either type are read, and transformers' classes are none.
@@ -59,7 +74,7 @@ void refuse_other_run(const std::string& checkpoint, const TrainingState& saved,
 }  // namespace
 
 std::string find_checkpoint_to_resume(const TrainingSettings& settings, const OutputFolder& output) {
-  if (settings.resume == "latest") return newest_checkpoint(output.path()).value_or("");
+  if (settings.resume == "latest") return latest_to_resume(output);
   if (settings.resume.empty()) {
     refuse_earlier_run(output);
     return "";
@@ -73,8 +88,9 @@ std::string find_checkpoint_to_resume(const TrainingSettings& settings, const Ou
     return folder;
   }
   const int64_t newest = output.checkpoint_steps().back();
-  require(*step == newest, folder, ": ", checkpoint_path(output.path(), newest),
-          " was saved after it; resume from that one, or remove it first");
+  const std::string behind = checkpoint_path(output.path(), newest);
+  require(*step == newest, folder, ": ", behind, " was saved after it; ",
+          can_be_resumed(behind) ? "resume from that one, or " : "", "remove it first");
   return folder;
 }
 

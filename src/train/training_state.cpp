@@ -87,9 +87,15 @@ std::string state_text(const TrainingState& state) {
   return json_text(json, 2) + "\n";
 }
 
+namespace {
+std::string path_of_state(const std::string& checkpoint) { return checkpoint + "/" + state_folder + "/state.json"; }
+}  // namespace
+
+bool can_be_resumed(const std::string& checkpoint) { return file_exists(path_of_state(checkpoint)); }
+
 TrainingState read_training_state(const std::string& checkpoint) {
-  const std::string path = checkpoint + "/" + state_folder + "/state.json";
-  require(file_exists(path), checkpoint, ": cannot be resumed: it has no ", state_folder,
+  const std::string path = path_of_state(checkpoint);
+  require(can_be_resumed(checkpoint), checkpoint, ": cannot be resumed: it has no ", state_folder,
           "/state.json, as with --save-only-model or where parts were left behind; start anew from its weights with "
           "--model ",
           checkpoint, " and another --output-dir, or copy the whole folder");

@@ -50,6 +50,8 @@ TrainingState describe_run(const TrainingSettings& settings, const Dataset& data
 // The contents of state.json, and back. Errors: no such file, not a state of this program, cut.
 std::string state_text(const TrainingState& state);
 TrainingState read_training_state(const std::string& checkpoint);
+// Whether it has a training state: not one of the model alone.
+bool can_be_resumed(const std::string& checkpoint);
 // The date that a run's conversations tell, of a folder that it saved; "" of any other.
 std::string saved_date(const std::string& folder);
 
