@@ -21,12 +21,12 @@ constexpr std::array<KindName, 7> kinds{{{"default", RopeKind::standard},
                                          {"longrope", RopeKind::longrope},
                                          {"su", RopeKind::longrope}}};  // longrope's first name
 
-// What is read of each kind's values. (partial_rotary_factor is an option of the families.)
+// What each kind's values hold: all is read but what dynamic NTK calls the original, which is the model's own.
+// (partial_rotary_factor is an option of the families.)
 std::set<std::string> names_read(RopeKind kind) {
   std::set<std::string> names{"type", "rope_type", "rope_theta", "partial_rotary_factor"};
   if (kind != RopeKind::standard) names.insert("factor");
-  if (kind == RopeKind::llama3 || kind == RopeKind::yarn || kind == RopeKind::longrope)
-    names.insert("original_max_position_embeddings");
+  if (kind != RopeKind::standard && kind != RopeKind::linear) names.insert("original_max_position_embeddings");
   if (kind == RopeKind::llama3) names.insert({"low_freq_factor", "high_freq_factor"});
   if (kind == RopeKind::yarn) names.insert({"beta_fast", "beta_slow", "truncate", "mscale", "mscale_all_dim"});
   if (kind == RopeKind::longrope) names.insert({"short_factor", "long_factor"});
