@@ -153,7 +153,7 @@ TEST_F(BadInput, TokenizersThatDoNotFitAreNamed) {
   };
   for (const int ranks : {0, 2})
     expect_refused(ranks, train(" --tokenizer " + small_tokenizer()),
-                   {small_tokenizer(), "488", "small.json", "vocab_size 400"});
+                   {small_tokenizer(), "484", "small.json", "vocab_size 400"});
   expect_refused(0, train(""), {"words.jsonl", "--tokenizer"});
   expect_refused(0, train(" --tokenizer " + path("nowhere")), {path("nowhere"), "no such file or folder"});
   expect_refused(0, train(" --tokenizer " + path("words.jsonl")), {path("words.jsonl"), ".json or .model"});
@@ -167,7 +167,7 @@ TEST_F(BadInput, TokenizersThatDoNotFitAreNamed) {
   const auto shrink = [&](const std::string& folder) {
     write_file(folder + "/config.json", small_config(few_tokens).dump());
   };
-  expect_refused(4, "generate -p Hello -m " + damaged(shrink), {path("model"), "488", "vocab_size 400"});
+  expect_refused(4, "generate -p Hello -m " + damaged(shrink), {path("model"), "484", "vocab_size 400"});
   expect_refused(0, "tokenize -p Hello -m " + path("ids.jsonl"), {path("ids.jsonl")});
 }
 

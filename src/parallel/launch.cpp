@@ -74,15 +74,12 @@ Processors own_processors() {
   return all;
 }
 
-// As many threads as a parallel region gets that asks for these; OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS bound them.
-// oneDNN divides a product among as many as were announced, and relies on it that they come.
+// As many threads as a parallel region gets that asks for these, within OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS, and
+// from now on whatever else the machine does. oneDNN divides a product among as many as were announced, and relies on it
+// that they come.
 int team_of(int threads) {
   omp_set_dynamic(0);
-  int team = 1;
-#pragma omp parallel num_threads(threads)
-#pragma omp single
-  team = omp_get_num_threads();
-  return team;
+  return omp_get_max_active_levels() < 1 ? 1 : std::min(threads, omp_get_thread_limit());
 }
 
 // Open MPI binds one or two ranks to one core each, and more of them to a package each. This is the rank's share of what
@@ -96,7 +93,9 @@ Processors share_of_cores(int launcher, const Processors& now) {
 
   const Processors all = allowed_processors(launcher), cores = one_per_core(all);
   const int ranks = std::atoi(local_size);
-  return static_cast<int>(cores.size()) < ranks ? all : share_of(cores, std::atoi(local_rank), ranks);
+  Processors share = static_cast<int>(cores.size()) < ranks ? all : share_of(cores, std::atoi(local_rank), ranks);
+  std::sort(share.begin(), share.end());
+  return share;
 }
 
 // A thread of libgomp that waits for the others, or for the next parallel region, spins for some 7 ms before it sleeps.
@@ -140,11 +139,13 @@ Launch::Launch() : launcher_(find_launcher()), hosts_{host_name().data()} {
   const bool second_time = std::getenv(again) != nullptr;
   unsetenv(again);
   // Threads that start later inherit what this one may run on; but libgomp, loaded before, counted what was: with too few
-  // it would let its threads sleep between parallel regions, which doubles the time of a short region.
+  // it would let its threads sleep between parallel regions, which doubles the time of a short region. And the places to
+  // which it binds threads would be those of other ranks.
   const Processors before = own_processors(), share = started_by_mpirun() ? share_of_cores(launcher_, before) : before;
-  const bool is_bound = share != before && bind_process(share), more_cores = is_bound && before.size() < share.size(),
+  const bool is_bound = share != before && bind_process(share),
+             count_again = is_bound && (before.size() < share.size() || omp_get_num_places() > 0),
              shorter_spins = shorten_spins(is_bound ? share : before);
-  if ((more_cores || shorter_spins) && !second_time) {
+  if ((count_again || shorter_spins) && !second_time) {
     if (!is_bound) bind_process(before);  // libgomp's place of this thread alone
     start_again();
   }
