@@ -45,7 +45,7 @@ void declare_plan_options(Options& options) {
       "whose scratch memory is counted: this machine's cpu or cuda, or auto: any GPU's with --device or --search",
       "WORD", "auto");
   declare_products(options);
-  options.value("t,threads", "OpenMP threads of a rank (default: this machine's cores)", "N");
+  options.value("t,threads", "OpenMP threads of a rank (default: OMP_NUM_THREADS, else its share of the cores)", "N");
   options.flag("verbose", "memory and collectives by phase of the step, and how many calls");
   options.flag("json", "as JSON, in bytes, with all of that");
 }
