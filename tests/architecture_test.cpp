@@ -105,6 +105,26 @@ TEST(Architecture, EveryLibraryIsKnownInOnePlace) {
   }
 }
 
+// Two types of one name in one namespace are taken for each other by the linker, where templates of them are compiled.
+TEST(Architecture, ATypeHasItsNameAlone) {
+  static const std::regex line("(^|\n)(namespace|struct|class|enum class) ([A-Za-z_:]+)[^\n;]*\\{");
+  std::map<std::string, std::string> places;  // of each type
+  for (const Source& source : sources()) {
+    if (!source.path.ends_with(".h")) continue;
+    std::string space;
+    for (std::sregex_iterator at(source.text.begin(), source.text.end(), line), end; at != end; ++at) {
+      if ((*at)[2] == "namespace") {
+        space = (*at)[3];
+        continue;
+      }
+      const auto [known, is_new] = places.emplace(space + "::" + (*at)[3].str(), source.path);
+      EXPECT_TRUE(is_new || known->second == source.path)
+          << known->first << " is in " << known->second << " and in " << source.path;
+    }
+  }
+  EXPECT_GT(places.size(), 100u);
+}
+
 // A family is data: no code asks for one by its name.
 TEST(Architecture, NoCodeNamesAFamily) {
   size_t names = 0;

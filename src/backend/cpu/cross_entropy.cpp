@@ -75,7 +75,7 @@ void CpuBackend::run_cross_entropy_backward(const Tensor& logits, const Tensor& 
         store(out, i, exponential(load(row, i) - log_sum) * scale);
       });
       std::fill_n(out + columns, stride - columns, X{});
-      if (here) store(out + target, Part{0, 1}, all((fast_exp(logit - log_sum) - 1.0f) * scale));
+      if (here) store(out + target, PartOfVector{0, 1}, all((fast_exp(logit - log_sum) - 1.0f) * scale));
     });
   });
 }

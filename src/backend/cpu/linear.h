@@ -86,7 +86,7 @@ struct Widened {
 template <class EachProduct>
 int64_t largest_workspace(OneDnn& onednn, const EachProduct& each_product) {
   int64_t bytes = 0;
-  each_product([&](const Product& product) { bytes = std::max(bytes, onednn.workspace(product)); });
+  each_product([&](const OneDnnProduct& product) { bytes = std::max(bytes, onednn.workspace(product)); });
   return bytes;
 }
 

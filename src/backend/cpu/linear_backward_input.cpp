@@ -28,15 +28,15 @@ struct InputPlan {
       : rows(blocks_of_weight(w)), tokens(whole(dx.shape[0])), columns(dx.shape[1]), dtype(w.dtype) {
     if (rows.several()) tokens = in_blocks(tokens.all, tokens_at_once);
     bool prefers = tokens.all >= fewest_packed_tokens;
-    each_product([&](const Product& product) { prefers = prefers && onednn.prefers_packed(product); });
+    each_product([&](const OneDnnProduct& product) { prefers = prefers && onednn.prefers_packed(product); });
     packed = prefers;
     if (packed) return;
     rows = whole(rows.all);
     tokens = whole(tokens.all);
   }
   // For k rows of w, of which the first write and the others add.
-  Product product(int64_t m, int64_t k, bool accumulate) const {
-    Product product{.m = m, .n = columns, .k = k, .input = dtype, .output = rows.several() ? DType::f32 : dtype};
+  OneDnnProduct product(int64_t m, int64_t k, bool accumulate) const {
+    OneDnnProduct product{.m = m, .n = columns, .k = k, .input = dtype, .output = rows.several() ? DType::f32 : dtype};
     product.b_packed = packed;
     product.accumulate = accumulate;
     return product;
@@ -80,8 +80,8 @@ void gather_columns(int threads, const Tensor& dy, int64_t begin, int64_t n, cha
            [&](int64_t row) { std::memcpy(to + row * bytes, from + row * stride, static_cast<size_t>(bytes)); });
 }
 
-Product widened_input_product(const Tensor& dx, int64_t k, bool accumulate) {
-  Product product{.m = dx.shape[0], .n = dx.shape[1], .k = k};
+OneDnnProduct widened_input_product(const Tensor& dx, int64_t k, bool accumulate) {
+  OneDnnProduct product{.m = dx.shape[0], .n = dx.shape[1], .k = k};
   product.accumulate = accumulate;
   return product;
 }

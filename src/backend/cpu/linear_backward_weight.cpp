@@ -25,8 +25,8 @@ int64_t rows_that_fit(int threads, int64_t tokens) {
 }
 
 // The part of dw [m, columns] that k tokens add. As it is stored dy is the transpose of the first operand.
-Product weight_product(int64_t m, int64_t columns, int64_t k, DType input, bool dy_transposed, bool x_packed) {
-  Product product{.m = m, .n = columns, .k = k, .input = input, .output = DType::f32};
+OneDnnProduct weight_product(int64_t m, int64_t columns, int64_t k, DType input, bool dy_transposed, bool x_packed) {
+  OneDnnProduct product{.m = m, .n = columns, .k = k, .input = input, .output = DType::f32};
   product.a_transposed = !dy_transposed;
   product.b_packed = x_packed;
   product.accumulate = true;
@@ -43,11 +43,11 @@ struct WeightPlan {
         transposed(transposes) {
     if (transposed) rows = in_blocks(rows.all, rows_that_fit(threads, tokens.size));
     bool prefers = tokens.all >= fewest_packed_tokens;
-    each_product([&](const Product& product) { prefers = prefers && onednn.prefers_packed(product); });
+    each_product([&](const OneDnnProduct& product) { prefers = prefers && onednn.prefers_packed(product); });
     packed = prefers;
     if (!packed && !transposed) tokens = whole(tokens.all);
   }
-  Product product(int64_t m, int64_t k) const { return weight_product(m, columns, k, dtype, transposed, packed); }
+  OneDnnProduct product(int64_t m, int64_t k) const { return weight_product(m, columns, k, dtype, transposed, packed); }
   template <class Visit>
   void each_product(const Visit& visit) const {
     for (const int64_t m : rows.sizes())

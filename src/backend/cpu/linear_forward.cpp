@@ -11,8 +11,8 @@ using namespace linear;
 namespace {
 
 // For n rows of w, all or some.
-Product forward_product(const Tensor& x, int64_t n, DType input, DType output, bool bias) {
-  Product product{.m = x.shape[0], .n = n, .k = x.shape[1], .input = input, .output = output};
+OneDnnProduct forward_product(const Tensor& x, int64_t n, DType input, DType output, bool bias) {
+  OneDnnProduct product{.m = x.shape[0], .n = n, .k = x.shape[1], .input = input, .output = output};
   product.b_transposed = true;
   product.bias = bias;
   return product;

@@ -26,14 +26,14 @@ Memory::desc matrix(int64_t rows, int64_t columns, DType dtype, bool transposed)
 
 using Tag = Memory::format_tag;
 
-Memory::desc operand_b(const Product& product) {
+Memory::desc operand_b(const OneDnnProduct& product) {
   if (!product.b_packed) return matrix(product.k, product.n, product.input, product.b_transposed);
   return {
       {product.k, product.n}, type_of(product.input), product.input == DType::bf16 ? Tag::BA16a64b2a : Tag::BA16a64b};
 }
 
 // What is done with a sum before it is stored.
-dnnl::post_ops behind_sums(const Product& product) {
+dnnl::post_ops behind_sums(const OneDnnProduct& product) {
   dnnl::post_ops after;
   if (product.accumulate) after.append_sum(1.0f);
 #if DNNL_VERSION_MAJOR < 3
@@ -45,7 +45,7 @@ dnnl::post_ops behind_sums(const Product& product) {
   return after;
 }
 
-dnnl::matmul::primitive_desc describe(const Product& product, const Memory::desc& b, const dnnl::engine& engine) {
+dnnl::matmul::primitive_desc describe(const OneDnnProduct& product, const Memory::desc& b, const dnnl::engine& engine) {
   const auto a = matrix(product.m, product.k, product.input, product.a_transposed);
   const auto c = matrix(product.m, product.n, product.output, false);
   const auto bias = product.bias ? matrix(1, product.n, product.input, false) : Memory::desc();
@@ -60,7 +60,7 @@ dnnl::matmul::primitive_desc describe(const Product& product, const Memory::desc
 }
 
 // oneDNN reports a failure by an exception of its own.
-[[noreturn]] void refuse(const Product& p, const dnnl::error& error) {
+[[noreturn]] void refuse(const OneDnnProduct& p, const dnnl::error& error) {
   fail("oneDNN ", OneDnn::version(), ": no product [", p.m, ", ", p.k, "] x [", p.k, ", ", p.n, "] in ",
        name_of(p.input), " (", error.what(), "); another --dtype or another version of oneDNN may help");
 }
@@ -93,7 +93,7 @@ class Threads {
 // A primitive with memory objects that only get new pointers, so that running it makes none.
 struct OneDnn::Cache {
   struct Entry {
-    Entry(const Product& product, const dnnl::engine& engine)
+    Entry(const OneDnnProduct& product, const dnnl::engine& engine)
         : description(describe(product, operand_b(product), engine)),
           primitive(description),
           a(description.src_desc(), engine, nullptr),
@@ -116,7 +116,7 @@ struct OneDnn::Cache {
     std::array<dnnl_exec_arg_t, 5> arguments;  // the bias last: it may be left out
   };
 
-  Entry& find(const Product& product) {
+  Entry& find(const OneDnnProduct& product) {
     auto known = entries.find(product);
     if (known == entries.end()) {
       if (entries.size() >= most_entries) forget_oldest();
@@ -142,9 +142,9 @@ struct OneDnn::Cache {
 
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
-  std::map<Product, Entry> entries;
+  std::map<OneDnnProduct, Entry> entries;
   int64_t looks = 0;
-  std::map<Product, bool> prefers_packed;  // of those with b packed that were asked for
+  std::map<OneDnnProduct, bool> prefers_packed;  // of those with b packed that were asked for
 };
 
 // oneDNN makes what configures matrix tiles when it first runs a product, which would be inside a step: run one.
@@ -152,7 +152,7 @@ OneDnn::OneDnn(int threads) : threads_(threads), cache_(std::make_unique<Cache>(
   dnnl::set_primitive_cache_capacity(0);  // it would hold on to what the Cache forgets
   if (bf16_instructions() != "AMX") return;
   constexpr int64_t size = 64;
-  const Product product{size, size, size, DType::bf16, DType::bf16};
+  const OneDnnProduct product{size, size, size, DType::bf16, DType::bf16};
   std::vector<bf16> a(size * size), b(size * size), c(size * size);
   std::vector<char> scratch(static_cast<size_t>(workspace(product)));
   run(product, a.data(), b.data(), nullptr, c.data(), scratch.data());
@@ -160,13 +160,13 @@ OneDnn::OneDnn(int threads) : threads_(threads), cache_(std::make_unique<Cache>(
 OneDnn::~OneDnn() = default;
 
 // A product's operands are read like those of a copy, and matrix units do some sixteen of its sums in an element's time.
-int OneDnn::threads_of(const Product& product) const {
+int OneDnn::threads_of(const OneDnnProduct& product) const {
   const auto [m, n, k] = std::array{product.m, product.n, product.k};
   return threads_for(m * k + k * n + m * n + m * n * k / 16, threads_);
 }
 
-bool OneDnn::prefers_packed(const Product& product) {
-  Product packed = product;
+bool OneDnn::prefers_packed(const OneDnnProduct& product) {
+  OneDnnProduct packed = product;
   packed.b_packed = true;
   const auto known = cache_->prefers_packed.find(packed);
   if (known != cache_->prefers_packed.end()) return known->second;
@@ -180,12 +180,13 @@ bool OneDnn::prefers_packed(const Product& product) {
   }
 }
 
-int64_t OneDnn::workspace(const Product& product) {
+int64_t OneDnn::workspace(const OneDnnProduct& product) {
   const Threads threads(threads_of(product), threads_);
   return cache_->find(product).scratch_bytes;
 }
 
-void OneDnn::run(const Product& product, const void* a, const void* b, const void* bias, void* c, void* workspace) {
+void OneDnn::run(const OneDnnProduct& product, const void* a, const void* b, const void* bias, void* c,
+                 void* workspace) {
   const Threads threads(threads_of(product), threads_);
   Cache::Entry& entry = cache_->find(product);
   entry.a.set_data_handle(const_cast<void*>(a));

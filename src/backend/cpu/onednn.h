@@ -14,7 +14,7 @@
 namespace llama_tp {
 
 // c[m, n] = or += a[m, k] · b[k, n] + bias[n], all dense and row-major but for what is said; sums in f32.
-struct Product {
+struct OneDnnProduct {
   int64_t m = 0, n = 0, k = 0;
   DType input = DType::f32, output = DType::f32;  // of a, b and bias; of c
   bool a_transposed = false;                      // a is stored as [k, m]
@@ -23,7 +23,8 @@ struct Product {
   bool bias = false;
   bool accumulate = false;  // into c, which must be f32
 
-  auto operator<=>(const Product&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a 0 in it
+  auto operator<=>(const OneDnnProduct&) const =
+      default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a 0 in it
 };
 
 class OneDnn {
@@ -32,13 +33,13 @@ class OneDnn {
   ~OneDnn();
 
   // Whether the code for this product, whatever it says of b, wants it packed, and packs it itself where it is not.
-  bool prefers_packed(const Product& product);
+  bool prefers_packed(const OneDnnProduct& product);
   // Bytes of scratch memory; makes the primitive. Errors: oneDNN has none for this product.
-  int64_t workspace(const Product& product);
+  int64_t workspace(const OneDnnProduct& product);
   // Makes no primitive that workspace() has made. oneDNN itself takes and returns some hundred bytes for its list of
   // arguments, and on a CPU without AVX512 the buffers of its older code ("gemm:jit"), which knows no user's
   // scratchpad.
-  void run(const Product& product, const void* a, const void* b, const void* bias, void* c, void* workspace);
+  void run(const OneDnnProduct& product, const void* a, const void* b, const void* bias, void* c, void* workspace);
 
   // Whether every product keeps to the caller's scratch memory: the code for AVX512 does.
   static bool keeps_to_workspace();
@@ -49,7 +50,7 @@ class OneDnn {
 
  private:
   struct Cache;
-  int threads_of(const Product& product) const;
+  int threads_of(const OneDnnProduct& product) const;
   const int threads_;
   std::unique_ptr<Cache> cache_;
 };

@@ -191,9 +191,10 @@ Words words_at(const Element* row, int64_t column, int64_t columns) {
   const int64_t left = columns - column, width = lanes * per_word<Word>;
   if (left <= 0) return Words{};
   if constexpr (std::is_same_v<Word, Pair>)
-    return left >= width ? load_bits<Words>(row + column, Whole{0}) : load_bits<Words>(row + column, Part{0, left});
+    return left >= width ? load_bits<Words>(row + column, Whole{0})
+                         : load_bits<Words>(row + column, PartOfVector{0, left});
   else
-    return bits_of(left >= width ? load(row + column, Whole{0}) : load(row + column, Part{0, left}));
+    return bits_of(left >= width ? load(row + column, Whole{0}) : load(row + column, PartOfVector{0, left}));
 }
 
 // to[row][d]: each row's words one after another, filled up with 0 to `stride` words, a multiple of lanes.
@@ -255,7 +256,7 @@ void pack_along_rows(const Element* from, int64_t from_stride, int64_t rows, int
       } else if (left > 0) {
         const auto half = [&](const Element* here) {
           return widened(left >= lanes ? load_bits<HalfWords>(here, Whole{0})
-                                       : load_bits<HalfWords>(here, Part{0, left}));
+                                       : load_bits<HalfWords>(here, PartOfVector{0, left}));
         };
         words = half(at);
         if (row + 1 < rows) words |= half(at + from_stride) << 16;

@@ -47,9 +47,10 @@ void transpose_part(const bf16* from, int64_t stride, int64_t rows, int64_t colu
     Words square[lanes] = {};
     for (int64_t row = 0; row < rows; row += 2) {
       const bf16* const upper = from + row * stride;
-      square[row / 2] = beside_each_other(upper, row + 1 < rows ? upper + stride : nullptr, Part{column, count});
+      square[row / 2] =
+          beside_each_other(upper, row + 1 < rows ? upper + stride : nullptr, PartOfVector{column, count});
     }
-    write_square(square, count, Part{0, rows}, to + column * to_stride, to_stride);
+    write_square(square, count, PartOfVector{0, rows}, to + column * to_stride, to_stride);
   }
 }
 

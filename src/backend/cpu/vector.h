@@ -34,7 +34,7 @@ typedef uint16_t HalfWords __attribute__((vector_size(LLAMA_TP_VECTOR_BYTES / 2)
 struct Whole {
   int64_t begin;
 };
-struct Part {
+struct PartOfVector {
   int64_t begin, count;
 };
 
@@ -42,7 +42,7 @@ template <class Kernel>
 void each_lanes(int64_t n, const Kernel& kernel) {
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) kernel(Whole{i});
-  if (i < n) kernel(Part{i, n - i});
+  if (i < n) kernel(PartOfVector{i, n - i});
 }
 
 // Lanes past the end of a part are loaded as 0.
@@ -53,7 +53,7 @@ Vector load_bits(const Element* row, Whole i) {
   return value;
 }
 template <class Vector, class Element>
-Vector load_bits(const Element* row, Part i) {
+Vector load_bits(const Element* row, PartOfVector i) {
   Vector value{};
   std::memcpy(&value, row + i.begin, static_cast<size_t>(i.count) * sizeof(Element));
   return value;
@@ -63,7 +63,7 @@ void store_bits(Element* row, Whole i, Vector value) {
   std::memcpy(static_cast<void*>(row + i.begin), &value, sizeof value);
 }
 template <class Vector, class Element>
-void store_bits(Element* row, Part i, Vector value) {
+void store_bits(Element* row, PartOfVector i, Vector value) {
   std::memcpy(static_cast<void*>(row + i.begin), &value, static_cast<size_t>(i.count) * sizeof(Element));
 }
 
@@ -175,7 +175,7 @@ inline Floats sum(Floats a, Floats b) { return a + b; }
 
 // Σ or max of term(i) over a row: four running vectors (one addition waits for the one before it), then one by one.
 inline Floats kept(Whole, Floats value, float /*otherwise*/) { return value; }
-inline Floats kept(Part i, Floats value, float otherwise) {
+inline Floats kept(PartOfVector i, Floats value, float otherwise) {
   for (int64_t lane = i.count; lane < lanes; lane++) value[lane] = otherwise;
   return value;
 }
@@ -190,7 +190,7 @@ float reduce(int64_t n, float start, const Term& term, const Join& join) {
     d = join(d, term(Whole{i + 3 * lanes}));
   }
   for (; i + lanes <= n; i += lanes) a = join(a, term(Whole{i}));
-  if (i < n) b = join(b, kept(Part{i, n - i}, term(Part{i, n - i}), start));
+  if (i < n) b = join(b, kept(PartOfVector{i, n - i}, term(PartOfVector{i, n - i}), start));
   return across(join(join(a, b), join(c, d)), join);
 }
 template <class Term>

@@ -103,12 +103,12 @@ KnownStart PreTokenizer::needed_start() const {
   return needed;
 }
 
-void PreTokenizer::run(Piece text, Workspace& workspace, PieceSink& sink) const {
+void PreTokenizer::run(TextPiece text, Workspace& workspace, PieceSink& sink) const {
   workspace.rewritten.resize(steps_.size());
   run_from(0, text, workspace, sink);
 }
 
-void PreTokenizer::run_from(size_t step, Piece piece, Workspace& workspace, PieceSink& sink) const {
+void PreTokenizer::run_from(size_t step, TextPiece piece, Workspace& workspace, PieceSink& sink) const {
   if (piece.text.empty()) return;
   if (step == steps_.size()) return sink.take(piece.text);
   const Step& what = steps_[step];
@@ -128,7 +128,7 @@ void PreTokenizer::run_from(size_t step, Piece piece, Workspace& workspace, Piec
   run_from(step + 1, {rewritten, piece.at_start}, workspace, sink);
 }
 
-void PreTokenizer::split(size_t step, Piece piece, Workspace& workspace, PieceSink& sink) const {
+void PreTokenizer::split(size_t step, TextPiece piece, Workspace& workspace, PieceSink& sink) const {
   const Split& how = std::get<Split>(steps_[step]);
   // The part that may still grow: merging behaviours hold one back.
   size_t held_begin = 0, held_end = 0;

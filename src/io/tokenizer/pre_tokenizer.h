@@ -14,7 +14,7 @@
 
 namespace llama_tp {
 
-struct Piece {
+struct TextPiece {
   std::string_view text;
   bool at_start;  // nothing of the original text lies before it
 };
@@ -42,7 +42,7 @@ class PreTokenizer {
   // Metaspace's "first" must know where the original text begins; behind a split, for each part.
   KnownStart needed_start() const;
 
-  void run(Piece text, Workspace& workspace, PieceSink& sink) const;
+  void run(TextPiece text, Workspace& workspace, PieceSink& sink) const;
 
  private:
   enum class Behavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
@@ -70,8 +70,8 @@ class PreTokenizer {
   void add_metaspace(const Component& component);
   static Behavior read_behavior(const Component& component, std::string_view fallback);
 
-  void run_from(size_t step, Piece piece, Workspace& workspace, PieceSink& sink) const;
-  void split(size_t step, Piece piece, Workspace& workspace, PieceSink& sink) const;
+  void run_from(size_t step, TextPiece piece, Workspace& workspace, PieceSink& sink) const;
+  void split(size_t step, TextPiece piece, Workspace& workspace, PieceSink& sink) const;
 
   std::vector<Step> steps_;
   bool ends_in_letters_ = false;
