@@ -109,7 +109,7 @@ ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings) {
   for (const Scheme& scheme : asked)
     if (fits(scheme, usual.block_size)) run.schemes.push_back(scheme);
   require(!run.schemes.empty(), "--compare ", run.unfit.empty() ? "" : run.unfit.front(),
-          ", and no other scheme fits; ", bench.backend->device() == nullptr ? "ranks on more machines" : "more ranks",
+          ", and no other scheme fits; ", more_ranks(*bench.backend),
           ", a shorter --block-size, a smaller micro or recompute=on need less");
   std::set<Point> unfit;
   for (const Scheme& scheme : run.schemes)

@@ -24,16 +24,18 @@ Words words_of(MemoryUse use) {
 
 }  // namespace
 
+const char* more_ranks(Backend& backend) {
+  return backend.device() == nullptr ? "ranks on more machines" : "more ranks";
+}
+
 void Runtime::reserve(const MemoryPlan& plan, MemoryUse use) {
   const int64_t free = backend.free_memory();
   if (plan.total() > free) {
     const auto [state_words, mend] = words_of(use);
-    // Ranks of one host share its memory: more of them there have less each.
-    const char* const more_ranks = backend.device() == nullptr ? "ranks on more machines" : "more ranks";
     const std::string cache_words = plan.cache > 0 ? text(", keys and values ", bytes_text(plan.cache)) : "";
     fail("this rank needs ", bytes_text(plan.total()), " (", state_words, " ", bytes_text(plan.state), cache_words,
          ", a step ", bytes_text(plan.step), "), but ", bytes_text(free), " are free (", backend.description(), "); ",
-         more_ranks, mend, " need less");
+         more_ranks(backend), mend, " need less");
   }
   state.reserve(backend, plan.state);
   if (plan.cache > 0) cache.reserve(backend, plan.cache);

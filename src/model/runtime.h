@@ -18,6 +18,9 @@ struct MemoryPlan {
 // What memory is for, so that who has too little is told what needs less.
 enum class MemoryUse { training, evaluation, generation };
 
+// What of ranks needs less memory a rank: those of one host share its memory, and more of them there have less each.
+const char* more_ranks(Backend& backend);
+
 struct Runtime {
   // kv_replicas: the ranks that hold the same key/value heads as this one (a group of one where heads suffice). shards:
   // the ranks that share this one's weights (FSDP).

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/fingerprint.h"
 #include "parallel/cores.h"
 #include "parallel/launcher_process.h"
 
@@ -181,9 +182,9 @@ void Launch::start_mpi() {
 
   // Ranks with the same processors share them.
   const Processors processors = own_processors();
-  size_t mine = 0;
-  for (const int processor : processors) mine = mine * 1'000'003 + static_cast<size_t>(processor) + 1;
-  std::vector<size_t> everyones(static_cast<size_t>(local_size_));
+  const uint64_t mine =
+      fingerprint({reinterpret_cast<const char*>(processors.data()), processors.size() * sizeof processors[0]});
+  std::vector<uint64_t> everyones(static_cast<size_t>(local_size_));
   node.all_gather(&mine, everyones.data(), sizeof mine);
   divide_cores(static_cast<int>(std::count(everyones.begin(), everyones.end(), mine)),
                static_cast<int>(one_per_core(processors).size()));
@@ -324,7 +325,8 @@ void Launch::end_together(const Outcome& outcome) {
       all_known = of_endings_->all_gather_until(deadline, &ending_, endings_.data(), sizeof ending_);
     else if (failed)
       std::this_thread::sleep_until(deadline);  // for others of this node to announce the same
-  } catch (const Stopped&) {                    // another rank of the node says who does not end
+  } catch (const Stopped&) {
+    // Another rank of the node says who does not end.
   } catch (const Error& overdue) {
     print_error(who({rank_}) + overdue.what());
     std::this_thread::sleep_for(time_to_print);
