@@ -364,7 +364,7 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--tensor-parallel 5", "5");
   refused(config + "--device h9000", "h100");
   refused(config + "--memory lots", "--memory lots");
-  refused(config + "--memory 80", "--memory 80 is no amount of memory; give it like 80GiB");
+  refused(config + "--memory 80", "--memory 80 is no amount of memory of 1 MiB or more; give it like 80GiB");
   refused(config + "--max-sequence", "--memory 80GiB");
   refused(config + "--max-sequence --memory 1GiB", "not even");
   refused(config + "--block-size 4194304", "tokens of a forward");

@@ -292,7 +292,7 @@ int64_t Options::bytes(const std::string& name) const {
   for (const auto& [unit, bytes] : units)
     if (used > 0 && written.substr(used) == unit && value * bytes >= least && value * bytes < most)
       return static_cast<int64_t>(value * bytes);
-  fail("--", name, " ", written, " is no amount of memory; give it like 80GiB or 80GB");
+  fail("--", name, " ", written, " is no amount of memory of 1 MiB or more; give it like 80GiB or 80GB");
 }
 
 double Options::number(const std::string& name, double least, double most) const {
