@@ -326,6 +326,25 @@ TEST(HeadNorm, IsTheNormOfEachHeadOfQAndK) {
     }
 }
 
+// docs/kernels.md's row: v is copied by forward, and backward leaves it alone.
+TEST(HeadNorm, CountsTheHeadsOfQAndK) {
+  Random random(8);
+  for (const DType dtype : activation_types) {
+    Device device;
+    const Heads in(dtype, 5, 64, random);
+    Owned y = in.qkv, dqkv = in.dy, dq({in.dim}, DType::f32), dk({in.dim}, DType::f32);
+    device->head_norm_forward(in.qkv, in.norms(), y);
+    device->head_norm_backward(in.qkv, in.norms(), dqkv, dq, dk);
+    const Work &forward = device->work(Operation::head_norm_forward),
+               &backward = device->work(Operation::head_norm_backward);
+    const double heads = queries + groups, all = packed_heads, values = 5 * 64, size = dtype == DType::f32 ? 4 : 2;
+    EXPECT_EQ(forward.flops, 4 * heads * values);
+    EXPECT_EQ(forward.bytes, 2 * all * values * size);
+    EXPECT_EQ(backward.flops, 10 * heads * values);
+    EXPECT_EQ(backward.bytes, 3 * heads * values * size);
+  }
+}
+
 TEST(HeadNorm, DoesNotDependOnTheNumberOfThreads) {
   Random random(7);
   const Heads in(DType::f32, 300, 64, random);

@@ -153,13 +153,19 @@ void expect_head_norms(Operation op, const Tensor& qkv, const HeadNorms& norms) 
          "qkv is [T, (A + 2G) D]");
   expect(is_activation(qkv.dtype) && norms.q.dtype == qkv.dtype && norms.k.dtype == qkv.dtype, op, "one type");
 }
+
+// T (A + G) D: those of v have no norm.
+double elements_of_normed_heads(const Tensor& qkv, const HeadNorms& norms) {
+  const int64_t dim = norms.q.shape[0], heads = (qkv.shape[1] / dim + norms.heads) / 2;
+  return static_cast<double>(qkv.shape[0] * heads * dim);
+}
 }  // namespace
 
 void Backend::head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) {
   constexpr auto op = Operation::head_norm_forward;
   expect_head_norms(op, qkv, norms);
   expect(y.shape == qkv.shape && y.dtype == qkv.dtype, op, "y is like qkv");
-  count(op, 4 * elements_of(qkv), bytes_of({&qkv, &y}));
+  count(op, 4 * elements_of_normed_heads(qkv, norms), bytes_of({&qkv, &y}));
   run_head_norm_forward(qkv, norms, y);
 }
 
@@ -170,7 +176,8 @@ void Backend::head_norm_backward(const Tensor& qkv, const HeadNorms& norms, cons
   expect(dqkv.shape == qkv.shape && dqkv.dtype == qkv.dtype, op, "dqkv is like qkv");
   expect(dq.shape == norms.q.shape && dk.shape == dq.shape && dq.dtype == DType::f32 && dk.dtype == DType::f32, op,
          "dq, dk are [D] f32");
-  count(op, 10 * elements_of(qkv), bytes_of({&qkv, &dqkv, &dqkv}));
+  const double elements = elements_of_normed_heads(qkv, norms);
+  count(op, 10 * elements, 3 * elements * static_cast<double>(size_of(qkv.dtype)));
   Frame frame(*workspace_);
   run_head_norm_backward(qkv, norms, dqkv, dq, dk, scratch(frame, head_norm_backward_workspace(qkv, norms)).data);
 }
