@@ -2,6 +2,8 @@
 // mesh measures; plan_formulas_test.cpp: and what the mathematics says.)
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -141,6 +143,42 @@ TEST(Plan, SearchFindsTheMeshesThatFitFastestFirst) {
       const std::string setting = std::string(mesh) + " --per-device-train-batch-size 1" + recompute;
       EXPECT_EQ(planned(shared + setting)["fits"], listed.contains(setting)) << setting;
     }
+}
+
+// Also that which has none among the twenty fastest settings.
+TEST(Plan, SearchShowsEveryMeshThatFits) {
+  const std::string options = "--config llama-3.1-8b --search --world 8 --device h100 --block-size 4096 ";
+  using Mesh = std::array<int, 3>;
+  std::set<Mesh> fitting, fastest_twenty;
+  std::map<Mesh, std::string> best;
+  const Json found = planned(options)["fitting"];
+  for (size_t i = 0; i < found.size(); i++) {
+    const Json& one = found[i];
+    const Mesh mesh{one["data_parallel"], one["fsdp"], one["tensor_parallel"]};
+    if (fitting.insert(mesh).second)
+      best[mesh] = text(one["micro_batch"].dump(), " ", one["accumulation"].dump(),
+                        one["gradient_checkpointing"] ? " yes" : " no");
+    if (i < 20) fastest_twenty.insert(mesh);
+  }
+  ASSERT_LT(fastest_twenty.size(), fitting.size());
+  std::istringstream table(run_command(llama_tp_with(0) + " plan " + options).out);
+  std::set<Mesh> shown;
+  std::vector<double> seconds;
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream words(line);
+    Mesh mesh;
+    std::string micro, times, recompute;
+    double state, gathered, activations, peak, step;
+    if (!(words >> mesh[0] >> mesh[1] >> mesh[2] >> micro >> times >> recompute)) continue;
+    ASSERT_TRUE(words >> state >> gathered >> activations >> peak >> step) << line;
+    if (shown.insert(mesh).second) {
+      EXPECT_EQ(text(micro, " ", times, " ", recompute), best[mesh]) << line;
+    }
+    seconds.push_back(step);
+  }
+  EXPECT_EQ(shown, fitting);
+  EXPECT_EQ(seconds.size(), 20u);
+  EXPECT_TRUE(std::is_sorted(seconds.begin(), seconds.end()));
 }
 
 TEST(Plan, SearchTriesEveryMicroBatchThatDividesTheStep) {

@@ -32,14 +32,23 @@ void declare_plan_options(Options& options) {
   options.value("per-device-train-batch-size", "samples per forward on each data-parallel or FSDP rank", "N", "8");
   options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
   options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
-  options.value("device", "h100, h200, a100 or a datasheet: an estimate of time and whether it fits", "NAME|FILE");
+  options.value("device",
+                "h100, h200, a100 or a datasheet: an estimate of time and whether it fits (default of --search: h100)",
+                "NAME|FILE");
   options.value("memory", "of a rank, 80GiB for instance (default: the device's, less what CUDA and NCCL take)",
                 "BYTES");
-  options.flag("max-sequence", "the longest --block-size that fits the memory");
-  options.flag("search", "all meshes, micro-batches and recompute settings of --world ranks that fit, fastest first");
+  options.flag("max-sequence",
+               "the longest --block-size that fits the memory, with --per-device-train-batch-size samples of it in a "
+               "forward");
+  options.flag("search",
+               "every mesh of --world ranks that fits, with its fastest micro-batch and recompute setting, and others "
+               "up to 20 lines, fastest first; --json: all that fit");
   options.list("compare", "schemes side by side, for instance: fsdp=8 tp=8,sp=off tp=8 tp=4,fsdp=2", "KEY=VALUE,… …");
   options.value("world", "ranks of --search and --compare (default of the latter: the first scheme's)", "N");
-  options.value("global-batch-size", "samples of a step (default: one micro-batch a rank with data of its own)", "N");
+  options.value("global-batch-size",
+                "samples of a step (default: one micro-batch a rank with data of its own; --search: one a rank; "
+                "--compare: the fewest that all schemes can divide)",
+                "N");
   options.value(
       "backend",
       "whose scratch memory is counted: this machine's cpu or cuda, or auto: any GPU's with --device or --search",

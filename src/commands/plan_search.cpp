@@ -1,7 +1,9 @@
 #include "commands/plan_search.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
+#include <set>
 
 #include "base/json.h"
 #include "report/format.h"
@@ -10,7 +12,11 @@ namespace llama_tp {
 
 namespace {
 
-constexpr size_t most_lines = 20;
+constexpr size_t usual_lines = 20;  // more where there are more meshes
+
+bool is_faster(const PlannedSetting& a, const PlannedSetting& b) {
+  return a.tokens_per_second != b.tokens_per_second ? a.tokens_per_second > b.tokens_per_second : a.peak < b.peak;
+}
 
 class Search {
  public:
@@ -22,9 +28,7 @@ class Search {
       for (int64_t fsdp = 1; fsdp <= space_.ranks / tensor; fsdp++)
         if (space_.ranks / tensor % fsdp == 0) try_mesh(space_.ranks / tensor / fsdp, fsdp, tensor);
     }
-    std::sort(result_.fitting.begin(), result_.fitting.end(), [](const PlannedSetting& a, const PlannedSetting& b) {
-      return a.tokens_per_second != b.tokens_per_second ? a.tokens_per_second > b.tokens_per_second : a.peak < b.peak;
-    });
+    std::sort(result_.fitting.begin(), result_.fitting.end(), is_faster);
     return std::move(result_);
   }
 
@@ -83,6 +87,43 @@ OrderedJson setting_json(const PlannedSetting& setting) {
           {"bound_by", setting.estimate.bound()}};
 }
 
+// The fastest setting of each mesh, and the fastest others up to usual_lines. Fastest first, as fitting is.
+std::vector<PlannedSetting> shown_of(const std::vector<PlannedSetting>& fitting) {
+  std::vector<PlannedSetting> shown, others;
+  std::set<std::array<int, 3>> meshes;
+  for (const PlannedSetting& setting : fitting) {
+    const bool is_first = meshes.insert({setting.mesh.data, setting.mesh.fsdp, setting.mesh.tensor}).second;
+    (is_first ? shown : others).push_back(setting);
+  }
+  const size_t room = usual_lines - std::min(usual_lines, shown.size());
+  others.resize(std::min(others.size(), room));
+  shown.insert(shown.end(), others.begin(), others.end());
+  std::sort(shown.begin(), shown.end(), is_faster);
+  return shown;
+}
+
+void print_table(const std::vector<PlannedSetting>& settings) {
+  int64_t most = 0;
+  for (const PlannedSetting& setting : settings) most = std::max(most, setting.peak);
+  const ByteUnit unit = unit_for(static_cast<double>(most));
+  std::printf(
+      "data  fsdp  tensor  micro  times  recompute   state  gathered  activations    peak %s    step s  "
+      "  tokens/s  MFU %%  bound by\n",
+      unit.name);
+  const auto amount = [&](int64_t bytes, int width) { return padded(unit.of(static_cast<double>(bytes), 2), width); };
+  const auto number = [](int64_t value, int width) { return padded(with_commas(value), width); };
+  for (const PlannedSetting& setting : settings) {
+    const std::string line =
+        number(setting.mesh.data, 4) + number(setting.mesh.fsdp, 6) + number(setting.mesh.tensor, 8) +
+        number(setting.options.batch.micro_batch, 7) + number(setting.options.batch.accumulation, 7) +
+        padded(setting.options.recompute ? "yes" : "no", 11) + amount(setting.state, 8) + amount(setting.gathered, 10) +
+        amount(setting.activations, 13) + amount(setting.peak, 12) + padded(fixed(setting.estimate.seconds(), 3), 10) +
+        number(static_cast<int64_t>(setting.tokens_per_second), 12) + padded(fixed(100 * setting.mfu, 1), 7) + "  " +
+        setting.estimate.bound();
+    std::printf("%s\n", line.c_str());
+  }
+}
+
 }  // namespace
 
 SearchResult search(const SearchSpace& space, Backend& backend) { return Search(space, backend).run(); }
@@ -96,31 +137,15 @@ void print_search(const SearchSpace& space, const SearchResult& result) {
                 counted(result.tried, "setting").c_str(), bytes_text(result.smallest).c_str());
     return;
   }
-  const size_t shown = std::min(most_lines, result.fitting.size());
-  int64_t most = 0;
-  for (size_t i = 0; i < shown; i++) most = std::max(most, result.fitting[i].peak);
-  const ByteUnit unit = unit_for(static_cast<double>(most));
+  const std::vector<PlannedSetting> shown = shown_of(result.fitting);
+  print_table(shown);
   std::printf(
-      "data  fsdp  tensor  micro  times  recompute   state  gathered  activations    peak %s    step s  "
-      "  tokens/s  MFU %%  bound by\n",
-      unit.name);
-  const auto amount = [&](int64_t bytes, int width) { return padded(unit.of(static_cast<double>(bytes), 2), width); };
-  for (size_t i = 0; i < shown; i++) {
-    const PlannedSetting& setting = result.fitting[i];
-    const auto number = [](int64_t value, int width) { return padded(with_commas(value), width); };
-    const std::string line =
-        number(setting.mesh.data, 4) + number(setting.mesh.fsdp, 6) + number(setting.mesh.tensor, 8) +
-        number(setting.options.batch.micro_batch, 7) + number(setting.options.batch.accumulation, 7) +
-        padded(setting.options.recompute ? "yes" : "no", 11) + amount(setting.state, 8) + amount(setting.gathered, 10) +
-        amount(setting.activations, 13) + amount(setting.peak, 12) + padded(fixed(setting.estimate.seconds(), 3), 10) +
-        number(static_cast<int64_t>(setting.tokens_per_second), 12) + padded(fixed(100 * setting.mfu, 1), 7) + "  " +
-        setting.estimate.bound();
-    std::printf("%s\n", line.c_str());
-  }
-  std::printf("%s of %s fit%s; estimates are the datasheet's limits, not measurements\n",
-              with_commas(static_cast<int64_t>(result.fitting.size())).c_str(),
-              counted(result.tried, "setting").c_str(),
-              result.fitting.size() > most_lines ? text(", the ", most_lines, " fastest are shown").c_str() : "");
+      "%s of %s fit%s; estimates are the datasheet's limits, not measurements\n",
+      with_commas(static_cast<int64_t>(result.fitting.size())).c_str(), counted(result.tried, "setting").c_str(),
+      shown.size() < result.fitting.size()
+          ? text("; the fastest of each mesh is shown, and, up to ", usual_lines, " lines in all, of the others")
+                .c_str()
+          : "");
   std::printf("workspace is that of %s\n", space.workspace_of.c_str());
 }
 

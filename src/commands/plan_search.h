@@ -40,7 +40,9 @@ struct SearchResult {
 // batch; no larger one where one did not fit. tried counts those that were rehearsed.
 SearchResult search(const SearchSpace& space, Backend& backend);
 
+// The fastest setting of each mesh, and some more.
 void print_search(const SearchSpace& space, const SearchResult& result);
+// All that fit.
 void print_search_json(const SearchSpace& space, const SearchResult& result);
 
 }  // namespace llama_tp
