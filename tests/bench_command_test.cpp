@@ -288,7 +288,21 @@ TEST_F(BenchCommand, MeasuresOperationsAndCollectives) {
   EXPECT_TRUE(holds(usual, "training    ", "3 × 32 tokens", "prompt      ", "generation  "));
 }
 
-// A plain feed-forward has no gate, and half the work in its first product.
+// Norms of heads are Qwen3's alone.
+TEST_F(BenchCommand, MeasuresTheOperationsThatTheModelHas) {
+  for (const std::string type : {"llama", "qwen3"}) {
+    write_file(folder_ / "config.json", small_config({{"model_type", type}, {"head_dim", 4}}).dump());
+    const std::string out = run(2, "--kernels --block-size 32");
+    EXPECT_TRUE(holds(out, "embedding, forward  ", "embedding, backward  ",
+                      "product, backward of the input (q, k, v)  ", "product, backward of the weight (head)  ",
+                      "norm again, in backward  "))
+        << out;
+    EXPECT_EQ(holds(out, "norms of heads, forward  ", "norms of heads, backward  "), type == "qwen3") << out;
+  }
+}
+
+// A plain feed-forward has no gate, and half the work in its first product. Of 8 heads, 4 of keys, q, k and v are twice
+// as many rows as o has.
 TEST_F(BenchCommand, MeasuresTheProductsThatTheModelHas) {
   const auto work_of = [&](const std::string& product, const Json& changes) {
     write_file(folder_ / "config.json", small_config(changes).dump());
@@ -301,8 +315,12 @@ TEST_F(BenchCommand, MeasuresTheProductsThatTheModelHas) {
     return microseconds * rate;
   };
   const double gated = work_of("product, forward (gate and up)", Json::object()),
-               plain = work_of("product, forward (up)", {{"model_type", "nemotron"}});
-  EXPECT_NEAR(gated / plain, 2, 0.05);  // both are printed with a digit behind the point, some tens of each
+               plain = work_of("product, forward (up)", {{"model_type", "nemotron"}}),
+               down = work_of("product, forward (down)", Json::object()),
+               qkv = work_of("product, forward (q, k, v)", Json::object()),
+               o = work_of("product, forward (o)", Json::object());
+  for (const double ratio : {gated / plain, gated / down, qkv / o})
+    EXPECT_NEAR(ratio, 2, 0.05);  // all are printed with a digit behind the point, some tens of each
 }
 
 // What the plan replicates is whole on every rank, however few heads there are; norms see a rank's part of the tokens,

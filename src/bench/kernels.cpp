@@ -4,6 +4,7 @@
 
 #include "backend/fill.h"
 #include "base/parts.h"
+#include "base/random.h"
 #include "bench/rates.h"
 #include "bench/timing.h"
 #include "model/batch.h"
@@ -18,10 +19,11 @@ namespace {
 
 constexpr int64_t operation_runs = 5;
 constexpr int64_t calls_on_device = 10;  // between two waits for it: a wait takes as long as a small operation
+constexpr int name_width = 46;
 constexpr int64_t least_weights = int64_t{1} << 23;  // of an optimizer's step, far more than caches hold
 
 struct Timing {
-  const char* name;
+  std::string name;
   double seconds, flops, bytes;
 };
 
@@ -43,6 +45,7 @@ class Kernels {
   Kernels(const Bench& bench, const Parameters& parameters, int64_t sequence_ranks)
       : bench_(bench),
         layout_(parameters.layout(0)),
+        embedding_(parameters.embedding_slice()),
         vocabulary_(parameters.head_slice()),
         H(bench.config.hidden),
         A(layout_.heads),
@@ -64,6 +67,7 @@ class Kernels {
   std::vector<Timing> run(Runtime& on) {
     runtime_ = &on;
     timings_.clear();
+    embedding();
     products();
     attention();
     elementwise();
@@ -85,7 +89,7 @@ class Kernels {
     return tensor;
   }
   Tensor numbers(const Shape& shape) { return numbers(shape, runtime_->dtype); }
-  void time(const char* name, const std::function<void()>& work) {
+  void time(const std::string& name, const std::function<void()>& work) {
     const Work before = all_work(runtime_->backend);
     bench_.world->barrier();
     const int64_t together = runtime_->backend.device() == nullptr ? 1 : calls_on_device;
@@ -102,27 +106,61 @@ class Kernels {
   // Of the feed-forward's first product, in which the gate, where there is one, lies above up.
   int64_t up_rows() const { return (bench_.config.activation.gated ? 2 : 1) * F; }
 
-  void products() {
+  // y = x · wᵀ and its backward, each of as many tokens as y and dy have.
+  void product(const std::string& weight, const Tensor& y, const Tensor& dy, int64_t inputs) {
     Saved saved(runtime_->state);
     Backend& backend = runtime_->backend;
-    const Tensor x = numbers({T, H}), w = numbers({up_rows(), H}), y = numbers({T, up_rows()}),
-                 dw = zeros({up_rows(), H}, DType::f32);
-    time(bench_.config.activation.gated ? "product, forward (gate and up)" : "product, forward (up)",
-         [&] { backend.linear_forward(x, w, {}, y); });
-    time("product, backward of the input", [&] { backend.linear_backward_input(y, w, x); });
-    time("product, backward of the weight", [&] { backend.linear_backward_weight(y, x, dw); });
+    const Shape shape{y.shape[1], inputs};
+    const Tensor x = numbers({y.shape[0], inputs}), dx = numbers({dy.shape[0], inputs}), w = numbers(shape),
+                 dw = zeros(shape, DType::f32);
+    time("product, forward (" + weight + ")", [&] { backend.linear_forward(x, w, {}, y); });
+    time("product, backward of the input (" + weight + ")", [&] { backend.linear_backward_input(dy, w, dx); });
+    time("product, backward of the weight (" + weight + ")", [&] { backend.linear_backward_weight(dy, dx, dw); });
+  }
+
+  void product_of_block(const std::string& weight, int64_t inputs, int64_t outputs) {
+    Saved saved(runtime_->state);
+    const Tensor y = numbers({T, outputs});
+    product(weight, y, y, inputs);
+  }
+
+  void products() {
+    product_of_block("q, k, v", H, (A + 2 * G) * D);
+    product_of_block("o", A * D, H);
+    product_of_block(bench_.config.activation.gated ? "gate and up" : "up", H, up_rows());
+    product_of_block("down", F, H);
+    Saved saved(runtime_->state);
+    product("head", numbers({loss_tokens(), V}, DType::f32), numbers({gradient_tokens(), V}), H);
+  }
+
+  // Any of the vocabulary: the same one's row again and again would come from a cache.
+  std::vector<int32_t> tokens(int64_t begin, int64_t count) const {
+    std::vector<int32_t> ids;
+    for (int64_t i = begin; i < begin + count; i++)
+      ids.push_back(static_cast<int32_t>(random_uint64(1, 0, static_cast<uint64_t>(i)) %
+                                         static_cast<uint64_t>(bench_.config.vocabulary)));
+    return ids;
   }
 
   // Samples of the run's length, and a shorter one where ranks that divide the tokens need more of them.
   Batch samples() {
     const int64_t length = bench_.settings.block_size;
     HostBatch host;
-    each_part(T, length, [&](int64_t begin, int64_t count) {
-      host.append(std::vector<int32_t>(static_cast<size_t>(count), 0), {}, 0, begin);
-    });
+    each_part(T, length, [&](int64_t begin, int64_t count) { host.append(tokens(begin, count), {}, 0, begin); });
     Batch batch = push_batch(runtime_->state, T, parts_of(T, length), bench_.config.window());
     upload(runtime_->backend, host, batch);
     return batch;
+  }
+
+  void embedding() {
+    Saved saved(runtime_->state);
+    Backend& backend = runtime_->backend;
+    const int64_t skipped = bench_.config.pad_id.value_or(-1);
+    const Batch batch = samples();
+    const Tensor table = numbers({embedding_.rows, H}), dtable = zeros({embedding_.rows, H}, DType::f32),
+                 y = numbers({T, H});
+    time("embedding, forward", [&] { backend.embedding_forward(batch.ids, table, embedding_.begin, y); });
+    time("embedding, backward", [&] { backend.embedding_backward(batch.ids, y, embedding_.begin, skipped, dtable); });
   }
 
   void attention() {
@@ -139,6 +177,16 @@ class Kernels {
     const Tensor qkv = numbers({T, (A + 2 * G) * D}), table = numbers({T, bench_.config.rotary_dim}, DType::f32);
     time("rotary positions, forward", [&] { backend.rope_forward(qkv, table, batch.slots, q, k, v); });
     time("rotary positions, backward", [&] { backend.rope_backward(dq, dk, dv, table, qkv); });
+    if (bench_.config.qk_norm) head_norms(qkv);
+  }
+
+  void head_norms(const Tensor& qkv) {
+    Saved saved(runtime_->state);
+    Backend& backend = runtime_->backend;
+    const HeadNorms norms{numbers({D}), numbers({D}), A, bench_.config.norm.epsilon};
+    const Tensor y = numbers(qkv.shape), dq = zeros({D}, DType::f32), dk = zeros({D}, DType::f32);
+    time("norms of heads, forward", [&] { backend.head_norm_forward(qkv, norms, y); });
+    time("norms of heads, backward", [&] { backend.head_norm_backward(qkv, norms, y, dq, dk); });
   }
 
   void elementwise() {
@@ -152,6 +200,7 @@ class Kernels {
     const Tensor statistics = zeros(statistics_shape(norm, S), DType::f32);
     time("addition and norm, forward",
          [&] { backend.add_norm_forward(part, residual, w, b, norm, residual, y, statistics); });
+    time("norm again, in backward", [&] { backend.norm_apply(residual, w, b, norm, statistics, y); });
     time("norm, backward", [&] { backend.norm_backward(y, residual, w, norm, statistics, part, dw, db); });
     const ActivationOptions& activation = bench_.config.activation;
     const Tensor input = numbers({T, up_rows()}), product = numbers({T, F});
@@ -159,8 +208,9 @@ class Kernels {
     time("activation, backward", [&] { backend.activation_backward(product, input, activation, input); });
   }
 
-  // As the head takes them.
+  // As the head takes them, and their gradients.
   int64_t loss_tokens() const { return std::min(T, bench_.backend->loss_tokens(V, bench_.settings.dtype).piece); }
+  int64_t gradient_tokens() const { return std::min(T, bench_.backend->loss_tokens(V, bench_.settings.dtype).chunk); }
 
   void loss() {
     Saved saved(runtime_->state);
@@ -186,7 +236,7 @@ class Kernels {
 
   const Bench& bench_;
   const LayerLayout& layout_;
-  const VocabularySlice& vocabulary_;
+  const VocabularySlice &embedding_, &vocabulary_;
   int64_t H, A, G, D, F, V, T, S;
   Runtime* runtime_ = nullptr;
   std::vector<Timing> timings_;
@@ -204,13 +254,14 @@ void bench_kernels(const Bench& bench, const MachineRates& machine) {
   Runtime own(*bench.backend, lone, lone, lone, bench.settings.dtype);
   own.reserve(rehearse(*bench.backend, own, [&](Runtime& meta) { kernels.run(meta); }));
   bench.say(text("operations on all ranks, each as one of ", counted(mesh.tensor, "tensor-parallel rank"), ": ",
-                 kernels.shapes(), "\n", padded("µs", 42), padded("GFLOP/s", 10), padded("GB/s", 8), "  of the limit"));
+                 kernels.shapes(), "\n", padded("µs", name_width + 10), padded("GFLOP/s", 10), padded("GB/s", 8),
+                 "  of the limit"));
   for (const Timing& timing : kernels.run(own)) {
     const double flops = bench.sum_over_ranks(timing.flops / timing.seconds),
                  bytes = bench.sum_over_ranks(timing.bytes / timing.seconds);
     const double of_flops = flops / machine.product_flops, of_bytes = bytes / machine.read_bytes;
     std::string name = timing.name;
-    name.resize(32, ' ');
+    name.resize(name_width, ' ');
     bench.say(name + padded(fixed(timing.seconds * 1e6, 1), 9) + padded(fixed(flops / 1e9, 1), 10) +
               padded(fixed(bytes / 1e9, 1), 8) + padded(fixed(100 * std::max(of_flops, of_bytes), 0), 5) +
               (of_flops > of_bytes ? "% of FLOP/s" : "% of bytes/s"));

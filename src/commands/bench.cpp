@@ -27,7 +27,7 @@ void declare_bench_options(Options& options) {
   declare_family(options);
   options.flag("train", "training steps (default: this and --generate)");
   options.flag("generate", "a prompt, and tokens behind it");
-  options.flag("kernels", "each operation, beside what the machine can do at best");
+  options.flag("kernels", "a step's larger operations one by one, beside what the machine can do at best");
   options.flag("collectives", "collectives among the tensor-parallel ranks, by size");
   options.value("loading", "reads a checkpoint of this model; an empty folder gets random weights first", "FOLDER");
   options.list("compare", "train with each of these meshes, for instance: tp=4 fsdp=4 tp=2,fsdp=2 tp=4,sp=off",
