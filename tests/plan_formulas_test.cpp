@@ -87,6 +87,36 @@ TEST(PlanFormulas, SequenceParallelismScattersFourTimesABlock) {
   EXPECT_EQ(seen, 1);
 }
 
+// A block's forward runs again up to its last product: attention's sum is sent once more, and with sequence parallelism
+// either region's input is gathered once more.
+TEST(PlanFormulas, RecomputeSendsAllOfABlocksForwardButItsLastSum) {
+  const auto sent = [](const std::string& options) {
+    std::map<std::string, std::pair<int64_t, int64_t>> calls_and_bytes;
+    const Json plan = plan_8b(8, options);
+    for (const Json& entry : plan["communication"])
+      calls_and_bytes[entry["collective"]] = {entry["calls"], entry["bytes"]};
+    return calls_and_bytes;
+  };
+  for (const auto& [sequence_parallel, collective] :
+       {std::pair{"off", "all_reduce"}, {"on", "all_gather"}, {"on", "reduce_scatter"}}) {
+    const std::string options = text("--sequence-parallel ", sequence_parallel);
+    const auto [calls, bytes] = sent(options)[collective];
+    const auto [calls_again, bytes_again] = sent(options + " --gradient-checkpointing")[collective];
+    const int64_t more = (collective == std::string("all_gather") ? 2 : 1) * layers;
+    EXPECT_EQ(calls_again - calls, more) << options << " " << collective;
+    EXPECT_EQ(bytes_again - bytes, more * tokens * hidden * 2) << options << " " << collective;
+  }
+}
+
+// Element-wise operations, a ten-thousandth of it, are in no formula.
+TEST(PlanFormulas, RecomputeIsABlocksForwardWithoutItsLastProduct) {
+  const double products = 2.0 * double(tokens) * double(block_matrices - hidden * ffn),
+               attention = 4.0 * double(heads * head_dim) * double(tokens) * double(tokens + 1) / 2;
+  const double again =
+      double(plan_8b(1, "--gradient-checkpointing")["flops"]["performed"]) - double(plan_8b(1)["flops"]["performed"]);
+  EXPECT_NEAR(again / (double(layers) * (products + attention)), 1, 1e-3);
+}
+
 // With sequence parallelism two gathers and two scatters a block forward, four and two backward, which gathers the saved
 // inputs again; beside them the embedding's scatter, the head's gather, their conjugates, and the statistics of the loss
 // of one chunk of tokens. FSDP gathers the norms, embedding, blocks and head, and in backward the blocks again. The

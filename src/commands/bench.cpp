@@ -58,7 +58,7 @@ void declare_bench_options(Options& options) {
   options.value("block-size", "tokens of a training sample", "N", "512");
   options.value("per-device-train-batch-size", "samples per forward on each data-parallel or FSDP rank", "N", "2");
   options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
-  options.flag("gradient-checkpointing", "compute each block's forward again in backward");
+  options.flag("gradient-checkpointing", "compute each block's forward, all but its last product, again in backward");
   options.value("steps", "training steps, after one that is not counted", "N", "5");
   options.value("prompt-tokens", "tokens of the prompt", "N", "512");
   options.value("n-predict", "tokens to generate", "N", "16");
