@@ -1,9 +1,10 @@
-// Fully sharded data parallelism: ZeRO-3 (Rajbhandari et al. 2020), as PyTorch's FSDP2. Ranks with different data share
-// every unit of parameters: each keeps one piece of its weights, gradients and optimizer state. A unit's weights are
-// gathered whole just before their use and dropped behind it; its gradients are made whole and summed into the pieces
-// (reduce-scatter) as soon as backward has them. Layers know nothing of it: they read Weight::value and add to
-// Weight::gradient, which are views of what is gathered here. On top of tensor parallelism a unit is this tensor rank's
-// slice. Where nothing is sharded every call here does nothing.
+// Fully sharded data parallelism: ZeRO-3 (Rajbhandari et al. 2020), what PyTorch's FSDP does. Ranks with different data
+// share every unit of parameters, one flat buffer as in FSDP1 (FSDP2 divides each parameter by its rows): each keeps one
+// piece of its weights, gradients and optimizer state. A unit's weights are gathered whole just before their use and
+// dropped behind it; its gradients are made whole and summed into the pieces (reduce-scatter) as soon as backward has
+// them. Layers know nothing of it: they read Weight::value and add to Weight::gradient, which are views of what is
+// gathered here. On top of tensor parallelism a unit is this tensor rank's slice. Where nothing is sharded every call
+// here does nothing.
 //
 // A micro-batch, of L blocks: forward gathers the embedding, each block, the head; backward gathers each block again
 // unless they were kept, and reduce-scatters head, each block, embedding. The norms' unit is gathered once a step and

@@ -4,7 +4,8 @@
 // call; Pending::wait makes the compute stream wait for its end, the host goes on. So one that is waited for at once, as
 // most of tensor parallelism, does not stand behind a block that FSDP gathers meanwhile. Two of different groups must not
 // hold multiprocessors that the other needs, one way round on this rank and the other way on that: NCCL starts them in the
-// order in which the program calls them (NCCL_LAUNCH_ORDER_IMPLICIT, from NCCL 2.26 on), which is the same on all ranks.
+// order in which the program calls them (NCCL_LAUNCH_ORDER_IMPLICIT, from NCCL 2.26 on), which is the same on all ranks;
+// with a driver or a CUDA of its own below 12.3 one after another.
 //
 // Sums run in NCCL's order, which depends on the number of ranks, the tensor's size and the topology: two runs of one
 // mesh on the same machines agree bitwise, and every rank gets the same bits, but they are not the bits of rank order.
