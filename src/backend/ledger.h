@@ -15,7 +15,7 @@ enum class Category : uint8_t {
   gathered_parameters,  // whole units while FSDP has them gathered
   gradients,
   unsharded_gradients,  // of a whole unit, until FSDP has summed them into the ranks' shards
-  master_weights,       // f32 master weights, or in bf16 the low halves that complete the weights to f32
+  master_weights,       // of a bf16 run: the low halves that complete the weights to f32
   moments,              // AdamW's m and v
   saved_split,          // activations kept from forward to backward that shrink with 1/tp
   saved_whole,          // those that every tp rank holds whole

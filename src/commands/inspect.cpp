@@ -166,7 +166,7 @@ int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
       "weights are read. Or, with --data, what of a data file is learned.",
       "./llama_tp inspect -m Llama-3.1-8B --tensor-parallel 8");
   options.value("m,model", "model folder, or an output folder of train", "DIR");
-  options.value("config", "a config.json instead", "FILE");
+  options.value("config", "a config.json instead, or a well-known model's name", "FILE|NAME");
   declare_family(options);
   options.value("infer", "find the family of a model that none lists, from its tensors, and write it", "FILE");
   options.value("tensor-parallel", "ranks that share each layer", "N", "1");
@@ -181,7 +181,7 @@ int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
     return 0;
   }
   check_table_options(options);
-  require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE");
+  require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE|NAME");
   const std::string file =
       options.given("config") ? options.word("config") : resolve_model_folder(options.path("model")) + "/config.json";
   const FamilyPointer family =

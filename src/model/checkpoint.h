@@ -24,15 +24,15 @@ void check_tensors(const ModelFiles& files, const ModelConfig& config, const Par
 // Fills the weights (and in bf16 training what completes them to f32). Errors: check_tensors'.
 void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend);
 
-// The same from bf16 weights and what completes them to their f32 masters (Weight::rest). Both were checked.
+// The same from bf16 weights and what completes them to their f32 masters (Unit::rest). Both were checked.
 void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters& parameters, Backend& backend);
 
 // Fills an f32 tensor of every weight (&Unit::m, say) from files with the weights' names and shapes that were
 // checked.
 void load_tensors(const ModelFiles& files, Tensor Unit::*which, Parameters& parameters, Backend& backend);
 
-// Random weights: matrices normal with config's initializer_range, biases 0, norms 1. Each element is a function of
-// (seed, tensor name, global index), so every mesh starts from the same weights.
+// Random weights: matrices normal with config's initializer_range, biases 0, norms 1, those that multiply by 1 + w 0.
+// Each element is a function of (seed, tensor name, global index), so every mesh starts from the same weights.
 void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& parameters, Backend& backend);
 
 }  // namespace llama_tp
