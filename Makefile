@@ -19,8 +19,9 @@ endif
 
 # The CUDA compiler, where there is one; NVCC= leaves CUDA out. The program needs cuBLASLt and NCCL only when it runs on a
 # GPU (it looks for them then, in CUDA's own folder, too), and their headers to be built. CUDA_ARCH: what the kernels are
-# compiled for, several by spaces, the last also as PTX, for later GPUs; by default this machine's GPUs, else 80. The
-# letter of 90a stands for Hopper's own instructions, which are not used where 90 is named, too.
+# compiled for, several by spaces, the last also as PTX, for later GPUs; by default those of this machine's GPUs that the
+# kernels can run on (8.0 and later) and the toolkit knows, else 80. The letter of 90a stands for Hopper's own
+# instructions, which are not used where 90 is named, too.
 NVCC      ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
 NVCC_VERSION := $(if $(NVCC),$(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*release .*, V//p'))
 CUDA_HOME := $(if $(NVCC),$(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(NVCC))))))
@@ -31,7 +32,9 @@ CUDA_MISSING := $(if $(NVCC),$(or $(CUDA_OLD),$(strip $(if $(CUDA_LIB),,libcudar
                   $(if $(wildcard $(CUDA_HOME)/include/$(header) /usr/include/$(header)),,$(header))))),nvcc)
 CUDA      := $(if $(CUDA_MISSING),,yes)
 ifndef CUDA_ARCH
-CUDA_ARCH := $(or $(if $(CUDA),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep -xE '[0-9]+\.[0-9]+' | tr -d . | sed 's/^90$$/90a/' | sort -u)),80)
+GPUS       := $(if $(CUDA),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep -xE '[0-9]+\.[0-9]+' | awk -F. '$$1 >= 8 { print $$1 $$2 }' | sort -nu))
+KNOWN_ARCH := $(if $(GPUS),$(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch 2>/dev/null)))
+CUDA_ARCH  := $(or $(patsubst 90,90a,$(filter $(KNOWN_ARCH),$(GPUS))),80)
 endif
 
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)

@@ -4,9 +4,9 @@
 
 #include <filesystem>
 
+#include "fake_program.h"
 #include "scratch_folder.h"
 #include "support/command.h"
-#include "support/small_model.h"
 
 namespace llama_tp {
 namespace {
@@ -28,8 +28,7 @@ class GpuCheck : public testing::Test {
   }
 
   void add_program(const std::string& name, const std::string& script) {
-    write_file(folder_ / name, "#!/bin/bash\n" + script + "\n");
-    std::filesystem::permissions(folder_ / name, std::filesystem::perms::owner_all);
+    llama_tp::add_program(folder_ / name, script);
   }
   CommandResult run(const std::string& how) const {
     return run_command("cd " + (folder_ / "") + " && PATH=$PWD/tools:$PATH " + how);

@@ -1,0 +1,64 @@
+// What the Makefile makes of a machine's GPUs and its CUDA toolkit, both of which are only played here.
+#include <gtest/gtest.h>
+
+#include "fake_program.h"
+#include "scratch_folder.h"
+#include "support/command.h"
+
+namespace llama_tp {
+namespace {
+
+class Makefile : public testing::Test {
+ protected:
+  Makefile() {
+    add_program(toolkit_ + "/bin/nvcc", R"(case $1 in
+      --version) echo 'Cuda compilation tools, release 12.4, V12.4.131' ;;
+      --list-gpu-arch) printf 'compute_%s\n' 50 75 80 86 89 90 ;;
+      esac)");
+    for (const char* file : {"include/cublasLt.h", "include/nccl.h", "lib64/libcudart_static.a"})
+      add_program(toolkit_ + "/" + file, "");
+  }
+
+  // As make expands it, on a machine where nvidia-smi lists GPUs of these compute capabilities.
+  std::string expanded(const std::string& text, const std::string& gpus = "") const {
+    add_program(folder_ / "tools/nvidia-smi", "printf '%s\\n' " + gpus);
+    const CommandResult made =
+        run_command("env -i PATH=" + (folder_ / "tools") + ":$PATH make -s BUILD=" + (folder_ / "build") +
+                    " NVCC=" + toolkit_ + "/bin/nvcc " + quoted("--eval=expanded: ; @echo " + text) + " expanded");
+    EXPECT_EQ(made.status, 0) << made.err;
+    return made.out;
+  }
+
+  ScratchFolder folder_;
+  std::string toolkit_ = folder_ / "toolkit";
+};
+
+TEST_F(Makefile, KernelsAreForTheGpusThatCanRunThemAndTheToolkitKnowsElseFor80) {
+  struct Case {
+    const char *gpus, *made;
+  };
+  for (const auto& [gpus, made] : {
+           Case{"", "sm_80, PTX of 80\n"},
+           Case{"8.6", "sm_86, PTX of 86\n"},
+           Case{"9.0", "sm_90a, PTX of 90\n"},
+           Case{"8.9 8.0 8.0", "sm_80 sm_89, PTX of 89\n"},
+           Case{"8.0 8.0 7.5", "sm_80, PTX of 80\n"},  // older ones cannot run the kernels
+           Case{"7.5", "sm_80, PTX of 80\n"},
+           Case{"12.0", "sm_80, PTX of 80\n"},  // nvcc 12.4 does not know it: its driver compiles the PTX
+           Case{"12.0 9.0 8.0", "sm_80 sm_90a, PTX of 90\n"},
+           Case{"'[N/A]'", "sm_80, PTX of 80\n"},
+       })
+    EXPECT_EQ(expanded("$(CUDA_NAMES), PTX of $(OF_PTX)", gpus), made) << gpus;
+}
+
+// The last is compiled as PTX, too, which is for later GPUs alone.
+TEST_F(Makefile, TheNewestGpuComesLast) {
+  add_program(toolkit_ + "/bin/nvcc", R"(case $1 in
+    --version) echo 'Cuda compilation tools, release 13.0, V13.0.88' ;;
+    --list-gpu-arch) printf 'compute_%s\n' 80 120 100 ;;
+    esac)");
+  EXPECT_EQ(expanded("$(CUDA_NAMES), PTX of $(OF_PTX)", "12.0 10.0 8.0"), "sm_80 sm_100 sm_120, PTX of 120\n");
+}
+
+}  // namespace
+}  // namespace llama_tp
