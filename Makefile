@@ -79,7 +79,9 @@ CUDA_NAMES  := sm_$(subst $(SPACE),$(SPACE)sm_,$(strip $(CUDA_ARCH)))
 ifneq ($(CUDA),)
 $(KNOW_CUDA): CPPFLAGS += -DLLAMA_TP_CUDA_ARCH='"$(CUDA_NAMES)"'
 CPPFLAGS    += $(if $(filter-out /usr,$(CUDA_HOME)),-isystem $(CUDA_HOME)/include)
-LDLIBS      += -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudart_static -ldl -lrt
+# Where this toolkit is, and where other machines have theirs.
+RUNPATH     := $(subst $(SPACE),:,$(strip $(CUDA_LIB) $(filter-out $(CUDA_LIB),/usr/local/cuda/lib64)))
+LDLIBS      += -L$(CUDA_LIB) -Wl,-rpath,$(RUNPATH) -lcudart_static -ldl -lrt
 endif
 
 # The tests of operations once more, with the CUDA kernels compiled as C++ and run on the CPU; the kernels always under

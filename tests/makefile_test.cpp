@@ -20,11 +20,11 @@ class Makefile : public testing::Test {
   }
 
   // As make expands it, on a machine where nvidia-smi lists GPUs of these compute capabilities.
-  std::string expanded(const std::string& text, const std::string& gpus = "") const {
+  std::string expanded(const std::string& text, const std::string& gpus = "", const std::string& variables = "") const {
     add_program(folder_ / "tools/nvidia-smi", "printf '%s\\n' " + gpus);
-    const CommandResult made =
-        run_command("env -i PATH=" + (folder_ / "tools") + ":$PATH make -s BUILD=" + (folder_ / "build") +
-                    " NVCC=" + toolkit_ + "/bin/nvcc " + quoted("--eval=expanded: ; @echo " + text) + " expanded");
+    const CommandResult made = run_command(
+        "env -i PATH=" + (folder_ / "tools") + ":$PATH make -s BUILD=" + (folder_ / "build") + " NVCC=" + toolkit_ +
+        "/bin/nvcc " + variables + " " + quoted("--eval=expanded: ; @echo " + text) + " expanded");
     EXPECT_EQ(made.status, 0) << made.err;
     return made.out;
   }
@@ -58,6 +58,12 @@ TEST_F(Makefile, TheNewestGpuComesLast) {
     --list-gpu-arch) printf 'compute_%s\n' 80 120 100 ;;
     esac)");
   EXPECT_EQ(expanded("$(CUDA_NAMES), PTX of $(OF_PTX)", "12.0 10.0 8.0"), "sm_80 sm_100 sm_120, PTX of 120\n");
+}
+
+TEST_F(Makefile, LibrariesAreLookedForInThisToolkitAndWhereOtherMachinesHaveTheirs) {
+  const std::string shown = "$(filter -Wl%,$(LDLIBS))", of_others = "/usr/local/cuda/lib64";
+  EXPECT_EQ(expanded(shown, "", "MPI_LIBS="), "-Wl,-rpath," + toolkit_ + "/lib64:" + of_others + "\n");
+  EXPECT_EQ(expanded(shown, "", "MPI_LIBS= CUDA_LIB=" + of_others), "-Wl,-rpath," + of_others + "\n");
 }
 
 }  // namespace
