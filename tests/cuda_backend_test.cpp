@@ -28,7 +28,7 @@ class Cuda : public testing::Test {
 
 TEST_F(Cuda, ARankTakesTheDeviceOfItsPlaceOnTheHost) {
   EXPECT_EQ(make_backend("auto", {.local_rank = 1})->description(),
-            "cuda: Double, 79.1 GiB, sm_75, device 1 of 2, driver 13.0, cuBLASLt 13.1.2");
+            "cuda: Double, 79.1 GiB, sm_85, device 1 of 2, driver 13.0, cuBLASLt 13.1.2");
   const auto first = make_backend("cuda", {.local_rank = 0}), second = make_backend("cuda", {.local_rank = 1}),
              third = make_backend("cuda", {.local_rank = 2});
   EXPECT_NE(first->device()->identity, second->device()->identity);
@@ -46,7 +46,12 @@ TEST_F(Cuda, WhatCannotRunIsRefusedInOneLineWithTheMend) {
         Case{{.driver = 12040},
              {"--backend cuda: the NVIDIA driver of node1 knows CUDA 12.4", "made with 13.", "update the driver"}},
         Case{{.runs_kernels = false},
-             {"--backend cuda: cuda device 0 (Double), an sm_75, does not run", "make CUDA_ARCH=75"}}}) {
+             {"--backend cuda: cuda device 0 (Double), an sm_85, does not run", "make CUDA_ARCH=85"}},
+        Case{{.majors = {7, 7}},
+             {"--backend cuda: Double is an sm_75; the kernels need sm_80 (Ampere) or later", "--backend cpu"}},
+        Case{{.majors = {7, 8}},
+             {"--backend cuda: device 0 of node1, Double is an sm_75; the kernels need sm_80 (Ampere) or later",
+              "hide it with CUDA_VISIBLE_DEVICES", "--backend cpu"}}}) {
     cuda_double() = machine;
     const std::string said = error_of([] { make_backend("cuda", {.host = "node1"}); });
     for (const char* word : words) EXPECT_NE(said.find(word), std::string::npos) << said;
@@ -54,11 +59,17 @@ TEST_F(Cuda, WhatCannotRunIsRefusedInOneLineWithTheMend) {
   }
 }
 
-TEST_F(Cuda, AutoIsTheCpuWithoutADeviceButNoWayAroundABrokenOne) {
+TEST_F(Cuda, AutoIsTheCpuWhereNoDeviceCanRunTheKernelsButNoWayAroundABrokenOne) {
   cuda_double().driver = 0;
   EXPECT_NE(make_backend("auto", {})->description().find("; no NVIDIA driver is loaded"), std::string::npos);
-  cuda_double() = {.driver = 12040};
-  EXPECT_THROW(make_backend("auto", {}), Error);
+  cuda_double() = {.majors = {7, 6}};
+  EXPECT_NE(
+      make_backend("auto", {})->description().find("; Double is an sm_75; the kernels need sm_80 (Ampere) or later"),
+      std::string::npos);
+  for (const CudaDouble& broken : {CudaDouble{.driver = 12040}, CudaDouble{.majors = {7, 8}}}) {
+    cuda_double() = broken;
+    EXPECT_THROW(make_backend("auto", {}), Error);
+  }
 }
 
 TEST_F(Cuda, APlanBeyondTheFreeMemoryIsRefusedWithItsFigure) {

@@ -197,8 +197,8 @@ TEST_F(ProductTuning, OperandsAreGivenBack) {
 TEST_F(ProductTuning, AFileOfAnotherVersionOrOfAnotherDeviceIsRefused) {
   const std::string file = tune().file;
   cublas_lt_double().version = 130200;
-  EXPECT_TRUE(holds(refusal_of(file), "tuned.json: its products were tuned on Double (7.5) with cuBLASLt 13.1.2, but ",
-                    "here is Double (7.5) with cuBLASLt 13.2.0"));
+  EXPECT_TRUE(holds(refusal_of(file), "tuned.json: its products were tuned on Double (8.5) with cuBLASLt 13.1.2, but ",
+                    "here is Double (8.5) with cuBLASLt 13.2.0"));
   EXPECT_TRUE(holds(error_of([&] { tune({"tuned.json", file}); }), "tuned.json: its products were tuned on "));
 }
 

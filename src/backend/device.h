@@ -18,7 +18,7 @@ struct DevicePlace {
   ProductFile products = {};  // of bench --tune-products
 };
 
-// name: "auto", "cpu" or "cuda". auto is cuda where this build has it and there is a device, else cpu; the backend's
+// name: "auto", "cpu" or "cuda". auto is cuda where this build has it and there is a device for it, else cpu; the backend's
 // description says why. Errors: another name; cuda in a build without it; tuned products for the CPU; CudaBackend's.
 std::unique_ptr<Backend> make_backend(const std::string& name, const DevicePlace& place);
 

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
@@ -96,7 +97,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
   std::strcpy(properties->name, "Double");
   properties->totalGlobalMem = (size_t{79} << 30) + (size_t{102} << 20);
-  properties->major = 7;
+  const std::vector<int>& majors = cuda_double().majors;
+  properties->major = majors[std::min(static_cast<size_t>(device), majors.size() - 1)];
   properties->minor = 5;
   properties->uuid.bytes[0] = static_cast<char>('a' + device);
   return cudaSuccess;

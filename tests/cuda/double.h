@@ -18,6 +18,7 @@ struct StreamCall {
 struct CudaDouble {
   int driver = 13000;  // the version that it knows; 0: there is none
   int devices = 2;
+  std::vector<int> majors = {8, 8};  // of the devices' compute capabilities; further ones are as the last
   bool runs_kernels = true;
   size_t free_bytes = size_t{1} << 30;
   size_t context_bytes = size_t{300} << 20;  // in use beside what was reserved

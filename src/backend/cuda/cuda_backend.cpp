@@ -28,6 +28,27 @@ int driver_version() {
   return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
 }
 
+// The kernels copy to shared memory and reduce a warp by instructions of Ampere.
+constexpr int oldest_major = 8;
+
+bool can_run_the_kernels(const cudaDeviceProp& properties) { return properties.major >= oldest_major; }
+
+std::string why_it_cannot(const cudaDeviceProp& properties) {
+  return text(properties.name, " is an sm_", properties.major, properties.minor, "; the kernels need sm_", oldest_major,
+              "0 (Ampere) or later");
+}
+
+// Why none of these devices can run the kernels; "" where one may, be it that it does not say what it is.
+std::string why_all_are_too_old(int devices) {
+  std::string why_first;
+  for (int device = 0; device < devices; device++) {
+    cudaDeviceProp properties{};
+    if (cudaGetDeviceProperties(&properties, device) != cudaSuccess || can_run_the_kernels(properties)) return "";
+    if (device == 0) why_first = why_it_cannot(properties);
+  }
+  return why_first;
+}
+
 // Frees what is only needed inside a function.
 struct Temporary {
   explicit Temporary(size_t bytes) : status(cudaMalloc(&memory, bytes)) {}
@@ -47,7 +68,7 @@ std::string why_no_cuda_device() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
     return "the NVIDIA driver shows no device (is CUDA_VISIBLE_DEVICES set?)";
-  return "";
+  return status == cudaSuccess ? why_all_are_too_old(count) : "";
 }
 
 CudaBackend::CudaBackend(const DevicePlace& place) {
@@ -75,7 +96,7 @@ void CudaBackend::take_products(const ProductFile& file) {
 // A driver runs programs of its own major version of CUDA and of older ones.
 void CudaBackend::choose_device(const DevicePlace& place) {
   const std::string why_none = why_no_cuda_device();
-  require(why_none.empty(), "--backend cuda: ", why_none, "; --backend cpu needs none");
+  require(why_none.empty(), "--backend cuda: ", why_none, "; --backend cpu needs no GPU");
   const int driver = driver_version();
   require(driver / 1000 >= CUDART_VERSION / 1000, "--backend cuda: the NVIDIA driver of ", place.host, " knows CUDA ",
           version_text(driver), ", but this program is made with ", version_text(CUDART_VERSION),
@@ -85,6 +106,8 @@ void CudaBackend::choose_device(const DevicePlace& place) {
   check_cuda(cudaSetDevice(device_), text("cudaSetDevice(", device_, ")"));
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device_), "cudaGetDeviceProperties");
+  require(can_run_the_kernels(properties), "--backend cuda: device ", device_, " of ", place.host, ", ",
+          why_it_cannot(properties), "; hide it with CUDA_VISIBLE_DEVICES, or take --backend cpu");
   streams_.name = text("cuda device ", device_, " (", properties.name, ")");
   streams_.identity = std::string(properties.uuid.bytes, sizeof properties.uuid.bytes);
   architecture_ = text(properties.major, properties.minor);

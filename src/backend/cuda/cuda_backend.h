@@ -19,14 +19,14 @@
 
 namespace llama_tp {
 
-// Why this process cannot have a CUDA device, where there is no driver or it sees none; else "".
+// Why this process cannot have a CUDA device, where there is no driver, or it sees none that can run the kernels; else "".
 std::string why_no_cuda_device();
 
 class CudaBackend : public CudaOperations, public Recorder, public ProductTuner {
  public:
   // The device of the rank's place among those of its host, round and round where they are fewer (the mesh looks for
-  // ranks that meet). Errors: why_no_cuda_device; a driver older than this program's CUDA; a device for which the
-  // program has no kernels; no libcublasLt; products that were tuned elsewhere.
+  // ranks that meet). Errors: why_no_cuda_device; a driver older than this program's CUDA; a device that is too old
+  // for the kernels, or for which the program has none; no libcublasLt; products that were tuned elsewhere.
   explicit CudaBackend(const DevicePlace& place);
 
   void* reserve(int64_t bytes) override;
