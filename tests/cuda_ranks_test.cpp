@@ -65,9 +65,11 @@ TEST_F(CudaRanks, TooFewDevicesAreRefusedWithTheirHost) {
   cuda_double().devices = 1;
   const auto backend = make_backend("cuda", ranks().place());
   const std::string said = error_of([&] { Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend); });
-  EXPECT_EQ(said, text(ranks().host(), " has 1 CUDA devices for its ", ranks().size(),
-                       " ranks: ranks 0 and 1 meet on one; start a rank a device, or let them share it with "
-                       "LLAMA_TP_SHARE_DEVICE=1, which is slow"));
+  EXPECT_EQ(
+      said,
+      text(ranks().host(), " has 1 CUDA device for its ", ranks().size(),
+           " ranks: ranks 0 and 1 meet on one; start a rank a device, take --backend cpu, or let them share it with "
+           "LLAMA_TP_SHARE_DEVICE=1, which is slow"));
 }
 
 // Else the same sum could be other bits on ranks that are to hold the same.

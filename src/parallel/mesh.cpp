@@ -64,9 +64,10 @@ void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device
     for (size_t other = 0; other < rank && !devices[rank].empty(); other++) {
       if (hosts[rank] != hosts[other] || devices[rank] != devices[other]) continue;
       require(environment_switch("LLAMA_TP_SHARE_DEVICE", false), hosts[rank], " has ", static_cast<int>(counts[rank]),
-              " CUDA devices for its ", std::count(hosts.begin(), hosts.end(), hosts[rank]), " ranks: ranks ", other,
-              " and ", rank,
-              " meet on one; start a rank a device, or let them share it with LLAMA_TP_SHARE_DEVICE=1, which is slow");
+              counts[rank] == 1 ? " CUDA device" : " CUDA devices", " for its ",
+              std::count(hosts.begin(), hosts.end(), hosts[rank]), " ranks: ranks ", other, " and ", rank,
+              " meet on one; start a rank a device, take --backend cpu, or let them share it with "
+              "LLAMA_TP_SHARE_DEVICE=1, which is slow");
       const auto own = static_cast<size_t>(launch.rank());
       if (own == rank || own == other) device->shared = true;
     }
