@@ -116,6 +116,16 @@ TEST_F(GpuCheck, ASanitizerThatIsStoppedHasPassedOnlyWhereItFoundNothing) {
   EXPECT_NE(result_of("racecheck", "========= COMPUTE-SANITIZER").find("| passed |"), std::string::npos) << report();
 }
 
+TEST_F(GpuCheck, TheSanitizerIsThatOfTheToolkitInUseElseOfTheNewest) {
+  const auto found = [&] { return run("bash -c 'source scripts/lib/gpu_stages.sh; sanitizer_below toolkits'").out; };
+  EXPECT_EQ(found(), "");
+  for (const char* toolkit : {"cuda-9.2", "cuda-12.4", "cuda-12.10"})
+    add_program("toolkits/" + std::string(toolkit) + "/bin/compute-sanitizer", "");
+  EXPECT_EQ(found(), "toolkits/cuda-12.10/bin/compute-sanitizer\n");
+  std::filesystem::create_directory_symlink("cuda-12.4", folder_ / "toolkits/cuda");
+  EXPECT_EQ(found(), "toolkits/cuda/bin/compute-sanitizer\n");
+}
+
 TEST_F(GpuCheck, OneGpuIsSeen) {
   add_program("llama_tp", "echo \"cuda: GPU $CUDA_VISIBLE_DEVICES by $CUDA_DEVICE_ORDER\"");
   run("env -u CUDA_VISIBLE_DEVICES scripts/gpu_check --only machine");

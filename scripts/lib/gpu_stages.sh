@@ -84,10 +84,12 @@ stage_operations() {
 
 # Small shapes, each kernel among them; the sanitizer makes everything some ten times slower.
 small_tests='Linear.*:Rope.*:Norm.Apply*:Norm.AddNorm*:HeadNorm.*:Embedding.*:Elementwise.*:CrossEntropy.GradientMay*:Sample.Chances*:FeedChoices.*:AdamW.Clipping*:Activation.BackwardMay*:Activation.Forward*:Attention.Results*:Attention.BackwardKeeps*:Attention.Large*'
+# The toolkit's that is in use, else the newest one's.
+sanitizer_below() { ls "$1/cuda/bin/compute-sanitizer" 2> /dev/null || ls "$1"/cuda*/bin/compute-sanitizer 2> /dev/null | sort -V | tail -n 1; }
 sanitize() {
   local tool=$1 sanitizer status
   [ "$backend" = cuda ] || skip "compute-sanitizer looks at devices only"
-  sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | head -n 1)
+  sanitizer=$(command -v compute-sanitizer || sanitizer_below /usr/local)
   [ -n "$sanitizer" ] || skip "there is no compute-sanitizer here (it comes with the CUDA toolkit)"
   [ -x "$on_device" ] || skip "there is no $on_device: this build has no CUDA"
   try "$sanitizer" --tool "$tool" --target-processes all --error-exitcode 9 "$on_device" --gtest_color=no "--gtest_filter=$small_tests"
