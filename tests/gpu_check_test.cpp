@@ -126,6 +126,27 @@ TEST_F(GpuCheck, TheSanitizerIsThatOfTheToolkitInUseElseOfTheNewest) {
   EXPECT_EQ(found(), "toolkits/cuda/bin/compute-sanitizer\n");
 }
 
+// Of the GPU that is used, and of a training step, not of the products that are the machine's measure.
+TEST_F(GpuCheck, TheRateIsATrainingStepsBesideTheDatasheetOfThatVeryGpu) {
+  std::filesystem::copy("data/devices", folder_ / "data/devices");
+  add_program("llama_tp", R"(echo 'cuda: a GPU'
+    echo 'machine     reads 3000.0 GB/s; matrix products 700000 GFLOP/s'
+    echo 'training    9,000 tokens/s (4 × 4,096 tokens in 1.8 s), 494700 GFLOP/s = 71% of the products'\'' rate')");
+  const auto rate_on = [&](const std::string& gpu, const std::string& stage) {
+    add_program("tools/nvidia-smi", R"(case "$*" in -L) echo 'GPU 0: NVIDIA A100-SXM4-80GB'; echo 'GPU 1: )" + gpu +
+                                        "' ;; '-i 1 --query-gpu=name '*) echo '" + gpu + "' ;; esac");
+    run("env CUDA_VISIBLE_DEVICES=1 scripts/gpu_check --only " + stage);
+    EXPECT_EQ(report().find("model FLOPs: 70.7%"), std::string::npos) << report();  // the products
+    const std::string line = row(report(), stage);
+    return line.substr(line.find(" s | ") + 5);
+  };
+  const std::string of_h100 = "model FLOPs: 50.0% of the 989 TFLOP/s of data/devices/h100.json";
+  EXPECT_EQ(rate_on("NVIDIA H100 80GB HBM3", "training"), of_h100 + " |");
+  EXPECT_EQ(rate_on("NVIDIA H100 80GB HBM3", "products"), of_h100 + " with tuned products; without: not measured |");
+  for (const char* other : {"NVIDIA H100 PCIe", "NVIDIA H100 NVL", "NVIDIA GH200 480GB", "NVIDIA L4"})
+    EXPECT_EQ(rate_on(other, "training").find("training    9,000 tokens/s"), 0u) << other << "\n" << report();
+}
+
 TEST_F(GpuCheck, OneGpuIsSeen) {
   add_program("llama_tp", "echo \"cuda: GPU $CUDA_VISIBLE_DEVICES by $CUDA_DEVICE_ORDER\"");
   run("env -u CUDA_VISIBLE_DEVICES scripts/gpu_check --only machine");

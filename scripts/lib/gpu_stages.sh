@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2012
-# The stages of scripts/gpu_check, which sets $backend, $gpus, $program, $launcher, $on_device, $out, and for the stage that
+# The stages of scripts/gpu_check, which sets $backend, $program, $launcher, $on_device, $out, and for the stage that
 # runs $name and $deadline. A stage's output is its log; what it says on descriptor 3 is for the report, the last line in few
 # words.
 
@@ -255,13 +255,17 @@ stage_kernels() {
   return $status
 }
 
-# The share of what the device's datasheet (data/devices) has for bf16.
+# The share of what the datasheet (data/devices) of this GPU has for bf16; the cards of PCIe and NVL have less than those
+# of one name that are on a board.
 of_the_datasheet() {
-  local sheet name
+  local sheet name gpu="" form
+  if [ "$backend" = cuda ]; then gpu=$(nvidia-smi -i "$CUDA_VISIBLE_DEVICES" --query-gpu=name --format=csv,noheader); fi
+  form=$(grep -oiwE 'PCIe|NVL' <<< "$gpu")
   for sheet in data/devices/*.json; do
     name=$(basename "$sheet" .json)
-    grep -qi "$name" <<< "$gpus" || continue
-    sed -n 's/.* \([0-9]*\) GFLOP\/s.*/\1/p' "$out/part.txt" | awk -v sheet="$(sed -n 's/.*"bf16_flops": *\([0-9.e]*\).*/\1/p' "$sheet")" -v name="$name" \
+    grep -qiw "$name" <<< "$gpu" || continue
+    [ -z "$form" ] || grep -qi "\"name\": *\"[^\"]*$form" "$sheet" || continue
+    sed -n 's/^training .* \([0-9]*\) GFLOP\/s.*/\1/p' "$out/part.txt" | awk -v sheet="$(sed -n 's/.*"bf16_flops": *\([0-9.e]*\).*/\1/p' "$sheet")" -v name="$name" \
       '{ printf "model FLOPs: %.1f%% of the %.0f TFLOP/s of data/devices/%s.json\n", 100 * $1 * 1e9 / sheet, sheet / 1e12, name }'
     return
   done
