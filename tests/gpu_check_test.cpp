@@ -147,6 +147,27 @@ TEST_F(GpuCheck, TheRateIsATrainingStepsBesideTheDatasheetOfThatVeryGpu) {
     EXPECT_EQ(rate_on(other, "training").find("training    9,000 tokens/s"), 0u) << other << "\n" << report();
 }
 
+TEST_F(GpuCheck, AsManyLayersAreTakenAsFitAndNoneIsNoFailure) {
+  const auto with_room_for = [&](int layers) {
+    add_program("llama_tp", "[[ \"$*\" =~ 8b-([0-9]+).json ]] || exec echo 'cuda: a GPU'; [ ${BASH_REMATCH[1]} -gt " +
+                                std::to_string(layers) +
+                                " ] || exec echo \"training of ${BASH_REMATCH[1]}\"; "
+                                "echo 'llama_tp: 21 GiB are needed, but 20 GiB are free (cuda: a GPU)' >&2; exit 1");
+    run("scripts/gpu_check");
+    return report();
+  };
+  const std::string four = with_room_for(4), one = with_room_for(1), none = with_room_for(0);
+  EXPECT_NE(row(four, "training").find("| passed | "), std::string::npos) << four;
+  EXPECT_NE(row(four, "training").find("training of 4"), std::string::npos) << four;
+  for (const char* stage : {"training", "products"})
+    EXPECT_NE(row(one, stage).find("training of 1"), std::string::npos) << one;
+  for (const char* stage : {"training", "products", "rehearsal"}) {
+    EXPECT_NE(row(one, stage).find("| passed | "), std::string::npos) << one;
+    EXPECT_NE(row(none, stage).find("| skipped | "), std::string::npos) << none;
+    EXPECT_NE(row(none, stage).find("there is too little memory for "), std::string::npos) << none;
+  }
+}
+
 TEST_F(GpuCheck, OneGpuIsSeen) {
   add_program("llama_tp", "echo \"cuda: GPU $CUDA_VISIBLE_DEVICES by $CUDA_DEVICE_ORDER\"");
   run("env -u CUDA_VISIBLE_DEVICES scripts/gpu_check --only machine");

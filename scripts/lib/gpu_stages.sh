@@ -47,7 +47,7 @@ why() {
 with_layers() { sed "s/\"num_hidden_layers\": *[0-9]*/\"num_hidden_layers\": $2/" "data/configs/$1.json" > "$out/$1-$2.json" && echo "$out/$1-$2.json"; }
 
 # What the stages run, on a GPU and in a dry run on the CPU.
-large=llama-3.1-8b large_layers="32 24 16 8 4 2" context=16384 block=4096 samples=4 forwards=4 steps=20 mesh_steps=6
+large=llama-3.1-8b large_layers="32 24 16 8 4 2 1" context=16384 block=4096 samples=4 forwards=4 steps=20 mesh_steps=6
 if_cpu() {
   if [ "$backend" = cpu ]; then large=bench-134m large_layers="12 2" context=128 block=64 samples=1 forwards=2 steps=6 mesh_steps=4; fi
 }
@@ -217,7 +217,7 @@ stage_ranks() {
 # ---- one rank of larger meshes, and speed
 
 # As many layers as fit: the first number for which the command does not run out of memory, be it by its plan, or later, by
-# what libraries take beside it.
+# what libraries take beside it. 2 where none does, which is no failure of the program.
 with_most_layers() { # command …, in which LAYERS stands for the config
   local layers config line status
   for layers in $large_layers; do
@@ -227,22 +227,29 @@ with_most_layers() { # command …, in which LAYERS stands for the config
     try "${words[@]}" > "$out/part.txt" 2>&1
     status=$?
     cat "$out/part.txt"
-    grep -qE ' are free \(|out of memory' "$out/part.txt" || break
+    if [ $status = 0 ]; then
+      cat "$out/part.txt" >&3
+      return
+    fi
+    grep -qE ' are free \(|out of memory' "$out/part.txt" || return 1
   done
-  if [ $status = 0 ]; then cat "$out/part.txt" >&3; fi
-  return $status
+  tell "there is too little memory for $large with num_hidden_layers $layers: $(why $status)"
+  return 2
 }
 
 stage_rehearsal() {
-  local status=0 mesh ranks=8
+  local status=0 of_mesh mesh ranks=8
   if_cpu
   if [ "$backend" = cpu ]; then ranks=4; fi
   for mesh in "--tensor-parallel $ranks" "--tensor-parallel 1 --fsdp $ranks"; do
     # shellcheck disable=SC2086 # options and their values
     with_most_layers "$program" bench --config LAYERS --backend "$backend" --block-size "$context" --per-device-train-batch-size 1 --steps 2 \
-      --rehearse "rank=0,world=$ranks" $mesh || status=1
+      --rehearse "rank=0,world=$ranks" $mesh
+    of_mesh=$?
+    if [ $status != 1 ] && [ $of_mesh != 0 ]; then status=$of_mesh; fi
     if grep -q '  as planned  *NO' "$out/part.txt"; then tell_end 1 "not as planned: $mesh" || status=1; fi
   done
+  [ $status != 2 ] || tell "there is too little memory for a mesh: see below"
   [ $status != 0 ] || tell "one rank of $ranks of $large, $context tokens: see below"
   return $status
 }
@@ -278,10 +285,8 @@ train_with_most_layers() { # options of the products
 
 stage_training() {
   if_cpu
-  train_with_most_layers
-  local status=$?
-  [ $status != 0 ] || tell "$(of_the_datasheet)"
-  return $status
+  train_with_most_layers || return
+  tell "$(of_the_datasheet)"
 }
 
 # The products of a step, which are the same for any number of layers, tuned; then the stage training again with them.
@@ -289,8 +294,8 @@ stage_products() {
   [ "$backend" = cuda ] || skip "the CPU backend has no products to choose for"
   local tuned=$out/products.json before
   rm -f "$tuned"
-  try "$program" bench --config "$(with_layers "$large" 2)" --backend "$backend" --train --block-size "$block" --per-device-train-batch-size "$samples" --steps 1 --tune-products "$tuned" | tee -a /dev/fd/3 || return 1
-  train_with_most_layers --products "$tuned" || return 1
+  large_layers=1 with_most_layers "$program" bench --config LAYERS --backend "$backend" --train --block-size "$block" --per-device-train-batch-size "$samples" --steps 1 --tune-products "$tuned" || return
+  train_with_most_layers --products "$tuned" || return
   before=$(tail -n 1 "$out/training.md" 2> /dev/null)
   tell "$(of_the_datasheet) with tuned products; without: ${before:-not measured}"
 }
