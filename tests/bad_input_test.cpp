@@ -171,5 +171,15 @@ TEST_F(BadInput, TokenizersThatDoNotFitAreNamed) {
   expect_refused(0, "tokenize -p Hello -m " + path("ids.jsonl"), {path("ids.jsonl")});
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // its shadow memory alone is more than the limit
+TEST_F(BadInput, ATextThatCannotBeCutAndIsTooLargeForMemoryIsNamedAsSuch) {
+  const std::string model = "tests/goldens/tokenizers/model_llama2/tokenizer.model";
+  write_file(path("one_word.txt"), std::string(20'000'000, 'a'));
+  const CommandResult result =
+      run_command("ulimit -v 500000; " + llama_tp_with(0) + " tokenize -m " + model + " -f " + path("one_word.txt"));
+  expect_refusal(result, {model, "out of memory for 20000000 bytes", "shorter texts", "tokenizer.json"}, true);
+}
+#endif
+
 }  // namespace
 }  // namespace llama_tp

@@ -3,6 +3,7 @@
 #include "io/tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <sentencepiece_processor.h>
 
 #include <fstream>
 #include <iterator>
@@ -431,6 +432,64 @@ TEST(Bpe, TextThatIsCutBeforeSpacesEncodesAsTheWholePieceDoes) {
   model["byte_fallback"] = true;
   EXPECT_EQ(encode("a é a"), (Ids{1, 2, 1}));
   EXPECT_EQ(encode("a \n a"), (Ids{1, 0, 3, 0, 1}));
+}
+
+// -------------------------------------------------------------------------------------------- SentencePiece, whole text
+
+// Fields of a message of Protocol Buffers. Behind a model they change it: of a field that comes again the last counts.
+std::string number_field(int field, int value) {
+  std::string bytes;
+  for (int key = field << 3; key > 0; key >>= 7) bytes += static_cast<char>((key & 127) | (key > 127 ? 128 : 0));
+  return bytes + static_cast<char>(value);
+}
+
+std::string bytes_field(int field, const std::string& bytes) {
+  return {static_cast<char>(field << 3 | 2) + std::string(1, static_cast<char>(bytes.size())) + bytes};
+}
+
+std::string piece(const std::string& name, int type) {
+  return bytes_field(1, bytes_field(1, name) + number_field(3, type));
+}
+
+std::string random_text(uint32_t state, size_t size) {
+  const char* const parts[] = {"a b ", "b a ", "a b ", "b a ", "a ", "b ",  "世 ",  "ab",
+                               "  ",   "▁",    "\n",   "é ",   "9",  " 世", "dima", "e d"};
+  std::string text;
+  while (text.size() < size) {
+    state = state * 1664525u + 1013904223u;
+    text += parts[state >> 28];
+  }
+  return text;
+}
+
+// The library itself says what the whole has.
+TEST(SentencePiece, LongTextHasTheIdsOfTheWhole) {
+  constexpr int normal = 1, user_defined = 4;
+  const std::string trainer_unigram = bytes_field(2, number_field(3, 1));
+  const std::string suffix = bytes_field(2, number_field(24, 1));
+  const auto normalizer = [](int field, int value) { return bytes_field(3, number_field(field, value)); };
+  const std::string no_prefix = normalizer(3, 0), remove_extra = normalizer(4, 1);
+  const std::pair<const char*, std::string> models[] = {
+      {"model_llama2", ""},
+      {"model_llama2", no_prefix},
+      {"model_llama2", no_prefix + remove_extra},
+      {"model_llama2", suffix},
+      {"model_llama2", trainer_unigram},
+      {"model_llama2", piece("a▁", normal) + piece("a▁b", normal)},
+      {"model_llama2", piece("b▁a", user_defined)},
+      {"model_rules", ""},
+  };
+  const ScratchFolder scratch;
+  for (const auto& [name, changes] : models) {
+    const std::string model = content_of(goldens / name / "tokenizer.model") + changes;
+    write(scratch / "tokenizer.model", model);
+    const auto tokenizer = load_tokenizer(scratch / "tokenizer.model");
+    sentencepiece::SentencePieceProcessor library;
+    ASSERT_TRUE(library.LoadFromSerializedProto(model).ok());
+    const std::string text = random_text(1, 400000);
+    EXPECT_TRUE(tokenizer->encode(text, {false, false}) == library.EncodeAsIds(text))
+        << testing::PrintToString(changes);
+  }
 }
 
 TEST(Tokenizer, ManyThreadsEncodeWithOne) {

@@ -4,13 +4,12 @@
 
 #include "base/error.h"
 #include "io/tokenizer/byte_letters.h"
+#include "io/tokenizer/space_sign.h"
 #include "io/tokenizer/utf8.h"
 
 namespace llama_tp {
 
 namespace {
-
-constexpr std::string_view space_sign = "\xE2\x96\x81";  // ▁, U+2581
 
 // Up to here looking through all pairs for the lowest rank beats keeping them in a queue.
 constexpr size_t short_word = 48;
@@ -18,14 +17,6 @@ constexpr size_t short_word = 48;
 std::string byte_token_name(int byte) {
   constexpr std::string_view digits = "0123456789ABCDEF";
   return {'<', '0', 'x', digits[static_cast<size_t>(byte >> 4)], digits[static_cast<size_t>(byte & 15)], '>'};
-}
-
-// The start of the next "▁" behind a character that is no "▁"; text.size() when there is none.
-size_t next_border(std::string_view text, size_t from) {
-  for (size_t at = text.find(space_sign, from); at != std::string_view::npos; at = text.find(space_sign, at + 1)) {
-    if (at > 0 && !text.substr(0, at).ends_with(space_sign)) return at;
-  }
-  return text.size();
 }
 
 bool spaces_only_begin_tokens(const Vocabulary& vocabulary) {

@@ -2,12 +2,15 @@
 // found in the text, and its decoding is made to give text id by id.
 #include <sentencepiece_processor.h>
 
+#include <new>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "io/files.h"
 #include "io/tokenizer/component.h"
 #include "io/tokenizer/loaders.h"
+#include "io/tokenizer/sentencepiece_settings.h"
+#include "io/tokenizer/space_sign.h"
 #include "io/tokenizer/utf8.h"
 
 namespace llama_tp {
@@ -15,6 +18,18 @@ namespace llama_tp {
 namespace {
 
 using sentencepiece::SentencePieceProcessor;
+
+// The library needs about 90 bytes of memory for a byte of its text, so it gets a long text in pieces of about so many.
+constexpr size_t piece_size = 64 << 10;
+
+// The next space that stands behind another character and not at the text's end, from `from` (> 0) on; text.size()
+// where there is none.
+size_t next_cut(std::string_view text, size_t from) {
+  for (size_t at = text.find(' ', from); at < text.size() - 1; at = text.find(' ', at + 1)) {
+    if (text[at - 1] != ' ' && !text.substr(0, at).ends_with(space_sign)) return at;
+  }
+  return text.size();
+}
 
 class SentencePieceTokenizer : public Tokenizer {
  public:
@@ -24,6 +39,8 @@ class SentencePieceTokenizer : public Tokenizer {
     require(status.ok() && processor_.GetPieceSize() > 0, path, ": is not a SentencePiece model (", status.ToString(),
             "); the file is cut or of another kind, fetch it again");
     size_ = processor_.GetPieceSize();
+    settings_ = read_sentencepiece_settings(bytes);
+    cut_before_spaces_ = can_cut_before_spaces();
     for (int id = 0; id < processor_.GetPieceSize(); ++id) {
       if (processor_.IsControl(id) || processor_.IsUnknown(id)) {
         search_.add(processor_.IdToPiece(id), {.id = id, .content = processor_.IdToPiece(id), .special = true});
@@ -70,12 +87,9 @@ class SentencePieceTokenizer : public Tokenizer {
  protected:
   void encode_valid(std::string_view text, EncodeOptions options, std::vector<int32_t>& ids) const override {
     if (options.add_special_tokens) ids = before_;
-    std::vector<int> part_ids;
     search_.for_each_part(text, options.parse_special_tokens, [&](std::string_view part, int32_t id, size_t) {
       if (id != no_token) return ids.push_back(id);
-      const auto status = processor_.Encode(part, &part_ids);
-      require(status.ok(), path_, ": SentencePiece cannot encode the text: ", status.ToString());
-      ids.insert(ids.end(), part_ids.begin(), part_ids.end());
+      encode_part(part, ids);
     });
     if (options.add_special_tokens) ids.insert(ids.end(), behind_.begin(), behind_.end());
   }
@@ -83,7 +97,49 @@ class SentencePieceTokenizer : public Tokenizer {
  private:
   friend class SentencePieceStreamDecoder;
 
+  // Whether text that is cut in front of a space, behind another character, has the ids of the whole: what the library
+  // makes of the two sides must be the two sides of what it makes of the whole, and nothing may merge across. Sums of a
+  // unigram model's scores are rounded from the text's beginning on; pieces that are not in use are split again by what
+  // else stands in the text.
+  bool can_cut_before_spaces() const {
+    if (!settings_.byte_pairs || settings_.space_as_suffix || settings_.rewrites_characters ||
+        settings_.remove_extra_whitespaces || !settings_.escape_whitespaces ||
+        !is_text(processor_.PieceToId(space_sign)))
+      return false;
+    for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+      const std::string& piece = processor_.IdToPiece(id);
+      const bool spaces_begin = next_border(piece, 0) == piece.size() && piece.find(' ') == std::string::npos;
+      if (!spaces_begin || processor_.IsUnused(id)) return false;
+    }
+    return true;
+  }
+
+  void encode_part(std::string_view part, std::vector<int32_t>& ids) const {
+    std::vector<int32_t> piece_ids;
+    for (size_t begin = 0, end; begin < part.size(); begin = end) {
+      end = cut_before_spaces_ && part.size() - begin > piece_size ? next_cut(part, begin + piece_size) : part.size();
+      std::string_view piece = part.substr(begin, end - begin);
+      if (begin > 0 && settings_.dummy_prefix) piece.remove_prefix(1);  // the library puts that space in front
+      encode_piece(piece, piece_ids);
+      ids.insert(ids.end(), piece_ids.begin(), piece_ids.end());
+    }
+  }
+
+  void encode_piece(std::string_view piece, std::vector<int32_t>& ids) const {
+    try {
+      const auto status = processor_.Encode(piece, &ids);
+      require(status.ok(), path_, ": SentencePiece cannot encode the text: ", status.ToString());
+    } catch (const std::bad_alloc&) {
+      fail(path_, ": out of memory for ", piece.size(), " bytes of text that cannot be cut; SentencePiece needs about ",
+           "90 for each of them; give shorter texts, or the same model's tokenizer.json");
+    }
+  }
+
   bool in_model(int32_t id) const { return 0 <= id && id < processor_.GetPieceSize(); }
+
+  bool is_text(int id) const {
+    return !processor_.IsControl(id) && !processor_.IsByte(id) && !processor_.IsUnknown(id);
+  }
 
   void add_token(const AddedToken& token) {
     const std::optional<std::string> name = token_of(token.id);
@@ -105,7 +161,7 @@ class SentencePieceTokenizer : public Tokenizer {
   // such text.
   void find_anchor() {
     for (int id = 0; id < processor_.GetPieceSize(); ++id) {
-      if (processor_.IsControl(id) || processor_.IsByte(id) || processor_.IsUnknown(id)) continue;
+      if (!is_text(id)) continue;
       anchor_ = id;
       anchor_text_ = decode_in_model({id});
       if (!anchor_text_.empty()) return;
@@ -122,6 +178,8 @@ class SentencePieceTokenizer : public Tokenizer {
 
   std::string path_;
   SentencePieceProcessor processor_;
+  SentencePieceSettings settings_;
+  bool cut_before_spaces_ = false;
   int64_t size_ = 0;
   AddedTokenSearch search_;
   std::unordered_map<int32_t, AddedToken> added_;  // by the files beside the model
