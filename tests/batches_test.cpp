@@ -170,5 +170,31 @@ TEST(Batches, RangesSufficeForEveryFilling) {
         }
 }
 
+// A rehearsal may look at these alone, and a plan of millions of tokens holds none of them.
+TEST(Batches, AnOutlineHasTheRangesOfABatchWithoutSamples) {
+  for (int64_t micro = 1; micro <= 3; micro++)
+    for (int64_t block = 1; block <= 5; block++)
+      for (int64_t ranks = 1; ranks <= 8; ranks++) {
+        const BatchShape shape{micro, 1, 1, block, ranks};
+        HostBatch batch, outline;
+        fill_batch(Dataset{}, {}, shape, batch);
+        fill_batch(dataset({1}), {0}, shape, outline);  // what a buffer held before is gone
+        outline_batch(shape, outline);
+        EXPECT_TRUE(outline.ids.empty());
+        EXPECT_EQ(outline.tokens, std::ssize(batch.ids));
+        EXPECT_EQ(outline.ranges, batch.ranges);
+        EXPECT_EQ(outline.longest_query, batch.longest_query);
+        EXPECT_EQ(outline.longest_key, batch.longest_key);
+        ASSERT_EQ(outline.rotary.size(), batch.rotary.size());
+        for (size_t i = 0; i < batch.rotary.size(); i++) {
+          EXPECT_EQ(outline.rotary[i].tokens, batch.rotary[i].tokens);
+          EXPECT_EQ(outline.rotary[i].length, batch.rotary[i].length);
+        }
+      }
+  Ledger ledger;
+  Arena rehearsal("state", ledger);
+  EXPECT_TRUE(push_batch(rehearsal, 1 << 20, 1, 0).staging.empty());
+}
+
 }  // namespace
 }  // namespace llama_tp

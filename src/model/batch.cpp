@@ -9,7 +9,7 @@ namespace llama_tp {
 void HostBatch::clear() {
   for (auto* values : {&ids, &targets, &positions, &slots, &ranges}) values->clear();
   rotary.clear();
-  longest_query = longest_key = 0;
+  tokens = longest_query = longest_key = 0;
 }
 
 int64_t causal_pairs(int64_t queries, int64_t past, int64_t window) {
@@ -18,20 +18,25 @@ int64_t causal_pairs(int64_t queries, int64_t past, int64_t window) {
   return whole * past + whole * (whole + 1) / 2 + (queries - whole) * window;
 }
 
-void HostBatch::append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past,
+void HostBatch::append_range(int64_t count, int64_t past, int64_t first_key, int64_t length) {
+  const int64_t keys = past + count;
+  for (const int64_t value : {tokens, count, first_key, keys}) ranges.push_back(static_cast<int32_t>(value));
+  longest_query = std::max(longest_query, count);
+  longest_key = std::max(longest_key, keys);
+  rotary.push_back({count, std::max(length, keys)});
+  tokens += count;
+}
+
+void HostBatch::append(std::span<const int32_t> sequence, std::span<const int32_t> following, int64_t past,
                        int64_t first_key, int64_t length) {
-  const auto count = static_cast<int64_t>(tokens.size()), keys = past + count;
-  for (const int64_t value : {static_cast<int64_t>(ids.size()), count, first_key, keys})
-    ranges.push_back(static_cast<int32_t>(value));
+  const auto count = static_cast<int64_t>(sequence.size());
   for (int64_t i = 0; i < count; i++) {
-    ids.push_back(tokens[static_cast<size_t>(i)]);
+    ids.push_back(sequence[static_cast<size_t>(i)]);
     targets.push_back(following.empty() ? ignored_target : following[static_cast<size_t>(i)]);
     positions.push_back(static_cast<int32_t>(past + i));
     slots.push_back(static_cast<int32_t>(first_key + past + i));
   }
-  longest_query = std::max(longest_query, count);
-  longest_key = std::max(longest_key, keys);
-  rotary.push_back({count, std::max(length, keys)});
+  append_range(count, past, first_key, length);
 }
 
 Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window) {
@@ -45,7 +50,7 @@ Batch push_batch(Arena& arena, int64_t tokens, int64_t sequences, int64_t window
     at += stride;
   }
   batch.sequences.ranges = batch.numbers.rows(at, 4 * sequences).reshaped({sequences, 4});
-  batch.staging.resize(static_cast<size_t>(batch.numbers.elements()));
+  if (!arena.rehearses()) batch.staging.resize(static_cast<size_t>(batch.numbers.elements()));
   batch.rotary.reserve(static_cast<size_t>(sequences));
   return batch;
 }
@@ -66,11 +71,11 @@ void pack(const HostBatch& host, Batch& batch) {
 }  // namespace
 
 void upload(Backend& backend, const HostBatch& host, Batch& batch) {
-  const auto tokens = static_cast<int64_t>(host.ids.size()), sequences = static_cast<int64_t>(host.ranges.size() / 4);
-  require(tokens == batch.tokens() && sequences == batch.sequences.ranges.shape[0], "a batch of ", tokens,
+  const auto sequences = static_cast<int64_t>(host.ranges.size() / 4);
+  require(host.tokens == batch.tokens() && sequences == batch.sequences.ranges.shape[0], "a batch of ", host.tokens,
           " tokens in ", sequences, " sequences does not fit tensors of ", batch.tokens(), " and ",
           batch.sequences.ranges.shape[0]);
-  pack(host, batch);
+  if (!batch.staging.empty()) pack(host, batch);
   backend.upload(batch.staging.data(), batch.numbers);
   batch.sequences.longest_query = host.longest_query;
   batch.sequences.longest_key = host.longest_key;

@@ -25,7 +25,7 @@ struct Batch {
   Sequences sequences;
   int64_t window = 0;             // of the model's windowed attention, whose pairs `sequences` counts
   std::vector<RotaryRun> rotary;  // of all tokens: each sequence turns as it would alone, whatever shares its forward
-  std::vector<int32_t> staging;   // numbers in host memory, to upload them from
+  std::vector<int32_t> staging;   // numbers in host memory, to upload them from; empty in a rehearsal
 
   int64_t tokens() const { return ids.shape[0]; }
 };
@@ -34,13 +34,15 @@ struct Batch {
 struct HostBatch {
   std::vector<int32_t> ids, targets, positions, slots, ranges;
   std::vector<RotaryRun> rotary;
-  int64_t longest_query = 0, longest_key = 0;
+  int64_t tokens = 0, longest_query = 0, longest_key = 0;
 
   void clear();
   // Appends a sequence whose queries follow `past` tokens that the cache holds; its keys begin at row first_key.
   // targets may be empty. length: of the whole sequence, where later batches have more of its tokens.
-  void append(std::span<const int32_t> tokens, std::span<const int32_t> following, int64_t past, int64_t first_key,
+  void append(std::span<const int32_t> sequence, std::span<const int32_t> following, int64_t past, int64_t first_key,
               int64_t length = 0);
+  // The same of `count` tokens that are not there: all that a rehearsal looks at.
+  void append_range(int64_t count, int64_t past, int64_t first_key, int64_t length = 0);
 };
 
 // How many pairs of a query and a key that it sees a causal sequence has: queries that follow `past` tokens and see at

@@ -8,14 +8,17 @@ static_assert(ignored_label == ignored_target);
 
 namespace {
 
-// Sequences of their own that count for nothing.
-void append_padding(int64_t tokens, int64_t block_size, HostBatch& batch) {
-  while (tokens > 0) {
-    const int64_t piece = std::min(tokens, block_size);
-    const std::vector<int32_t> zeros(static_cast<size_t>(piece), 0);
-    batch.append(zeros, {}, 0, static_cast<int64_t>(batch.ids.size()));
-    tokens -= piece;
-  }
+// append(length) for each of the sequences of their own that fill up `tokens` and count for nothing.
+template <typename Append>
+void fill_up(int64_t tokens, int64_t block_size, const Append& append) {
+  for (; tokens > 0; tokens -= block_size) append(std::min(tokens, block_size));
+}
+
+// Sequences without a token, as many as are missing.
+void append_empty_ranges(const BatchShape& shape, HostBatch& batch) {
+  const auto end = static_cast<int32_t>(batch.tokens);
+  while (static_cast<int64_t>(batch.ranges.size()) < 4 * shape.sequences())
+    batch.ranges.insert(batch.ranges.end(), {end, 0, end, 0});
 }
 
 }  // namespace
@@ -28,12 +31,18 @@ void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const 
       const Sample sequence = data.sequence(i);
       targets.resize(sequence.tokens.size());
       shifted_targets(sequence, targets);
-      batch.append(sequence.tokens, targets, 0, static_cast<int64_t>(batch.ids.size()));
+      batch.append(sequence.tokens, targets, 0, batch.tokens);
     }
-  append_padding(shape.tokens() - static_cast<int64_t>(batch.ids.size()), shape.block_size, batch);
-  const auto end = static_cast<int32_t>(batch.ids.size());
-  while (static_cast<int64_t>(batch.ranges.size()) < 4 * shape.sequences())
-    batch.ranges.insert(batch.ranges.end(), {end, 0, end, 0});
+  fill_up(shape.tokens() - batch.tokens, shape.block_size, [&](int64_t length) {
+    batch.append(std::vector<int32_t>(static_cast<size_t>(length), 0), {}, 0, batch.tokens);
+  });
+  append_empty_ranges(shape, batch);
+}
+
+void outline_batch(const BatchShape& shape, HostBatch& batch) {
+  batch.clear();
+  fill_up(shape.tokens(), shape.block_size, [&](int64_t length) { batch.append_range(length, 0, batch.tokens); });
+  append_empty_ranges(shape, batch);
 }
 
 void check_forward_tokens(int64_t micro_batch, int64_t block_size) {

@@ -40,6 +40,8 @@ int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data
 // The sequences of the samples in order, each seeing itself alone, then as many tokens as are missing, in sequences of
 // their own whose targets are ignored.
 void fill_batch(const Dataset& data, const std::vector<int64_t>& samples, const BatchShape& shape, HostBatch& batch);
+// The ranges of fill_batch with no samples, without its tokens: for a rehearsal.
+void outline_batch(const BatchShape& shape, HostBatch& batch);
 // The targets of these samples that count.
 int64_t count_targets(const Dataset& data, const std::vector<int64_t>& samples);
 

@@ -62,7 +62,7 @@ MemoryPlan plan_evaluation(const ModelConfig& config, const TensorParallelPlan& 
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {
     Evaluator evaluator(config, plan, shape, rehearsal);
     HostBatch batch;
-    fill_batch(Dataset{}, {}, shape, batch);
+    outline_batch(shape, batch);
     evaluator.loss(batch);
     if (with_logits)
       evaluator.logits(batch, std::min(Evaluator::logits_piece, shape.tokens()),

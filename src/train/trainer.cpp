@@ -113,7 +113,7 @@ void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan
                        Runtime& runtime, Communicator& replicas) {
   Trainer trainer(config, plan, options, runtime, replicas);
   HostBatch batch;
-  fill_batch(Dataset{}, {}, options.batch, batch);
+  outline_batch(options.batch, batch);
   trainer.begin(options.batch.accumulation);
   for (int64_t micro = 0; micro < options.batch.accumulation; micro++) trainer.accumulate(batch, 1);
   trainer.finish(1);
