@@ -36,6 +36,29 @@ TEST(Random, StreamsOfNamesAreTheirFingerprints) {
   }
 }
 
+// Of a program of its own, in Python. They stand in checkpoints.
+TEST(Random, FingerprintsOfDataNeverChange) {
+  EXPECT_EQ(data_fingerprint(""), 0);
+  EXPECT_EQ(data_fingerprint("foobar"), 0x9fe1dab1807a6685u);
+  EXPECT_EQ(data_fingerprint("seventeen letters"), 0x933b413600f3fd08u);
+  EXPECT_EQ(data_fingerprint("foobar", data_fingerprint("x")), 0x2b77f20111e45c90u);
+  const std::vector<int32_t> numbers{1, 2, 3};
+  const std::string bytes("\1\0\0\0\2\0\0\0\3\0\0\0", 12);
+  EXPECT_EQ(data_fingerprint(std::span(numbers)), data_fingerprint(bytes));
+}
+
+// What damage does mostly: a bit, or places that changed; and zeros count.
+TEST(Random, DataThatDifferALittleHaveOtherFingerprints) {
+  std::set<uint64_t> seen{data_fingerprint(std::string(1000, 0))};
+  for (size_t bit = 0; bit < 8000; bit++) {
+    std::string data(1000, 0);
+    data[bit / 8] = static_cast<char>(1 << bit % 8);
+    seen.insert(data_fingerprint(data));
+  }
+  for (size_t size = 0; size < 1000; size++) seen.insert(data_fingerprint(std::string(size, 0)));
+  EXPECT_EQ(seen.size(), 9001u);
+}
+
 TEST(Random, AFilledRangeHoldsTheSameValuesAsItsElementsAlone) {
   for (const uint64_t first : {uint64_t{0}, uint64_t{1}, uint64_t{6}, (uint64_t{1} << 33) + 3}) {
     std::vector<float> filled(23);

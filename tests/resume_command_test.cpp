@@ -418,6 +418,28 @@ TEST_F(ResumeCommand, ARunThatWouldNotFollowIsRefused) {
   EXPECT_EQ(snapshot(path("out")), before);
 }
 
+// The numbers are those that the program gave for these data when it took them byte by byte.
+TEST_F(ResumeCommand, CheckpointsOfEarlierVersionsKnowTheirDataAgain) {
+  const std::pair<std::string, std::string> table[] = {
+      {"", "22 samples, 440 tokens, fingerprint 15236714399563132623"},
+      {" --packing on --block-size 64", "8 samples, 440 tokens, fingerprint 11136197447888429591"}};
+  const std::string state = path("out/checkpoint-2/training_state/state.json");
+  for (const auto& [options, earlier] : table) {
+    fs::remove_all(path("out"));
+    train(alone, "out", "--max-steps 2" + options);
+    Json json = Json::parse(whole_file(state));
+    EXPECT_NE(json["fixed"]["train-file"], earlier);
+    json["fixed"]["train-file"] = earlier + "0";
+    write_file(state, json.dump());
+    const std::string resumed = "--max-steps 3 --resume-from-checkpoint" + options;
+    expect_refused(0, arguments(alone, "out", resumed), {"--train-file " + earlier + "0, this one ", "fingerprint v2"});
+    json["fixed"]["train-file"] = earlier;
+    write_file(state, json.dump());
+    train(tensor2, "out", resumed);
+    EXPECT_TRUE(fs::exists(path("out/checkpoint-3")));
+  }
+}
+
 // Some ranks pass the data on to others while one refuses: what they send from must not be gone.
 TEST_F(ResumeCommand, ARefusalDoesNotDisturbALargeBroadcast) {
   write_file(path("ids.jsonl"), random_id_lines(4000, 150, small_vocabulary));

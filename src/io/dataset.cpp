@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/fingerprint.h"
 #include "io/files.h"
 #include "io/json_lines.h"
 #include "io/lines.h"
@@ -160,6 +161,13 @@ Dataset read_dataset(const std::string& path, const DatasetOptions& options) {
   require(something_to_predict, path, ": holds ", data.tokens.size(), " tokens in ", data.samples(),
           " samples and none to predict; a sample needs two tokens and a second label that is not ", ignored_label);
   return data;
+}
+
+uint64_t fingerprint_of(const Dataset& data) {
+  uint64_t hash = 0;
+  for (const auto* ids : {&data.tokens, &data.labels}) hash = data_fingerprint(std::span(*ids), hash);
+  for (const auto* places : {&data.starts, &data.blocks}) hash = data_fingerprint(std::span(*places), hash);
+  return hash;
 }
 
 void shifted_targets(const Sample& sample, std::span<int32_t> targets) {

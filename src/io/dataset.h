@@ -73,6 +73,9 @@ struct Dataset {
   Sample between(int64_t first_sequence, int64_t last_sequence) const;
 };
 
+// Of the arrays: that of the same samples, whatever file they come from.
+uint64_t fingerprint_of(const Dataset& data);
+
 // Errors, with file and line: unknown ending, empty, not UTF-8 (with the byte), a line that is cut or of another type,
 // ids outside of the vocabulary, labels of another length, a conversation or a completion with nothing to learn, a
 // sequence that is too long where there is no truncation, nothing to predict in the whole file.

@@ -13,18 +13,19 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t block_bytes = int64_t{16} << 20;
-constexpr int cache_version = 4;
+constexpr int cache_version = 5;
 
 // Of a file's contents, a block at a time.
 std::string fingerprint_of_file(const std::string& path) {
   const File file = File::open(path);
-  std::string block, chain;
+  std::string block;
+  uint64_t hash = 0;
   for (int64_t offset = 0; offset < file.size(); offset += block_bytes) {
     block.resize(static_cast<size_t>(std::min(block_bytes, file.size() - offset)));
     file.read(block.data(), static_cast<int64_t>(block.size()), offset);
-    chain = text(fingerprint(chain), " ", fingerprint(block));
+    hash = data_fingerprint(block, hash);
   }
-  return text(file.size(), " ", chain);
+  return text(file.size(), " ", hash);
 }
 
 std::string key_of(const std::string& path, const DatasetOptions& options, const std::string& tokenizer) {
@@ -47,14 +48,9 @@ void each_array(Dataset& data, std::vector<int64_t>& numbers, const Visit& visit
   visit("numbers", DType::i64, numbers);
 }
 
-// Of all arrays and the numbers: the last number, by which damage is found.
-int64_t check_sum(Dataset& data, std::vector<int64_t> numbers) {
-  uint64_t sum = 0;
-  each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
-    const auto bytes = values.size() * static_cast<size_t>(size_of(dtype));
-    sum ^= fingerprint(array) * fingerprint({reinterpret_cast<const char*>(values.data()), bytes});
-  });
-  return static_cast<int64_t>(sum);
+// Of the arrays and the numbers: the last number, by which damage is found.
+int64_t check_sum(const Dataset& data, std::span<const int64_t> numbers) {
+  return static_cast<int64_t>(data_fingerprint(numbers, fingerprint_of(data)));
 }
 
 void write(Dataset& data, const std::string& folder, const std::string& name) {

@@ -1,9 +1,9 @@
 #include "train/replica_check.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 
+#include "base/fingerprint.h"
 #include "parallel/host_values.h"
 
 namespace llama_tp {
@@ -13,37 +13,22 @@ namespace {
 constexpr std::array<const char*, 4> tensor_names{"ids", "targets", "positions", "ranges"};
 constexpr const char* mend = "; this is a fault of the program or of a machine: please report it";
 
-// The hash so far, with these bytes mixed in: eight at a time, each by a multiplication as in FNV-1a.
-uint64_t mixed(const void* data, size_t bytes, uint64_t hash) {
-  constexpr uint64_t prime = 0x100000001b3;
-  for (size_t at = 0; at < bytes; at += sizeof hash) {
-    uint64_t word = 0;
-    std::memcpy(&word, static_cast<const char*>(data) + at, std::min(sizeof word, bytes - at));
-    hash = (hash ^ word) * prime;
-    hash ^= hash >> 32;
-  }
-  return hash ^ bytes;
-}
-
-template <class Value>
-uint64_t mixed(std::span<const Value> values, uint64_t hash) {
-  return mixed(values.data(), values.size_bytes(), hash);
-}
-
 }  // namespace
 
 // ---- batches
 
 void SeenBatches::add(const HostBatch& batch) {
   const std::array<const std::vector<int32_t>*, 4> lists{&batch.ids, &batch.targets, &batch.positions, &batch.ranges};
-  for (size_t i = 0; i < lists.size(); i++) tensors[i] = mixed(std::span<const int32_t>(*lists[i]), tensors[i]);
+  for (size_t i = 0; i < lists.size(); i++)
+    tensors[i] = data_fingerprint(std::span<const int32_t>(*lists[i]), tensors[i]);
   for (size_t at = 0; at < batch.ranges.size(); at += 4) {
     const auto first = static_cast<size_t>(batch.ranges[at]), count = static_cast<size_t>(batch.ranges[at + 1]);
     const auto piece = [&](const std::vector<int32_t>& list) { return std::span(list).subspan(first, count); };
     const auto targets = piece(batch.targets);
     if (std::all_of(targets.begin(), targets.end(), [](int32_t target) { return target == ignored_target; })) continue;
     uint64_t hash = 0;
-    for (const auto* list : {&batch.ids, &batch.targets, &batch.positions}) hash = mixed(piece(*list), hash);
+    for (const auto* list : {&batch.ids, &batch.targets, &batch.positions})
+      hash = data_fingerprint(std::span<const int32_t>(piece(*list)), hash);
     sequences.push_back(hash);
   }
 }
@@ -111,7 +96,7 @@ Held held(const Parameters& parameters, const Parameter& row, Backend& backend, 
     const Tensor elements = piece.of(*stored[i]);
     host.resize(static_cast<size_t>(elements.bytes()));
     backend.download(elements, host.data());
-    out.bits[i] = mixed(std::span<const char>(host), 0);
+    out.bits[i] = data_fingerprint(std::span<const char>(host), 0);
   }
   return out;
 }

@@ -61,13 +61,15 @@ std::string value_of(const NamedOptions& options, const std::string& name) {
   return "unknown";
 }
 
-void refuse_other_run(const std::string& checkpoint, const TrainingState& saved, const TrainingState& now) {
+void refuse_other_run(const std::string& checkpoint, const TrainingState& saved, const TrainingState& now,
+                      const TrainingData& data) {
   for (const auto& [option, ours] : now.fixed) {
     const std::string theirs = value_of(saved.fixed, option);
-    require(theirs == ours, checkpoint, ": its run has --", option, " ", theirs, ", this one ", ours, "; step ",
-            saved.step + 1, " would not follow on step ", saved.step, ": give the --", option,
-            " of then, or start anew from its weights: --model ", checkpoint,
-            " without --resume-from-checkpoint, into an --output-dir without checkpoints");
+    if (theirs == ours || (option == data_option && theirs == data.earlier_description())) continue;
+    fail(checkpoint, ": its run has --", option, " ", theirs, ", this one ", ours, "; step ", saved.step + 1,
+         " would not follow on step ", saved.step, ": give the --", option,
+         " of then, or start anew from its weights: --model ", checkpoint,
+         " without --resume-from-checkpoint, into an --output-dir without checkpoints");
   }
 }
 
@@ -105,10 +107,10 @@ FamilyPointer find_family(const TrainingSettings& settings) {
 }
 
 SavedTraining::SavedTraining(const std::string& checkpoint, const ModelConfig& config, const std::string& config_text,
-                             const Parameters& table, const TrainingState& now)
+                             const Parameters& table, const TrainingState& now, const TrainingData& data)
     : checkpoint_(checkpoint), config_(config), saved_(read_training_state(checkpoint)), now_(now) {
   refuse_other_config(checkpoint_, config_, config_text);
-  refuse_other_run(checkpoint_, saved_, now_);
+  refuse_other_run(checkpoint_, saved_, now_, data);
   open_parts(table);
 }
 

@@ -23,7 +23,7 @@ class SavedTraining {
   // Opens every file and reads headers alone. now: what this run is. Errors: no training state or an incomplete one,
   // another model's, options that must agree and do not.
   SavedTraining(const std::string& checkpoint, const ModelConfig& config, const std::string& config_text,
-                const Parameters& table, const TrainingState& now);
+                const Parameters& table, const TrainingState& now, const TrainingData& data);
 
   int64_t step() const { return saved_.step; }
   int64_t tokens() const { return saved_.tokens; }

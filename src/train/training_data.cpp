@@ -1,9 +1,18 @@
 #include "train/training_data.h"
 
+#include "base/fingerprint.h"
 #include "io/data_tokenizer.h"
 #include "train/dataset_exchange.h"
 
 namespace llama_tp {
+
+namespace {
+
+std::string describe_size(const Dataset& data) {
+  return text(data.samples(), " samples, ", data.tokens.size(), " tokens");
+}
+
+}  // namespace
 
 TrainingData::TrainingData(const TrainingSettings& settings, const ModelConfig& config, const std::string& tokenizer,
                            HostGroup& world)
@@ -20,6 +29,17 @@ TrainingData::TrainingData(const TrainingSettings& settings, const ModelConfig& 
   }
   exchange(training, world);
   if (validates) exchange(validation, world);
+  description_ = world.broadcast(
+      world.rank() == 0 ? text(describe_size(training), ", fingerprint v2 ", fingerprint_of(training)) : "", 0);
+}
+
+std::string TrainingData::earlier_description() const {
+  const auto number = [](const auto& values) {
+    return fingerprint({reinterpret_cast<const char*>(values.data()), values.size() * sizeof values[0]});
+  };
+  const uint64_t blocks = training.blocks.empty() ? 0 : number(training.blocks) << 3;
+  return text(describe_size(training), ", fingerprint ",
+              number(training.tokens) ^ (number(training.starts) << 1) ^ (number(training.labels) << 2) ^ blocks);
 }
 
 std::vector<std::string> TrainingData::keep() {

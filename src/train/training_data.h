@@ -20,6 +20,11 @@ class TrainingData {
 
   Dataset training, validation;  // the latter is empty without a --validation-file
 
+  // What tells the training data from others, for the states of checkpoints.
+  const std::string& description() const { return description_; }
+  // The same as it stands in checkpoints of earlier versions.
+  std::string earlier_description() const;
+
   // Rank 0: keeps what was tokenized for a later run; what is to be said where that fails.
   std::vector<std::string> keep();
   // The file that spared rank 0 the work, or "".
@@ -27,6 +32,7 @@ class TrainingData {
 
  private:
   DatasetCache training_cache_, validation_cache_;
+  std::string description_;
 };
 
 }  // namespace llama_tp

@@ -67,10 +67,10 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       batches(data.training, shape, settings.seed) {
   check_same_checkpoint(launch, mesh->world(), settings.model, source.folder);
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());
-  state = describe_run(settings, data.training, shape);
+  state = describe_run(settings, data, shape);
   if (checkpoint.empty()) return;
   const Parameters table(config, plan, mesh->tensor_rank(), mesh->shape().tensor);
-  saved = std::make_unique<SavedTraining>(checkpoint, config, config_text, table, state);
+  saved = std::make_unique<SavedTraining>(checkpoint, config, config_text, table, state, data);
   state.step = saved->step();
   state.tokens = saved->tokens();
 }

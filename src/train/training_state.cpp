@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/fingerprint.h"
 #include "base/json.h"
 #include "io/files.h"
 
@@ -28,18 +27,6 @@ NamedOptions options_of(const OrderedJson& object) {
   return options;
 }
 
-template <class T>
-uint64_t fingerprint_of(const std::vector<T>& values) {
-  return fingerprint({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
-}
-
-std::string describe_data(const Dataset& data) {
-  const uint64_t blocks = data.blocks.empty() ? 0 : fingerprint_of(data.blocks) << 3;
-  return text(
-      data.samples(), " samples, ", data.tokens.size(), " tokens, fingerprint ",
-      fingerprint_of(data.tokens) ^ (fingerprint_of(data.starts) << 1) ^ (fingerprint_of(data.labels) << 2) ^ blocks);
-}
-
 }  // namespace
 
 std::vector<CheckpointPart> checkpoint_parts(DType dtype, DType save_dtype) {
@@ -50,17 +37,17 @@ std::vector<CheckpointPart> checkpoint_parts(DType dtype, DType save_dtype) {
   return parts;
 }
 
-TrainingState describe_run(const TrainingSettings& settings, const Dataset& data, const BatchShape& shape) {
+TrainingState describe_run(const TrainingSettings& settings, const TrainingData& data, const BatchShape& shape) {
   TrainingState state;
   state.dtype = settings.dtype;
   state.save_dtype = settings.stored_dtype();
   state.date = settings.data.date;
   // A batch larger than the data takes all of it, however large it is.
-  const int64_t batch = std::min(shape.global_batch(), data.samples());
+  const int64_t batch = std::min(shape.global_batch(), data.training.samples());
   // What changes those behind it comes first: it is named.
   state.fixed = {{"seed", std::to_string(settings.seed)},
                  {"block-size", std::to_string(settings.block_size)},
-                 {"train-file", describe_data(data)},
+                 {data_option, data.description()},
                  {"global-batch-size", std::to_string(batch)}};
   state.free = {{"dtype", std::string(torch_name_of(settings.dtype))},
                 {"max-steps", std::to_string(settings.schedule.steps)},

@@ -11,6 +11,7 @@
 
 #include "model/parameters.h"
 #include "train/batches.h"
+#include "train/training_data.h"
 #include "train/training_settings.h"
 
 namespace llama_tp {
@@ -33,6 +34,9 @@ inline const std::string& own_weights(DType dtype, DType save_dtype) {
   return dtype == save_dtype ? published_part : weights_part;
 }
 
+// The fixed option that says what was trained on: TrainingData::description.
+inline constexpr const char* data_option = "train-file";
+
 using NamedOptions = std::vector<std::pair<std::string, std::string>>;
 
 struct TrainingState {
@@ -45,7 +49,7 @@ struct TrainingState {
   NamedOptions fixed, free;
 };
 
-TrainingState describe_run(const TrainingSettings& settings, const Dataset& data, const BatchShape& shape);
+TrainingState describe_run(const TrainingSettings& settings, const TrainingData& data, const BatchShape& shape);
 
 // The contents of state.json, and back. Errors: no such file, not a state of this program, cut.
 std::string state_text(const TrainingState& state);
