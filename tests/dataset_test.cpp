@@ -170,8 +170,8 @@ TEST(Dataset, BadLinesAreNamedByTheirNumber) {
 // Brackets in strings are text. A string ends behind an even number of backslashes.
 TEST(Dataset, ALineNestedTooDeeplyIsRefused) {
   const auto line = [](size_t depth) {
-    return R"({"text": "abc", "a": "[[\\\"[[\\", "more": )" + std::string(depth - 1, '[') + std::string(depth - 1, ']') +
-           "}\n";
+    return R"({"text": "abc", "a": "[[\\\"[[\\", "more": )" + std::string(depth - 1, '[') +
+           std::string(depth - 1, ']') + "}\n";
   };
   EXPECT_EQ(read("d.jsonl", line(512) + line(512), options_with(8)).documents, 2);
   for (const size_t depth : {size_t{513}, size_t{80000}})
@@ -294,6 +294,7 @@ TEST(Dataset, PackingKeepsEverySequenceWholeAndFillsTheSamples) {
   EXPECT_EQ(found, expected);
   EXPECT_EQ(found_labels, labels);
   EXPECT_EQ(data.most_sequences(), most);
+  for (const auto* array : {&data.tokens, &data.labels}) EXPECT_EQ(array->capacity(), array->size());  // none unused
   std::sort(sizes.begin(), sizes.end());
   EXPECT_GT(sizes[0] + sizes[1], 64u);
 }

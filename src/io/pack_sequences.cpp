@@ -30,25 +30,33 @@ std::vector<std::vector<int64_t>> best_fit_decreasing(const Dataset& data, int64
   return samples;
 }
 
+// The sequences of one array in another order. starts: where each begins.
+std::vector<int32_t> reordered(const std::vector<int32_t>& array, const std::vector<int64_t>& starts,
+                               const std::vector<std::vector<int64_t>>& samples) {
+  std::vector<int32_t> out;
+  out.reserve(array.size());
+  for (const std::vector<int64_t>& sample : samples)
+    for (const auto i : sample)
+      out.insert(out.end(), array.begin() + starts[static_cast<size_t>(i)],
+                 array.begin() + starts[static_cast<size_t>(i) + 1]);
+  return out;
+}
+
 }  // namespace
 
+// One array after the other, for each is in memory twice on the way.
 void pack_sequences(Dataset& data, int64_t block_size) {
-  Dataset packed;
-  packed.blocks = {0};
-  for (const std::vector<int64_t>& sample : best_fit_decreasing(data, block_size)) {
-    for (const int64_t i : sample) {
-      const Sample sequence = data.sequence(i);
-      packed.tokens.insert(packed.tokens.end(), sequence.tokens.begin(), sequence.tokens.end());
-      if (!data.labels.empty())
-        packed.labels.insert(packed.labels.end(), sequence.labels.begin(), sequence.labels.end());
-      packed.starts.push_back(static_cast<int64_t>(packed.tokens.size()));
-    }
-    packed.blocks.push_back(packed.sequences());
+  const std::vector<std::vector<int64_t>> samples = best_fit_decreasing(data, block_size);
+  data.tokens = reordered(data.tokens, data.starts, samples);
+  if (!data.labels.empty()) data.labels = reordered(data.labels, data.starts, samples);
+  std::vector<int64_t> starts{0};
+  data.blocks = {0};
+  for (const std::vector<int64_t>& sample : samples) {
+    for (const int64_t i : sample)
+      starts.push_back(starts.back() + data.starts[static_cast<size_t>(i) + 1] - data.starts[static_cast<size_t>(i)]);
+    data.blocks.push_back(std::ssize(starts) - 1);
   }
-  data.tokens = std::move(packed.tokens);
-  data.labels = std::move(packed.labels);
-  data.starts = std::move(packed.starts);
-  data.blocks = std::move(packed.blocks);
+  data.starts = std::move(starts);
 }
 
 }  // namespace llama_tp
