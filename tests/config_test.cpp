@@ -124,6 +124,8 @@ TEST(Config, NullIsFalseAndNoLayerWhereThereIsNoWindow) {
       (std::vector<int64_t>{0, 9}));
   EXPECT_TRUE(holds(error_of([&] { read_config(with("qwen2", no_layer + "true")); }), "max_window_layers is null",
                     "must be the number of a layer"));
+  EXPECT_TRUE(holds(error_of([&] { read_config(with("llama", R"("is_causal": null)")); }), "is_causal is null"));
+  EXPECT_EQ(read_config(Json{{"is_causal", true}}).layers, 2);
 }
 
 TEST(Config, AWrittenFileHasTheNewDtypeAndAllElse) {
@@ -160,6 +162,7 @@ std::vector<Refusal> refusals() {
       {{{"model_type", nullptr}}, {"model_type is missing", "llama, "}},
       {{{"model_type", 7}}, {"model_type is missing or no string", "llama, "}},
       {{{"model_type", "bert"}}, {"model_type \"bert\"", "known: ", "llama, "}},
+      {{{"is_causal", false}}, {"is_causal is false", "later tokens", "make it true"}},
       {{{"hidden_act", "gelu"}}, {"hidden_act \"gelu\"", "silu"}},
       {{{"hidden_act", 3}}, {"hidden_act is 3", "must be a string"}},
       {{{"num_key_value_heads", 4}}, {"num_key_value_heads (4)", "num_attention_heads (6)", "1, 2, 3 or 6"}},

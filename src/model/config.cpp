@@ -101,7 +101,15 @@ std::vector<int64_t> read_windows(const ConfigReader& reader, int64_t layers) {
   return windows;
 }
 
+// In transformers null is false here, too.
+void refuse_attention_both_ways(const ConfigReader& reader) {
+  if (reader.contains("is_causal") && reader["is_causal"] != true)
+    fail(reader.source(), ": is_causal is ", shown(reader["is_causal"]),
+         "; attention to later tokens is not implemented: make it true, or leave it out");
+}
+
 void read_options(const ConfigReader& reader, ModelConfig& config) {
+  refuse_attention_both_ways(reader);
   config.norm = {read_norm(reader), static_cast<float>(reader.positive("norm_epsilon"))};
   config.norm_bias = reader.flag("norm_bias");
   require(!config.norm_bias || config.norm.kind != NormKind::rms, reader.source(), ": ",

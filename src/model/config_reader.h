@@ -34,7 +34,8 @@ class ConfigReader {
 
   const std::string& source() const { return source_; }
   const FamilyPointer& family() const { return family_; }
-  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
+  bool contains(const char* key) const { return json_.contains(key); }  // null, too
+  bool has(const char* key) const { return contains(key) && !json_[key].is_null(); }
   const OrderedJson& operator[](const char* key) const { return json_[key]; }
 
   // Errors of these: a value missing where it is needed, of another type, out of bounds.

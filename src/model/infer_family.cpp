@@ -201,6 +201,7 @@ bool is_read(const std::string& key, const Family& family) {
   static const std::set<std::string> known{"architectures",
                                            "auto_map",
                                            "model_type",
+                                           "is_causal",
                                            "hidden_size",
                                            "num_hidden_layers",
                                            "num_attention_heads",
