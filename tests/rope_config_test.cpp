@@ -255,5 +255,35 @@ TEST(Rope, OfBothSpellingsTheOlderCounts) {
   EXPECT_EQ(read_config(Json{{"rope_parameters", newer}, {"rope_scaling", Json::object()}}).rope.theta, 777);
 }
 
+// How much of a head turns is of them as well; the other object adds nothing.
+TEST(Rope, TheShareThatTurnsIsOfTheValuesThatCount) {
+  const auto turning = [](const char* type, const Json& changes) {
+    Json all{{"model_type", type}};
+    all.merge_patch(changes);
+    return read_config(all).rotary_dim;
+  };
+  const Json newer{{"rope_type", "default"}, {"partial_rotary_factor", 0.25}};
+  for (const char* kind : {"default", "linear"}) {
+    const Json bare{{"rope_type", kind}, {"factor", 2}};
+    Json older = bare;
+    older["partial_rotary_factor"] = 0.75;
+    EXPECT_EQ(turning("nemotron", Json{{"rope_scaling", older}}), 12);
+    EXPECT_EQ(turning("nemotron", Json{{"rope_scaling", older}, {"rope_parameters", newer}}), 12);
+    EXPECT_EQ(turning("nemotron", Json{{"rope_scaling", bare}, {"rope_parameters", newer}}), 8);
+    EXPECT_EQ(turning("phi3", Json{{"rope_scaling", bare}, {"rope_parameters", newer}}), 16);
+    EXPECT_EQ(turning("phi3", Json{{"rope_scaling", bare}, {"rope_parameters", newer}, {"partial_rotary_factor", 0.5}}),
+              8);
+  }
+  EXPECT_EQ(turning("nemotron", Json{{"rope_parameters", newer}}), 4);
+  const Json lists{{"short_factor", Json(std::vector<int>(4, 1))}, {"long_factor", Json(std::vector<int>(4, 2))}};
+  Json longrope = lists;
+  longrope.update({{"type", "longrope"}, {"partial_rotary_factor", 0.5}});
+  EXPECT_EQ(turning("phi3", Json{{"rope_scaling", longrope}}), 8);
+  EXPECT_TRUE(holds(error_of([&] {
+                      turning("phi3", Json{{"rope_scaling", {{"partial_rotary_factor", "half"}}}});
+                    }),
+                    "rope_scaling.partial_rotary_factor is \"half\""));
+}
+
 }  // namespace
 }  // namespace llama_tp

@@ -8,6 +8,7 @@ namespace llama_tp {
 
 namespace {
 
+const std::string newer_rope_key = "rope_parameters";
 constexpr double least_number = 1e-30, largest_number = 1e30;  // whose products float32 still holds
 
 // The pieces of "a|b|c".
@@ -88,6 +89,10 @@ std::optional<int64_t> ConfigReader::token_id(const char* key, const OrderedJson
   return id < 0 ? std::nullopt : std::optional(id);
 }
 
+const char* ConfigReader::rope_key() const {
+  return has("rope_scaling") && !json_["rope_scaling"].empty() ? "rope_scaling" : newer_rope_key.c_str();
+}
+
 std::optional<OrderedJson> ConfigReader::find(const std::string& key) const {
   const size_t dot = key.find('.');
   const OrderedJson* object = &json_;
@@ -109,6 +114,7 @@ ConfigReader::Option ConfigReader::option(const std::string& name) const {
   for (const std::string& piece : alternatives(value.get<std::string>())) {
     if (!piece.starts_with("$")) return {called, parse_ordered_json_or_discard(piece)};
     called = piece.substr(1);
+    if (called.starts_with(newer_rope_key + ".")) called.replace(0, newer_rope_key.size(), rope_key());
     if (const std::optional<OrderedJson> given = find(called)) return {called, *given};
   }
   fail(source_, ": ", called, " is missing; the ", family_->name, " family needs it");

@@ -37,6 +37,9 @@ class ConfigReader {
   bool contains(const char* key) const { return json_.contains(key); }  // null, too
   bool has(const char* key) const { return contains(key) && !json_[key].is_null(); }
   const OrderedJson& operator[](const char* key) const { return json_[key]; }
+  // The object whose rotary values count: of both, as of a config.json into which somebody wrote the older, transformers
+  // takes rope_scaling, too, and drops all that the other holds.
+  const char* rope_key() const;
 
   // Errors of these: a value missing where it is needed, of another type, out of bounds.
   int64_t size(const char* key, int64_t most = largest_size) const;

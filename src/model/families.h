@@ -4,8 +4,9 @@
 // "like" names another family: its modules and options hold where the file gives none of its own. A module replaces
 // those that hold one of its parts; one whose name is null only takes them away.
 //
-// An option is a value, or "$key" for the value of that key in config.json ("$object.key" inside of an object), or
-// several such and a value, "$key|$other|value", of which the first that is there counts.
+// An option is a value, or "$key" for the value of that key in config.json ("$object.key" inside of an object;
+// rope_parameters stands for rope_scaling where that counts), or several such and a value, "$key|$other|value", of which
+// the first that is there counts.
 #pragma once
 
 #include <cstdint>

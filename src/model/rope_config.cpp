@@ -148,9 +148,7 @@ void read_longrope(const RopeValues& values, int64_t rotary_dim, RopeConfig& rop
 }  // namespace
 
 RopeConfig read_rope(const ConfigReader& reader, int64_t rotary_dim, int64_t max_positions) {
-  // Of both, as of a config.json into which somebody wrote the older, transformers takes rope_scaling, too.
-  const bool is_scaled = reader.has("rope_scaling") && !reader["rope_scaling"].empty();
-  const RopeValues values(reader, is_scaled ? "rope_scaling" : "rope_parameters");
+  const RopeValues values(reader, reader.rope_key());
   RopeConfig rope;
   rope.theta = values.number("rope_theta", reader.number_or("rope_theta", 10000));
   rope.kind = values.kind();
