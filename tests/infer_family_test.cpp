@@ -131,6 +131,8 @@ TEST(Infer, AMadeUpFamilyComputesWhatTheKnownOneDoes) {
   const std::string model = " -m " + scratch.path(), family = scratch / "family.json";
   const CommandResult inferred = run_command(llama_tp_with(2) + " inspect" + model + " --infer " + family);
   ASSERT_EQ(inferred.status, 0) << inferred.err;
+  EXPECT_TRUE(holds(inferred.err, family + ": written; --family ", "not by 1 + w", "normed before they turn",
+                    "(i, i + d/2)", "embedding is not scaled"));
   const CommandResult known = run_command(llama_tp_with(2) + " eval -m " + golden + samples),
                       found = run_command(llama_tp_with(2) + " eval" + model + " --family " + family + samples);
   ASSERT_EQ(found.status, 0) << found.err;
@@ -247,9 +249,10 @@ TEST(Infer, NamesTheKeysThatItDidNotRead) {
   config["attn_logit_softcapping"] = 50.0;
   config["embedding_multiplier"] = 2.0;
   config["clip_qkv"] = nullptr;
+  config["rope_interleave"] = false;
   write_text(scratch / "config.json", config.dump());
   const InferredFamily found = infer_family(ModelFiles(scratch.path()), scratch / "config.json");
-  EXPECT_EQ(found.unread_keys, std::vector<std::string>{"attn_logit_softcapping"});
+  EXPECT_EQ(found.unread_keys, (std::vector<std::string>{"attn_logit_softcapping", "rope_interleave"}));
 }
 
 // A family file of a person is refused with what is wrong in it.

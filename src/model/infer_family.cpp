@@ -253,7 +253,7 @@ InferredFamily infer_family(const ModelFiles& files, const std::filesystem::path
   const ModelConfig read = read_model_config(config_file, parse_family(result.text, "the family found"));
   check_tensors(files, read, Parameters(read, resolve_plan(read), 0, 1));
   for (const auto& [key, value] : config.items())
-    if (!value.is_null() && value != false && !is_read(key, *base)) result.unread_keys.push_back(key);
+    if (!value.is_null() && !is_read(key, *base)) result.unread_keys.push_back(key);
   return result;
 }
 

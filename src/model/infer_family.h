@@ -16,6 +16,11 @@ struct InferredFamily {
   std::vector<std::string> unread_keys;  // of config.json: what they mean is not in the family
 };
 
+// What no tensor shows and every family found has.
+inline constexpr const char* assumed_of_tensors =
+    "norms multiply by w, not by 1 + w; q and k are normed before they turn; the pairs that turn are (i, i + d/2); the "
+    "embedding is not scaled unless a key says so; what is packed lies in the order q, k, v and gate, up";
+
 // The result has been held against the files as any family is. Errors: tensors that no part has the shape of, that
 // could be several, or parts without a tensor: by name.
 InferredFamily infer_family(const ModelFiles& files, const std::filesystem::path& config_file);
