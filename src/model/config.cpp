@@ -58,7 +58,8 @@ void read_sizes(const ConfigReader& reader, ModelConfig& config) {
   config.kv_heads = reader.size_if("kv_heads").value_or(config.heads);
   config.ffn = reader.size("intermediate_size");
   config.vocabulary = reader.size("vocab_size");
-  config.max_positions = reader.size_or("max_position_embeddings", 2048);
+  const auto [name, positions] = reader.option("max_positions");
+  config.max_positions = reader.size_of(name, positions);
   if (config.heads % config.kv_heads != 0)
     fail(reader.source(), ": num_key_value_heads (", config.kv_heads, ") does not divide num_attention_heads (",
          config.heads, "); it can be ", divisors(config.heads));

@@ -51,8 +51,6 @@ int64_t ConfigReader::size(const char* key, int64_t most) const {
   return size_of(key, json_[key], most);
 }
 
-int64_t ConfigReader::size_or(const char* key, int64_t otherwise) const { return has(key) ? size(key) : otherwise; }
-
 int64_t ConfigReader::size_of(const std::string& name, const OrderedJson& value, int64_t most) const {
   require(value.is_number_integer(), source_, ": ", name, " is ", shown(value), "; it must be a whole number");
   const auto number = value.get<int64_t>();  // negative for what does not fit

@@ -43,7 +43,6 @@ class ConfigReader {
 
   // Errors of these: a value missing where it is needed, of another type, out of bounds.
   int64_t size(const char* key, int64_t most = largest_size) const;
-  int64_t size_or(const char* key, int64_t otherwise) const;
   int64_t size_of(const std::string& name, const OrderedJson& value, int64_t most = largest_size) const;
   double number_or(const char* key, double otherwise) const;
   double number_of(const std::string& name, const OrderedJson& value) const;
