@@ -78,6 +78,22 @@ TEST(Config, TheContextThatIsNotSaidIsTheFamilys) {
   }
 }
 
+TEST(Config, ThePadOfAFamilyIsOneOfALargeVocabulary) {
+  const auto pad = [](const char* type, int64_t vocabulary, const Json& more = Json::object()) {
+    Json changes{{"model_type", type}, {"vocab_size", vocabulary}};
+    changes.merge_patch(more);
+    return read_config(changes).pad_id;
+  };
+  EXPECT_EQ(pad("phi3", 32064), 32000);
+  EXPECT_EQ(pad("phi3", 32000), std::nullopt);
+  EXPECT_EQ(pad("phi3", 32064, Json{{"pad_token_id", 7}}), 7);
+  EXPECT_EQ(pad("phi3", 32064, Json{{"pad_token_id", -1}}), std::nullopt);
+  EXPECT_EQ(pad("llama", 32064), std::nullopt);
+  std::string text = config_json({{"model_type", "phi3"}, {"vocab_size", 32064}}).dump();
+  text.back() = ',';
+  EXPECT_EQ(read_config(text + R"("pad_token_id": null})").pad_id, std::nullopt);
+}
+
 // A window by layer: of all, from a layer on, or where layer_types says.
 TEST(Config, WindowsAreThoseOfTheLayers) {
   const auto windows = [](const char* type, const Json& more) {

@@ -279,6 +279,29 @@ TEST_F(TrainCommand, ACheckpointHasTheSameBytesWhateverMeshWroteIt) {
   EXPECT_EQ(Json::parse(whole_file(path("out/checkpoint-1/config.json")))["torch_dtype"], "bfloat16");
 }
 
+// As torch's padding_idx: 0 at first, and never trained by what the embedding sees. The head is a tensor of its own.
+TEST_F(TrainCommand, TheEmbeddingOfThePadIsZeroOnEveryMesh) {
+  constexpr size_t pad = 300, hidden = 32;
+  write_file(path("config.json"), small_config({{"pad_token_id", pad}}).dump());
+  write_file(path("ids.jsonl"), random_id_lines(12, 60, small_vocabulary));
+  ASSERT_TRUE(holds(whole_file(path("ids.jsonl")), std::to_string(pad)));
+  for (const MeshOfRanks& mesh : {alone, MeshOfRanks{4, ""}, MeshOfRanks{4, "--tensor-parallel 2"},
+                                  MeshOfRanks{4, "--fsdp 2 --tensor-parallel 2"}}) {
+    std::filesystem::remove_all(path("out"));
+    train(mesh, "out", from_config("--max-steps 2 --train-file " + path("ids.jsonl")));
+    for (const auto& [name, tensor] : read_tensors(path("out/checkpoint-2/model.safetensors"))) {
+      if (name != "model.embed_tokens.weight" && name != "lm_head.weight") continue;
+      const std::vector<float> zeros(hidden);
+      const auto row = [&values = tensor.values](size_t at) {
+        const auto begin = values.begin() + static_cast<std::ptrdiff_t>(at * hidden);
+        return std::vector<float>(begin, begin + hidden);
+      };
+      EXPECT_EQ(row(pad) == zeros, name == "model.embed_tokens.weight") << name << mesh.options;
+      EXPECT_NE(row(pad + 1), zeros) << name << mesh.options;
+    }
+  }
+}
+
 TEST_F(TrainCommand, GoesOnFromACheckpointOfAnotherMesh) {
   train({2, ""}, "first", from_config("--max-steps 3 --save-steps 2 --learning-rate 1e-3"));
   EXPECT_EQ(checkpoint_steps(path("first")), (std::vector<int>{2, 3}));

@@ -205,6 +205,10 @@ void load_tensors(const ModelFiles& files, Tensor Unit::*which, Parameters& para
 
 void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& parameters, Backend& backend) {
   const auto deviation = static_cast<float>(config.initializer_range);
+  // As torch's padding_idx begins; no gradient of the embedding ever reaches it.
+  const auto is_padding = [&](const Parameter& row, int64_t at) {
+    return row.weight == &parameters.embedding() && config.pad_id == at;
+  };
   for (const Parameter& row : parameters.rows()) {
     const uint64_t stream = stream_named(row.name);
     const int64_t width = row.columns();
@@ -214,9 +218,15 @@ void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& pa
         return;
       }
 #pragma omp parallel for
-      for (int64_t r = 0; r < region.rows(); r++)
-        fill_normal(to + r * region.columns(), region.columns(), deviation, seed, stream,
-                    static_cast<uint64_t>((region.row_begin + r) * width + region.column_begin));
+      for (int64_t r = 0; r < region.rows(); r++) {
+        const int64_t at = region.row_begin + r;
+        float* values = to + r * region.columns();
+        if (is_padding(row, at))
+          std::fill_n(values, region.columns(), 0.0f);
+        else
+          fill_normal(values, region.columns(), deviation, seed, stream,
+                      static_cast<uint64_t>(at * width + region.column_begin));
+      }
     });
   }
 }

@@ -31,7 +31,8 @@ void load_masters(const ModelFiles& weights, const ModelFiles& rests, Parameters
 // checked.
 void load_tensors(const ModelFiles& files, Tensor Unit::*which, Parameters& parameters, Backend& backend);
 
-// Random weights: matrices normal with config's initializer_range, biases 0, norms 1, those that multiply by 1 + w 0.
+// Random weights: matrices normal with config's initializer_range, biases 0, norms 1 (those that multiply by 1 + w: 0),
+// and the embedding of pad_id 0.
 // Each element is a function of (seed, tensor name, global index), so every mesh starts from the same weights.
 void initialize_weights(const ModelConfig& config, uint64_t seed, Parameters& parameters, Backend& backend);
 

@@ -162,9 +162,16 @@ void check_parts(const ModelConfig& config) {
               "; only q, k, v, gate and up can be packed");
 }
 
+// A default of the family's is none where the vocabulary is smaller.
+std::optional<int64_t> read_pad_id(const ConfigReader& reader, int64_t vocabulary) {
+  const auto [name, id] = reader.option("pad_id");
+  const bool is_none = id.is_null() || (!reader.contains("pad_token_id") && id >= vocabulary);
+  return is_none ? std::nullopt : reader.token_id(name, id, vocabulary);
+}
+
 void read_token_ids(const ConfigReader& reader, ModelConfig& config) {
   config.bos_id = reader.token_id("bos_token_id", config.vocabulary);
-  config.pad_id = reader.token_id("pad_token_id", config.vocabulary);
+  config.pad_id = read_pad_id(reader, config.vocabulary);
   if (!reader.has("eos_token_id")) return;
   const OrderedJson& eos = reader["eos_token_id"];
   for (const OrderedJson& id : eos.is_array() ? eos : OrderedJson::array({eos})) {

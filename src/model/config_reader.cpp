@@ -78,11 +78,12 @@ std::optional<int64_t> ConfigReader::token_id(const char* key, int64_t vocabular
 }
 
 // -1 is none, as Llama's first files had it.
-std::optional<int64_t> ConfigReader::token_id(const char* key, const OrderedJson& value, int64_t vocabulary) const {
-  require(value.is_number_integer(), source_, ": ", key, " is ", shown(value), "; it must be a token id");
+std::optional<int64_t> ConfigReader::token_id(const std::string& name, const OrderedJson& value,
+                                              int64_t vocabulary) const {
+  require(value.is_number_integer(), source_, ": ", name, " is ", shown(value), "; it must be a token id");
   const auto id = value.get<int64_t>();
   const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() < static_cast<uint64_t>(vocabulary);
-  require(fits && id >= -1 && id < vocabulary, source_, ": ", key, " is ", shown(value),
+  require(fits && id >= -1 && id < vocabulary, source_, ": ", name, " is ", shown(value),
           ", outside of the vocabulary of ", vocabulary);
   return id < 0 ? std::nullopt : std::optional(id);
 }
