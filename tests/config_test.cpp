@@ -78,6 +78,21 @@ TEST(Config, TheContextThatIsNotSaidIsTheFamilys) {
   }
 }
 
+// As transformers runs such a file: no text holds the id, so that nothing begins or ends there.
+TEST(Config, IdsThatTheVocabularyLacksEndNothing) {
+  const ModelConfig config =
+      read_config(Json{{"bos_token_id", 103}, {"eos_token_id", {2, 151643, -1, -2, UINT64_MAX, 102}}});
+  EXPECT_FALSE(config.bos_id);
+  EXPECT_EQ(config.eos_ids, (std::vector<int64_t>{2, 102}));
+  ASSERT_EQ(left_out_of(config).size(), 1u);
+  EXPECT_TRUE(holds(left_out_of(config)[0],
+                    "config.json: left out, as outside of the vocabulary of 103: eos_token_id 151643, eos_token_id -2, "
+                    "eos_token_id 18446744073709551615, bos_token_id 103"));
+  const ModelConfig sound = read_config(Json{{"bos_token_id", {1}}, {"eos_token_id", 102}, {"pad_token_id", -1}});
+  EXPECT_EQ(sound.bos_id, 1);
+  EXPECT_EQ(left_out_of(sound), std::vector<std::string>{});
+}
+
 TEST(Config, ThePadOfAFamilyIsOneOfALargeVocabulary) {
   const auto pad = [](const char* type, int64_t vocabulary, const Json& more = Json::object()) {
     Json changes{{"model_type", type}, {"vocab_size", vocabulary}};
@@ -242,13 +257,13 @@ std::vector<Refusal> refusals() {
   for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"})
     all.push_back({{{key, nullptr}}, {std::string(key) + " is missing", "needed"}});
   all.push_back({{{"num_hidden_layers", 100000}}, {"num_hidden_layers is 100000", "must lie between 1 and "}});
-  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
-    for (const Json& value : {Json(103), Json(-2), huge})
-      all.push_back({{{key, value}}, {std::string(key) + " is " + value.dump(), "outside of the vocabulary of 103"}});
+  for (const Json& value : {Json(103), Json(-2), huge, unsigned_max})
+    all.push_back({{{"pad_token_id", value}},
+                   {"pad_token_id is " + value.dump(), "outside of the vocabulary of 103", "null for none"}});
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
     for (const Json& value : {real, word, Json::object()})
       all.push_back({{{key, value}}, {std::string(key) + " is ", "must be a token id"}});
-  }
-  all.push_back({{{"eos_token_id", {2, 103}}}, {"eos_token_id is 103", "outside of the vocabulary of 103"}});
+  all.push_back({{{"bos_token_id", {1, 2}}}, {"bos_token_id is an array", "must be a token id"}});
   return all;
 }
 

@@ -36,8 +36,10 @@ class Evaluation {
                mesh_from(options), options.word("backend"), launch, options.word("family")) {}
 
   int run() {
-    for (const std::string& line : {model_.placement_said, unread_keys_text(model_.config)})
-      if (leads() && !line.empty()) std::fprintf(stderr, "%s\n", line.c_str());
+    std::vector<std::string> said = left_out_of(model_.config);
+    if (!model_.placement_said.empty()) said.insert(said.begin(), model_.placement_said);
+    if (leads())
+      for (const std::string& line : said) std::fprintf(stderr, "%s\n", line.c_str());
     launch_.begin(Activity::reading_data);
     read_data();
     launch_.begin(Activity::evaluating);

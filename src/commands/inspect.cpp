@@ -193,8 +193,7 @@ int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
   require(rank < size, "--rank ", rank, " is not one of the ", size, " ranks of --tensor-parallel");
   const Parameters parameters(config, plan, rank, size);
   if (!speaks) return 0;
-  if (const std::string unread = unread_keys_text(config); !unread.empty())
-    std::fprintf(stderr, "%s\n", unread.c_str());
+  for (const std::string& line : left_out_of(config)) std::fprintf(stderr, "%s\n", line.c_str());
   if (options.is_set("json"))
     print_json(config, plan, size);
   else

@@ -137,7 +137,7 @@ void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory)
 void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& memory) const {
   const std::string repeated = repeated_work(model_.config, model_.plan, model_.mesh->shape().tensor, launch_.size());
   if (!repeated.empty()) say(repeated);
-  if (const std::string unread = unread_keys_text(model_.config); !unread.empty()) say(unread);
+  for (const std::string& line : left_out_of(model_.config)) say(line);
   say(text("model   ", model_.folder, ": ", with_commas(parameter_count(model_.config)), " parameters in ",
            torch_name_of(model_.runtime->dtype), ", tensor-parallel ", model_.mesh->shape().tensor));
   say(text("device  ", model_.backend->description()));

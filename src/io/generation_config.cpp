@@ -33,14 +33,14 @@ class Reader {
     if (has(key) && !json_[key].is_boolean()) refuse(key, "true or false");
     return has(key) && !json_[key].get<bool>();
   }
-  // One id or several.
+  // One id or several; none that the vocabulary lacks, which no text holds.
   std::vector<int64_t> ids(const char* key, int64_t vocabulary) const {
     std::vector<int64_t> all;
     if (!has(key)) return all;
     for (const Json& id : json_[key].is_array() ? json_[key] : Json::array({json_[key]})) {
-      if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(vocabulary))
-        refuse(key, text("a token id or an array of them, each 0 to ", vocabulary - 1, ","));
-      all.push_back(id.get<int64_t>());
+      if (!id.is_number_integer()) refuse(key, "a token id or an array of them");
+      const auto value = id.get<int64_t>();  // negative for what does not fit
+      if (value >= 0 && value < vocabulary) all.push_back(value);
     }
     return all;
   }

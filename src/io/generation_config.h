@@ -14,8 +14,8 @@ struct GenerationConfig {
   std::vector<int64_t> eos_ids;
 };
 
-// Of a model folder; all empty where it has none. Other keys are left alone. Errors: not JSON, values of another type
-// or outside of their range; ids that the vocabulary does not have.
+// Of a model folder; all empty where it has none. Other keys are left alone. Ids that the vocabulary does not have
+// are left out. Errors: not JSON, values of another type or outside of their range.
 GenerationConfig read_generation_config(const std::string& folder, int64_t vocabulary);
 
 }  // namespace llama_tp

@@ -162,22 +162,38 @@ void check_parts(const ModelConfig& config) {
               "; only q, k, v, gate and up can be packed");
 }
 
-// A default of the family's is none where the vocabulary is smaller.
+// As Llama's first files say it.
+bool is_none(const OrderedJson& id) { return !id.is_number_unsigned() && id == -1; }
+
+// torch refuses one that its embedding has no row for. A default of the family's is none where the vocabulary is smaller.
 std::optional<int64_t> read_pad_id(const ConfigReader& reader, int64_t vocabulary) {
-  const auto [name, id] = reader.option("pad_id");
-  const bool is_none = id.is_null() || (!reader.contains("pad_token_id") && id >= vocabulary);
-  return is_none ? std::nullopt : reader.token_id(name, id, vocabulary);
+  const auto [name, value] = reader.option("pad_id");
+  if (value.is_null()) return std::nullopt;
+  const std::optional<int64_t> id = reader.token_id(name, value, vocabulary);
+  require(id || is_none(value) || !reader.contains("pad_token_id"), reader.source(), ": ", name, " is ", shown(value),
+          ", outside of the vocabulary of ", vocabulary, "; take null for none");
+  return id;
+}
+
+// The one or several ids of a key that begin or end a text. No text holds one from outside of the vocabulary.
+std::vector<int64_t> read_ends(const ConfigReader& reader, const char* key, ModelConfig& config) {
+  std::vector<int64_t> ids;
+  if (!reader.has(key)) return ids;
+  const OrderedJson& values = reader[key];
+  for (const OrderedJson& value : values.is_array() ? values : OrderedJson::array({values})) {
+    const std::optional<int64_t> id = reader.token_id(key, value, config.vocabulary);
+    if (id) ids.push_back(*id);
+    if (!id && !is_none(value)) config.unmet_ids.push_back(text(key, " ", shown(value)));
+  }
+  return ids;
 }
 
 void read_token_ids(const ConfigReader& reader, ModelConfig& config) {
-  config.bos_id = reader.token_id("bos_token_id", config.vocabulary);
   config.pad_id = read_pad_id(reader, config.vocabulary);
-  if (!reader.has("eos_token_id")) return;
-  const OrderedJson& eos = reader["eos_token_id"];
-  for (const OrderedJson& id : eos.is_array() ? eos : OrderedJson::array({eos})) {
-    const std::optional<int64_t> value = reader.token_id("eos_token_id", id, config.vocabulary);
-    if (value.has_value()) config.eos_ids.push_back(*value);
-  }
+  config.eos_ids = read_ends(reader, "eos_token_id", config);
+  const std::vector<int64_t> begins = read_ends(reader, "bos_token_id", config);
+  require(begins.size() <= 1, reader.source(), ": bos_token_id is an array; it must be a token id");
+  if (!begins.empty()) config.bos_id = begins[0];
 }
 
 void read_dropouts(const ConfigReader& reader, ModelConfig& config) {
@@ -215,10 +231,20 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   return config;
 }
 
-std::string unread_keys_text(const ModelConfig& config) {
-  std::string keys;
-  for (const std::string& key : config.rope.unread) keys += (keys.empty() ? "" : ", ") + key;
-  return keys.empty() ? "" : text(config.source, ": not understood and left out: ", keys, "; are they spelled right?");
+std::vector<std::string> left_out_of(const ModelConfig& config) {
+  const auto listed = [](const std::vector<std::string>& words) {
+    std::string list;
+    for (const std::string& word : words) list += (list.empty() ? "" : ", ") + word;
+    return list;
+  };
+  std::vector<std::string> lines;
+  if (!config.rope.unread.empty())
+    lines.push_back(text(config.source, ": not understood and left out: ", listed(config.rope.unread),
+                         "; are they spelled right?"));
+  if (!config.unmet_ids.empty())
+    lines.push_back(text(config.source, ": left out, as outside of the vocabulary of ", config.vocabulary, ": ",
+                         listed(config.unmet_ids)));
+  return lines;
 }
 
 FamilyPointer kept_family(const std::filesystem::path& file) {

@@ -53,8 +53,9 @@ struct ModelConfig {
   DType dtype = DType::f32;  // of the weights as config.json states it
   std::optional<int64_t> bos_id, pad_id;
   std::vector<int64_t> eos_ids;
-  bool names_code = false;            // auto_map: classes that transformers takes from files beside config.json
-  std::vector<std::string> dropouts;  // keys of config.json that ask for some: no operation here drops anything
+  std::vector<std::string> unmet_ids;  // "eos_token_id 151643": that begin or end no text, outside of the vocabulary
+  bool names_code = false;             // auto_map: classes that transformers takes from files beside config.json
+  std::vector<std::string> dropouts;   // keys of config.json that ask for some: no operation here drops anything
   // A TP plan in config.json: module pattern → style, in the order of the file.
   std::vector<std::pair<std::string, std::string>> plan_overrides;
 
@@ -70,8 +71,8 @@ struct ModelConfig {
 // keeps (saved_config_text), else that model_type names.
 ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer family = nullptr);
 
-// A line that names what of the rotary part of config.json nothing reads; "" where all is read.
-std::string unread_keys_text(const ModelConfig& config);
+// Lines that name what of config.json was left out: of the rotary part what nothing reads, and ids that no text holds.
+std::vector<std::string> left_out_of(const ModelConfig& config);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are
 // written now, and with the family that a file gave. Where a family is the program's own transformers has its classes,

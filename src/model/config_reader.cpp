@@ -71,21 +71,11 @@ double ConfigReader::number_of(const std::string& name, const OrderedJson& value
   return number;
 }
 
-std::optional<int64_t> ConfigReader::token_id(const char* key, int64_t vocabulary) const {
-  if (!has(key)) return std::nullopt;
-  const OrderedJson& value = json_[key].is_array() && json_[key].size() == 1 ? json_[key][0] : json_[key];
-  return token_id(key, value, vocabulary);
-}
-
-// -1 is none, as Llama's first files had it.
 std::optional<int64_t> ConfigReader::token_id(const std::string& name, const OrderedJson& value,
                                               int64_t vocabulary) const {
   require(value.is_number_integer(), source_, ": ", name, " is ", shown(value), "; it must be a token id");
-  const auto id = value.get<int64_t>();
-  const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() < static_cast<uint64_t>(vocabulary);
-  require(fits && id >= -1 && id < vocabulary, source_, ": ", name, " is ", shown(value),
-          ", outside of the vocabulary of ", vocabulary);
-  return id < 0 ? std::nullopt : std::optional(id);
+  const auto id = value.get<int64_t>();  // negative for what does not fit
+  return id >= 0 && id < vocabulary ? std::optional(id) : std::nullopt;
 }
 
 const char* ConfigReader::rope_key() const {

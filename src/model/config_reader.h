@@ -46,7 +46,7 @@ class ConfigReader {
   int64_t size_of(const std::string& name, const OrderedJson& value, int64_t most = largest_size) const;
   double number_or(const char* key, double otherwise) const;
   double number_of(const std::string& name, const OrderedJson& value) const;
-  std::optional<int64_t> token_id(const char* key, int64_t vocabulary) const;
+  // None for one outside of the vocabulary.
   std::optional<int64_t> token_id(const std::string& name, const OrderedJson& value, int64_t vocabulary) const;
 
   // An option of the family and the name by which config.json calls it.

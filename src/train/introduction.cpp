@@ -21,7 +21,7 @@ Lines model_lines(const TrainingSetup& run) {
                    origin.empty() ? "random weights" : "from " + origin)};
   for (const std::string& key : run.config.dropouts)
     lines.push_back(text(indent, key, " of ", run.config.source, " is not applied: training has no dropout here"));
-  if (const std::string unread = unread_keys_text(run.config); !unread.empty()) lines.push_back(indent + unread);
+  for (const std::string& line : left_out_of(run.config)) lines.push_back(indent + line);
   return lines;
 }
 
