@@ -33,7 +33,7 @@ class WhatFits : public testing::Test {
 
   AskedTraining asked(int64_t samples, bool recompute, int fsdp) const {
     const TrainerOptions options{{samples, 1, fsdp, 512, 1}, recompute, false, {}};
-    return {config_, plan_, options, {1, fsdp, 1}, 0, DType::bf16};
+    return {config_, plan_, options, {1, fsdp, 1}, 0, DType::bf16, samples};
   }
   int64_t needs(int64_t samples, bool recompute, int fsdp) const {
     const AskedTraining run = asked(samples, recompute, fsdp);
@@ -87,6 +87,57 @@ TEST_F(WhatFits, WhereNothingAloneFitsAllTogetherMay) {
             std::string::npos)
       << said(free);
   EXPECT_NE(said(1).find("nor would it fit"), std::string::npos) << said(1);
+}
+
+class WhatFitsAGlobalBatch : public WhatFits {
+ protected:
+  // What is said of a run of one rank with so many samples a forward, of which the data may have fewer.
+  std::string said_of(int64_t global_batch, int64_t micro_batch, int64_t samples, int64_t free) const {
+    AskedTraining run = asked(samples, false, 1);
+    run.micro_batch = micro_batch;
+    run.global_batch = global_batch;
+    return describe_too_large(run, free, *backend_);
+  }
+  // The words that ask for the smaller batch, as many ranks and as much as they need.
+  std::string fsdp(const std::string& samples, int ranks, int64_t needs) const {
+    return text("; ", samples, "--fsdp ", ranks, " on ", ranks, " ranks on ", ranks, " times as many machines (",
+                bytes_text(needs), ")");
+  }
+};
+
+TEST_F(WhatFitsAGlobalBatch, BatchesThatDoNotDivideItAreNotNamed) {
+  const int64_t free = needs(3, false, 1);
+  EXPECT_NE(said_of(0, 7, 7, free).find("--per-device-train-batch-size 3 ("), std::string::npos);
+  const std::string words = said_of(14, 7, 7, free), named = "what would fit: --per-device-train-batch-size 2 (";
+  EXPECT_NE(words.find(named + bytes_text(needs(2, false, 1)) + ")"), std::string::npos) << words;
+}
+
+TEST_F(WhatFitsAGlobalBatch, MoreRanksAreNamedWithTheBatchThatDividesIt) {
+  const int64_t of_four = needs(2, false, 4), of_two = needs(4, false, 2);
+  ASSERT_GT(of_two, of_four);
+  const std::string words = said_of(8, 8, 8, of_four);
+  EXPECT_NE(words.find(fsdp("--per-device-train-batch-size 2 ", 4, of_four)), std::string::npos) << words;
+  const std::string undivided = said_of(16, 8, 8, needs(8, false, 2));
+  EXPECT_NE(undivided.find(fsdp("", 2, needs(8, false, 2))), std::string::npos) << undivided;
+}
+
+// What was given is what the global batch is divided by, be the data fewer samples.
+TEST_F(WhatFitsAGlobalBatch, ABatchThatTheDataDoNotFillIsNamedToo) {
+  const std::string words = said_of(8, 8, 2, needs(2, false, 4));
+  EXPECT_NE(words.find(fsdp("--per-device-train-batch-size 2 ", 4, needs(2, false, 4))), std::string::npos) << words;
+  const std::string divided = said_of(16, 8, 5, needs(5, false, 2));
+  EXPECT_NE(divided.find(fsdp("", 2, needs(5, false, 2))), std::string::npos) << divided;
+}
+
+TEST_F(WhatFitsAGlobalBatch, RanksThatDoNotDivideItAreNotNamed) {
+  EXPECT_NE(said_of(0, 7, 7, needs(7, false, 2)).find("--fsdp 2"), std::string::npos);
+  EXPECT_EQ(said_of(7, 7, 7, needs(7, false, 2)).find("--fsdp"), std::string::npos);
+  const std::string words = said_of(4, 4, 4, needs(1, true, 4));
+  EXPECT_NE(words.find(fsdp("--per-device-train-batch-size 1 --gradient-checkpointing ", 4, needs(1, true, 4))
+                           .replace(0, 2, "what would fit: ")),
+            std::string::npos)
+      << words;
+  EXPECT_NE(said_of(4, 4, 4, 1).find("so far as --global-batch-size 4 can be divided"), std::string::npos);
 }
 
 }  // namespace

@@ -56,6 +56,12 @@ int64_t count_targets(const Dataset& data, const std::vector<int64_t>& samples) 
   return count;
 }
 
+int64_t dividing_micro_batch(int64_t global_batch, int64_t most, int64_t data_ranks) {
+  int64_t samples = most;
+  while (samples > 0 && global_batch % (samples * data_ranks) != 0) samples--;
+  return samples;
+}
+
 int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data_ranks) {
   const int64_t forward = micro_batch * data_ranks, forwards = global_batch / forward;
   const std::string nearest =

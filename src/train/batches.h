@@ -34,6 +34,10 @@ constexpr int64_t most_forward_tokens = int64_t{1} << 22;
 // Errors: samples of this length that are more tokens together.
 void check_forward_tokens(int64_t micro_batch, int64_t block_size);
 
+// The largest micro-batch of `most` samples or fewer that `data_ranks` ranks can make up `global_batch` samples of; 0:
+// none. A global_batch of 0 is free: any does.
+int64_t dividing_micro_batch(int64_t global_batch, int64_t most, int64_t data_ranks);
+
 // Forwards of a step of `global_batch` samples. Errors: no number of them takes as many; the nearest that one does.
 int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data_ranks);
 

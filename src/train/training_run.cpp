@@ -87,7 +87,8 @@ class TrainingRun {
       group->follow(runtime_.ledger);
     const MemoryPlan memory = plan_training(setup_.config, setup_.plan, options_, backend_, runtime_, mesh_.replicas());
     if (const int64_t free = backend_.free_memory(); memory.total() > free)
-      fail(describe_too_large({setup_.config, setup_.plan, options_, mesh_.shape(), mesh_.rank(), settings_.dtype},
+      fail(describe_too_large({setup_.config, setup_.plan, options_, mesh_.shape(), mesh_.rank(), settings_.dtype,
+                               settings_.micro_batch, settings_.global_batch},
                               free, backend_));
     runtime_.reserve(memory);
     return memory;

@@ -20,13 +20,23 @@ RankPlan plan_of(const AskedTraining& asked, Backend& backend) {
   return plan_rank(asked.config, asked.plan, asked.options, asked.mesh, asked.rank, asked.dtype, backend);
 }
 
+// A forward has no more samples than before, where the data had fewer than were asked for.
+void set_micro_batch(int64_t samples, AskedTraining& asked) {
+  asked.micro_batch = samples;
+  asked.options.batch.micro_batch = std::min(asked.options.batch.micro_batch, samples);
+}
+
 // The lists below are ordered: each entry changes more than the one before it, and needs less.
 
 std::vector<Change> smaller_batches(const AskedTraining& asked) {
   std::vector<Change> list;
-  for (int64_t samples = asked.options.batch.micro_batch / 2; samples >= 1; samples /= 2) {
+  const BatchShape& batch = asked.options.batch;
+  const auto half_of = [&](int64_t samples) {
+    return dividing_micro_batch(asked.global_batch, samples / 2, batch.data_ranks);
+  };
+  for (int64_t samples = half_of(batch.micro_batch); samples >= 1; samples = half_of(samples)) {
     list.push_back({text("--per-device-train-batch-size ", samples), asked});
-    list.back().asked.options.batch.micro_batch = samples;
+    set_micro_batch(samples, list.back().asked);
   }
   return list;
 }
@@ -45,9 +55,13 @@ std::vector<Change> more_ranks(const AskedTraining& asked, Backend& backend) {
   for (int times = 2; times <= most_shards; times *= 2) {
     MeshShape mesh = asked.mesh;
     mesh.fsdp *= times;
-    list.push_back({text("--fsdp ", mesh.fsdp, " on ", mesh.ranks(), " ranks",
-                         on_host ? text(" on ", times, " times as many machines") : ""),
-                    asked});
+    const int64_t samples = dividing_micro_batch(asked.global_batch, asked.micro_batch, mesh.data_ranks());
+    if (samples == 0) continue;
+    list.push_back(
+        {text(samples < asked.micro_batch ? text("--per-device-train-batch-size ", samples, " ") : "", "--fsdp ",
+              mesh.fsdp, " on ", mesh.ranks(), " ranks", on_host ? text(" on ", times, " times as many machines") : ""),
+         asked});
+    set_micro_batch(samples, list.back().asked);
     list.back().asked.mesh = mesh;
     list.back().asked.options.batch.data_ranks = mesh.data_ranks();
   }
@@ -62,6 +76,7 @@ std::vector<Change> all_together(const AskedTraining& asked, Backend& backend) {
     if (const std::vector<Change> list = list_of(least); !list.empty()) {
       words += list.back().words + " ";
       least.options = list.back().asked.options;
+      least.micro_batch = list.back().asked.micro_batch;
     }
   std::vector<Change> list{{words.substr(0, words.find_last_not_of(' ') + 1), least}};
   for (const Change& more : more_ranks(least, backend)) list.push_back({words + more.words, more.asked});
@@ -88,6 +103,10 @@ std::string table_of(const Ledger& ledger) {
   return list;
 }
 
+std::string so_far_as_divided(int64_t global_batch) {
+  return global_batch > 0 ? text(", so far as --global-batch-size ", global_batch, " can be divided") : "";
+}
+
 }  // namespace
 
 std::string describe_too_large(const AskedTraining& asked, int64_t free, Backend& backend) {
@@ -99,7 +118,8 @@ std::string describe_too_large(const AskedTraining& asked, int64_t free, Backend
   return text("this rank needs ", bytes_text(own.memory.total()), " (", table_of(own.ledger), "), but ",
               bytes_text(free), " are free (", backend.description(), "); ",
               fitting.empty() ? text("nor would it fit with fewer samples, recompute and ", most_shards,
-                                     " times the ranks together; take a smaller model or --block-size")
+                                     " times the ranks together", so_far_as_divided(asked.global_batch),
+                                     "; take a smaller model or --block-size")
                               : "what would fit: " + fitting.substr(2));
 }
 
