@@ -192,9 +192,12 @@ TEST_F(BadOptions, MeshesThatCannotBeAreRefusedWithThoseThatCan) {
   write_file(path("odd.json"), small_config({{"intermediate_size", 63}}).dump());
   expect_refused(2, train("--tensor-parallel 2 --config " + path("odd.json")), {"intermediate_size (63)", "can be 1"});
   expect_refused(4, train("--tensor-parallel 1 --global-batch-size 6 --per-device-train-batch-size 1"),
-                 {"--global-batch-size 6", "4 ranks with data of their own", "the nearest are 4 and 8"});
+                 {"--global-batch-size 6", "4 ranks with data of their own",
+                  "; give another --global-batch-size: the nearest are 4 and 8"});
   expect_refused(4, train("--tensor-parallel 1 --global-batch-size 3 --per-device-train-batch-size 1"),
                  {"--global-batch-size 3", "the nearest is 4"});
+  expect_refused(2, train("--tensor-parallel 1 --global-batch-size 12 --per-device-train-batch-size 5"),
+                 {"; give --per-device-train-batch-size 3, or another --global-batch-size: the nearest are 10 and 20"});
   const CommandResult automatic = run_command(llama_tp_with(3) + " " + train("--config " + path("odd.json")));
   EXPECT_EQ(automatic.status, 0) << automatic.err;
   EXPECT_TRUE(holds(automatic.out, "tensor-parallel auto: 1 of 3 ranks", "data-parallel 3 × tensor-parallel 1"));

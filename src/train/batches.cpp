@@ -66,9 +66,12 @@ int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data
   const int64_t forward = micro_batch * data_ranks, forwards = global_batch / forward;
   const std::string nearest =
       forwards == 0 ? text("is ", forward) : text("are ", forwards * forward, " and ", (forwards + 1) * forward);
+  const int64_t divides = dividing_micro_batch(global_batch, micro_batch, data_ranks);
   require(global_batch % forward == 0, "--global-batch-size ", global_batch,
           " is no multiple of --per-device-train-batch-size ", micro_batch, " × ", data_ranks,
-          " ranks with data of their own (", forward, "); the nearest ", nearest);
+          " ranks with data of their own (", forward, "); give ",
+          divides > 0 ? text("--per-device-train-batch-size ", divides, ", or ") : "",
+          "another --global-batch-size: the nearest ", nearest);
   return forwards;
 }
 

@@ -38,7 +38,8 @@ void check_forward_tokens(int64_t micro_batch, int64_t block_size);
 // none. A global_batch of 0 is free: any does.
 int64_t dividing_micro_batch(int64_t global_batch, int64_t most, int64_t data_ranks);
 
-// Forwards of a step of `global_batch` samples. Errors: no number of them takes as many; the nearest that one does.
+// Forwards of a step of `global_batch` samples. Errors: no number of them takes as many; the micro-batch of which one
+// does, and the nearest global batches.
 int64_t accumulation_for(int64_t global_batch, int64_t micro_batch, int64_t data_ranks);
 
 // The sequences of the samples in order, each seeing itself alone, then as many tokens as are missing, in sequences of
