@@ -198,6 +198,9 @@ TEST_F(BadOptions, MeshesThatCannotBeAreRefusedWithThoseThatCan) {
                  {"--global-batch-size 3", "the nearest is 4"});
   expect_refused(2, train("--tensor-parallel 1 --global-batch-size 12 --per-device-train-batch-size 5"),
                  {"; give --per-device-train-batch-size 3, or another --global-batch-size: the nearest are 10 and 20"});
+  for (const char* other : {"--data-parallel auto", "--tensor-parallel auto"})
+    expect_refused(2, train(text("--fsdp auto ", other)),
+                   {other, ": --fsdp auto takes all ranks that the others leave; give numbers to them"});
   const CommandResult automatic = run_command(llama_tp_with(3) + " " + train("--config " + path("odd.json")));
   EXPECT_EQ(automatic.status, 0) << automatic.err;
   EXPECT_TRUE(holds(automatic.out, "tensor-parallel auto: 1 of 3 ranks", "data-parallel 3 × tensor-parallel 1"));

@@ -1,6 +1,7 @@
 // Options from a JSON file are those of the command line.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "support/command.h"
@@ -16,8 +17,8 @@ using Json = nlohmann::json;
 class ConfigFile : public SoundModel {
  protected:
   static std::string train(const std::string& options) {
-    return "train --config " + path("config.json") + " --train-file " + path("ids.jsonl") + " --output-dir out " +
-           options;
+    return "train --config " + path("config.json") + " --train-file " + path("ids.jsonl") + " --output-dir " +
+           path("out") + " " + options;
   }
 };
 
@@ -66,6 +67,21 @@ TEST_F(ConfigFile, HoldsTheOptionsOfACommand) {
   };
   EXPECT_TRUE(holds(resuming(true), "\"resume-from-checkpoint\": \"latest\""));
   EXPECT_FALSE(holds(resuming(false), "resume-from-checkpoint"));
+}
+
+// auto for both is the default that it is without either.
+TEST_F(ConfigFile, AMeshThatItHoldsIsSetBackToTheDefaultsOfTheCommandLine) {
+  write_file(path("options.json"), R"({"tensor-parallel": 1, "data-parallel": 2})");
+  const auto mesh_of = [](const std::string& options) {
+    const CommandResult result = run_command(llama_tp_with(2) + " " + train("--max-steps 1 " + options));
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::filesystem::remove_all(path("out"));
+    return result.out;
+  };
+  const std::string by_file = "--config-file " + path("options.json");
+  EXPECT_TRUE(holds(mesh_of(by_file), "data-parallel 2 × tensor-parallel 1"));
+  EXPECT_TRUE(holds(mesh_of(""), "tensor-parallel 2"));
+  EXPECT_TRUE(holds(mesh_of(by_file + " --tensor-parallel auto --data-parallel auto"), "tensor-parallel 2"));
 }
 
 // In a file as on the command line: it goes beside what refuses the flag, and asks for nothing itself.

@@ -5,7 +5,9 @@ namespace llama_tp {
 void declare_mesh(Options& options) {
   options.value("tensor-parallel", "ranks that share each layer; auto: as many of a node as the sizes allow", "auto|N",
                 "auto");
-  options.value("fsdp", "ranks with data of their own that share the weights, gradients and optimizer (ZeRO-3)",
+  options.value("fsdp",
+                "ranks with data of their own that share the weights, gradients and optimizer (ZeRO-3); auto: what the "
+                "others leave, which are then 1 unless given",
                 "auto|N", "1");
   options.value("data-parallel", "copies of the weights; auto: what the others leave of the ranks", "auto|N", "auto");
 }

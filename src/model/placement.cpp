@@ -38,8 +38,8 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
   const auto is_auto = [](const std::optional<int64_t>& size) { return size == auto_size; };
   const auto or_one = [](const std::optional<int64_t>& size) { return std::max<int64_t>(1, size.value_or(1)); };
   const std::string asked = written(options);
-  require(is_auto(options.data) + is_auto(options.fsdp) + is_auto(options.tensor) <= 1, asked,
-          ": one of them can be auto; give numbers to the others");
+  require(!is_auto(options.fsdp) || (!is_auto(options.data) && !is_auto(options.tensor)), asked,
+          ": --fsdp auto takes all ranks that the others leave; give numbers to them");
   int64_t data = or_one(options.data), fsdp = or_one(options.fsdp), tensor = or_one(options.tensor);
   const bool free_data = !options.data.has_value() || is_auto(options.data),
              free_tensor = !options.tensor.has_value() || is_auto(options.tensor);

@@ -20,8 +20,9 @@ struct MeshOptions {
 
 // fsdp is 1 unless it was given; auto, it takes what the others (1 unless given) leave. tensor and data are auto unless
 // they were given: tensor takes the largest number that divides the ranks of each node and that the model's sizes allow,
-// data the rest; one alone takes what is left. ranks_by: who says how many ranks there are. Errors: two written as
-// auto, a product that is not the number of ranks, a size that the model does not allow, with those that would do.
+// data the rest; one alone takes what is left. ranks_by: who says how many ranks there are. Errors: fsdp and
+// another written as auto, a product that is not the number of ranks, a size that the model does not allow, with those
+// that would do.
 MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
                        int ranks_of_node, const char* ranks_by = "mpirun started");
 
