@@ -404,7 +404,10 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--memory lots", "--memory lots");
   refused(config + "--memory 80", "--memory 80 is no amount of memory of 1 MiB or more; give it like 80GiB");
   refused(config + "--max-sequence", "--memory 80GiB");
-  refused(config + "--max-sequence --memory 1GiB", "not even");
+  const std::string smallest = config + "--max-sequence --memory 1GiB ", or_more = "more --tensor-parallel or --fsdp ";
+  refused(smallest, "not even 8 × 128 tokens fit 1.00 GiB");
+  refused(smallest, "; take --per-device-train-batch-size 1, --gradient-checkpointing, " + or_more);
+  refused(smallest + "--per-device-train-batch-size 1 --gradient-checkpointing", "; take " + or_more);
   refused(config + "--block-size 4194304", "tokens of a forward");
   refused(
       "--config llama-3.1-405b --tensor-parallel 8 --per-device-train-batch-size 1 --block-size 4194304 "

@@ -129,8 +129,12 @@ class PlanRun {
   void find_longest() {
     const LongestBlock longest = longest_block(most_forward_tokens / step_.options.batch.micro_batch,
                                                [&](int64_t block) { return fits(block); });
-    require(longest.tokens > 0, "not even ", step_.options.batch.block_size, " tokens fit ", step_.memory_limit->words,
-            ": they need ", bytes_text(step_.peak_bytes()), "; take more --tensor-parallel ranks or more memory");
+    const BatchShape& batch = step_.options.batch;
+    require(longest.tokens > 0, "not even ", batch.micro_batch, " × ", batch.block_size, " tokens fit ",
+            step_.memory_limit->words, ": they need ", bytes_text(step_.peak_bytes()), "; take ",
+            batch.micro_batch > 1 ? "--per-device-train-batch-size 1, " : "",
+            step_.options.recompute ? "" : "--gradient-checkpointing, ",
+            "more --tensor-parallel or --fsdp ranks, or more memory");
     step_.longer_was_not_tried = longest.longer_was_not_tried;
     rehearse(longest.tokens);
   }
