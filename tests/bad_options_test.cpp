@@ -177,7 +177,11 @@ TEST_F(BadOptions, MeshesThatCannotBeAreRefusedWithThoseThatCan) {
   const std::string divisors = "--tensor-parallel can be 1, 2, 4 or 8";
   expect_refused(16, train("--tensor-parallel 16"), {"num_attention_heads (8)", "16 ranks", divisors});
   expect_refused(3, train("--tensor-parallel 3"), {"num_attention_heads (8)", "3 ranks", divisors});
-  expect_refused(3, train("--tensor-parallel 2"), {"--tensor-parallel 2 does not divide the 3 ranks"});
+  expect_refused(3, train("--tensor-parallel 2"),
+                 {"--tensor-parallel 2 does not divide the 3 ranks", "or let one dimension be auto"});
+  expect_refused(2, train("--data-parallel 3 --fsdp auto"),
+                 {"--data-parallel 3 --fsdp auto does not divide the 2 ranks that mpirun started; lower the numbers, "
+                  "or take a multiple of 3 ranks"});
   expect_refused(2, train("--tensor-parallel 4"), {"--tensor-parallel 4 does not divide the 2 ranks"});
   expect_refused(0, train("--tensor-parallel 2"), {"--tensor-parallel 2"});
   expect_refused(0, train("--tensor-parallel many"), {"--tensor-parallel \"many\""});

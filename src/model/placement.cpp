@@ -44,8 +44,10 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
   const bool free_data = !options.data.has_value() || is_auto(options.data),
              free_tensor = !options.tensor.has_value() || is_auto(options.tensor);
   const int64_t taken = data * fsdp * tensor, rest = ranks / taken;
-  require(ranks % taken == 0, asked, " does not divide the ", ranks, " ranks that ", ranks_by, "; a multiple of ",
-          taken, " would do, or let one dimension be auto");
+  const bool any_auto = is_auto(options.data) || is_auto(options.fsdp) || is_auto(options.tensor);
+  require(ranks % taken == 0, asked, " does not divide the ", ranks, " ranks that ", ranks_by, "; ",
+          any_auto ? text("lower the numbers, or take a multiple of ", taken, " ranks")
+                   : text("a multiple of ", taken, " would do, or let one dimension be auto"));
   if (is_auto(options.fsdp)) {
     fsdp = rest;
   } else if (free_tensor && free_data) {
