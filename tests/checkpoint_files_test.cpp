@@ -181,6 +181,14 @@ TEST(Checkpoint, ASaveThatFailsLeavesTheOldOneOfItsStepAndASaveThatSucceedsRepla
   EXPECT_EQ(run.checkpoint_steps(), std::vector<int64_t>{5});
 }
 
+TEST(Checkpoint, OneThatCannotHaveItsNameSaysWhy) {
+  const ScratchFolder scratch;
+  const OutputFolder run(scratch / "out");
+  write_text(checkpoint_path(run.path(), 4), "a file");
+  EXPECT_TRUE(
+      holds(error_of([&] { save(run.path(), 4, ""); }), "cannot rename it to", "checkpoint-4: Not a directory"));
+}
+
 // A child saves the same step again and again and is killed at a random moment: what is there is always a whole save.
 TEST(Checkpoint, KilledAtAnyMomentACheckpointIsWhole) {
   const ScratchFolder scratch;

@@ -376,6 +376,13 @@ TEST(SafetensorsWriter, AFileOfThatNameStaysAsItIsUntilTheNewOneIsWhole) {
   }
   EXPECT_EQ(files(), std::set<std::string>{"model.safetensors"});
   EXPECT_EQ(read_floats(SafetensorsFile(scratch / "model.safetensors"), "a", {0, 1, 0, 1}), std::vector<float>{3});
+  {
+    SafetensorsWriter writer(scratch.path(), plan);
+    writer.write("a", 0, &value, 4);
+    std::filesystem::remove(scratch / "model.safetensors");
+    std::filesystem::create_directory(scratch / "model.safetensors");
+    EXPECT_TRUE(holds(error_of([&] { writer.finish(); }), "cannot rename it to", "model.safetensors: Is a directory"));
+  }
   const FilePlan device = plan_file("null", {{"a", DType::f32, {1}}});
   EXPECT_TRUE(holds(error_of([&] { SafetensorsWriter writer("/dev", device); }), "/dev/null", "no regular file"));
 }

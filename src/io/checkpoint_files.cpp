@@ -73,10 +73,6 @@ void remove_tree(const std::string& path) {
   require(!error, path, ": cannot remove it: ", error.message());
 }
 
-void rename_path(const std::string& from, const std::string& to) {
-  require(std::rename(from.c_str(), to.c_str()) == 0, from, ": cannot rename it to ", to, ": ", std::strerror(errno));
-}
-
 // Brings all that is in a folder to the disk.
 void sync_tree(const std::string& folder) {
   for (const std::string& name : names_in(folder)) {

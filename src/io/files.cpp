@@ -148,6 +148,12 @@ bool folder_exists(const std::string& path) {
   return std::filesystem::is_directory(path, ignored);
 }
 
+// Not by require, whose arguments are evaluated in any order: the reason might come before the call.
+void rename_path(const std::string& from, const std::string& to) {
+  if (std::rename(from.c_str(), to.c_str()) == 0) return;
+  fail(from, ": cannot rename it to ", to, ": ", std::strerror(errno));
+}
+
 namespace {
 
 // A pipe or a terminal has no size and no positions.
@@ -169,7 +175,7 @@ std::string read_stream(const std::string& path, int64_t limit) {
 std::string put_aside(const std::string& path) {
   std::string to = path + ".earlier";
   for (int n = 2; std::filesystem::exists(to); n++) to = path + ".earlier-" + std::to_string(n);
-  require(std::rename(path.c_str(), to.c_str()) == 0, path, ": cannot rename it to ", to, ": ", std::strerror(errno));
+  rename_path(path, to);
   return to;
 }
 

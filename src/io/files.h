@@ -45,6 +45,8 @@ class File {
 
 bool file_exists(const std::string& path);
 bool folder_exists(const std::string& path);
+// A file or a folder; a file that has the name already is replaced. Errors: the system's, by its reason.
+void rename_path(const std::string& from, const std::string& to);
 // Renames a file to PATH.earlier, or PATH.earlier-2 and so on where there is one; returns the new path.
 std::string put_aside(const std::string& path);
 

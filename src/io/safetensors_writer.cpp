@@ -1,9 +1,7 @@
 #include "io/safetensors_writer.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <numeric>
 
@@ -120,8 +118,7 @@ void SafetensorsWriter::finish() {
     require(written_[i] == plan_.tensors[i].bytes, file_.path(), ": tensor ", plan_.tensors[i].name, ": ", written_[i],
             " of its ", plan_.tensors[i].bytes, " bytes were written");
   file_.sync();
-  require(std::rename(file_.path().c_str(), path_.c_str()) == 0, file_.path(), ": cannot rename it to ", path_, ": ",
-          std::strerror(errno));
+  rename_path(file_.path(), path_);
   finished_ = true;
 }
 
