@@ -223,6 +223,8 @@ std::vector<Refusal> refusals() {
       {{{"tie_word_embeddings", 0}}, {"tie_word_embeddings is 0", "true or false"}},
       {{{"torch_dtype", "int8"}}, {"torch_dtype is int8", "bfloat16"}},
       {{{"dtype", 16}}, {"dtype is 16", "bfloat16"}},
+      {{{"quantization_config", {{"quant_method", "gptq"}}}},
+       {"quantization_config: the model is quantized", "take the original model", "remove quantization_config"}},
       {{{"tp_plan", "auto"}}, {"tp_plan is \"auto\"", "must map"}},
       {{{"tp_plan", {{"lm_head", 1}}}}, {"tp_plan[\"lm_head\"] is 1", "must name a style"}},
       {{{"rope_scaling", 8}}, {"rope_scaling is 8", "must be an object"}},
@@ -273,6 +275,12 @@ TEST(Config, EveryBadValueIsRefusedWithKeyValueAndMend) {
     EXPECT_TRUE(holds(error, "config.json: ")) << refusal.changes.dump();
     for (const std::string& part : refusal.holds) EXPECT_TRUE(holds(error, part)) << refusal.changes.dump();
   }
+}
+
+TEST(Config, AModelThatIsNotQuantizedMaySayNull) {
+  Json config = config_json();
+  config["quantization_config"] = nullptr;
+  EXPECT_NO_THROW(read_config(config.dump()));
 }
 
 TEST(Config, AFileThatIsNoConfigurationIsRefused) {

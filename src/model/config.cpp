@@ -51,6 +51,13 @@ NormKind read_norm(const ConfigReader& reader) {
   fail("family ", reader.family()->name, ": norm \"", word, "\" is not implemented; known: rms, layer_norm_1p");
 }
 
+// By this key transformers reads the weights, and so it would those of a checkpoint that keeps it.
+void refuse_quantized(const ConfigReader& reader) {
+  require(!reader.has("quantization_config"), reader.source(),
+          ": quantization_config: the model is quantized; weights are read as F32, BF16 or F16: take the original "
+          "model, or, where its weights have been converted back, remove quantization_config");
+}
+
 void read_sizes(const ConfigReader& reader, ModelConfig& config) {
   config.hidden = reader.size("hidden_size");
   config.layers = reader.size("num_hidden_layers", most_layers);
@@ -219,6 +226,7 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   ModelConfig config;
   config.source = reader.source();
   config.family = reader.family();
+  refuse_quantized(reader);
   read_sizes(reader, config);
   read_options(reader, config);
   check_parts(config);
