@@ -141,11 +141,17 @@ TEST(OutputFolder, LeftoversOfKilledRunsGoAndFinishedCheckpointsStay) {
   fs::rename(out + "/checkpoint-9", out + "/checkpoint-9.replaced");  // killed between two renames
   fs::create_directory(out + "/checkpoint-12.partial.mine");
   fs::create_directory(out + "/checkpoint-012");
+  fs::create_directory(out + "/tokenized");
+  for (const char* name : {"tokenized-ab.safetensors", "tokenized-ab.safetensors.partial", "mine.partial"})
+    write_text(out + "/tokenized/" + name, "");
   const OutputFolder next(out);
   EXPECT_EQ(next.checkpoint_steps(), (std::vector<int64_t>{9, 10}));
   EXPECT_FALSE(fs::exists(out + "/checkpoint-11.partial"));
   EXPECT_FALSE(fs::exists(out + "/checkpoint-10.replaced"));
   EXPECT_TRUE(fs::exists(out + "/checkpoint-12.partial.mine"));
+  EXPECT_FALSE(fs::exists(out + "/tokenized/tokenized-ab.safetensors.partial"));
+  EXPECT_TRUE(fs::exists(out + "/tokenized/tokenized-ab.safetensors"));
+  EXPECT_TRUE(fs::exists(out + "/tokenized/mine.partial"));
   EXPECT_EQ(read_text(out + "/checkpoint-9/config.json"), "nine");
 }
 

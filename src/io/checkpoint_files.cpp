@@ -12,6 +12,8 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "io/dataset_cache.h"
+#include "io/model_files.h"
 #include "io/tokenizer/tokenizer_files.h"
 
 namespace llama_tp {
@@ -112,8 +114,15 @@ void replace(const std::string& from, const std::string& to) {
   fail(from, ": cannot rename it to ", to, ": ", std::strerror(error));
 }
 
+void remove_half_written_data(const std::string& folder) {
+  if (!folder_exists(folder)) return;
+  for (const std::string& name : names_in(folder))
+    if (name.starts_with(dataset_prefix) && name.ends_with(partial_suffix)) remove_tree(folder + "/" + name);
+}
+
 // Only names that no finished save has are removed; a replaced checkpoint whose successor never arrived comes back.
 void clean_up(const std::string& folder) {
+  remove_half_written_data(tokenized_path(folder));
   for (const std::string& name : names_in(folder)) {
     const std::string path = folder + "/" + name;
     if (step_of(name, partial_suffix)) remove_tree(path);
@@ -180,6 +189,8 @@ void OutputFolder::keep_newest(int64_t count) const {
 std::string checkpoint_path(const std::string& output_folder, int64_t step) {
   return text(output_folder, "/", checkpoint_prefix, step);
 }
+
+std::string tokenized_path(const std::string& output_folder) { return output_folder + "/tokenized"; }
 
 PartialCheckpoint::PartialCheckpoint(const std::string& output_folder, int64_t step)
     : output_folder_(output_folder),

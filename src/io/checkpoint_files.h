@@ -35,6 +35,8 @@ class OutputFolder {
 };
 
 std::string checkpoint_path(const std::string& output_folder, int64_t step);
+// Where a run keeps its tokenized data (io/dataset_cache.h).
+std::string tokenized_path(const std::string& output_folder);
 
 // A checkpoint being written, in a folder of its own until it is whole. One rank makes it before any rank writes into
 // folder(), and publishes after all have.

@@ -97,7 +97,7 @@ Dataset DatasetCache::read(const std::string& path, const DatasetOptions& option
   is_hit_ = false;
   trouble_.clear();
   if (!file_exists(path)) return read_dataset(path, options);  // a pipe, or nothing at all
-  name_ = "tokenized-" + key_of(path, options, tokenizer) + ".safetensors";
+  name_ = dataset_prefix + key_of(path, options, tokenizer) + ".safetensors";
   const std::string kept = folder_ + "/" + name_;
   try {
     if (file_exists(kept)) {

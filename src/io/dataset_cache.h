@@ -7,6 +7,9 @@
 
 namespace llama_tp {
 
+// The begin of the names of its files.
+inline constexpr const char* dataset_prefix = "tokenized-";
+
 // Of one data file.
 class DatasetCache {
  public:

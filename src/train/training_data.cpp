@@ -1,6 +1,7 @@
 #include "train/training_data.h"
 
 #include "base/fingerprint.h"
+#include "io/checkpoint_files.h"
 #include "io/data_tokenizer.h"
 #include "train/dataset_exchange.h"
 
@@ -16,7 +17,7 @@ std::string describe_size(const Dataset& data) {
 
 TrainingData::TrainingData(const TrainingSettings& settings, const ModelConfig& config, const std::string& tokenizer,
                            HostGroup& world)
-    : training_cache_(settings.output_dir + "/tokenized"), validation_cache_(training_cache_) {
+    : training_cache_(tokenized_path(settings.output_dir)), validation_cache_(training_cache_) {
   const bool validates = !settings.validation_file.empty();
   if (world.rank() == 0) {
     const DataTokenizer reader(tokenizer, settings.data);
