@@ -74,7 +74,8 @@ TEST(ModelFiles, MissingFoldersFilesAndTensorsAreNamed) {
   EXPECT_TRUE(holds(refused_model(scratch / "nowhere"), "nowhere: no such folder"));
   EXPECT_TRUE(holds(refused_model(scratch.path()), "no *.safetensors"));
   write_text(scratch / "pytorch_model.bin", "x");
-  EXPECT_TRUE(holds(refused_model(scratch.path()), "pickles (pytorch_model.bin)", "save_pretrained"));
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "pickles (pytorch_model.bin)",
+                    "from_pretrained('" + scratch.path() + "').save_pretrained('" + scratch.path() + "')"));
   EXPECT_TRUE(holds(refused_model(scratch / "pytorch_model.bin"), "is a file"));
 
   write_tensors(scratch.path(), "part.safetensors", {"a"});

@@ -54,12 +54,13 @@ std::map<std::string, std::string> read_weight_map(const std::string& path) {
 }
 
 [[noreturn]] void fail_without_safetensors(const std::string& folder, const std::vector<std::string>& names) {
+  // Into the same folder: the tokenizer is there, and model.safetensors is preferred from then on.
   for (const std::string& name : names)
     if (name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth") || name.ends_with(".ckpt"))
       fail(folder, ": holds only pickles (", name,
            "), which can run code when they are loaded and are refused; convert them where they are trusted: python -c "
            "\"from transformers import AutoModelForCausalLM as M; M.from_pretrained('",
-           folder, "').save_pretrained('", folder, "-safetensors')\"");
+           folder, "').save_pretrained('", folder, "')\"");
   fail(folder, ": holds no *.safetensors; give a Hugging Face model folder or an output folder of llama_tp train");
 }
 
