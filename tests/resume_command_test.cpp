@@ -231,6 +231,17 @@ TEST_F(ResumeCommand, MetricsOfAnotherRunAreNotTakenForThoseBeforeACheckpointFro
   EXPECT_EQ(read_text(path("out/metrics.jsonl.earlier")), earlier);
 }
 
+TEST_F(ResumeCommand, MetricsOfTheSameRunFromElsewhereAreWrittenAnew) {
+  train(alone, "whole", "--max-steps 6 --save-steps 2");
+  const std::string from_elsewhere = "--max-steps 6 --resume-from-checkpoint " + path("whole/checkpoint-2");
+  train(alone, "out", from_elsewhere);
+  fs::remove_all(path("out/checkpoint-6"));  // as it is where the run ended before
+  train(alone, "out", from_elsewhere);
+  const std::vector<Json> whole = metrics("whole");
+  expect_equal_bits(metrics("out"), {whole.begin() + 2, whole.end()});
+  EXPECT_FALSE(fs::exists(path("out/metrics.jsonl.earlier")));
+}
+
 TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
   train(tensor2, "out", "--max-steps 7 --save-steps 2 --save-total-limit 2");
   EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{6, 7}));

@@ -33,6 +33,8 @@ std::ofstream open_after(const std::string& path, int64_t done) {
 
 }  // namespace
 
+bool has_metrics_until(const std::string& path, int64_t done) { return bytes_until(path, done) > 0; }
+
 MetricsFile::MetricsFile(const std::string& path, int64_t done)
     : path_(path), stream_(open_after(path, done)), file_(File::open(path)) {}
 

@@ -10,6 +10,9 @@
 
 namespace llama_tp {
 
+// Whether a file begins with lines of steps up to `done`.
+bool has_metrics_until(const std::string& path, int64_t done);
+
 class MetricsFile {
  public:
   // Cuts the file off after the last line of a step up to `done`, 0: of none; makes it where it is absent. Errors: not

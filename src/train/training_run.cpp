@@ -70,10 +70,12 @@ class TrainingRun {
 
  private:
   std::string metrics_path() const { return settings_.output_dir + "/metrics.jsonl"; }
-  // Lines before a checkpoint that lies elsewhere are of another run, and nothing else has them.
+  // Lines before a checkpoint that lies elsewhere are of another run, and nothing else has them. Those behind it alone
+  // are as a run leaves them that ended before its first save.
   void put_aside_metrics_of_another_run() {
     const bool of_another = !setup_.checkpoint.empty() && !step_in(settings_.output_dir, setup_.checkpoint);
-    if (of_another && file_exists(metrics_path())) say("            of an earlier run: " + put_aside(metrics_path()));
+    if (of_another && has_metrics_until(metrics_path(), state_.step))
+      say("            of an earlier run: " + put_aside(metrics_path()));
   }
   bool leads() const { return launch_.rank() == 0; }
   void say(const std::string& line) {
