@@ -249,6 +249,12 @@ TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
   EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{9}));
   for (const auto& entry : fs::directory_iterator(path("out")))
     EXPECT_FALSE(entry.path().string().ends_with(".partial")) << entry.path();
+  train(alone, "more", "--max-steps 3 --save-steps 1");
+  for (const int limit : {3, 2, 1}) {  // where nothing is left to do, too
+    train(tensor2, "more", text("--max-steps 3 --save-total-limit ", limit, " --resume-from-checkpoint"));
+    EXPECT_EQ(std::ssize(checkpoint_steps(path("more"))), limit);
+  }
+  EXPECT_EQ(checkpoint_steps(path("more")), (std::vector<int>{3}));
   expect_refused(0, arguments(alone, "other", "--save-total-limit 0"), {"--save-total-limit 0", "1 or more"});
 }
 

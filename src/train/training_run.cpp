@@ -27,6 +27,12 @@ namespace {
 // Steps of a run whose batches are always compared over the ranks.
 constexpr int64_t checked_steps = 2;
 
+// Rank 0 does.
+void remove_surplus_checkpoints(const TrainingSetup& setup) {
+  const int64_t limit = setup.settings.save_total_limit;
+  if (setup.output != nullptr && limit > 0) setup.output->keep_newest(limit);
+}
+
 class TrainingRun {
  public:
   // Takes the memory and loads the weights.
@@ -227,7 +233,7 @@ class TrainingRun {
     state_.step = step;
     save_checkpoint(settings_.output_dir, state_, setup_.contents, trainer_.parameters(), backend_, mesh_);
     say("saved " + checkpoint_path(settings_.output_dir, step));
-    if (leads() && settings_.save_total_limit > 0) setup_.output->keep_newest(settings_.save_total_limit);
+    remove_surplus_checkpoints(setup_);
   }
 
   TrainingSetup& setup_;
@@ -258,6 +264,7 @@ int run_training(TrainingSettings settings, const Launch& launch) {
     if (launch.rank() == 0)
       progress.say(text(setup.checkpoint, ": has done ", counted(setup.state.step, "step"), " of ", setup.steps(),
                         ": nothing is left to do; raise --max-steps to train on"));
+    remove_surplus_checkpoints(setup);
     return 0;
   }
   if (launch.rank() == 0) require_room_for_a_checkpoint(setup);
