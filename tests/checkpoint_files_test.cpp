@@ -105,6 +105,35 @@ TEST(ModelFiles, MissingFoldersFilesAndTensorsAreNamed) {
   EXPECT_TRUE(holds(refused_model(scratch.path()), "second.safetensors: tensor a is in", "part.safetensors too"));
 }
 
+TEST(ModelFiles, AnAdapterIsNoModel) {
+  const ScratchFolder scratch;
+  write_tensors(scratch.path(), "adapter_model.safetensors", {"a"});
+  write_text(scratch / "adapter_config.json", "{}");
+  for (const std::string& refused :
+       {refused_model(scratch.path()), error_of([&] { resolve_model_folder(scratch.path()); })})
+    EXPECT_TRUE(holds(refused, scratch.path() + ": holds a PEFT adapter alone", "merge_and_unload"));
+  write_tensors(scratch.path(), "model.safetensors", {"b"});  // as of a model with an adapter beside it
+  write_text(scratch / "config.json", "{}");
+  EXPECT_EQ(scalar(ModelFiles(scratch.path()), "b"), 1);
+  EXPECT_EQ(resolve_model_folder(scratch.path()), scratch.path());
+}
+
+TEST(Files, APointerOfGitLfsIsNotTakenForItsFile) {
+  const ScratchFolder scratch;
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\n"
+      "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+  write_text(scratch / "model.safetensors", pointer);
+  EXPECT_TRUE(holds(refused_model(scratch.path()), "model.safetensors: is a pointer of Git LFS", "git lfs pull"));
+  write_text(scratch / "tokenizer.json", pointer);
+  EXPECT_TRUE(holds(error_of([&] { read_text(scratch / "tokenizer.json"); }), "tokenizer.json: is a pointer"));
+  const std::string text = pointer + std::string(1024, ' ');  // no pointer is as long
+  write_text(scratch / "text", text);
+  EXPECT_EQ(read_text(scratch / "text"), text);
+  write_text(scratch / "text", "version");
+  EXPECT_EQ(read_text(scratch / "text"), "version");
+}
+
 TEST(OutputFolder, AnAbsentAnEmptyAndItsOwnFolderAreTakenAnyOtherIsRefusedUntouched) {
   const ScratchFolder scratch;
   { OutputFolder absent(scratch / "deep/new"); }
@@ -264,6 +293,15 @@ TEST(ResolveModelFolder, ANameOfTheHubIsRefusedWithTheWayToFetchIt) {
   for (const std::string path :
        {"nowhere", "nowhere/", "./nowhere", "../nowhere", "/nowhere", "/no/where", "no/such/one", "tests/nowhere"})
     EXPECT_TRUE(holds(error_of([&] { resolve_model_folder(path); }), path + ": no such folder; give a")) << path;
+}
+
+TEST(ResolveModelFolder, OfAModelInTheCacheOfTheHubASnapshotIsNamed) {
+  const ScratchFolder scratch;
+  const std::string model = scratch / "models--a--b", snapshot = model + "/snapshots/0123";
+  fs::create_directories(snapshot);
+  EXPECT_TRUE(
+      holds(error_of([&] { resolve_model_folder(model); }), model + ": is a model's folder", "give " + snapshot));
+  EXPECT_EQ(resolve_model_folder(snapshot), snapshot);
 }
 
 using NamedContents = std::map<std::string, std::string>;

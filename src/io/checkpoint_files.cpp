@@ -159,6 +159,15 @@ bool may_be_of_the_hub(const std::string& path) {
          path.find('/', slash + 1) == std::string::npos && !folder_exists(path.substr(0, slash));
 }
 
+// The Hugging Face cache keeps the files of each revision of a model in a folder below the model's.
+void refuse_above_snapshots(const std::string& path) {
+  const std::string snapshots = path + "/snapshots";
+  if (!folder_exists(snapshots)) return;
+  std::string choice;
+  for (const std::string& name : names_in(snapshots)) choice += (choice.empty() ? "" : " or ") + snapshots + "/" + name;
+  require(choice.empty(), path, ": is a model's folder in the Hugging Face cache, above its snapshots; give ", choice);
+}
+
 // Not through a pipe, which gives its contents once: to the tokenizer.
 std::string contents_of(const std::string& path) {
   const File file = File::open(path);
@@ -241,6 +250,8 @@ std::string resolve_model_folder(const std::string& path) {
   if (file_exists(path + "/config.json")) return path;
   if (const std::optional<std::string> newest = newest_checkpoint(path)) return *newest;
   require(!is_ours(path), path, ": this output folder of llama_tp train holds no whole checkpoint yet");
+  refuse_above_snapshots(path);
+  refuse_adapter(path);
   return path;
 }
 

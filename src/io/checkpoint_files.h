@@ -67,7 +67,8 @@ std::optional<int64_t> step_in(const std::string& output_folder, const std::stri
 std::optional<std::string> newest_checkpoint(const std::string& output_folder);
 
 // What `-m` and `--model` mean: a folder with a config.json is itself, one with checkpoints is its newest, any other is
-// itself. Errors: no such folder; an output folder without a whole checkpoint.
+// itself. Errors: no such folder; an output folder without a whole checkpoint; a PEFT adapter; a model's folder in the
+// Hugging Face cache, above its snapshots.
 std::string resolve_model_folder(const std::string& path);
 
 // A file that every checkpoint of a run takes over as it was when the run began: by the time of a save it may have

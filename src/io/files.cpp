@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
@@ -50,6 +51,18 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
+// What a repository of Git LFS has in the place of a large file until that is fetched.
+// https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+bool is_lfs_pointer(const File& file) {
+  constexpr std::string_view begin = "version https://git-lfs.github.com/spec/";
+  constexpr int64_t longest = 1023;
+  const int64_t size = file.size();
+  if (size < std::ssize(begin) || size > longest) return false;
+  char read[begin.size()];
+  file.read(read, sizeof read, 0);
+  return std::string_view(read, sizeof read) == begin;
+}
+
 }  // namespace
 
 File File::open(const std::string& path) {
@@ -63,6 +76,8 @@ File File::open(const std::string& path) {
   require(!S_ISDIR(status.st_mode), path, ": is a folder; a file is needed here");
   require(S_ISREG(status.st_mode), path,
           ": is a pipe or a device, of which no place can be read again; write it into a file first");
+  require(!is_lfs_pointer(file), path,
+          ": is a pointer of Git LFS, not the file; fetch that: git lfs pull in its repository, or hf download");
   return file;
 }
 

@@ -12,7 +12,7 @@ namespace llama_tp {
 // An open file. Reads and writes take their position, so threads may share one.
 class File {
  public:
-  // Errors: missing, a folder, a pipe or a device, not readable.
+  // Errors: missing, a folder, a pipe or a device, a pointer of Git LFS in the file's place, not readable.
   static File open(const std::string& path);
   // A new or emptied file to write. Errors: no such folder, not writable, disk full.
   static File create(const std::string& path);

@@ -66,6 +66,12 @@ std::map<std::string, std::string> read_weight_map(const std::string& path) {
 
 }  // namespace
 
+void refuse_adapter(const std::string& folder) {
+  require(!file_exists(folder + "/adapter_config.json"), folder,
+          ": holds a PEFT adapter alone; merge it into its model first (merge_and_unload), and give the folder of the "
+          "merged one");
+}
+
 ModelFiles::ModelFiles(const std::string& folder) : folder_(folder) {
   require(folder_exists(folder), folder, ": ", file_exists(folder) ? "is a file" : "no such folder",
           "; give a Hugging Face model folder or an output folder of llama_tp train");
@@ -75,6 +81,7 @@ ModelFiles::ModelFiles(const std::string& folder) : folder_(folder) {
   } else if (file_exists(index)) {
     check_index(index);
   } else {
+    refuse_adapter(folder);
     const std::vector<std::string> names = file_names(folder);
     for (const std::string& name : names)
       if (name.ends_with(".safetensors")) add_file(name);

@@ -13,10 +13,13 @@
 
 namespace llama_tp {
 
+// Of a folder without weights of a model. Errors: it holds a PEFT adapter.
+void refuse_adapter(const std::string& folder);
+
 class ModelFiles {
  public:
   // Opens and checks every file. Errors: a missing folder, no safetensors (pickles are refused, with the way to convert
-  // them), an index that names a missing file or tensor, a tensor in two files, any bad file.
+  // them), an adapter, an index that names a missing file or tensor, a tensor in two files, any bad file.
   explicit ModelFiles(const std::string& folder);
 
   const std::string& folder() const { return folder_; }
