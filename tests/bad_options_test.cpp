@@ -240,6 +240,12 @@ TEST_F(BadOptions, AFileThatMayNotGrowEndsARunWithoutATrace) {
   EXPECT_FALSE(fs::exists(path("new/checkpoint-2.partial")));
 }
 
+TEST_F(BadOptions, MetricsThatMayNotGrowNameTheLimit) {
+  const CommandResult result =
+      run_command("ulimit -f 1; " + llama_tp_with(0) + " " + train("--max-steps 20 --logging-steps 20"));
+  expect_refusal(result, {path("new/metrics.jsonl"), "may not grow by", "ulimit -f"}, true);
+}
+
 // A disk of its own for a while, where this user may have one; the test before needs none.
 class OnASmallDisk : public BadOptions {
  protected:

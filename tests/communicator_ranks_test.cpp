@@ -2,10 +2,12 @@
 // against a plain sum of its own; rank 0 reports, the others only what failed.
 #include <gtest/gtest.h>
 #include <omp.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -21,6 +23,7 @@
 #include "parallel/mpi_host_group.h"
 #include "parallel/shared_memory.h"
 #include "parallel/shared_window.h"
+#include "support/error_of.h"
 
 namespace llama_tp {
 namespace {
@@ -347,6 +350,19 @@ TEST(SharedMemory, PassesOverNamesThatAreLeftOver) {
   group.barrier();
   for (int rank = 0; rank < group.size(); rank++) EXPECT_EQ(*memory.part_of(rank), 'a' + rank);
   for (const std::string& name : left) EXPECT_TRUE(std::filesystem::remove(name));
+}
+
+TEST(SharedMemory, ALimitOfAFilesSizeIsNamed) {
+  MpiGroup group = MpiGroup::world();
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit low{1 << 20, before.rlim_max};
+  const auto action = std::signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &low);
+  const std::string error = error_of([&] { SharedMemory memory(group, 2 << 20); });
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, action);
+  EXPECT_TRUE(holds(error, "/dev/shm: reserving", "File too large", "ulimit -f"));
 }
 
 // Such as a dataset: of no rank's list is there a copy.

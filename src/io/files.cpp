@@ -81,12 +81,14 @@ File File::open(const std::string& path) {
   return file;
 }
 
-File File::create(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+File File::create(const std::string& path, int64_t kept) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (kept == 0 ? O_TRUNC : 0), 0666);
   if (descriptor < 0 && errno == ENOENT) fail(path, ": cannot create it: its folder does not exist");
   if (descriptor < 0 && is_full_disk(errno)) fail_full(folder_of(path), 1);
   if (descriptor < 0) fail_with_errno(path, "create it");
-  return File(path, descriptor);
+  File file(path, descriptor);
+  if (kept > 0 && ::ftruncate(descriptor, kept) != 0) fail_with_errno(path, "cut it");
+  return file;
 }
 
 File::File(File&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}

@@ -14,8 +14,9 @@ class File {
  public:
   // Errors: missing, a folder, a pipe or a device, a pointer of Git LFS in the file's place, not readable.
   static File open(const std::string& path);
-  // A new or emptied file to write. Errors: no such folder, not writable, disk full.
-  static File create(const std::string& path);
+  // A file to write: a new one, or one that is there, cut to its first `kept` bytes. Errors: no such folder, not
+  // writable, disk full.
+  static File create(const std::string& path, int64_t kept = 0);
 
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;

@@ -23,10 +23,11 @@ const char* mend_of(int error) {
   switch (error) {
     case ENOSPC:
     case ENOMEM:
-    case EFBIG:
       return "make /dev/shm larger (docker run --shm-size=1g), remove the /dev/shm/llama_tp.* of programs that have "
              "ended, "
              "or start fewer ranks a node";
+    case EFBIG:
+      return "raise the limit of a file's size (ulimit -f), or start fewer ranks a node";
     case ENOENT:
       return "start the ranks of one node in one container, or with the same /dev/shm";
     case EEXIST:

@@ -1,8 +1,7 @@
 #include "train/metrics.h"
 
-#include <filesystem>
+#include <fstream>
 
-#include "base/error.h"
 #include "base/json.h"
 
 namespace llama_tp {
@@ -22,21 +21,11 @@ int64_t bytes_until(const std::string& path, int64_t done) {
   return bytes;
 }
 
-std::ofstream open_after(const std::string& path, int64_t done) {
-  std::error_code error;
-  if (file_exists(path)) std::filesystem::resize_file(path, static_cast<uintmax_t>(bytes_until(path, done)), error);
-  require(!error, path, ": cannot be cut to the steps that are done: ", error.message());
-  std::ofstream stream(path, std::ios::app);
-  require(stream.good(), path, ": cannot be written; check the folder's permissions");
-  return stream;
-}
-
 }  // namespace
 
 bool has_metrics_until(const std::string& path, int64_t done) { return bytes_until(path, done) > 0; }
 
-MetricsFile::MetricsFile(const std::string& path, int64_t done)
-    : path_(path), stream_(open_after(path, done)), file_(File::open(path)) {}
+MetricsFile::MetricsFile(const std::string& path, int64_t done) : file_(File::create(path, bytes_until(path, done))) {}
 
 void MetricsFile::append(const StepMetrics& metrics) {
   OrderedJson line{{"step", metrics.step},
@@ -49,8 +38,8 @@ void MetricsFile::append(const StepMetrics& metrics) {
                    {"seconds", metrics.seconds},
                    {"peak_memory_bytes", metrics.peak_memory_bytes}};
   if (metrics.evaluation_loss >= 0) line["eval_loss"] = metrics.evaluation_loss;
-  stream_ << json_text(line) << '\n' << std::flush;
-  require(stream_.good(), path_, ": a line could not be written; the disk may be full");
+  const std::string written = json_text(line) + "\n";
+  file_.write(written.data(), std::ssize(written), file_.size());
 }
 
 void MetricsFile::sync() const { file_.sync(); }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <fstream>
 #include <string>
 
 #include "io/files.h"
@@ -15,19 +14,18 @@ bool has_metrics_until(const std::string& path, int64_t done);
 
 class MetricsFile {
  public:
-  // Cuts the file off after the last line of a step up to `done`, 0: of none; makes it where it is absent. Errors: not
-  // writable.
+  // Cuts the file off after the last line of a step up to `done`, 0: of none; makes it where it is absent. Errors:
+  // File::create's.
   MetricsFile(const std::string& path, int64_t done);
-  // Appends and flushes a line: step, epoch, loss, grad_norm, learning_rate, tokens, tokens_per_second, seconds,
+  // Appends a line: step, epoch, loss, grad_norm, learning_rate, tokens, tokens_per_second, seconds,
   // peak_memory_bytes (docs/fine-tuning.md tells them), and eval_loss where the step was followed by an evaluation.
+  // Errors: File::write's.
   void append(const StepMetrics& metrics);
   // Returns when all lines are on the disk.
   void sync() const;
 
  private:
-  std::string path_;
-  std::ofstream stream_;
-  File file_;  // the same, to bring it to the disk
+  File file_;
 };
 
 }  // namespace llama_tp
