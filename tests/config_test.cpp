@@ -180,6 +180,19 @@ TEST(Config, AWrittenFileHasTheNewDtypeAndAllElse) {
   }
 }
 
+// torch_dtype is the older name of dtype.
+TEST(Config, AWrittenFileNamesOneDtype) {
+  const ScratchFolder scratch;
+  for (const Json& newer : {Json("float32"), Json()}) {
+    Json before = config_json({{"torch_dtype", "float16"}});
+    before["dtype"] = newer;
+    write_text(scratch / "config.json", before.dump());
+    const Json after = Json::parse(saved_config_text(read_model_config(scratch / "config.json"), DType::bf16));
+    EXPECT_EQ(after.value("dtype", ""), "bfloat16");
+    EXPECT_FALSE(after.contains("torch_dtype"));
+  }
+}
+
 // transformers knows a shipped family's classes itself, and those of another by its code alone.
 TEST(Config, AWrittenFileNamesCodeWhereTheFamilyIsAFiles) {
   const ScratchFolder scratch;

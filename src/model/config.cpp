@@ -265,7 +265,9 @@ std::string saved_config_text(const ModelConfig& config, DType dtype) {
   require(json.is_object(), config.source, ": not a JSON object any more; it changed while the program ran");
   json.erase("_name_or_path");
   if (config.family->text.empty()) json.erase("auto_map");
-  json[json.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name_of(dtype);
+  const bool has_new_key = json.contains("dtype");
+  if (has_new_key) json.erase("torch_dtype");  // its older name, which would say another one
+  json[has_new_key ? "dtype" : "torch_dtype"] = torch_name_of(dtype);
   if (!config.family->text.empty()) json[family_key] = parse_ordered_json_or_discard(config.family->text);
   return json_text(json, 2) + "\n";
 }
