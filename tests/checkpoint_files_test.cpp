@@ -148,6 +148,11 @@ TEST(OutputFolder, AnAbsentAnEmptyAndItsOwnFolderAreTakenAnyOtherIsRefusedUntouc
   write_text(scratch / "file", "");
   EXPECT_TRUE(holds(error_of([&] { OutputFolder file(scratch / "file"); }), "is a file"));
   EXPECT_TRUE(holds(error_of([&] { OutputFolder below(scratch / "file/below"); }), "cannot make the folder"));
+  fs::create_symlink(scratch / "nowhere", scratch / "link");
+  EXPECT_TRUE(holds(error_of([&] { OutputFolder link(scratch / "link"); }), "link: is a link to what is not there"));
+  fs::create_directory(scratch / "nowhere");
+  { OutputFolder link(scratch / "link"); }
+  EXPECT_TRUE(file_exists(scratch / "nowhere/" + output_marker_name));
 }
 
 TEST(OutputFolder, ASecondRunIntoTheSameFolderIsRefusedWhileTheFirstLives) {

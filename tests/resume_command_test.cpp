@@ -304,7 +304,11 @@ TEST_F(ResumeCommand, TheLastCheckpointThatARunCanGoOnFromIsNamedBehindOthers) {
       {"out/checkpoint-4: cannot be resumed", "model alone", "remove all behind " + path("out/checkpoint-2")});
   const CommandResult earlier = run(alone, "out", more + path("out/checkpoint-2"));
   EXPECT_TRUE(holds(earlier.err, "checkpoint-4 was saved after it; remove it first")) << earlier.err;
-  for (const char* name : {"out/checkpoint-3", "out/checkpoint-4"}) fs::remove_all(path(name));
+  fs::create_directory(path("out/checkpoint-9"));
+  expect_refused(
+      0, arguments(alone, "out", more),
+      {"out/checkpoint-9: cannot be resumed: it is incomplete", "remove all behind " + path("out/checkpoint-2")});
+  for (const char* name : {"out/checkpoint-3", "out/checkpoint-4", "out/checkpoint-9"}) fs::remove_all(path(name));
   EXPECT_TRUE(holds(train(alone, "out", more), "step 6/6"));
 }
 

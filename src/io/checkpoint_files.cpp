@@ -137,6 +137,8 @@ void clean_up(const std::string& folder) {
 
 File claim(const std::string& path) {
   require(!file_exists(path), path, ": is a file; --output-dir needs a folder");
+  require(folder_exists(path) || !fs::is_symlink(path), path,
+          ": is a link to what is not there; make the folder that it names, or choose another --output-dir");
   make_folders(path);
   const std::string marker_path = path + "/" + output_marker_name;
   const std::vector<std::string> names = names_in(path);

@@ -20,14 +20,21 @@ void refuse_earlier_run(const OutputFolder& output) {
        "choose another --output-dir, or remove them first");
 }
 
-// "" where there is none. Errors: the newest is of the model alone, with one behind it that is not.
+bool holds_weights(const std::string& folder) {
+  return file_exists(folder + "/model.safetensors") || file_exists(folder + "/" + index_file_name);
+}
+
+// "" where there is none. Errors: the newest cannot be resumed, while one before it can.
 std::string latest_to_resume(const OutputFolder& output) {
   const std::string newest = newest_checkpoint(output.path()).value_or("");
   if (newest.empty() || can_be_resumed(newest)) return newest;
+  const bool is_model = file_exists(newest + "/config.json") && holds_weights(newest);
   for (const int64_t step : std::views::reverse(output.checkpoint_steps()))
     if (const std::string earlier = checkpoint_path(output.path(), step); can_be_resumed(earlier))
-      fail(newest, ": cannot be resumed: it is of the model alone (--save-only-model); remove all behind ", earlier,
-           " to go on from that one, or start anew with --model ", newest, " and another --output-dir");
+      fail(newest, ": cannot be resumed: it is ",
+           is_model ? "of the model alone (--save-only-model)" : "incomplete: parts were left behind",
+           "; remove all behind ", earlier, " to go on from that one",
+           is_model ? text(", or start anew with --model ", newest, " and another --output-dir") : "");
   return newest;
 }
 
@@ -117,7 +124,7 @@ SavedTraining::SavedTraining(const std::string& checkpoint, const ModelConfig& c
 void SavedTraining::open_parts(const Parameters& table) {
   for (const CheckpointPart& part : checkpoint_parts(saved_.dtype, saved_.save_dtype)) {
     const std::string folder = part.folder.empty() ? checkpoint_ : checkpoint_ + "/" + part.folder;
-    require(file_exists(folder + "/model.safetensors") || file_exists(folder + "/" + index_file_name), folder,
+    require(holds_weights(folder), folder,
             ": has no model.safetensors; the checkpoint is incomplete: copy it whole again, or remove it and resume "
             "from an earlier one");
     check_tensors(parts_.emplace(part.folder, folder).first->second, config_, table, part.dtype);
