@@ -212,6 +212,26 @@ TEST_F(Talking, AConversationIsContinuedAsItsWholeTextWouldBe) {
   expect_turns_of_the_whole("--chat-template mistral", path("mistral"), " ");
 }
 
+// Zephyr's template asks for an answer with a line's end. Llama 2's vocabulary has a byte token for it, and so has the
+// golden's when another character takes the place of its own.
+TEST_F(Talking, AnAnswerBeginsBehindTheTemplatesLastByte) {
+  const std::string folder = path("bytes");
+  std::filesystem::create_directory(folder);
+  std::string tokenizer = whole_file("tests/goldens/tokenizers/llama2/tokenizer.json");
+  for (size_t at = 0; (at = tokenizer.find("\\n", at)) != std::string::npos;) tokenizer.replace(at, 2, "☃");
+  write_file(folder + "/tokenizer.json", tokenizer);
+  write_file(folder + "/tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": "</s>"})");
+  Json config = Json::parse(whole_file("tests/goldens/sft/config.json"));
+  config["vocab_size"] = 676;
+  write_file(folder + "/config.json", config.dump());
+  const std::string options = "--chat-template zephyr";
+  run(llama_tp_with(0) + " train --config " + folder + "/config.json --tokenizer " + folder +
+      " --train-file tests/goldens/sft/messages.jsonl --learning-rate 1e-2 --max-steps 150 --dtype float32 "
+      "--output-dir " +
+      folder + "/out " + options);
+  EXPECT_EQ(chat(0, "Hi\n", options, folder + "/out").out, "Hello!\n");
+}
+
 // Dynamic NTK turns all keys by the length of the conversation once that is past the model's positions.
 TEST_F(Talking, AConversationPastThePositionsOfDynamicNtkIsReadAsOneText) {
   const std::string folder = path("dynamic");

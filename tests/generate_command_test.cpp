@@ -183,6 +183,27 @@ TEST_F(GenerateCommand, NeverCutsACharacter) {
   EXPECT_TRUE(text.starts_with("Ü"));
 }
 
+// Llama 2's tokenizer spells these prompts' last characters in bytes, which it reads as one run with bytes that follow.
+TEST_F(GenerateCommand, ThePromptsLastBytesAreNoGeneratedText) {
+  const ScratchFolder folder;
+  write_file(folder / "config.json", small_config({{"vocab_size", 680}}).dump());
+  const CommandResult trained =
+      run_command(llama_tp_with(0) + " train --config " + (folder / "config.json") +
+                  " --tokenizer tests/goldens/tokenizers/llama2 --train-file " + (*shared_ / "text.jsonl") +
+                  " --block-size 64 --max-steps 1 --output-dir " + (folder / "out"));
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  for (const std::string prompt : {"Hello 🦙", "Hello 🦙🦙"}) {
+    const std::string options = "-n 4 -s 1 --ignore-eos ", one = "-p " + quoted(prompt) + " ";
+    const std::string text = text_of(0, options + one, folder / "out");
+    EXPECT_EQ(text_of(0, options + one + "--echo", folder / "out"), prompt + text);
+    EXPECT_EQ(text_of(0, one + "-n 0 --echo", folder / "out"), prompt + "\n");
+    write_file(folder / "prompts.jsonl", Json{{"prompt", prompt}}.dump());
+    const Json line =
+        json_lines(text_of(0, options + "--prompts-file " + (folder / "prompts.jsonl"), folder / "out"))[0];
+    EXPECT_EQ(line["text"].get<std::string>() + "\n", text);
+  }
+}
+
 TEST_F(GenerateCommand, EndsWithTheContextAndSaysSo) {
   const CommandResult result = generate(0, "-p Hello -c 20 -s 1 --ignore-eos");
   EXPECT_TRUE(holds(result.err, "the context of 20 tokens is full; give a larger one with -c", "decode  15 tokens"));

@@ -114,6 +114,18 @@ TEST_P(Golden, StreamsWhatItDecodesAndNeverCutsACharacter) {
   }
 }
 
+TEST_P(Golden, ThePromptsTextEndsWithThePrompt) {
+  const auto tokenizer = load_tokenizer(folder());
+  for (const json& golden : cases_of(folder())) {
+    SCOPED_TRACE(golden.dump());
+    const Ids ids = golden.value("framed", golden["ids"]);
+    const auto stream = tokenizer->stream_decoder();
+    EXPECT_EQ(stream->push_prompt(ids), tokenizer->decode(ids));
+    EXPECT_EQ(stream->held(), 0u);
+    EXPECT_EQ(stream->finish(), "");
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tokenizer, Golden, testing::ValuesIn(golden_names()),
                          [](const auto& instance) { return instance.param; });
 
@@ -326,6 +338,43 @@ TEST(StreamDecoder, GivesWholeWordsAsTheyCome) {
       EXPECT_EQ(sofar, tokenizer->decode(ids)) << name;
     }
     EXPECT_EQ(stream->finish(), "");
+  }
+}
+
+// What comes out from the last id on.
+std::string ended_by(StreamDecoder& stream, int32_t id) {
+  const std::string piece = stream.push(id);
+  return piece + stream.finish();
+}
+
+// Byte tokens behind a prompt that ends in byte tokens are a run of their own: they do not break the prompt's characters.
+TEST(StreamDecoder, WhatFollowsAPromptLeavesItsTextAlone) {
+  const auto tokenizer = load_tokenizer(goldens / "llama2");
+  const int32_t byte = *tokenizer->id_of("<0xF0>"), line_end = *tokenizer->id_of("<0x0A>"),
+                space = *tokenizer->id_of("▁");
+  for (const char* prompt : {"Hello 🦙", "Hello 🦙🦙"}) {
+    for (const auto& [id, text] : {std::pair{byte, "�"}, {line_end, "\n"}, {space, " "}}) {
+      const auto stream = tokenizer->stream_decoder();
+      EXPECT_EQ(stream->push_prompt(tokenizer->encode(prompt)), prompt);
+      EXPECT_EQ(ended_by(*stream, id), text);
+    }
+  }
+}
+
+// What a later stage needs whole, or may yet strip, comes out behind the prompt, too.
+TEST(StreamDecoder, APromptIsHeldBackByNoStage) {
+  const json fuse = {{"type", "Fuse"}}, strip = {{"type", "Strip"}, {"content", "-"}, {"start", 0}, {"stop", 1}};
+  const json replace = {{"type", "Replace"}, {"pattern", {{"String", "ab"}}}, {"content", "c"}};
+  for (const json& decoders : {json{fuse, strip}, json{fuse, replace}}) {
+    const ScratchFolder scratch;
+    write(scratch / "tokenizer.json",
+          json({{"decoder", {{"type", "Sequence"}, {"decoders", decoders}}},
+                {"model", {{"type", "BPE"}, {"vocab", {{"-", 0}, {"a", 1}, {"b", 2}}}, {"merges", json::array()}}}})
+              .dump());
+    const auto tokenizer = load_tokenizer(scratch.path());
+    const auto stream = tokenizer->stream_decoder();
+    EXPECT_EQ(stream->push_prompt(Ids{1, 0}), "a-");
+    EXPECT_EQ(ended_by(*stream, 1), "a");
   }
 }
 

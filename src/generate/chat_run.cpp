@@ -157,7 +157,7 @@ class ChatRun {
     };
     if (session_.leads()) {
       decoder = session_.tokenizer().stream_decoder();
-      for (const int32_t id : conversation) decoder->push(id);  // what follows may depend on it
+      decoder->push_prompt(conversation);
     }
     std::vector<int32_t> tokens = conversation;
     bool is_full = false;

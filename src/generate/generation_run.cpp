@@ -40,11 +40,8 @@ class GenerationRun {
     std::unique_ptr<StreamDecoder> decoder;
     if (session_.leads()) {
       decoder = session_.tokenizer().stream_decoder();
-      for (const int32_t id : tokens_) {
-        const std::string piece =
-            decoder->push(id);  // the decoder has to see the prompt: what follows may depend on it
-        if (settings_.echo) Session::write(piece);
-      }
+      const std::string prompt = decoder->push_prompt(tokens_);
+      if (settings_.echo) Session::write(prompt);
     }
     const Stopwatch prompt_time;
     generator.feed(tokens_);

@@ -196,15 +196,13 @@ class PromptsRun {
     }
   }
 
-  // What the decoder gives behind the prompt, which it has to see.
   std::string continuation(const Text& text) const {
     const std::unique_ptr<StreamDecoder> decoder = session_.tokenizer().stream_decoder();
-    std::string whole;
-    for (size_t i = 0; i < text.tokens.size(); i++) {
-      const std::string piece = decoder->push(text.tokens[i]);
-      if (i >= text.prompt) whole += piece;
-    }
-    return whole + decoder->finish();
+    const std::span<const int32_t> tokens = text.tokens;
+    decoder->push_prompt(tokens.first(text.prompt));
+    std::string generated;
+    for (const int32_t id : tokens.subspan(text.prompt)) generated += decoder->push(id);
+    return generated + decoder->finish();
   }
 
   const GenerationSettings& settings_;

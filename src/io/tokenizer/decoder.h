@@ -15,11 +15,13 @@
 namespace llama_tp {
 
 // One stage at work: it may hold tokens back, and finish() asks for them; held() is their number of bytes, with that of
-// the stages behind it. What it takes is valid UTF-8.
+// the stages behind it. settle() draws a border: what is held comes out, though more may follow, and does not depend on
+// that. What it takes is valid UTF-8.
 class DecoderStage {
  public:
   virtual ~DecoderStage() = default;
   virtual void take(std::string_view token) = 0;
+  virtual void settle() = 0;
   virtual void finish() = 0;
   virtual size_t held() const = 0;
 };

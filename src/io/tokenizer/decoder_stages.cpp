@@ -14,6 +14,7 @@ class Output : public DecoderStage {
  public:
   explicit Output(std::string& out) : out_(out) {}
   void take(std::string_view token) override { out_.append(token); }
+  void settle() override {}
   void finish() override {}
   size_t held() const override { return 0; }
 
@@ -25,6 +26,7 @@ class Output : public DecoderStage {
 class Stage : public DecoderStage {
  public:
   explicit Stage(NextStage next) : next_(std::move(next)) {}
+  void settle() override { next_->settle(); }
   void finish() override { next_->finish(); }
   size_t held() const override { return next_->held(); }
 
@@ -82,6 +84,10 @@ class ByteFallback : public Stage {
       next_->take(token);
     }
   }
+  void settle() override {
+    end_run();
+    next_->settle();
+  }
   void finish() override {
     end_run();
     next_->finish();
@@ -111,13 +117,22 @@ class ByteLevel : public Stage {
     bytes_.erase(0, utf8::append_replacing(whole, bytes_));
     if (!whole.empty()) next_->take(whole);
   }
+  void settle() override {
+    end_character();
+    next_->settle();
+  }
   void finish() override {
-    if (!bytes_.empty()) next_->take(utf8::replacement);
+    end_character();
     next_->finish();
   }
   size_t held() const override { return bytes_.size() + next_->held(); }
 
  private:
+  void end_character() {
+    if (!bytes_.empty()) next_->take(utf8::replacement);
+    bytes_.clear();
+  }
+
   std::string bytes_;
 };
 
@@ -158,6 +173,11 @@ class StripText : public Stage {
     if (keep > 0) next_->take(held_.substr(0, keep));
     held_.erase(0, keep);
   }
+  void settle() override {
+    if (!held_.empty()) next_->take(held_);
+    held_.clear();
+    next_->settle();
+  }
   size_t held() const override { return held_.size() + next_->held(); }
 
  private:
@@ -185,6 +205,11 @@ class Gather : public Stage {
  public:
   using Stage::Stage;
   void take(std::string_view token) override { text_.append(token); }
+  void settle() override {
+    if (!text_.empty()) next_->take(text_);
+    text_.clear();
+    next_->settle();
+  }
   void finish() override {
     next_->take(text_);
     next_->finish();

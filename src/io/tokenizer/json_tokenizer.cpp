@@ -236,6 +236,7 @@ class JsonStreamDecoder : public StreamDecoder {
     const std::string_view name = tokenizer_.name_for_decoding(id);
     if (!name.empty()) chain_->take(name);
   }
+  void settle() override { chain_->settle(); }
   void release(std::string& text) override {
     text.append(text_);
     text_.clear();

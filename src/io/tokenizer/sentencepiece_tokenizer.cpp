@@ -208,6 +208,8 @@ class SentencePieceStreamDecoder : public StreamDecoder {
     }
   }
 
+  void settle() override { decode_pending(); }
+
   void release(std::string& text) override {
     if (utf8::cut_length(bytes_) == 0) decode_pending();
     text.append(text_);

@@ -44,6 +44,14 @@ std::string StreamDecoder::push(int32_t id) {
   return text;
 }
 
+std::string StreamDecoder::push_prompt(std::span<const int32_t> ids) {
+  std::string text;
+  for (const int32_t id : ids) text += push(id);
+  settle();
+  release(text);
+  return text;
+}
+
 std::string StreamDecoder::finish() {
   std::string text;
   release_all(text);

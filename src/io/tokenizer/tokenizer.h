@@ -24,14 +24,18 @@ struct DecodeOptions {
 };
 
 // Takes ids one at a time and gives the text that they complete. A character is never cut, and the pieces in a row are
-// exactly decode() of all ids. Text may come late where a later id decides over it: bytes that are not yet a
-// character and, in byte-fallback BPE, a run of byte tokens, which is valid or replaced as a whole.
+// exactly decode() of all ids, unless push_prompt() parts them. Text may come late where a later id decides over it: bytes
+// that are not yet a character and, in byte-fallback BPE, a run of byte tokens, which is valid or replaced as a whole.
 class StreamDecoder {
  public:
   virtual ~StreamDecoder() = default;
 
   // The text that this id completes, often one word, sometimes nothing. Errors: a negative id.
   std::string push(int32_t id);
+
+  // The ids that stand before those of interest, whose text may depend on them (the space in front of a word). All text of
+  // these comes out here: what follows neither brings any of it nor changes it.
+  std::string push_prompt(std::span<const int32_t> ids);
 
   // What is still held back when no more ids come: usually nothing, U+FFFD for a character that stays incomplete.
   // The decoder is spent afterwards.
@@ -43,6 +47,7 @@ class StreamDecoder {
  protected:
   friend class Tokenizer;
   virtual void add(int32_t id) = 0;             // id >= 0
+  virtual void settle() = 0;                    // no later id can change what was added
   virtual void release(std::string& text) = 0;  // appends what no later id can change
   virtual void release_all(std::string& text) = 0;
 };
