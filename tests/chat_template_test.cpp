@@ -103,6 +103,12 @@ class ChatTemplates : public testing::Test {
   static std::string jinja_of(const std::string& name) {
     return Json::parse(read_text(goldens + "/" + name + "/tokenizer_config.json"))["chat_template"];
   }
+  // The template of a folder whose chat_template.jinja is this.
+  std::string found(const std::string& jinja) const {
+    const ScratchFolder folder;
+    write_text(folder / "chat_template.jinja", jinja);
+    return find_chat_template(folder.path(), *tokenizer).name();
+  }
   // Of a folder whose tokenizer_config.json is this.
   std::string not_found(const Json& config) const {
     const ScratchFolder folder;
@@ -206,13 +212,37 @@ TEST_F(ChatTemplates, AKnownOneThatWasChangedIsNotTakenForItself) {
       "none that"));
 }
 
+// Qwen 2.5's branch of the assistant is for answers with tool calls alone, behind one for the others. Where none stands
+// before it, it writes the answers.
+TEST_F(ChatTemplates, WhatWritesTheAnswersIsRead) {
+  const auto chatml = [](const std::string& joint, const std::string& answer) {
+    return "{% for message in messages %}{% if message.role == 'user' or message.role == 'system'" + joint +
+           " %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+           "{% elif message.role == \"assistant\" %}{{ '<|im_start|>assistant' }}" +
+           answer + "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  };
+  const auto written = [](const std::string& content, const std::string& end = "<|im_end|>") {
+    return "{{ '\n' + " + content + " + '" + end + "\n' }}";
+  };
+  const auto is_refused = [&](const std::string& jinja) {
+    return holds(not_found({{"chat_template", jinja}}), "none that");
+  };
+  const std::string joint = " or (message.role == \"assistant\" and not message.tool_calls)";
+  const std::string thoughtless = written("message.content.split('</think>')[-1].lstrip('\n')");
+  EXPECT_EQ(found(chatml(joint, thoughtless)), "chatml");
+  EXPECT_EQ(found(chatml("", written("message.content"))), "chatml");
+  EXPECT_TRUE(is_refused(chatml("", thoughtless)));
+  EXPECT_TRUE(is_refused(chatml("", written("message.content", "<|endoftext|>"))));
+  // As in TRL's template for training on Qwen 2.5's.
+  const auto without_calls = [](const std::string& answer) {
+    return "{% if not message.tool_calls %}" + answer + "{% else %}{{ message.tool_calls }}{% endif %}";
+  };
+  EXPECT_EQ(found(chatml("", without_calls(written("message.content")))), "chatml");
+  EXPECT_TRUE(is_refused(chatml("", without_calls(written("message.content | trim")))));
+}
+
 // Blocks and comments take their line's indentation and end with them, outputs only where a dash says so.
 TEST_F(ChatTemplates, WhiteSpaceThatIsNotWrittenDoesNotMatter) {
-  const ScratchFolder folder;
-  const auto found = [&](const std::string& jinja) {
-    write_text(folder / "chat_template.jinja", jinja);
-    return find_chat_template(folder.path(), *tokenizer).name();
-  };
   EXPECT_EQ(found("{# It's ChatML. #}\n"
                   "{% for message in messages %}\n"
                   "    {%- if message.role == \"tool\" %}{{ 'a tool\\'s answer' }}{% endif %}\n"

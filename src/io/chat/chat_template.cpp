@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "io/chat/jinja_outputs.h"
 #include "io/chat/white_space.h"
 #include "io/files.h"
 
@@ -98,7 +97,7 @@ ChatTemplate::ChatTemplate(std::string name, const std::string& content, const s
   require(json.is_object(), "chat template ", name_, ": not a JSON object");
   const auto value = [&](const char* key) { return json.value(key, std::string()); };
   const auto list = [&](const char* key) { return json.value(key, std::vector<std::string>()); };
-  marks_ = list("marks"), stops_ = list("stops"), unreached_ = list("unreached");
+  marks_ = list("marks"), stops_ = list("stops");
   begin_ = value("begin"), end_ = value("end"), generation_ = value("generation"), user_ = value("user");
   system_ = value("system"), without_system_ = value("without_system");
   first_user_with_system_ = value("first_user_with_system");
@@ -107,6 +106,7 @@ ChatTemplate::ChatTemplate(std::string name, const std::string& content, const s
   for (const std::string& system : list("default_systems"))
     if (holds(jinja, system) && system.size() > default_system_.size()) default_system_ = system;
   if (const std::string condition = value("if_system"); holds(jinja, condition)) if_system_ = condition;
+  conditions_ = {list("unreached"), json.value("unreached_behind", std::map<std::string, std::string>()), {if_system_}};
   today_ = today();
 }
 
@@ -123,7 +123,7 @@ bool ChatTemplate::is_written_by(const std::string& jinja, const std::string& pl
   std::vector<std::string> conversations{form.render(turns, false).text, form.render({turns[0]}, true).text};
   if (!system_.empty() || !first_user_with_system_.empty())
     conversations.push_back(form.render({{"system", data}, turns[0], turns[1], turns[2]}, true).text);
-  return spell(jinja_outputs(jinja, unreached_, {if_system_}), conversations);
+  return spell(jinja_outputs(jinja, conditions_), conversations);
 }
 
 bool ChatTemplate::writes(const std::string& mark) const {

@@ -5,6 +5,7 @@
 //                           would do for two (" and ' are the same, and a line's end is one however it is spelt)
 //   unreached               conditions in the Jinja text that do not hold here, for instance that there are tools; an
 //                           else is "else CONDITION". What the other branches can write must be what the data below say
+//   unreached_behind        conditions that do not hold here behind another of the same if that has this in it
 //   begin, end              what stands before the first message and, without a generation prompt, behind the last
 //   system, user            a message; {content} is its text, {bos} and {eos} are the tokenizer's, {today} is the date
 //   without_system          in the place of a system message where there is none
@@ -23,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/chat/jinja_outputs.h"
 #include "io/tokenizer/tokenizer.h"
 
 namespace llama_tp {
@@ -70,7 +72,8 @@ class ChatTemplate {
   std::string text_of(const Message& message) const;
 
   std::string name_;
-  std::vector<std::string> marks_, unreached_, stops_;
+  std::vector<std::string> marks_, stops_;
+  JinjaConditions conditions_;
   std::string begin_, system_, without_system_, first_user_with_system_, user_, generation_, end_;
   std::array<std::string, 3> assistant_;
   std::string default_system_, if_system_;

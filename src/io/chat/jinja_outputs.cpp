@@ -106,8 +106,7 @@ bool is_no_text(const std::string& value) {
 
 class Scan {
  public:
-  Scan(const std::string& text, const Texts& unreached, const Texts& heeded)
-      : text_(text), unreached_(unreached), heeded_(heeded) {
+  Scan(const std::string& text, const JinjaConditions& known) : text_(text), known_(known) {
     if (text_.ends_with('\n')) text_.pop_back();  // as Jinja does
   }
 
@@ -126,7 +125,7 @@ class Scan {
   // An if that is open: whether its branch is left out, and whether another was not.
   struct If {
     bool skipped, any_reached;
-    std::string condition;
+    Texts conditions;  // so far
   };
 
   size_t next_tag(size_t at) const {
@@ -173,10 +172,10 @@ class Scan {
     const std::string word = inner.substr(0, blank);
     const std::string rest = blank == std::string::npos ? "" : plain(inner.substr(blank));
     if (word == "if") {
-      ifs_.push_back({false, false, ""});
+      ifs_.push_back({false, false, {}});
       branch(rest, rest);
     } else if ((word == "elif" || word == "else") && !ifs_.empty()) {
-      branch(word == "elif" ? rest : "else " + ifs_.back().condition, word == "elif" ? rest : "");
+      branch(word == "elif" ? rest : "else " + ifs_.back().conditions.back(), word == "elif" ? rest : "");
     } else if (word == "endif" && !ifs_.empty()) {
       const bool any_reached = ifs_.back().any_reached;
       ifs_.pop_back();
@@ -193,12 +192,21 @@ class Scan {
   void branch(const std::string& name, const std::string& condition) {
     If& open = ifs_.back();
     open.skipped = false;
-    const bool skipped = is_one_of(unreached_, name);
+    const bool skipped = is_unreached(name);
     if (!skipped) flush();
-    if (!skipped && chooses_messages(condition) && !is_one_of(heeded_, condition)) write(one(jinja::unknown));
+    if (!skipped && chooses_messages(condition) && !is_one_of(known_.heeded, condition)) write(one(jinja::unknown));
     open.skipped = skipped;
     open.any_reached |= !skipped;
-    open.condition = condition;
+    open.conditions.push_back(condition);
+  }
+
+  bool is_unreached(const std::string& name) const {
+    const auto behind = known_.unreached_behind.find(name);
+    const auto stands_in = [&](const std::string& earlier) {
+      return earlier.find(behind->second) != std::string::npos;
+    };
+    return is_one_of(known_.unreached, name) ||
+           (behind != known_.unreached_behind.end() && std::ranges::any_of(ifs_.back().conditions, stands_in));
   }
 
   bool skips() const {
@@ -264,7 +272,7 @@ class Scan {
   }
 
   std::string text_;
-  const Texts &unreached_, &heeded_;
+  const JinjaConditions& known_;
   bool strip_next_ = false;
   std::vector<If> ifs_;
   std::map<std::string, Outputs> variables_;
@@ -308,9 +316,8 @@ bool spell_one(const Outputs& outputs, const std::string& conversation, std::set
 
 }  // namespace
 
-std::vector<JinjaOutput> jinja_outputs(const std::string& text, const std::vector<std::string>& unreached,
-                                       const std::vector<std::string>& heeded) {
-  return Scan(text, unreached, heeded).outputs();
+std::vector<JinjaOutput> jinja_outputs(const std::string& text, const JinjaConditions& conditions) {
+  return Scan(text, conditions).outputs();
 }
 
 bool spell(const std::vector<JinjaOutput>& outputs, const std::vector<std::string>& conversations) {

@@ -2,6 +2,7 @@
 // changed by a newline or a word.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -22,12 +23,19 @@ struct JinjaOutput {
   std::set<size_t> sources;
 };
 
+// Conditions with one kind of quotes (') and single blanks, that of an else as "else CONDITION".
+struct JinjaConditions {
+  std::vector<std::string> unreached;
+  std::map<std::string, std::string>
+      unreached_behind;             // one that stands behind another, of the same if, with this in it
+  std::vector<std::string> heeded;  // known although they ask for a message's text or the last message
+};
+
 // The outputs between two branches or loops, each in full: plain text, literals and the values of `{% set %}`, with
 // white space as transformers sets Jinja up (trim_blocks, lstrip_blocks). A variable that is set to several texts makes
-// as many outputs. Branches whose condition is one of `unreached` are left out, those of an else as "else CONDITION".
-// A condition on a message's text, or on its being the last, makes an unknown output unless it is one of `heeded`.
-std::vector<JinjaOutput> jinja_outputs(const std::string& text, const std::vector<std::string>& unreached,
-                                       const std::vector<std::string>& heeded);
+// as many outputs. Branches whose condition is unreached are left out. A condition on a message's text, or on its being
+// the last, makes an unknown output unless it is heeded.
+std::vector<JinjaOutput> jinja_outputs(const std::string& text, const JinjaConditions& conditions);
 
 // Whether each conversation is a sequence of outputs, and each source of an output is one of an output in there.
 bool spell(const std::vector<JinjaOutput>& outputs, const std::vector<std::string>& conversations);
