@@ -197,6 +197,11 @@ TEST_F(ChatTemplates, AKnownOneThatWasChangedIsNotTakenForItself) {
   changed("llama-3.1", "message['content'] | trim + '<|eot_id|>' }}{% endgen",
           "message['content'] + '<|eot_id|>' }}{% endgen");
   changed("mistral", "message['content'] + ' [/INST]'", "message['content'].replace('a', 'b') + ' [/INST]'");
+  // Loops over some of the messages.
+  changed("chatml", "in messages %}", "in messages[-3:] %}");
+  changed("chatml", "in messages %}", "in messages if message['role'] != 'assistant' %}");
+  changed("chatml", "in messages %}", "in messages | reverse %}");
+  changed("chatml", "{% for message in messages %}", "{% set last = messages[-3:] %}{% for message in last %}");
   // Only the last answer lacks its end; a message with no text is left out; an answer is always asked for.
   changed("chatml", "{{ '\\n' }}", "{% if not loop.last %}{{ '\\n' }}{% endif %}");
   changed("chatml", "message['role'] == 'system'", "message['role'] == 'system' and message['content']");

@@ -182,11 +182,24 @@ class Scan {
       if (any_reached) flush();
     } else if (word == "for" || word == "endfor") {
       flush();
+      if (word == "for" && !takes_all(rest)) write(one(jinja::unknown));
     } else if (word == "set") {
       assign(inner.substr(std::min(word.size(), inner.size())));
     } else if (word != "generation" && word != "endgeneration") {
       write(one(jinja::unknown));
     }
+  }
+
+  // Whether a loop is over the whole of what it names, or all but the first message, where that is the system's.
+  bool takes_all(const std::string& loop) const {
+    static const std::regex whole(R"(\w+(?: ?, ?\w+)? in (\w+)(?:\.\w+)*(?:\[1:\])?(?: ?\| ?items)?)");
+    std::smatch parts;
+    if (loop.size() > longest_operand || !std::regex_match(loop, parts, whole)) return false;
+    const auto variable = variables_.find(parts[1]);
+    const auto is_unknown = [](const JinjaOutput& value) {
+      return value.text.find(jinja::unknown) != std::string::npos;
+    };
+    return variable == variables_.end() || std::ranges::none_of(variable->second, is_unknown);
   }
 
   void branch(const std::string& name, const std::string& condition) {

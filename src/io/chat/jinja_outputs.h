@@ -33,8 +33,9 @@ struct JinjaConditions {
 
 // The outputs between two branches or loops, each in full: plain text, literals and the values of `{% set %}`, with
 // white space as transformers sets Jinja up (trim_blocks, lstrip_blocks). A variable that is set to several texts makes
-// as many outputs. Branches whose condition is unreached are left out. A condition on a message's text, or on its being
-// the last, makes an unknown output unless it is heeded.
+// as many outputs. Branches whose condition is unreached are left out. An unknown output is made by a condition on a
+// message's text, or on its being the last, unless it is heeded, and by a loop over some of a list other than all but its
+// first.
 std::vector<JinjaOutput> jinja_outputs(const std::string& text, const JinjaConditions& conditions);
 
 // Whether each conversation is a sequence of outputs, and each source of an output is one of an output in there.
