@@ -191,7 +191,13 @@ TEST_F(Talking, BadPromptsAreNamedByTheirLine) {
   refused(good + "{\"prompt\": \"\\ud800\"}", {"bad.jsonl: line 2: is not JSON from byte 19 on"});
   refused(good + "{\"prompt\": \"a\"}" + std::string(1, '\0') + "}", {"line 2: is not JSON: byte 16 is NUL"});
   refused(good + "7", {"line 2: holds 7; an object is needed, with prompt or messages in it"});
-  refused(good + "\n{\"text\": \"a\"}", {"line 3: needs either prompt or messages"});
+  for (const std::string key : {"text", "tokens", "finish_reason"})
+    refused(good + Json{{"prompt", "a"}, {key, "mine"}}.dump(), {"line 2: has " + key + ", which the answer writes"});
+  const std::string with_ids = Json{{"prompt", "a"}, {"ids", "mine"}}.dump();
+  EXPECT_EQ(continued(0, with_ids, "-n 1").at(0)["ids"], "mine");
+  expect_refused(0, "generate --logprobs -m " + path("out") + " --prompts-file " + path("prompts.jsonl"),
+                 {"line 1: has ids, which the answer writes"});
+  refused(good + "\n{\"other\": \"a\"}", {"line 3: needs either prompt or messages"});
   refused("{\"prompt\": 7}", {"line 1: prompt is no text"});
   refused(good + "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}",
           {"line 2: message 1 is of the assistant"});

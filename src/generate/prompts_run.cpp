@@ -68,6 +68,7 @@ class PromptsRun {
   }
 
   void take_object(const OrderedJson& json, int64_t line) {
+    refuse_keys_of_answers(json);
     require(json.contains("prompt") != json.contains("messages"), "needs either prompt or messages");
     if (json.contains("prompt")) {
       require(json["prompt"].is_string(), "prompt is no text; give a string");
@@ -80,6 +81,13 @@ class PromptsRun {
     std::vector<int32_t> ids = tokenize_chat(session_.tokenizer(), chat_->render(messages, true)).ids;
     check_ids(ids, session_.model().config.vocabulary);
     take(json, std::move(ids), line);
+  }
+
+  void refuse_keys_of_answers(const OrderedJson& json) const {
+    std::vector<const char*> keys{"text", "tokens", "finish_reason"};
+    if (settings_.log_probabilities) keys.insert(keys.end(), {"ids", "logprobs"});
+    for (const char* const key : keys)
+      require(!json.contains(key), "has ", key, ", which the answer writes into the line; give it another name");
   }
 
   void take(OrderedJson input, std::vector<int32_t> ids, int64_t line) {
