@@ -71,6 +71,18 @@ TEST(TokenizerFile, SpaceThatATokenTookAlongIsNotGivenAgain) {
   EXPECT_EQ(loaded->encode("foo\n\r\na\n"), (std::vector<int32_t>{5, 0, 6}));
 }
 
+TEST(TokenizerFile, TheFirstOfTwoAddedTokensWithOneNormalizedNameIsFound) {
+  const ScratchFolder scratch;
+  json tokenizer = small_tokenizer();
+  tokenizer["normalizer"] = {{"type", "NFC"}};
+  tokenizer["added_tokens"].push_back({{"id", 5}, {"content", "caf\u00e9"}, {"normalized", true}});
+  tokenizer["added_tokens"].push_back({{"id", 6}, {"content", "cafe\u0301"}, {"normalized", true}});
+  write(scratch / "tokenizer.json", tokenizer.dump());
+  const auto loaded = load_tokenizer(scratch.path());
+  EXPECT_EQ(loaded->encode("a caf\u00e9"), (std::vector<int32_t>{0, 5}));
+  EXPECT_EQ(loaded->encode("a cafe\u0301"), (std::vector<int32_t>{0, 5}));
+}
+
 // Hugging Face's library gives an added token that the vocabulary lacks the next id, whatever its file says.
 TEST(TokenizerFile, AddedTokenWithAnotherIdThanTheNextIsRefused) {
   expect_says(complaint("/added_tokens/0/id", 5),
