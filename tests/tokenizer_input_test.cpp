@@ -2,8 +2,10 @@
 // tokenizers that have a definition of their own: UTF-8, regular expressions.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -270,6 +272,51 @@ TEST(Tokenizer, AFolderOrFileThatHoldsNoneIsRefused) {
   expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "lacks the token \"</s>\"");
   write(scratch / "tokenizer_config.json", "{");
   expect_says(error_of([&] { load_tokenizer(scratch.path()); }), "tokenizer_config.json: is not JSON from byte");
+}
+
+// A normalizer_spec.precompiled_charsmap that replaces "A" by "b": a trie in units of Darts-clone (at 0 the root, whose
+// child for a byte is at 0 ^ offset ^ byte; the child has the value at its own place ^ offset), and the replacements.
+struct CharacterMap {
+  uint32_t trie_bytes = 1024, root = 0, child = 'A' | (1 << 8) | (0x80 << 10), value = 1u << 31;
+  std::string replacements = std::string("b\0", 2);
+
+  // As a part of ModelProto: it overrules what stands before it.
+  std::string bytes() const {
+    std::vector<uint32_t> units(257);
+    units[0] = trie_bytes, units[1] = root, units[1 + 'A'] = child, units[1 + ('A' ^ 0x80)] = value;
+    std::string map(1028, '\0');
+    std::memcpy(map.data(), units.data(), map.size());
+    return field(3, field(2, map + replacements));
+  }
+  static std::string field(int number, const std::string& content) {
+    const auto size = static_cast<int>(content.size());
+    return std::string{static_cast<char>(number << 3 | 2), static_cast<char>((size & 0x7f) | 0x80),
+                       static_cast<char>(size >> 7)} +
+           content;
+  }
+};
+
+TEST(TokenizerModel, CharacterMapThatPointsOutOfItselfIsRefused) {
+  const ScratchFolder scratch;
+  std::ifstream file("tests/goldens/tokenizers/model_llama2/tokenizer.model", std::ios::binary);
+  const std::string model{std::istreambuf_iterator<char>(file), {}};
+  const auto load = [&](const CharacterMap& map) {
+    write(scratch / "tokenizer.model", model + map.bytes());
+    return load_tokenizer(scratch.path());
+  };
+  const CharacterMap sound;
+  EXPECT_EQ(load(sound)->encode("bAb"), load(sound)->encode("bbb"));
+  const auto refused = [&](CharacterMap map, auto value, auto CharacterMap::*part) {
+    map.*part = value;
+    expect_says(error_of([&] { load(map); }), "is not a SentencePiece model (its precompiled_charsmap is damaged)");
+  };
+  refused(sound, 5000u, &CharacterMap::trie_bytes);
+  refused(sound, 0u, &CharacterMap::trie_bytes);
+  refused(sound, 0x100u << 10, &CharacterMap::root);
+  refused(sound, 'A' | 1u << 18, &CharacterMap::child);
+  refused(sound, 'A' | 1u << 9 | 1u << 15, &CharacterMap::child);  // an offset in blocks of 256
+  refused(sound, 1u << 31 | 2u, &CharacterMap::value);
+  refused(sound, std::string("b"), &CharacterMap::replacements);
 }
 
 TEST(Tokenizer, TextThatIsNotUtf8IsRefusedWithItsOffset) {

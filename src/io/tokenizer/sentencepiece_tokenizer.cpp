@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "io/files.h"
+#include "io/tokenizer/character_map.h"
 #include "io/tokenizer/component.h"
 #include "io/tokenizer/loaders.h"
 #include "io/tokenizer/sentencepiece_settings.h"
@@ -35,9 +36,11 @@ class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& path, const SpecialNames& names) : path_(path) {
     const std::string bytes = read_text(path);
+    constexpr const char *what = ": is not a SentencePiece model (",
+                         *mend = "); the file is cut or of another kind, fetch it again";
+    require(has_sound_character_maps(bytes), path, what, "its precompiled_charsmap is damaged", mend);
     const auto status = processor_.LoadFromSerializedProto(bytes);
-    require(status.ok() && processor_.GetPieceSize() > 0, path, ": is not a SentencePiece model (", status.ToString(),
-            "); the file is cut or of another kind, fetch it again");
+    require(status.ok() && processor_.GetPieceSize() > 0, path, what, status.ToString(), mend);
     size_ = processor_.GetPieceSize();
     settings_ = read_sentencepiece_settings(bytes);
     cut_before_spaces_ = can_cut_before_spaces();
