@@ -206,6 +206,33 @@ TEST(Tokenizer, ModelFindsItsControlSymbolsAndTokensAddedBesideIt) {
   EXPECT_EQ(model->decode(join({{1}, one, {2}, one}), {true}), "bovo bovo");
 }
 
+// Ids by AutoTokenizer of transformers 4.46 and, where legacy is false, 5.24 as well.
+TEST(Tokenizer, WithoutLegacyOnlyTheTextsFirstWordOfAModelGetsASpace) {
+  const struct {
+    const char* text;
+    Ids legacy, modern;
+  } table[] = {
+      {"bovo", {376, 290}, {376, 290}},
+      {"bovo</s>dima</s> dima", {376, 290, 2, 391, 292, 2, 417, 391, 292}, {376, 290, 2, 431, 422, 292, 2, 391, 292}},
+      {"<s>[dima] bovo</s>", {1, 417, 94, 431, 422, 292, 96, 376, 290, 2}, {1, 94, 431, 422, 292, 96, 376, 290, 2}},
+      {"  bovo", {417, 417, 376, 290}, {417, 376, 290}},
+      {" bovo", {417, 376, 290}, {376, 290}},
+      {"▁bovo", {417, 376, 290}, {376, 290}},
+      {"x</s>▁dima", {417, 123, 2, 417, 391, 292}, {417, 123, 2, 391, 292}},
+      {"bovo </s> dima", {376, 290, 417, 2, 417, 391, 292}, {376, 290, 417, 2, 391, 292}},
+      {"a\nb</s>\nc", {417, 421, 435, 427, 2, 417, 435, 102}, {417, 421, 435, 427, 2, 435, 102}},
+  };
+  for (const char* config : {"{}", R"({"legacy": null})", R"({"legacy": true})", R"({"legacy": false})"}) {
+    const ScratchFolder scratch;
+    fs::copy(goldens / "model_llama2" / "tokenizer.model", scratch.path());
+    write(scratch / "tokenizer_config.json", config);
+    const auto model = load_tokenizer(scratch.path());
+    const bool modern = std::string_view(config).find("false") != std::string_view::npos;
+    for (const auto& each : table)
+      EXPECT_EQ(model->encode(each.text, {false}), modern ? each.modern : each.legacy) << each.text << config;
+  }
+}
+
 // A user's message must not hold a control token, whichever of the files says that it is one.
 TEST(Tokenizer, TokensWithARoleAreSpecialInAModelToo) {
   const ScratchFolder scratch;

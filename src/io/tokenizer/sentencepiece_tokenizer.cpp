@@ -41,6 +41,7 @@ class SentencePieceTokenizer : public Tokenizer {
     require(has_sound_character_maps(bytes), path, what, "its precompiled_charsmap is damaged", mend);
     const auto status = processor_.LoadFromSerializedProto(bytes);
     require(status.ok() && processor_.GetPieceSize() > 0, path, what, status.ToString(), mend);
+    if (!names.legacy.value_or(true)) load_without_prefix(bytes);
     size_ = processor_.GetPieceSize();
     settings_ = read_sentencepiece_settings(bytes);
     cut_before_spaces_ = can_cut_before_spaces();
@@ -90,9 +91,9 @@ class SentencePieceTokenizer : public Tokenizer {
  protected:
   void encode_valid(std::string_view text, EncodeOptions options, std::vector<int32_t>& ids) const override {
     if (options.add_special_tokens) ids = before_;
-    search_.for_each_part(text, options.parse_special_tokens, [&](std::string_view part, int32_t id, size_t) {
+    search_.for_each_part(text, options.parse_special_tokens, [&](std::string_view part, int32_t id, size_t offset) {
       if (id != no_token) return ids.push_back(id);
-      encode_part(part, ids);
+      encode_part(part, offset, ids);
     });
     if (options.add_special_tokens) ids.insert(ids.end(), behind_.begin(), behind_.end());
   }
@@ -117,25 +118,41 @@ class SentencePieceTokenizer : public Tokenizer {
     return true;
   }
 
-  void encode_part(std::string_view part, std::vector<int32_t>& ids) const {
+  // `offset`: where the part begins in the text.
+  void encode_part(std::string_view part, size_t offset, std::vector<int32_t>& ids) const {
     std::vector<int32_t> piece_ids;
     for (size_t begin = 0, end; begin < part.size(); begin = end) {
       end = cut_before_spaces_ && part.size() - begin > piece_size ? next_cut(part, begin + piece_size) : part.size();
       std::string_view piece = part.substr(begin, end - begin);
-      if (begin > 0 && settings_.dummy_prefix) piece.remove_prefix(1);  // the library puts that space in front
-      encode_piece(piece, piece_ids);
+      const SentencePieceProcessor& encoder = encoder_of(piece, offset + begin);
+      const bool has_prefix = &encoder == &processor_ && settings_.dummy_prefix;
+      if (begin > 0 && has_prefix) piece.remove_prefix(1);  // the library puts that space in front
+      encode_piece(encoder, piece, piece_ids);
       ids.insert(ids.end(), piece_ids.begin(), piece_ids.end());
     }
   }
 
-  void encode_piece(std::string_view piece, std::vector<int32_t>& ids) const {
+  void encode_piece(const SentencePieceProcessor& encoder, std::string_view piece, std::vector<int32_t>& ids) const {
     try {
-      const auto status = processor_.Encode(piece, &ids);
+      const auto status = encoder.Encode(piece, &ids);
       require(status.ok(), path_, ": SentencePiece cannot encode the text: ", status.ToString());
     } catch (const std::bad_alloc&) {
       fail(path_, ": out of memory for ", piece.size(), " bytes of text that cannot be cut; SentencePiece needs about ",
            "90 for each of them; give shorter texts, or the same model's tokenizer.json");
     }
+  }
+
+  // A message's later values overrule those before them: here normalizer_spec.add_dummy_prefix = false.
+  void load_without_prefix(const std::string& model) {
+    const auto status = without_prefix_.emplace().LoadFromSerializedProto(model + std::string("\x1a\x02\x18\x00", 4));
+    require(status.ok(), path_, ": cannot be used with legacy false in tokenizer_config.json (", status.ToString(),
+            ")");
+  }
+
+  // Not to be legacy is to have "▁" in front of the text alone, and not where it begins with a space.
+  const SentencePieceProcessor& encoder_of(std::string_view part, size_t offset) const {
+    const bool has_prefix = offset == 0 && !part.starts_with(' ') && !part.starts_with(space_sign);
+    return !without_prefix_ || has_prefix ? processor_ : *without_prefix_;
   }
 
   bool in_model(int32_t id) const { return 0 <= id && id < processor_.GetPieceSize(); }
@@ -183,6 +200,7 @@ class SentencePieceTokenizer : public Tokenizer {
   SentencePieceProcessor processor_;
   SentencePieceSettings settings_;
   bool cut_before_spaces_ = false;
+  std::optional<SentencePieceProcessor> without_prefix_;  // the same model; there if it is not legacy
   int64_t size_ = 0;
   AddedTokenSearch search_;
   std::unordered_map<int32_t, AddedToken> added_;  // by the files beside the model

@@ -200,6 +200,7 @@ SpecialNames read_special_names(const std::filesystem::path& folder) {
   names.roles.insert(names.roles.end(), named.begin(), named.end());
   names.add_bos = read_flag("add_bos_token", files);
   names.add_eos = read_flag("add_eos_token", files);
+  names.legacy = read_flag("legacy", files);
   return names;
 }
 
