@@ -568,6 +568,22 @@ TEST(SentencePiece, LongTextHasTheIdsOfTheWhole) {
   }
 }
 
+// Of a text that begins with a space the library has the ids when it puts none in front.
+TEST(SentencePiece, LongTextHasThemWithoutLegacy) {
+  const ScratchFolder scratch;
+  const std::string model = content_of(goldens / "model_llama2" / "tokenizer.model");
+  write(scratch / "tokenizer.model", model);
+  write(scratch / "tokenizer_config.json", R"({"legacy": false})");
+  const auto tokenizer = load_tokenizer(scratch.path());
+  for (const std::string begin : {"a", " a"}) {
+    sentencepiece::SentencePieceProcessor library;
+    const bool has_space = begin.starts_with(' ');
+    ASSERT_TRUE(library.LoadFromSerializedProto(has_space ? model + bytes_field(3, number_field(3, 0)) : model).ok());
+    const std::string text = begin + random_text(1, 400000);
+    EXPECT_TRUE(tokenizer->encode(text, {false, false}) == library.EncodeAsIds(text)) << begin;
+  }
+}
+
 TEST(Tokenizer, ManyThreadsEncodeWithOne) {
   const auto tokenizer = load_tokenizer(goldens / "llama3");
   std::vector<std::string> texts;

@@ -1,38 +1,14 @@
 #include "io/tokenizer/character_map.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "io/tokenizer/protobuf.h"
+
 namespace llama_tp {
 
 namespace {
-
-uint64_t take_varint(std::string_view& bytes) {
-  uint64_t value = 0;
-  for (int shift = 0; !bytes.empty() && shift < 64; shift += 7) {
-    const auto byte = static_cast<unsigned char>(bytes.front());
-    bytes.remove_prefix(1);
-    value |= uint64_t{byte & 0x7fU} << shift;
-    if (byte < 0x80) break;
-  }
-  return value;
-}
-
-// visit(number, content) for each field of a protobuf message that is bytes or a message.
-template <class Visit>
-void for_each_field(std::string_view message, const Visit& visit) {
-  enum : uint64_t { varint, fixed64, bytes, fixed32 = 5 };
-  while (!message.empty()) {
-    const uint64_t tag = take_varint(message), kind = tag & 7, number = tag >> 3;
-    if (kind == varint) take_varint(message);
-    const uint64_t size = kind == bytes ? take_varint(message) : kind == fixed64 ? 8 : kind == fixed32 ? 4 : 0;
-    const std::string_view content = message.substr(0, size);
-    message.remove_prefix(content.size());
-    if (kind == bytes) visit(number, content);
-  }
-}
 
 // The trie's size in bytes, its units as of Darts-clone, and the replacements, each ended by a zero.
 bool is_sound(std::string_view map) {
@@ -60,9 +36,9 @@ bool is_sound(std::string_view map) {
 bool has_sound_character_maps(std::string_view model) {
   constexpr uint64_t normalizer = 3, denormalizer = 5, precompiled_charsmap = 2;
   bool sound = true;
-  for_each_field(model, [&](uint64_t part, std::string_view rules) {
+  for_each_field(model, [&](uint64_t part, uint64_t, std::string_view rules) {
     if (part != normalizer && part != denormalizer) return;
-    for_each_field(rules, [&](uint64_t field, std::string_view map) {
+    for_each_field(rules, [&](uint64_t field, uint64_t, std::string_view map) {
       if (field == precompiled_charsmap) sound = sound && is_sound(map);
     });
   });

@@ -1,42 +1,12 @@
 #include "io/tokenizer/sentencepiece_settings.h"
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
+
+#include "io/tokenizer/protobuf.h"
 
 namespace llama_tp {
 
 namespace {
-
-// The wire types of a field: the low bits of its key.
-enum WireType : uint64_t { wire_varint = 0, wire_64_bits = 1, wire_bytes = 2, wire_32_bits = 5 };
-
-uint64_t take_varint(std::string_view& message) {
-  uint64_t value = 0;
-  for (int shift = 0; !message.empty() && shift < 64; shift += 7) {
-    const auto byte = static_cast<unsigned char>(message.front());
-    message.remove_prefix(1);
-    value |= static_cast<uint64_t>(byte & 0x7F) << shift;
-    if (byte < 0x80) break;
-  }
-  return value;
-}
-
-// visit(number, value, bytes) for every field; the value is that of numbers and truths, the bytes those of all others.
-template <typename Visit>
-void for_each_field(std::string_view message, const Visit& visit) {
-  while (!message.empty()) {
-    const uint64_t key = take_varint(message), type = key & 7;
-    uint64_t value = 0;
-    size_t size = 0;
-    if (type == wire_varint) value = take_varint(message);
-    if (type == wire_bytes) size = take_varint(message);
-    if (type == wire_64_bits) size = 8;
-    if (type == wire_32_bits) size = 4;
-    visit(key >> 3, value, message.substr(0, size));
-    message.remove_prefix(std::min(size, message.size()));
-  }
-}
 
 void read_trainer(std::string_view message, SentencePieceSettings& settings) {
   constexpr uint64_t model_type = 3, bpe = 2, treat_whitespace_as_suffix = 24;
@@ -59,7 +29,6 @@ void read_normalizer(std::string_view message, SentencePieceSettings& settings) 
 
 }  // namespace
 
-// Of a field that comes again the last one counts.
 SentencePieceSettings read_sentencepiece_settings(std::string_view model) {
   constexpr uint64_t trainer_spec = 2, normalizer_spec = 3;
   SentencePieceSettings settings;
