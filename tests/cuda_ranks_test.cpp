@@ -242,7 +242,7 @@ TEST_F(CudaRanks, AGroupThatCannotBeMadeIsAnError) {
 // speaks.
 std::string said_of_waiting(HostGroup& world, const std::function<void()>& doing) {
   world.barrier();
-  ranks().whereabouts()->set_timeout(std::chrono::seconds(1));
+  ranks().whereabouts()->set_timeout(std::chrono::seconds(1), TimeLimited::everything);
   std::string said;
   try {
     doing();
@@ -250,7 +250,7 @@ std::string said_of_waiting(HostGroup& world, const std::function<void()>& doing
   } catch (const Error& error) {
     said = error.what();
   }
-  ranks().whereabouts()->set_timeout(std::chrono::seconds(0));
+  ranks().whereabouts()->set_timeout(std::chrono::seconds(0), TimeLimited::everything);
   std::string all;
   for (const std::string& of_rank : world.all_gather(said)) all += of_rank;
   return all;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -111,6 +112,28 @@ TEST(FineTuning, ASecondRunFindsTheFileTokenized) {
   const CommandResult again = run_command(llama_tp_with(0) + command + "3 --resume-from-checkpoint");
   EXPECT_EQ(again.status, 0) << again.err;
   EXPECT_TRUE(holds(again.out, "tokenized by an earlier run: " + folder / "out/tokenized/tokenized-", "step 3/3"));
+}
+
+TEST(FineTuning, WhatARunTokenizedOutlivesItWhereItsWeightsCannotBeLoaded) {
+  const ScratchFolder folder;
+  const std::string damaged = folder / "model", weights = damaged + "/model.safetensors";
+  std::filesystem::copy(model, damaged);
+  std::filesystem::resize_file(weights, std::filesystem::file_size(weights) - 1);
+  const auto command = [&](const std::string& source) {
+    return llama_tp_with(2) + " train " + source + " --train-file " + messages + " --output-dir " + (folder / "out") +
+           " --max-steps 1";
+  };
+  // What is refused before leaves nothing behind.
+  const CommandResult too_large =
+      run_command(command("--config data/configs/llama-3.1-405b.json --tokenizer " + model));
+  EXPECT_NE(too_large.status, 0);
+  EXPECT_TRUE(holds(too_large.err, " are free")) << too_large.err;
+  EXPECT_FALSE(std::filesystem::exists(folder / "out/tokenized"));
+  EXPECT_NE(run_command(command("--model " + damaged)).status, 0);
+  std::filesystem::copy(model + "/model.safetensors", damaged, std::filesystem::copy_options::overwrite_existing);
+  const CommandResult again = run_command(command("--model " + damaged));
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_TRUE(holds(again.out, "tokenized by an earlier run: "));
 }
 
 TEST(FineTuning, RefusesWhatItCannotLearn) {

@@ -76,7 +76,7 @@ int one_fails(const std::string& doing, const Launch& launch) {
 
 // The last rank stops, as by SIGSTOP, before or when the others have begun to wait for it.
 int one_is_late(const std::string& doing, Launch& launch) {
-  launch.set_timeout(late_after);
+  launch.set_timeout(late_after, TimeLimited::everything);
   const bool last = launch.rank() == launch.size() - 1;
   if (last && doing == "late from the start") std::raise(SIGSTOP);
   launch.meet();
@@ -90,6 +90,21 @@ int one_is_late(const std::string& doing, Launch& launch) {
   if (last && doing != "slow, but not late") std::raise(SIGSTOP);
   if (doing == "late to a text") group->barrier();
   if (doing != "late to the end") comm->all_reduce(sum).wait();
+  return 0;
+}
+
+// The last rank saves for longer than the limit, and the others wait for it; then, where `how` says so, it computes for as long.
+int one_saves_for_long(const std::string& how, Launch& launch) {
+  launch.set_timeout(late_after, how.ends_with("limited") ? TimeLimited::everything : TimeLimited::all_but_files);
+  const auto group = make_host_group(launch);
+  const auto wait_for_the_last = [&] {
+    if (launch.rank() == launch.size() - 1) std::this_thread::sleep_for(std::chrono::duration<double>(2 * late_after));
+    group->barrier();
+  };
+  launch.begin(Activity::saving, 7);
+  wait_for_the_last();
+  launch.begin(Activity::training, 8);
+  if (how.ends_with("then computes")) wait_for_the_last();
   return 0;
 }
 
@@ -159,6 +174,7 @@ int play(const std::string& role, Launch& launch) {
     std::this_thread::sleep_for(std::chrono::hours(1));
     return 0;
   }
+  if (role.starts_with("saves for long")) return one_saves_for_long(role, launch);
   if (role.find("late") != std::string::npos) return one_is_late(role, launch);
   if (role == "one is killed" && launch.rank() > 0) std::raise(SIGKILL);
   if (role == "one is killed") std::this_thread::sleep_for(std::chrono::hours(1));
@@ -314,6 +330,19 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Launch, ARankThatComputesForLessThanTheTimeoutIsWaitedFor) {
   EXPECT_EQ(run(mpirun(3, "slow, but not late")).output, "");
+}
+
+TEST(Launch, WhileFilesAreUsedWaitsHaveNoLimitUnlessItIsForEverything) {
+  EXPECT_EQ(run(mpirun(3, "saves for long")).output, "");
+  const std::string limited = run(mpirun(3, "saves for long, limited")).output,
+                    later = run(mpirun(3, "saves for long, then computes")).output;
+  EXPECT_NE(limited.find(text("waited ", late_after, " s in barrier (number 1 of group world) for rank 2 on ")),
+            std::string::npos)
+      << limited;
+  EXPECT_NE(limited.find("saving in step 7 after "), std::string::npos) << limited;
+  EXPECT_NE(later.find(text("waited ", late_after, " s in barrier (number 2 of group world) for rank 2 on ")),
+            std::string::npos)
+      << later;
 }
 
 TEST(Launch, SharedMemoryThatARankDoesNotComeToIsNotLeftBehind) {

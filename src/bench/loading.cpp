@@ -74,6 +74,7 @@ void check_loading(const Bench& bench, const std::string& folder) {
 }
 
 void bench_loading(const Bench& bench, const std::string& folder) {
+  bench.launch.begin(Activity::loading_weights);
   const std::unique_ptr<Mesh> mesh = bench.mesh();
   const bool is_empty = std::filesystem::is_empty(folder);
   bench.world->barrier();  // all have looked before one writes

@@ -42,7 +42,6 @@ class Evaluation {
       for (const std::string& line : said) std::fprintf(stderr, "%s\n", line.c_str());
     launch_.begin(Activity::reading_data);
     read_data();
-    launch_.begin(Activity::evaluating);
     const int64_t block = data_.longest_sample();
     // Every rank sees every sample whose logits are dumped; else the ranks with data of their own divide them.
     const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
@@ -51,8 +50,10 @@ class Evaluation {
         plan_evaluation(model_.config, model_.plan, shape_, dumps(), *model_.backend, *model_.runtime),
         MemoryUse::evaluation);
     evaluator_ = std::make_unique<Evaluator>(model_.config, model_.plan, shape_, *model_.runtime);
+    launch_.begin(Activity::loading_weights);
     model_.load(evaluator_->parameters());
     if (dumps()) open_dump();
+    launch_.begin(Activity::evaluating);
     evaluate();
     return 0;
   }
@@ -105,6 +106,7 @@ class Evaluation {
       targets += count_targets(data_, samples);
       if (dumps()) dump(first, batch);
     }
+    if (dumps()) launch_.begin(Activity::saving);
     if (dump_ != nullptr) dump_->finish();
     // Of ranks that saw the same samples, one counts.
     const bool counts = shape_.data_ranks == 1 ? leads() : model_.mesh->tensor_rank() == 0;

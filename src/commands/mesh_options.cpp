@@ -1,6 +1,14 @@
 #include "commands/mesh_options.h"
 
+#include "base/error.h"
+
 namespace llama_tp {
+
+namespace {
+
+constexpr int usual_timeout = 600;  // seconds
+
+}  // namespace
 
 void declare_mesh(Options& options) {
   options.value("tensor-parallel", "ranks that share each layer; auto: as many of a node as the sizes allow", "auto|N",
@@ -41,13 +49,17 @@ void set_threads(const Options& options, Launch& launch) {
 
 void declare_timeout(Options& options) {
   options.value("timeout",
-                "end the run, naming the rank, when others have waited so many seconds for it, whatever it does: while "
-                "one reads data or writes a checkpoint the others wait; 0: never",
-                "SECONDS", "600");
+                text("end the run, naming the rank, when others have waited so many seconds for it, whatever it does, "
+                     "reading data or writing a checkpoint, too; 0: never (default: ",
+                     usual_timeout, ", and none while data, weights or checkpoints are read or written)"),
+                "SECONDS");
 }
 
 void set_timeout(const Options& options, Launch& launch) {
-  launch.set_timeout(static_cast<double>(options.integer("timeout", 0)));
+  if (options.given("timeout"))
+    launch.set_timeout(static_cast<double>(options.integer("timeout", 0)), TimeLimited::everything);
+  else
+    launch.set_timeout(usual_timeout, TimeLimited::all_but_files);
 }
 
 }  // namespace llama_tp

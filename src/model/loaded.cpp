@@ -53,6 +53,7 @@ ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, 
 
 void ModelOnRanks::load(Parameters& parameters) const {
   load_weights(ModelFiles(folder), config, parameters, *backend);
+  mesh->world().barrier();
 }
 
 void ModelOnRanks::fail_not_finite(const std::string& what, const Parameters& parameters) const {

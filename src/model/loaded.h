@@ -18,7 +18,7 @@ struct ModelOnRanks {
   ModelOnRanks(const std::string& path, std::optional<DType> dtype, const MeshOptions& mesh_options,
                const std::string& backend_name, const Launch& launch, const std::string& family_file);
 
-  // Fills the weights from the folder.
+  // Fills the weights from the folder, on all ranks: what they do next they begin together.
   void load(Parameters& parameters) const;
   // The end of a run that made numbers which are not finite: names the first weight that is not, if there is one.
   // Collective.

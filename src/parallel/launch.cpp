@@ -228,8 +228,8 @@ Launch::~Launch() {
   MPI_Finalize();
 }
 
-void Launch::set_timeout(double seconds) {
-  if (whereabouts_) whereabouts_->set_timeout(std::chrono::duration<double>(seconds));
+void Launch::set_timeout(double seconds, TimeLimited limited) {
+  if (whereabouts_) whereabouts_->set_timeout(std::chrono::duration<double>(seconds), limited);
 }
 
 void Launch::begin(Activity activity, int64_t step) const {

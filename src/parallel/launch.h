@@ -53,9 +53,9 @@ class Launch {
   const WaitPolicy& wait_policy() const { return policy_; }
   Whereabouts* whereabouts() const { return whereabouts_.get(); }
 
-  // From now on a rank that has waited so long for another ends the job and says where that one is; 0: never. A rank
-  // that computes, reads or saves for longer is late as much as one that is stopped.
-  void set_timeout(double seconds);
+  // From now on a rank that has waited so long for another, in what is limited, ends the job and says where that one is;
+  // 0: never. A rank that is at work for longer is late as much as one that is stopped.
+  void set_timeout(double seconds, TimeLimited limited);
   // What this rank does from now on, for who waits for it.
   void begin(Activity activity, int64_t step = 0) const;
   // Waits for all ranks.

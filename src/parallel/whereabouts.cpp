@@ -31,6 +31,10 @@ constexpr auto relaxed = std::memory_order_relaxed;
 constexpr auto time_for_a_beat = std::chrono::milliseconds(300);
 constexpr int nobody = -1;
 
+bool uses_files(Activity activity) {
+  return activity == Activity::reading_data || activity == Activity::loading_weights || activity == Activity::saving;
+}
+
 }  // namespace
 
 struct Whereabouts::Page {
@@ -68,10 +72,16 @@ Whereabouts::Page& Whereabouts::page(size_t local_rank) const {
   return *reinterpret_cast<Page*>(memory_.part_of(static_cast<int>(local_rank)));
 }
 
-void Whereabouts::set_timeout(std::chrono::duration<double> timeout) {
+void Whereabouts::set_timeout(std::chrono::duration<double> timeout, TimeLimited limited) {
   timeout_ = timeout;
+  limited_ = limited;
   int own = static_cast<int>(local_rank_);
   if (timeout.count() > 0) page(0).reporter.compare_exchange_strong(own, nobody);
+}
+
+bool Whereabouts::is_overdue(std::chrono::duration<double> waited) const {
+  if (timeout_.count() == 0 || waited <= timeout_) return false;
+  return limited_ == TimeLimited::everything || !uses_files(page(local_rank_).activity.load(relaxed));
 }
 
 void Whereabouts::begin(Activity activity, int64_t step) const {

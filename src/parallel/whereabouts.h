@@ -30,6 +30,10 @@ enum class Activity : uint8_t {
   count_
 };
 
+// What a limit of waits holds for: all that ranks do, or all but activities whose time depends on the sizes of files: one
+// rank may then read, load or save for long while the others, in good order, wait.
+enum class TimeLimited : uint8_t { everything, all_but_files };
+
 class MeetingPoint;
 
 class Whereabouts {
@@ -38,8 +42,8 @@ class Whereabouts {
   Whereabouts(MpiGroup& node, std::vector<int> node_ranks, std::string host);
 
   // 0: a wait may last for ever. Else what this rank has reported before keeps nobody from reporting again.
-  void set_timeout(std::chrono::duration<double> timeout);
-  bool is_overdue(std::chrono::duration<double> waited) const { return timeout_.count() > 0 && waited > timeout_; }
+  void set_timeout(std::chrono::duration<double> timeout, TimeLimited limited);
+  bool is_overdue(std::chrono::duration<double> waited) const;
 
   // step: of a training run, 0 elsewhere.
   void begin(Activity activity, int64_t step) const;
@@ -63,6 +67,7 @@ class Whereabouts {
   std::string host_;
   size_t local_rank_;
   std::chrono::duration<double> timeout_{0};
+  TimeLimited limited_ = TimeLimited::everything;
   const MeetingPoint* here_ = nullptr;  // where this rank is, in a collective
 };
 

@@ -35,7 +35,7 @@ void remove_surplus_checkpoints(const TrainingSetup& setup) {
 
 class TrainingRun {
  public:
-  // Takes the memory and loads the weights.
+  // Takes the memory, keeps the tokenized data and loads the weights.
   TrainingRun(TrainingSetup& setup, const Launch& launch, Progress& progress)
       : setup_(setup),
         settings_(setup.settings),
@@ -49,6 +49,8 @@ class TrainingRun {
         trainer_(setup.config, setup.plan, options_, runtime_, mesh_.replicas()),
         state_(setup.state),
         first_step_(state_.step + 1) {
+    // Where nothing refuses the run any more, and before what takes long and may fail.
+    if (leads()) troubles_ = setup_.data.keep();
     load();
   }
 
@@ -56,7 +58,7 @@ class TrainingRun {
     for (const std::string& line : introduction(setup_, memory_)) say(line);
     std::unique_ptr<MetricsFile> metrics;
     if (leads()) {
-      for (const std::string& trouble : setup_.data.keep()) say("            " + trouble);
+      for (const std::string& trouble : troubles_) say("            " + trouble);
       put_aside_metrics_of_another_run();
       metrics = std::make_unique<MetricsFile>(metrics_path(), state_.step);
     }
@@ -248,6 +250,7 @@ class TrainingRun {
   Trainer trainer_;
   TrainingState state_;  // after the step that is done
   int64_t first_step_;
+  std::vector<std::string> troubles_;       // of keeping the tokenized data
   std::vector<GroupTraffic> step_traffic_;  // of the last step
   HostBatch batch_;
   int64_t device_memory_in_use_ = 0;  // behind the first step
