@@ -7,12 +7,15 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <numeric>
 
 #include "backend/cuda/tuned_products.h"
+#include "backend/cuda/watched_wait.h"
+#include "backend/recorder.h"
 #include "cuda/double.h"
 #include "cuda/nccl_by_mpi.h"
 #include "cuda/nccl_double.h"
@@ -53,6 +56,12 @@ class CudaRanks : public testing::Test {
     value_ = arena_.push(Category::data, {1}, DType::f32);
   }
   void TearDown() override { cuda_double() = {}; }
+
+  // From now on the device waits in those that it was asked for.
+  void stand_in_collectives() {
+    cuda_double().never_ends = true;
+    cuda_double().comes_to_its_end = backend_->device()->compute;
+  }
 
   Ledger ledger_;
   std::unique_ptr<Backend> backend_;
@@ -258,6 +267,17 @@ std::string said_of_waiting(HostGroup& world, const std::function<void()>& doing
 
 void be_elsewhere() { sleep(3); }
 
+// Ends what the device does after two seconds.
+struct EndsLate : Watcher {
+  explicit EndsLate(DeviceStreams& looked_at) : device(looked_at) { device.watchers.push_back(this); }
+  ~EndsLate() override { device.watchers.pop_back(); }
+  void look(std::chrono::duration<double>) override {
+    if (std::chrono::steady_clock::now() > end) cuda_double().never_ends = false;
+  }
+  DeviceStreams& device;
+  std::chrono::steady_clock::time_point end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+};
+
 // A group with the name of one that the mesh has not, whose ranks NCCL never connects.
 void make_a_group(Backend& backend) {
   std::atomic_ref(nccl_double().never_connects) = true;
@@ -294,7 +314,7 @@ TEST_F(CudaRanks, AWaitForTheDeviceBehindARankThatDoesNotComeNamesIt) {
     mesh_->tensor().all_reduce(value_).wait();
     if (ranks().rank() == late) return be_elsewhere();
     mesh_->tensor().all_reduce(value_).wait();
-    cuda_double().never_ends = true;
+    stand_in_collectives();
     backend_->synchronize();
   });
   cuda_double().never_ends = false;
@@ -302,6 +322,74 @@ TEST_F(CudaRanks, AWaitForTheDeviceBehindARankThatDoesNotComeNamesIt) {
                       ranks().host(), " (process ", mesh_->world().broadcast(std::to_string(getpid()), late),
                       "), starting after all_reduce (number 1 of group tensor, 4 bytes); see whether it is stopped, "
                       "swapped out or waits for a disk, or raise --timeout"));
+}
+
+// A step of a long context computes for longer than any rank should be waited for, ahead of a collective or behind one.
+TEST_F(CudaRanks, ADeviceMayComputeForLongerThanTheTimeout) {
+  for (const bool ahead : {true, false}) {
+    const std::string said = said_of_waiting(mesh_->world(), [&] {
+      mesh_->tensor().all_reduce(value_).wait();
+      if (!ahead) backend_->synchronize();
+      const EndsLate late(*backend_->device());
+      cuda_double().never_ends = true;
+      backend_->synchronize();
+    });
+    EXPECT_EQ(said, "") << ahead;
+  }
+}
+
+// The host may be ahead of the device by many collectives; it stands in the first.
+TEST_F(CudaRanks, TheCollectiveInWhichTheDeviceStandsNeedNotBeTheLast) {
+  const int late = ranks().size() - 1;
+  const std::string said = said_of_waiting(mesh_->world(), [&] {
+    if (ranks().rank() == late) return be_elsewhere();
+    for (int i = 0; i < 10; i++) mesh_->tensor().all_reduce(value_).wait();
+    stand_in_collectives();
+    while (true) mesh_->tensor().all_reduce(value_).wait();
+  });
+  cuda_double().never_ends = false;
+  EXPECT_TRUE(said.starts_with("waited 1 s in all_reduce (number ")) << said;
+  EXPECT_NE(said.find(text(" for rank ", late, " on ")), std::string::npos) << said;
+}
+
+// What is recorded has no events that may be asked.
+TEST_F(CudaRanks, AWaitForWhatWasRecordedNamesTheRankThatDoesNotCome) {
+  const int late = ranks().size() - 1;
+  const std::string said = said_of_waiting(mesh_->world(), [&] {
+    for (int token = 0; token < 3; token++)
+      backend_->recorder()->repeat({1}, [&] { mesh_->tensor().all_reduce(value_).wait(); });
+    if (ranks().rank() == late) return be_elsewhere();
+    mesh_->tensor().all_reduce(value_).wait();
+    cuda_double().never_ends = true;
+    backend_->synchronize();
+  });
+  cuda_double().never_ends = false;
+  backend_->recorder()->forget();
+  EXPECT_TRUE(said.starts_with("waited 1 s in all_reduce (number ")) << said;
+  EXPECT_NE(said.find(text(" for rank ", late, " on ")), std::string::npos) << said;
+}
+
+// Collectives that are slow, one after the other, are not one that does not end.
+TEST(WatchedWait, CountsTheTimeInOneCollective) {
+  struct Sees : Watcher {
+    explicit Sees(std::vector<CollectiveProgress> answers) : all(std::move(answers)) {}
+    CollectiveProgress progress() override { return all[std::min(asked++, all.size() - 1)]; }
+    void look(std::chrono::duration<double> stood) override { counted.push_back(stood.count() > 0); }
+    std::vector<CollectiveProgress> all;
+    size_t asked = 0;
+    std::vector<bool> counted;
+  };
+  const auto wait_with = [](Watcher& one, Watcher& other, size_t looks, const std::vector<bool>& counted) {
+    wait_until({&one, &other}, "this", [&] { return counted.size() < looks ? cudaErrorNotReady : cudaSuccess; });
+  };
+  Sees one({{false, 0}, {true, 0}, {true, 0}, {true, 1}, {true, 1}, {false, 2}, {true, 2}}),
+      none({CollectiveProgress{}});
+  wait_with(one, none, 7, one.counted);
+  EXPECT_EQ(one.counted, (std::vector<bool>{false, false, true, false, true, false, false}));
+
+  Sees stands({CollectiveProgress{true, 0}}), goes_on({{false, 0}, {false, 1}, {false, 1}});
+  wait_with(stands, goes_on, 3, stands.counted);
+  EXPECT_EQ(stands.counted, (std::vector<bool>{false, false, true}));
 }
 
 }  // namespace

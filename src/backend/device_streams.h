@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,12 +11,21 @@
 
 namespace llama_tp {
 
+// How far the device is among the collectives that it was asked for.
+struct CollectiveProgress {
+  bool stands = false;  // it has come to one that has not ended, for which it may have to wait for other ranks
+  int64_t ended = 0;    // how many have
+};
+
 // Looked at again and again while the host waits for the device.
 class Watcher {
  public:
   virtual ~Watcher() = default;
-  // waited: for how long already. What it throws ends the wait.
-  virtual void look(std::chrono::duration<double> waited) = 0;
+  // Of the collectives that it watches, if any.
+  virtual CollectiveProgress progress() { return {}; }
+  // stood: for how long the device has stood in one collective, as far as the host has waited meanwhile. What it throws
+  // ends the wait.
+  virtual void look(std::chrono::duration<double> stood) = 0;
 };
 
 struct DeviceStreams {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "backend/cuda/calls.h"
+#include "backend/cuda/watched_wait.h"
 #include "base/shared_library.h"
 #include "parallel/failure_board.h"
 #include "parallel/mpi_group.h"
@@ -79,13 +80,21 @@ class NcclCommunicator : public Communicator, private Watcher {
     if (std::uncaught_exceptions() == 0 && !someone_failed()) nccl().destroy(comm_);
   }
 
+  // What was recorded runs again without a call, and its events may not be asked: then any wait may be one for other
+  // ranks. It is short, since only forwards of a token a sequence are recorded.
+  CollectiveProgress progress() override {
+    if (is_recorded_) return {true, 0};
+    see_what_has_ended();
+    return {ended_ < called_ && done_of(ended_).called.query() == cudaSuccess, ended_};
+  }
+
   // While the host waits for the device: another rank may have failed, or NCCL, or not come.
-  void look(std::chrono::duration<double> waited) override {
+  void look(std::chrono::duration<double> stood) override {
     if (someone_failed()) throw Stopped();
     ncclResult_t state = ncclSuccess;
     expect(nccl().get_async_error(comm_, &state), "ncclCommGetAsyncError");
     expect(state, "a collective");
-    point_.look_from_device(waited);
+    point_.look_from_device(stood);
   }
 
  protected:
@@ -117,10 +126,10 @@ class NcclCommunicator : public Communicator, private Watcher {
   }
 
  private:
-  // The end of a collective. They are used in turn: of one that is used again before it was waited for, the later
-  // moment of the same stream is waited for, which is too long but not wrong.
+  // A collective's beginning, where it waits for other ranks, and end. They are used in turn: of one that is used again
+  // before it was waited for, the later moment of the same stream is waited for, which is too long but not wrong.
   struct Done : Pending::Work {
-    CudaEvent event;
+    CudaEvent called, event;
     cudaStream_t compute = nullptr;
     void wait() override { event.hold(compute); }
   };
@@ -150,12 +159,30 @@ class NcclCommunicator : public Communicator, private Watcher {
 
   template <class Call>
   Pending start(const char* name, const Call& call) {
-    called_.record(device_.compute);
-    called_.hold(stream_);
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    check_cuda(cudaStreamIsCapturing(device_.compute, &capture), "cudaStreamIsCapturing");
+    is_recorded_ = is_recorded_ || capture == cudaStreamCaptureStatusActive;
+    if (!is_recorded_) make_room();
+    Done& done = done_of(called_++);
+    done.called.record(device_.compute);
+    done.called.hold(stream_);
     expect(call(stream_), name);
-    Done& done = done_[next_++ % done_.size()];
     done.event.record(stream_);
     return Pending(done);
+  }
+
+  Done& done_of(int64_t number) { return done_[static_cast<size_t>(number) % done_.size()]; }
+
+  // They end in the order of their calls.
+  void see_what_has_ended() {
+    while (ended_ < called_ && done_of(ended_).event.query() == cudaSuccess) ended_++;
+  }
+
+  // A host that is ahead of the device by as many collectives as can be seen waits, and the device has enough to do.
+  void make_room() {
+    if (called_ - ended_ < std::ssize(done_)) return;
+    wait_until(device_.watchers, "a collective", [this] { return done_of(ended_).event.query(); });
+    see_what_has_ended();
   }
 
   void expect(ncclResult_t result, const char* what) const {
@@ -171,9 +198,9 @@ class NcclCommunicator : public Communicator, private Watcher {
   DeviceStreams& device_;
   CudaStream stream_;
   ncclComm_t comm_ = nullptr;
-  CudaEvent called_;
-  std::array<Done, 8> done_;
-  size_t next_ = 0;
+  std::array<Done, 512> done_;
+  int64_t called_ = 0, ended_ = 0;  // collectives; of the latter only what the host has seen
+  bool is_recorded_ = false;        // some were, in a graph
 };
 
 // A group of one: copies on the compute stream.

@@ -108,13 +108,13 @@ MeetingPoint::Visit::~Visit() {
   whereabouts_->page(whereabouts_->local_rank_).inside.store(false, relaxed);
 }
 
-void MeetingPoint::look_from_device(std::chrono::duration<double> waited) const {
+void MeetingPoint::look_from_device(std::chrono::duration<double> stood) const {
   if (whereabouts_ == nullptr) return;
   Whereabouts::Page& page = whereabouts_->page(whereabouts_->local_rank_);
   if (page.group.load(relaxed) != name_) return;
   whereabouts_->beat();
   page.inside.store(true, relaxed);
-  if (!whereabouts_->is_overdue(waited)) return;
+  if (!whereabouts_->is_overdue(stood)) return;
   whereabouts_->here_ = this;
   whereabouts_->report();
 }

@@ -90,10 +90,10 @@ class MeetingPoint {
     Whereabouts* whereabouts_;
   };
 
-  // For a rank that has waited so long for its device, which works on collectives that were asked for before: shows that
-  // it lives, and throws as Whereabouts::report when it is overdue. It is taken to wait in the one that was asked for
-  // last, if that was one of this group.
-  void look_from_device(std::chrono::duration<double> waited) const;
+  // For a rank that waits for its device, which has stood so long in one of the collectives that were asked for before:
+  // shows that it lives, and throws as Whereabouts::report when it is overdue. It is taken to wait in the one that was
+  // asked for last, if that was one of this group.
+  void look_from_device(std::chrono::duration<double> stood) const;
 
  private:
   friend class Whereabouts;

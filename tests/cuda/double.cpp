@@ -50,6 +50,8 @@ struct Event {
   double time = 0;  // of the device's clock
   bool timed = false;
   int64_t number = 0;  // among those recorded; 0: it was not
+  const void* stream = nullptr;
+  bool captured = false;  // into a graph
 };
 Event* of(cudaEvent_t event) { return reinterpret_cast<Event*>(event); }
 
@@ -141,14 +143,19 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   cuda_double().stream_calls.push_back({llama_tp::StreamCall::What::record, event, stream});
   llama_tp::of(event)->time = cuda_double().clock;
   llama_tp::of(event)->number = ++llama_tp::recorded;
+  llama_tp::of(event)->stream = stream;
+  llama_tp::of(event)->captured = emulation::recording() != nullptr;
   return cudaSuccess;
 }
 // The host waits where it does not know yet.
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (emulation::recording() != nullptr) return cudaErrorStreamCaptureUnsupported;
+  if (llama_tp::of(event)->captured) return cudaErrorCapturedEvent;
   const int64_t number = llama_tp::of(event)->number;
   if (number <= llama_tp::reached) return cuda_double().breaks ? cudaErrorIllegalAddress : cudaSuccess;
   cuda_double().waits++;
   const cudaError_t state = llama_tp::state_of_streams();
+  if (state == cudaErrorNotReady && llama_tp::of(event)->stream == cuda_double().comes_to_its_end) return cudaSuccess;
   if (state == cudaSuccess) llama_tp::reached = number;
   return state;
 }
@@ -162,6 +169,10 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
 // A graph is the list of what was launched while it was recorded.
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
   emulation::recording() = new emulation::Recording;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = emulation::recording() != nullptr ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {

@@ -22,7 +22,8 @@ struct CudaDouble {
   bool runs_kernels = true;
   size_t free_bytes = size_t{1} << 30;
   size_t context_bytes = size_t{300} << 20;  // in use beside what was reserved
-  bool never_ends = false;                   // what was asked of a stream
+  bool never_ends = false;                   // what was asked of a stream,
+  const void* comes_to_its_end = nullptr;    // but for the moments of this one, which then waits for another stream
   bool breaks = false;                       // whatever is asked of the device
   int waits = 0;                             // of the host for a stream
   int reservations = 0;                      // of memory
