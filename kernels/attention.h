@@ -42,11 +42,13 @@ enum class Side { queries, keys };
 
 // All heads of one place come before the next place, so that blocks come longest first: the last queries see the most
 // keys, and the first keys are seen by the most queries. And heads that read the same keys from the L2 cache come together.
+// Places lie on y, and where they are too many for it on y and z, in this order; at most z − 1 are then added.
 template <Side side>
 dim3 grid_of_tiles(const AttentionShape& shape, int rows) {
   const bool of_queries = side == Side::queries;
-  return grid_of("attention", of_queries ? shape.heads : shape.kv_heads,
-                 (of_queries ? shape.tokens : shape.cache) / rows + shape.sequences);
+  const int64_t places = (of_queries ? shape.tokens : shape.cache) / rows + shape.sequences;
+  const int64_t z = parts_of(places, most_blocks_on_y);
+  return grid_of("attention", of_queries ? shape.heads : shape.kv_heads, parts_of(places, larger(z, 1)), z);
 }
 
 struct HeldTile {
@@ -58,7 +60,8 @@ struct HeldTile {
 // of the place is found, then those behind it within this step are tried. There is one sequence at least.
 template <Side side>
 __device__ __forceinline__ HeldTile held_tile(const AttentionShape& shape, int rows) {
-  const int place = static_cast<int>(side == Side::queries ? gridDim.y - 1 - blockIdx.y : blockIdx.y);
+  const uint32_t forth = blockIdx.z * gridDim.y + blockIdx.y;
+  const int place = static_cast<int>(side == Side::queries ? gridDim.z * gridDim.y - 1 - forth : forth);
   const int32_t* const first_rows = shape.ranges + (side == Side::queries ? 0 : 2);
   const auto first_place = [&](uint32_t s) { return static_cast<int>(s) + first_rows[int64_t{s} * 4] / rows; };
   const auto sequences = static_cast<uint32_t>(shape.sequences);

@@ -147,10 +147,13 @@ __global__ void __launch_bounds__(warp_size, warps_a_multiprocessor)
 void attention_few_queries(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                            const AttentionOptions& options, const Output<bf16>& output, const Partial& partial,
                            const Chunks& chunks) {
-  const dim3 blocks = grid_of("attention", shape.longest_query * chunks.count, blocks_of_heads(shape), shape.sequences);
-  launch_early(stream, "attention_few_queries", blocks, warp_size, 0,
-               shape.head_dim == 64 ? attention_few_queries_kernel<64> : attention_few_queries_kernel<128>, inputs,
-               shape, options, output, partial, chunks);
+  with_grids_of_sequences(shape, [&](const AttentionShape& some) {
+    launch_early(stream, "attention_few_queries",
+                 grid_of("attention", some.longest_query * chunks.count, blocks_of_heads(some), some.sequences),
+                 warp_size, 0,
+                 some.head_dim == 64 ? attention_few_queries_kernel<64> : attention_few_queries_kernel<128>, inputs,
+                 some, options, output, partial, chunks);
+  });
 }
 
 }  // namespace llama_tp::kernels

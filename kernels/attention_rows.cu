@@ -175,10 +175,13 @@ void go_over_chunks(Stream stream, const AttentionInputs<X>& inputs, const Atten
   if constexpr (sizeof(X) == sizeof(bf16))
     if (has_few_queries(shape.head_dim))
       return attention_few_queries(stream, inputs, shape, options, output, partial, chunks);
-  const dim3 blocks = grid_of("attention", shape.longest_query * chunks.count, blocks_of_heads(shape), shape.sequences);
   with_narrow_row<X>(shape.head_dim, [&]<class Row>() {
-    launch_early(stream, "attention_rows", blocks, threads_of_heads(shape), 0, attention_rows_kernel<Row, X>, inputs,
-                 shape, options, output, partial, chunks);
+    with_grids_of_sequences(shape, [&](const AttentionShape& some) {
+      launch_early(stream, "attention_rows",
+                   grid_of("attention", some.longest_query * chunks.count, blocks_of_heads(some), some.sequences),
+                   threads_of_heads(some), 0, attention_rows_kernel<Row, X>, inputs, some, options, output, partial,
+                   chunks);
+    });
   });
 }
 

@@ -115,6 +115,16 @@ __host__ __device__ __forceinline__ int64_t blocks_a_group(const AttentionShape&
   return parts_of(shape.heads / shape.kv_heads, heads_a_block(shape));
 }
 inline int64_t blocks_of_heads(const AttentionShape& shape) { return shape.kv_heads * blocks_a_group(shape); }
+// Sequences lie on z: calls start(shape) with as many as fit there each time.
+template <class Start>
+void with_grids_of_sequences(const AttentionShape& shape, const Start& start) {
+  for (int64_t first = 0; first < shape.sequences; first += most_blocks_on_z) {
+    AttentionShape some = shape;
+    some.ranges += 4 * first;
+    some.sequences = smaller(most_blocks_on_z, shape.sequences - first);
+    start(some);
+  }
+}
 inline int threads_of_heads(const AttentionShape& shape) { return static_cast<int>(heads_a_block(shape)) * warp_size; }
 
 // The index-th head of a block; where it does not exist the last of the group.

@@ -96,11 +96,13 @@ void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, co
   attention_delta(stream, saved, delta, shape);
   const Call<X> call{inputs, saved, gradients, options, delta};
   with_row(shape.head_dim, [&]<class Row>() {
-    launch(stream, "attention_rows_backward",
-           grid_of("attention", shape.longest_query, blocks_of_heads(shape), shape.sequences), threads_of_heads(shape),
-           0, rows_backward_queries_kernel<Row, X>, call, shape);
-    launch(stream, "attention_rows_backward", grid_of("attention", shape.longest_key, shape.kv_heads, shape.sequences),
-           warp_size, 0, rows_backward_keys_kernel<Row, X>, call, shape);
+    with_grids_of_sequences(shape, [&](const AttentionShape& some) {
+      launch(stream, "attention_rows_backward",
+             grid_of("attention", some.longest_query, blocks_of_heads(some), some.sequences), threads_of_heads(some), 0,
+             rows_backward_queries_kernel<Row, X>, call, some);
+      launch(stream, "attention_rows_backward", grid_of("attention", some.longest_key, some.kv_heads, some.sequences),
+             warp_size, 0, rows_backward_keys_kernel<Row, X>, call, some);
+    });
   });
 }
 

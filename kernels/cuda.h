@@ -117,11 +117,13 @@ __device__ __forceinline__ int lane_of_warp() { return static_cast<int>(threadId
 __device__ __forceinline__ int thread_of_block() { return static_cast<int>(threadIdx.x); }
 __device__ __forceinline__ int warp_of_block() { return static_cast<int>(threadIdx.x) / warp_size; }
 
+constexpr int64_t most_blocks_on_x = 2147483647, most_blocks_on_y = 65535, most_blocks_on_z = 65535;
+
 // A grid of as many blocks along each axis. Errors: more than one can have.
 inline dim3 grid_of(const char* name, int64_t x, int64_t y = 1, int64_t z = 1) {
-  constexpr int64_t most_x = 2147483647, most = 65535;
-  require(x >= 0 && x <= most_x && y >= 0 && y <= most && z >= 0 && z <= most, "cuda: ", name, ": a grid of ", x, " × ",
-          y, " × ", z, " blocks; at most ", most_x, " × ", most, " × ", most, " are possible");
+  require(x >= 0 && x <= most_blocks_on_x && y >= 0 && y <= most_blocks_on_y && z >= 0 && z <= most_blocks_on_z,
+          "cuda: ", name, ": a grid of ", x, " × ", y, " × ", z, " blocks; at most ", most_blocks_on_x, " × ",
+          most_blocks_on_y, " × ", most_blocks_on_z, " are possible");
   return {static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)};
 }
 

@@ -2,14 +2,18 @@
 // manual. Kernels here are written for one purpose each.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "emulation/machine.h"
+#include "kernels/attention.h"
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
 #include "kernels/tiles.h"
+#include "kernels/vector.h"
 #include "support/error_of.h"
 
 namespace llama_tp::kernels {
@@ -204,6 +208,69 @@ TEST(Emulation, AGridOfMoreBlocksThanCudaHasIsRefused) {
   EXPECT_EQ(grid_of("k", 2147483647, 65535, 65535).z, 65535u);
   for (const auto& [x, y, z] : {std::array<int64_t, 3>{2147483648, 1, 1}, {1, 65536, 1}, {1, 1, 65536}})
     EXPECT_NE(error_of([&] { grid_of("k", x, y, z); }).find("cuda: k: a grid of "), std::string::npos);
+}
+
+// The most tokens of a forward, in one sequence or in very many.
+TEST(Emulation, TilesOfALongContextFitAGrid) {
+  constexpr int64_t tokens = int64_t{1} << 22;
+  for (const int64_t sequences : {int64_t{1}, tokens / 2})
+    for (const int rows : {64, 128}) {
+      const AttentionShape shape{128, 8, 128, tokens, tokens, nullptr, sequences, tokens, tokens};
+      const int64_t places = tokens / rows + sequences;
+      for (const dim3 grid : {grid_of_tiles<Side::queries>(shape, rows), grid_of_tiles<Side::keys>(shape, rows)}) {
+        EXPECT_GE(int64_t{grid.y} * grid.z, places);
+        EXPECT_LT(int64_t{grid.y} * grid.z, places + grid.z);
+      }
+    }
+}
+
+// Each tile of a grid of places on y and z comes once, and whatever else there is has none.
+TEST(Emulation, TilesOfVeryManySequencesComeOnceEach) {
+  constexpr int64_t many = 2 * 65535 + 1;
+  std::vector<int32_t> ranges, seen(many), none(1);
+  for (int32_t s = 0; s < many; s++) ranges.insert(ranges.end(), {s, 1, s, 1});
+  const AttentionShape shape{1, 1, 64, many, many, ranges.data(), many, 1, 1};
+  const dim3 grid = grid_of_tiles<Side::queries>(shape, 64);
+  EXPECT_EQ(grid.z, 3u);
+  launch(
+      nullptr, "kernel", grid, warp_size, 0,
+      +[](AttentionShape of, int32_t* times, int32_t* without) {
+        const auto [sequence, first] = held_tile<Side::queries>(of, 64);
+        if (lane_of_warp() > 0) return;
+        if (first < sequence.queries)
+          times[sequence.first_query]++;
+        else
+          without[0]++;
+      },
+      shape, seen.data(), none.data());
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), many);
+  EXPECT_EQ(none[0], int64_t{grid.y} * grid.z - many);
+}
+
+// Sequences of one token, whose attention is its own value.
+template <class X>
+void attend_to_many_sequences(int64_t dim, bool backward) {
+  constexpr int64_t many = 65535 + 2;
+  std::vector<int32_t> ranges;
+  for (int32_t s = 0; s < many; s++) ranges.insert(ranges.end(), {s, 1, s, 1});
+  std::vector<X> v, out(static_cast<size_t>(many * dim)), dq(out), dk(out), dv(out);
+  for (int64_t i = 0; i < many * dim; i++) v.push_back(rounded<X>(static_cast<float>(i / dim % 251)));
+  const std::vector<X> zero(v.size(), rounded<X>(0));  // all scores are 0
+  std::vector<float> lse(many), delta(many);
+  const AttentionShape shape{1, 1, dim, many, many, ranges.data(), many, 1, 1};
+  const AttentionInputs<X> inputs{zero.data(), zero.data(), v.data()};
+  attention_forward_rows<X>(nullptr, inputs, shape, {0.1f, 0}, out.data(), lse.data(), nullptr);
+  const size_t bytes = v.size() * sizeof(X);
+  EXPECT_EQ(std::memcmp(out.data(), v.data(), bytes), 0);
+  if (!backward) return;
+  attention_backward_rows<X>(nullptr, inputs, {v.data(), out.data(), lse.data()}, shape, {0.1f, 0},
+                             {dq.data(), dk.data(), dv.data()}, delta.data());
+  EXPECT_EQ(std::memcmp(dv.data(), v.data(), bytes), 0);
+}
+
+TEST(Emulation, MoreSequencesThanAGridHasRoomForHaveSeveral) {
+  attend_to_many_sequences<float>(8, true);
+  attend_to_many_sequences<bf16>(64, false);
 }
 
 // What the tests of attention rest on: a kernel that forgot a wait would give no numbers.
