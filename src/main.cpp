@@ -7,6 +7,7 @@
 
 #include "base/machine.h"
 #include "commands/commands.h"
+#include "io/files.h"
 #include "parallel/launch.h"
 #include "report/output.h"
 
@@ -50,6 +51,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   llama_tp::hold_standard_streams();
+  llama_tp::allow_many_open_files();
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error with a name, not a death without a word
   const std::string name = argc > 1 ? argv[1] : "";
   for (const Command& command : commands)

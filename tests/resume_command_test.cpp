@@ -344,6 +344,23 @@ TEST_F(ResumeCommand, TheCheckpointThatIsTheModelMayGoOnTheWay) {
   }
 }
 
+// As many as a checkpoint of a large model has; here there are nine, with the program's own.
+TEST_F(ResumeCommand, MoreFilesMayBeOpenThanTheSoftLimitSays) {
+  const std::string first = "--dtype bfloat16 --save-dtype bfloat16 --max-steps 1",
+                    more = first + "0 --resume-from-checkpoint";
+  train(alone, "out", first);
+  const auto resumed_within = [&](const std::string& limit) {
+    return run_command(limit + "; " + llama_tp_with(0) + " " + arguments(alone, "out", more));
+  };
+  const CommandResult refused = resumed_within("ulimit -n 6");
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_TRUE(holds(refused.err, path("out/checkpoint-1/training_state/"), "/model.safetensors: cannot open it",
+                    "as many files open as it may, 6;", "ulimit -n"))
+      << refused.err;
+  const CommandResult resumed = resumed_within("ulimit -Sn 6");
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+}
+
 // West and east of the same moment: in the second zone it is always the next day. What is validated tells the date too.
 TEST_F(ResumeCommand, ChatsThatTellTheDateGoOnOnAnotherDay) {
   const std::string one_day = "TZ=West+12 ", next_day = "TZ=East-12 ", golden = "tests/goldens/sft",

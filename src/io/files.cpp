@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -34,6 +35,14 @@ constexpr int64_t stream_block = 4 << 20;
   const std::optional<int64_t> free = free_bytes(path);
   fail(path, ": the disk is full: ", needed, " bytes are needed", free ? text(", ", *free, " are free") : "",
        "; free some or choose another folder");
+}
+
+[[noreturn]] void fail_to_open(const std::string& path, const char* doing) {
+  if (errno != EMFILE) fail_with_errno(path, doing);
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  fail(path, ": cannot ", doing, ": this process has as many files open as it may, ", limit.rlim_cur,
+       "; raise the limit of open files (ulimit -n)");
 }
 
 bool is_full_disk(int error) { return error == ENOSPC || error == EDQUOT; }
@@ -69,7 +78,7 @@ File File::open(const std::string& path) {
   // A pipe must not wait for its writer, only to be refused.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0 && errno == ENOENT) fail(path, ": no such file");
-  if (descriptor < 0) fail_with_errno(path, "open it");
+  if (descriptor < 0) fail_to_open(path, "open it");
   File file(path, descriptor);
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) fail_with_errno(path, "ask what it is");
@@ -85,7 +94,7 @@ File File::create(const std::string& path, int64_t kept) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (kept == 0 ? O_TRUNC : 0), 0666);
   if (descriptor < 0 && errno == ENOENT) fail(path, ": cannot create it: its folder does not exist");
   if (descriptor < 0 && is_full_disk(errno)) fail_full(folder_of(path), 1);
-  if (descriptor < 0) fail_with_errno(path, "create it");
+  if (descriptor < 0) fail_to_open(path, "create it");
   File file(path, descriptor);
   if (kept > 0 && ::ftruncate(descriptor, kept) != 0) fail_with_errno(path, "cut it");
   return file;
@@ -154,6 +163,13 @@ void File::sync() const {
 }
 
 bool File::lock() const { return ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
+
+void allow_many_open_files() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 bool file_exists(const std::string& path) {
   std::error_code ignored;

@@ -44,6 +44,10 @@ class File {
   int descriptor_ = -1;
 };
 
+// From now on this process may have as many files open as the system lets it (the hard limit; the usual one of 1,024 is
+// less than the files of a large checkpoint). Where that fails the limit stays.
+void allow_many_open_files();
+
 bool file_exists(const std::string& path);
 bool folder_exists(const std::string& path);
 // A file or a folder; a file that has the name already is replaced. Errors: the system's, by its reason.
