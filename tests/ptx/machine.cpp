@@ -35,6 +35,7 @@ void Warp::begin(Dimensions block_index) {
       if (with == Filling::threads_x) word = block_.grid().threads;
       if (with == Filling::blocks_x) word = block_.grid().blocks.x;
       if (with == Filling::blocks_y) word = block_.grid().blocks.y;
+      if (with == Filling::blocks_z) word = block_.grid().blocks.z;
       if (with == Filling::local_memory)
         word = reinterpret_cast<uint64_t>(local_memory_.data()) + lane * block_.grid().kernel->local_bytes + value;
     }

@@ -304,9 +304,9 @@ class Reader {
 
   Variable filling_of(std::string_view word) const {
     static const std::map<std::string_view, Filling> special{
-        {"%tid.x", Filling::thread_x},   {"%ctaid.x", Filling::block_x},  {"%ctaid.y", Filling::block_y},
-        {"%ctaid.z", Filling::block_z},  {"%ntid.x", Filling::threads_x}, {"%nctaid.x", Filling::blocks_x},
-        {"%nctaid.y", Filling::blocks_y}};
+        {"%tid.x", Filling::thread_x},    {"%ctaid.x", Filling::block_x},  {"%ctaid.y", Filling::block_y},
+        {"%ctaid.z", Filling::block_z},   {"%ntid.x", Filling::threads_x}, {"%nctaid.x", Filling::blocks_x},
+        {"%nctaid.y", Filling::blocks_y}, {"%nctaid.z", Filling::blocks_z}};
     if (const auto found = special.find(word); found != special.end()) return {found->second, 0};
     if (const auto found = variables_.find(word); found != variables_.end()) return found->second;
     fail("ptx: line ", tokens_[at_ - 1].line, ": an unknown name ", word);

@@ -48,6 +48,7 @@ enum class Filling : uint8_t {
   threads_x,
   blocks_x,
   blocks_y,
+  blocks_z,
   local_memory
 };
 
