@@ -258,6 +258,24 @@ TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
   expect_refused(0, arguments(alone, "other", "--save-total-limit 0"), {"--save-total-limit 0", "1 or more"});
 }
 
+TEST_F(ResumeCommand, PlanKnowsTheSizeOfACheckpoint) {
+  for (const std::string dtype : {"float32", "bfloat16"}) {
+    train(Mesh{1, 1, 2}, dtype, "--max-steps 1 --dtype " + dtype);
+    int64_t all = 0, model = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(path(dtype + "/checkpoint-1"))) {
+      if (entry.path().extension() != ".safetensors") continue;
+      const auto bytes = static_cast<int64_t>(entry.file_size());
+      all += bytes;
+      if (entry.path().parent_path().filename() == "checkpoint-1") model += bytes;
+    }
+    const CommandResult plan =
+        run_command(llama_tp_with(0) + " plan --json --config " + path("config.json") + " --dtype " + dtype);
+    const Json planned = Json::parse(plan.out);
+    EXPECT_EQ(planned["checkpoint_bytes"], all) << dtype;
+    EXPECT_EQ(planned["model_bytes"], model) << dtype;
+  }
+}
+
 TEST_F(ResumeCommand, SaveOnlyModelLeavesOutTheTrainingStateAndNothingElse) {
   const std::string options = "--max-steps 3 --save-steps 1 --dtype bfloat16 --tokenizer " + small_tokenizer();
   const auto last_checkpoint = [&](const std::string& output) {

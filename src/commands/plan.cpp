@@ -11,6 +11,7 @@
 #include "parallel/launch.h"
 #include "report/format.h"
 #include "report/output.h"
+#include "train/save_checkpoint.h"
 
 namespace llama_tp {
 
@@ -73,7 +74,9 @@ class PlanRun {
       : options_(options),
         config_(read_model_config(options.word("config"), read_family_file(options.word("family")))),
         plan_(resolve_plan(config_)),
-        step_{config_, options.dtype("dtype", DType::bf16), {}, {}, {}, {}, {}, {}, options.is_set("max-sequence")} {
+        step_{.config = config_,
+              .dtype = options.dtype("dtype", DType::bf16),
+              .longest = options.is_set("max-sequence")} {
     const int64_t data = options.integer("data-parallel", 1, most_ranks), fsdp = options.integer("fsdp", 1, most_ranks),
                   tensor = options.integer("tensor-parallel", 1, most_ranks);
     require(data * fsdp <= most_ranks && data * fsdp * tensor <= most_ranks, "--data-parallel ", data, " × --fsdp ",
@@ -92,6 +95,10 @@ class PlanRun {
     read_limits();
     backend_ = backend_from(options, step_.device.has_value(), threads);
     step_.workspace_of = backend_->description();
+    const TrainingState saved{.dtype = step_.dtype, .save_dtype = step_.dtype};
+    const Parameters parameters(config_, plan_, 0, 1);
+    step_.checkpoint_bytes = tensor_file_bytes(saved, false, parameters);
+    step_.model_bytes = tensor_file_bytes(saved, true, parameters);
     check_forward_tokens(step_.options.batch.micro_batch, step_.options.batch.block_size);
   }
 

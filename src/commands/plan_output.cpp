@@ -187,6 +187,15 @@ void print_summary(const PlannedStep& step) {
                 step.memory_limit->words.c_str());
 }
 
+void print_checkpoint(const PlannedStep& step) {
+  const ByteUnit unit = unit_for(static_cast<double>(step.checkpoint_bytes));
+  const auto line = [&](const std::string& words, int64_t bytes) {
+    print_line(words, {unit.of(static_cast<double>(bytes), 3)});
+  };
+  line(text("a checkpoint's files, ", unit.name), step.checkpoint_bytes);
+  line("  of the model alone", step.model_bytes);
+}
+
 // `entry` of each plan's ranks, as `report` lists them.
 template <class Entry, class Report>
 OrderedJson listed(const std::vector<RankPlan>& plans, const Entry& entry, const Report& report) {
@@ -237,6 +246,7 @@ void print_plan(const PlannedStep& step, bool by_phase) {
   print_memory(step.ranks, by_phase);
   std::printf("workspace is that of %s\n", step.workspace_of.c_str());
   if (step.world() > 1) print_communication(step.ranks, by_phase);
+  print_checkpoint(step);
   print_line("FLOPs of a step, all ranks, 10^12", {});
   print_line("  performed", {fixed(performed_flops(step) / 1e12, 3)});
   print_line("  the model's (for MFU)", {fixed(model_flops(step.config, step.options.batch) / 1e12, 3)});
@@ -256,6 +266,8 @@ void print_plan_json(const PlannedStep& step) {
       {"accumulation", step.options.batch.accumulation},
       {"block_size", step.options.batch.block_size},
       {"gradient_checkpointing", step.options.recompute},
+      {"checkpoint_bytes", step.checkpoint_bytes},
+      {"model_bytes", step.model_bytes},
       {"workspace_of", step.workspace_of},
       {"ranks", ranks_json(step.ranks)},
       {"communication", communication_json(step.ranks)},

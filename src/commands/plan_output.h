@@ -15,6 +15,8 @@ struct PlannedStep {
   MeshShape mesh;
   TrainerOptions options;
   std::vector<RankPlan> ranks;
+  int64_t checkpoint_bytes = 0;  // of its safetensors files, and of the model's alone
+  int64_t model_bytes = 0;
   std::string workspace_of;  // whose scratch memory is counted, as a backend describes itself
   std::optional<DeviceSheet> device;
   std::optional<MemoryLimit> memory_limit;

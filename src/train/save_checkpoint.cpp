@@ -48,10 +48,16 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
   mesh.world().barrier();
 }
 
-int64_t checkpoint_bytes(const TrainingState& state, const CheckpointContents& contents, const Parameters& parameters) {
-  int64_t bytes = contents.only_model ? 0 : std::ssize(state_text(state));
-  for (const CheckpointPart& part : parts_of(state, contents.only_model))
+int64_t tensor_file_bytes(const TrainingState& state, bool only_model, const Parameters& parameters) {
+  int64_t bytes = 0;
+  for (const CheckpointPart& part : parts_of(state, only_model))
     bytes += plan_model(planned_tensors(parameters, part.dtype)).bytes();
+  return bytes;
+}
+
+int64_t checkpoint_bytes(const TrainingState& state, const CheckpointContents& contents, const Parameters& parameters) {
+  int64_t bytes = tensor_file_bytes(state, contents.only_model, parameters);
+  if (!contents.only_model) bytes += std::ssize(state_text(state));
   for (const CarriedFile& file : contents.files) bytes += std::ssize(file.contents);
   return bytes;
 }
