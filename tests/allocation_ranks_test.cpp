@@ -254,7 +254,7 @@ struct ModelInSetting : GoldenModel {
 
 TEST(Allocation, NoneHappensInATrainingStep) {
   const std::vector<std::string> names = divided({"kv_replicated", "biases", "rope_dynamic", "gqa_3", "gqa_8", "qwen3",
-                                                  "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron"});
+                                                  "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron", "smollm3"});
   for (const Setting& setting : settings_under_test(all_settings(names.size(), {DType::f32, DType::bf16}))) {
     ModelInSetting model(names, setting);  // samples of different lengths
     const auto trainer = model.trainer(setting.recompute, 1, setting.fsdp);
@@ -348,8 +348,8 @@ void expect_run_as_rehearsed(GoldenModel& model, const Setting& setting) {
 }
 
 TEST(Rehearsal, IsTheRunInWorkTrafficAndMemoryOfEveryPhase) {
-  const std::vector<std::string> names = divided(
-      {"kv_replicated", "biases", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron"});
+  const std::vector<std::string> names = divided({"kv_replicated", "biases", "gqa_3", "gqa_8", "qwen3", "qwen3_3",
+                                                  "qwen3_8", "phi3", "granite", "nemotron", "smollm3"});
   for (const Setting& setting : settings_under_test(all_settings(names.size(), {DType::bf16}))) {
     ModelInSetting model(names, setting);
     expect_run_as_rehearsed(model, setting);

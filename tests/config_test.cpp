@@ -69,9 +69,9 @@ TEST(Config, EveryKeyIsHeard) {
 
 // The defaults of transformers' configurations; a factor of yarn or longrope that is not given is a ratio to it.
 TEST(Config, TheContextThatIsNotSaidIsTheFamilys) {
-  const std::pair<const char*, int64_t> contexts[] = {{"llama", 2048},       {"granite", 2048}, {"mistral", 131072},
-                                                      {"ministral", 131072}, {"qwen2", 32768},  {"qwen3", 32768},
-                                                      {"phi3", 4096},        {"nemotron", 4096}};
+  const std::pair<const char*, int64_t> contexts[] = {{"llama", 2048},       {"granite", 2048},  {"mistral", 131072},
+                                                      {"ministral", 131072}, {"qwen2", 32768},   {"qwen3", 32768},
+                                                      {"phi3", 4096},        {"nemotron", 4096}, {"smollm3", 32768}};
   for (const auto& [type, context] : contexts) {
     EXPECT_EQ(read_config(Json{{"model_type", type}}).max_positions, context) << type;
     EXPECT_EQ(read_config(Json{{"model_type", type}, {"max_position_embeddings", 77}}).max_positions, 77) << type;
@@ -147,6 +147,55 @@ TEST(Config, WindowsAreThoseOfTheLayers) {
                       windows("qwen2", Json{{"layer_types", {"a", "b", "c"}}});
                     }),
                     "layer_types has \"a\""));
+}
+
+// SmolLM3Config's: what its list says, which may be longer than there are layers; else all but every fourth, or n-th.
+// Without layer_types those that do not turn have the window.
+TEST(Config, RotaryLayersAreThoseThatTurn) {
+  const auto read = [](const char* type, const Json& more) {
+    Json changes{{"model_type", type}, {"num_hidden_layers", 5}};
+    changes.merge_patch(more);
+    return read_config(changes);
+  };
+  const auto rotary = [&](const char* type, const Json& more) { return read(type, more).rotary_layers; };
+  using Layers = std::vector<bool>;
+  using Windows = std::vector<int64_t>;
+  const Json list{0, 1, 1, 0, 1, 0}, interval{{"no_rope_layer_interval", 2}};
+  EXPECT_EQ(rotary("llama", Json{{"no_rope_layers", list}}), Layers(5, true));
+  EXPECT_EQ(rotary("smollm3", Json::object()), (Layers{true, true, true, false, true}));
+  EXPECT_EQ(rotary("smollm3", interval), (Layers{true, false, true, false, true}));
+  EXPECT_EQ(rotary("smollm3", Json{{"no_rope_layer_interval", 1}}), Layers(5, false));
+  Json both = interval;
+  both["no_rope_layers"] = list;
+  EXPECT_EQ(rotary("smollm3", both), (Layers{false, true, true, false, true}));
+
+  both.update({{"use_sliding_window", true}, {"sliding_window", 9}});
+  EXPECT_EQ(read("smollm3", both).windows, (Windows{9, 0, 0, 9, 0}));
+  EXPECT_EQ(read("mistral", both).windows, (Windows{9, 9, 9, 9, 9}));
+  both["layer_types"] =
+      Json{"full_attention", "sliding_attention", "full_attention", "full_attention", "full_attention"};
+  EXPECT_EQ(read("smollm3", both).windows, (Windows{0, 9, 0, 0, 0}));
+
+  const auto refused = [&](const Json& more) { return error_of([&] { read("smollm3", more); }); };
+  both["use_sliding_window"] = false;
+  EXPECT_TRUE(holds(refused(both), "layer_types has sliding_attention, but use_sliding_window is false"));
+  both.update({{"use_sliding_window", true}, {"sliding_window", nullptr}});
+  EXPECT_TRUE(holds(refused(both), "layer_types has sliding_attention, but sliding_window is null", "give a window"));
+  EXPECT_TRUE(holds(refused(Json{{"no_rope_layers", {1, 1, 1, 0}}}),
+                    "config.json: no_rope_layers must be an array with a number for each of num_hidden_layers (5)"));
+  EXPECT_TRUE(holds(refused(Json{{"no_rope_layers", 4}}), "no_rope_layers must be an array"));
+  EXPECT_TRUE(holds(refused(Json{{"no_rope_layers", {1, 2, 1, 0, 1}}}), "no_rope_layers has 2", "0 for one without"));
+  EXPECT_TRUE(holds(refused(Json{{"no_rope_layer_interval", 0}}), "no_rope_layer_interval is 0", "between 1"));
+}
+
+TEST(Config, WhatSmolLM3DoesNotSayIsAsInTransformers) {
+  const ModelConfig config = read_config(
+      std::string(R"({"model_type": "smollm3", "hidden_size": 96, "num_hidden_layers": 1, "num_attention_heads": 8,
+                     "intermediate_size": 40, "vocab_size": 128256})"));
+  EXPECT_EQ(config.kv_heads, 4);
+  EXPECT_EQ(config.pad_id, 128004);
+  EXPECT_TRUE(config.tied);
+  EXPECT_FALSE(config.qkv_bias || config.o_bias || config.mlp_bias);
 }
 
 // As Python takes them; a merge of JSON would leave the keys out.

@@ -45,7 +45,8 @@ void continue_until_full(Generator& generator, const std::vector<int64_t>& lengt
 
 TEST(PlanOfBatches, IsWhatTheyTakeAtMost) {
   const Batches batches{{3, 5, 2}, {9, 60, 17}, {4}};
-  for (const std::string& name : divided({"gqa", "gqa_3", "gqa_8", "qwen3", "phi3", "granite", "rope_dynamic"})) {
+  for (const std::string& name :
+       divided({"gqa", "gqa_3", "gqa_8", "qwen3", "phi3", "granite", "rope_dynamic", "smollm3"})) {
     SCOPED_TRACE(name);
     GeneratingModel model(name);
     const MemoryPlan of_first = model.plan_of({batches[0]}), of_second = model.plan_of({batches[1]}),

@@ -107,7 +107,7 @@ Places places(const ModelConfig& config) {
 TEST(Infer, FindsEveryPartOfModelsRenamedAtRandom) {
   std::mt19937 random(1);
   for (const char* golden :
-       {"mha", "gqa", "biases", "mqa_tied", "head_dim", "qwen2", "mistral", "qwen3", "phi3", "granite"})
+       {"mha", "gqa", "biases", "mqa_tied", "head_dim", "qwen2", "mistral", "qwen3", "phi3", "granite", "smollm3"})
     for (int round = 0; round < 8; round++) {
       const Names names = random_names(random);
       const ScratchFolder scratch;

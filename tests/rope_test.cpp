@@ -12,7 +12,8 @@ struct Case {
 };
 
 const std::vector<Case> cases{{1, 1, 1, 1, 2, 2},     {5, 9, 4, 2, 8, 8},   {7, 7, 3, 1, 10, 6},
-                              {33, 40, 2, 2, 64, 64}, {9, 9, 3, 3, 80, 20}, {300, 300, 8, 2, 128, 128}};
+                              {33, 40, 2, 2, 64, 64}, {9, 9, 3, 3, 80, 20}, {300, 300, 8, 2, 128, 128},
+                              {5, 9, 4, 2, 8, 0},     {7, 7, 3, 1, 10, 0}};
 
 Owned random_table(const Case& of, Random& random) {
   Owned table({of.tokens, of.turned}, DType::f32);
@@ -28,8 +29,8 @@ Owned random_table(const Case& of, Random& random) {
 
 // Element i of a head of token t, turned forward or back.
 double turned(const Case& of, const Owned& table, int64_t t, const Owned& head, int64_t begin, int64_t i, bool back) {
-  const int64_t half = of.turned / 2, pair = i % half;
   if (i >= of.turned) return head[begin + i];
+  const int64_t half = of.turned / 2, pair = i % half;
   const std::complex<double> value(head[begin + pair], head[begin + half + pair]);
   const std::complex<double> turn(table[t * of.turned + pair], table[t * of.turned + half + pair]);
   const std::complex<double> result = value * (back ? std::conj(turn) : turn);

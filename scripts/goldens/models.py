@@ -62,6 +62,10 @@ FAMILIES = {
                     defaults=dict(attention_bias=False, mlp_bias=False, tie_word_embeddings=False)),
     "nemotron": dict(architecture="NemotronForCausalLM", common=dict(hidden_act="relu2", norm_eps=1e-5),
                      defaults=dict(attention_bias=False, mlp_bias=False, tie_word_embeddings=False, head_dim=None)),
+    "smollm3": dict(architecture="SmolLM3ForCausalLM",
+                    common=dict(hidden_act="silu", rms_norm_eps=1e-6, pad_token_id=None),
+                    defaults=dict(attention_bias=False, mlp_bias=False, tie_word_embeddings=True,
+                                  use_sliding_window=False, sliding_window=None)),
 }
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -135,6 +139,16 @@ MODELS = {
     "nemotron_biases": dict(family="nemotron", hidden_size=28, num_attention_heads=4, num_key_value_heads=4,
                             head_dim=8, intermediate_size=20, vocab_size=53, attention_bias=True, mlp_bias=True,
                             tie_word_embeddings=True, partial_rotary_factor=0.75, lengths=[19, 12], new_spelling=True),
+    # One layer turns, by YaRN, whose magnitude is not 1 and is not the other layer's, which has the window.
+    "smollm3": dict(family="smollm3", hidden_size=32, num_attention_heads=4, num_key_value_heads=2,
+                    intermediate_size=28, vocab_size=83, tie_word_embeddings=False, no_rope_layers=[0, 1],
+                    rope={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
+                    use_sliding_window=True, sliding_window=5, lengths=[21, 14, 5], prompts=[9, 2]),
+    # Every second layer does not turn (where the gradient of a bias of k would be 0); the other has the window.
+    "smollm3_tied": dict(family="smollm3", hidden_size=24, num_attention_heads=4, num_key_value_heads=4,
+                         intermediate_size=20, vocab_size=53, mlp_bias=True, tie_word_embeddings=True,
+                         no_rope_layer_interval=2, layer_types=["sliding_attention", "full_attention"],
+                         use_sliding_window=True, sliding_window=4, lengths=[19, 11], new_spelling=True),
     "gqa_3": dict(hidden_size=30, num_attention_heads=6, num_key_value_heads=3, head_dim=6, intermediate_size=33,
                   vocab_size=103, attention_bias=True, lengths=[23, 16, 5], prompts=[8, 3]),
     "qwen3_3": dict(family="qwen3", hidden_size=24, num_attention_heads=6, num_key_value_heads=1, head_dim=6,

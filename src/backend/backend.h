@@ -151,7 +151,7 @@ class Backend {
   // positions p: [T] i32; frequencies f: [R/2] f32, radians a position; table: [T, R] f32. R ≤ D: only the first R
   // elements of each head turn.
   void rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table);
-  // Takes packed qkv [T, (A + 2G)·D] apart, turns q and k, and lays them out head by head:
+  // Takes packed qkv [T, (A + 2G)·D] apart, turns q and k (by a table of R = 0 nothing), and lays them out head by head:
   // q: [A, T, D]; k, v: [G, C, D], token t written to row slots[t] (i32 [T]).
   void rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q, const Tensor& k,
                     const Tensor& v);

@@ -45,7 +45,7 @@ void Attention::apply_rope(const Tensor& qkv, const Batch& batch, const Tensor& 
     heads = frame.take(Category::transient, qkv.shape, qkv.dtype);
     runtime_.backend.head_norm_forward(qkv, head_norms(), heads);
   }
-  runtime_.backend.rope_forward(heads, rope, batch.slots, saved.q, saved.k, saved.v);
+  runtime_.backend.rope_forward(heads, rope_of_layer(rope), batch.slots, saved.q, saved.k, saved.v);
 }
 
 void Attention::attend(const Tensor& x, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const {
@@ -92,7 +92,7 @@ void Attention::attend_backward(const Tensor& dy, const Batch& batch, const Tens
   if (saved.qkv.exists()) apply_rope(saved.qkv, batch, rope, all);
   const Tensor dq = like(all.q), dk = like(all.k), dv = like(all.v);
   backend.attention_backward(dout, all.q, all.k, all.v, saved.out, saved.lse, batch.sequences, options(), dq, dk, dv);
-  backend.rope_backward(dq, dk, dv, rope, dqkv);
+  backend.rope_backward(dq, dk, dv, rope_of_layer(rope), dqkv);
 }
 
 }  // namespace llama_tp

@@ -45,6 +45,10 @@ class Attention {
 
  private:
   AttentionOptions options() const { return {config_.attention_scale, layout_.window}; }
+  // What this layer turns by: where it has no rotary positions, a table of no columns, by which nothing turns.
+  Tensor rope_of_layer(const Tensor& rope) const {
+    return layout_.rotary ? rope : Tensor{nullptr, DType::f32, {rope.shape[0], 0}};
+  }
   // The same with q, k and v, taken from the frame where it keeps qkv.
   AttentionSaved with_heads(Frame& frame, const AttentionSaved& saved) const;
   // Fills q, k and v from qkv.

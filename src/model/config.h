@@ -41,10 +41,11 @@ struct ModelConfig {
   bool norm_bias = false;
   ActivationOptions activation;
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
-  bool qk_norm = false;          // an RMSNorm on each head of q and k before they turn
-  int64_t rotary_dim = 0;        // the first elements of each head that turn; the rest stays
-  std::vector<int64_t> windows;  // of each layer's attention (AttentionOptions::window): one size, or 0
-  float attention_scale = 1;     // of q·k
+  bool qk_norm = false;             // an RMSNorm on each head of q and k before they turn
+  int64_t rotary_dim = 0;           // the first elements of each head that turn; the rest stays
+  std::vector<bool> rotary_layers;  // does each layer turn its queries and keys?
+  std::vector<int64_t> windows;     // of each layer's attention (AttentionOptions::window): one size, or 0
+  float attention_scale = 1;        // of q·k
   // What a block adds to the residual stream, what the embedding gives and what the head gives are multiplied by these.
   float residual_multiplier = 1, embedding_multiplier = 1, logits_multiplier = 1;
   bool tied = false;  // the head is the embedding

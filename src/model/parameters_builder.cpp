@@ -33,7 +33,7 @@ class ParametersBuilder {
     out_.embedding_slice_ = vocabulary(plan_.embedding);
     out_.head_slice_ = vocabulary(plan_.head);
     for (size_t layer = 0; layer < plan_.layers.size(); layer++)
-      out_.layouts_.push_back(layout_of(plan_.layers[layer], config_.windows[layer]));
+      out_.layouts_.push_back(layout_of(plan_.layers[layer], layer));
     out_.embedding_ = weight("embedding", 0, {out_.embedding_slice_.rows, config_.hidden}, true);
     for (int64_t layer = 0; layer < config_.layers; layer++) out_.blocks_.push_back(block(layer));
     const int64_t head_unit = config_.layers + 1;
@@ -45,11 +45,18 @@ class ParametersBuilder {
   }
 
  private:
-  LayerLayout layout_of(const TensorParallelPlan::Layer& layer, int64_t window) const {
+  LayerLayout layout_of(const TensorParallelPlan::Layer& layer, size_t number) const {
     const int64_t attention = layer.attention ? size_ : 1, mlp = layer.mlp ? size_ : 1;
     const int64_t replicas = std::max<int64_t>(1, attention / config_.kv_heads);
-    return {layer.attention,   layer.mlp, config_.heads / attention, config_.kv_heads * replicas / attention,
-            config_.ffn / mlp, replicas,  sequence_parallel_,        window};
+    return {.attention_split = layer.attention,
+            .mlp_split = layer.mlp,
+            .heads = config_.heads / attention,
+            .kv_heads = config_.kv_heads * replicas / attention,
+            .ffn = config_.ffn / mlp,
+            .kv_replicas = replicas,
+            .sequence_parallel = sequence_parallel_,
+            .rotary = config_.rotary_layers[number],
+            .window = config_.windows[number]};
   }
 
   Weight* weight(const std::string& name, int64_t unit, const Shape& shape, bool decays) {
