@@ -193,9 +193,41 @@ TEST(Config, WhatSmolLM3DoesNotSayIsAsInTransformers) {
       std::string(R"({"model_type": "smollm3", "hidden_size": 96, "num_hidden_layers": 1, "num_attention_heads": 8,
                      "intermediate_size": 40, "vocab_size": 128256})"));
   EXPECT_EQ(config.kv_heads, 4);
+  EXPECT_EQ(config.rope.theta, 2000000);
   EXPECT_EQ(config.pad_id, 128004);
   EXPECT_TRUE(config.tied);
   EXPECT_FALSE(config.qkv_bias || config.o_bias || config.mlp_bias);
+}
+
+// EXAONE 3's, as its own code read it.
+TEST(Config, AFamilySaysByWhichKeysItsSizesAreCalled) {
+  const FamilyPointer family = parse_family(R"({"family": "exaone", "like": "llama", "options": {
+    "hidden_size": "$d", "num_hidden_layers": "$num_layers", "num_attention_heads": "$n_head",
+    "intermediate_size": "$ffn", "vocab_size": "$words", "rope_theta": "$rotary_emb_base|500000"}})",
+                                            "exaone.json");
+  const ScratchFolder scratch;
+  const auto read = [&](const Json& changes) {
+    Json json{{"d", 96}, {"num_layers", 3}, {"n_head", 6}, {"ffn", 40}, {"words", 103}, {"rope_theta", 7}};
+    json.merge_patch(changes);
+    write_text(scratch / "config.json", json.dump());
+    return read_model_config(scratch / "config.json", family);
+  };
+  const ModelConfig config = read(Json{{"rotary_emb_base", 2000}});
+  EXPECT_EQ(config.hidden, 96);
+  EXPECT_EQ(config.layers, 3);
+  EXPECT_EQ(config.heads, 6);
+  EXPECT_EQ(config.ffn, 40);
+  EXPECT_EQ(config.vocabulary, 103);
+  EXPECT_EQ(config.rope.theta, 2000);
+  EXPECT_EQ(read(Json::object()).rope.theta, 500000);
+
+  const auto refused = [&](const Json& changes) { return error_of([&] { read(changes); }); };
+  EXPECT_TRUE(holds(refused(Json{{"num_layers", nullptr}}), "num_layers is missing; the exaone family needs it"));
+  EXPECT_TRUE(holds(refused(Json{{"num_layers", 100000}}), "num_layers is 100000", "between 1 and 16384"));
+  EXPECT_TRUE(holds(refused(Json{{"rotary_emb_base", 0}}), "rotary_emb_base is 0", "between"));
+  EXPECT_TRUE(holds(refused(Json{{"d", 97}}), "n_head (6) does not divide d (97)"));
+  EXPECT_TRUE(holds(refused(Json{{"num_key_value_heads", 4}}), "num_key_value_heads (4) does not divide n_head (6)"));
+  EXPECT_TRUE(holds(refused(Json{{"d", 9000000}, {"ffn", 9000000}}), "check num_layers, d, ffn, n_head and head_dim"));
 }
 
 // As Python takes them; a merge of JSON would leave the keys out.
@@ -319,7 +351,7 @@ std::vector<Refusal> refusals() {
       all.push_back({{{key, value}}, {std::string(key) + " is " + value.dump(), "whole number"}});
   }
   for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"})
-    all.push_back({{{key, nullptr}}, {std::string(key) + " is missing", "needed"}});
+    all.push_back({{{key, nullptr}}, {std::string(key) + " is missing", "the llama family needs it"}});
   all.push_back({{{"num_hidden_layers", 100000}}, {"num_hidden_layers is 100000", "must lie between 1 and "}});
   for (const Json& value : {Json(103), Json(-2), huge, unsigned_max})
     all.push_back({{{"pad_token_id", value}},

@@ -65,21 +65,23 @@ void read_sizes(const ConfigReader& reader, ModelConfig& config) {
   config.kv_heads = reader.size_if("kv_heads").value_or(config.heads);
   config.ffn = reader.size("intermediate_size");
   config.vocabulary = reader.size("vocab_size");
-  const auto [name, positions] = reader.option("max_positions");
-  config.max_positions = reader.size_of(name, positions);
+  config.max_positions = reader.size("max_positions");
+  const auto key = [&](const char* option) { return reader.option(option).name; };
   if (config.heads % config.kv_heads != 0)
-    fail(reader.source(), ": num_key_value_heads (", config.kv_heads, ") does not divide num_attention_heads (",
-         config.heads, "); it can be ", divisors(config.heads));
+    fail(reader.source(), ": ", key("kv_heads"), " (", config.kv_heads, ") does not divide ",
+         key("num_attention_heads"), " (", config.heads, "); it can be ", divisors(config.heads));
   const std::optional<int64_t> head_dim = reader.size_if("head_dim");
-  require(head_dim || config.hidden % config.heads == 0, reader.source(), ": num_attention_heads (", config.heads,
-          ") does not divide hidden_size (", config.hidden, "); give head_dim where heads have a size of their own");
+  require(head_dim || config.hidden % config.heads == 0, reader.source(), ": ", key("num_attention_heads"), " (",
+          config.heads, ") does not divide ", key("hidden_size"), " (", config.hidden,
+          "); give head_dim where heads have a size of their own");
   config.head_dim = head_dim.value_or(config.hidden / config.heads);
   const auto real = [](int64_t value) { return static_cast<double>(value); };
   const double layer =
       real(config.hidden) * (2 * real(config.head_dim) * real(config.heads + config.kv_heads) + 3 * real(config.ffn));
   const double all = real(config.layers) * layer + 2 * real(config.vocabulary) * real(config.hidden);
-  require(all <= most_parameters, reader.source(), ": its sizes make ", all,
-          " parameters; check num_hidden_layers, hidden_size, intermediate_size, num_attention_heads and head_dim");
+  require(all <= most_parameters, reader.source(), ": its sizes make ", all, " parameters; check ",
+          key("num_hidden_layers"), ", ", key("hidden_size"), ", ", key("intermediate_size"), ", ",
+          key("num_attention_heads"), " and head_dim");
 }
 
 int64_t first_windowed_layer(const ConfigReader& reader) {
@@ -99,7 +101,7 @@ std::vector<bool> read_rotary_layers(const ConfigReader& reader, int64_t layers)
     return rotary;
   }
   require(list.is_array() && list.size() >= rotary.size(), reader.source(), ": ", name,
-          " must be an array with a number for each of num_hidden_layers (", layers, ")");
+          " must be an array with a number for each of ", reader.option("num_hidden_layers").name, " (", layers, ")");
   for (size_t layer = 0; layer < rotary.size(); layer++) {
     require(list[layer] == 0 || list[layer] == 1, reader.source(), ": ", name, " has ", shown(list[layer]),
             "; known: 1 for a layer with rotary positions, 0 for one without");
@@ -129,7 +131,7 @@ std::vector<int64_t> read_windows(const ConfigReader& reader, const std::vector<
     return windows;
   }
   require(types.is_array() && types.size() == windows.size(), reader.source(), ": ", types_name,
-          " must be an array of num_hidden_layers (", layers, ") words");
+          " must be an array of ", reader.option("num_hidden_layers").name, " (", layers, ") words");
   for (size_t layer = 0; layer < windows.size(); layer++) {
     const bool slides = types[layer] == "sliding_attention";
     require(slides || types[layer] == "full_attention", reader.source(), ": ", types_name, " has ", shown(types[layer]),

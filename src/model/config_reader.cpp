@@ -46,21 +46,12 @@ ConfigReader::ConfigReader(const std::filesystem::path& file, FamilyPointer fami
   family_ = family_of_model_type(json_["model_type"].get<std::string>(), source_);
 }
 
-int64_t ConfigReader::size(const char* key, int64_t most) const {
-  require(has(key), source_, ": ", key, " is missing; it is needed to build the model");
-  return size_of(key, json_[key], most);
-}
-
 int64_t ConfigReader::size_of(const std::string& name, const OrderedJson& value, int64_t most) const {
   require(value.is_number_integer(), source_, ": ", name, " is ", shown(value), "; it must be a whole number");
   const auto number = value.get<int64_t>();  // negative for what does not fit
   require(number >= 1 && number <= most, source_, ": ", name, " is ", shown(value), "; it must lie between 1 and ",
           most);
   return number;
-}
-
-double ConfigReader::number_or(const char* key, double otherwise) const {
-  return has(key) ? number_of(key, json_[key]) : otherwise;
 }
 
 double ConfigReader::number_of(const std::string& name, const OrderedJson& value) const {
@@ -125,6 +116,11 @@ std::string ConfigReader::word(const std::string& option_name) const {
 double ConfigReader::positive(const std::string& option_name) const {
   const auto [name, value] = option(option_name);
   return number_of(name, value);
+}
+
+int64_t ConfigReader::size(const std::string& option_name, int64_t most) const {
+  const auto [name, value] = option(option_name);
+  return size_of(name, value, most);
 }
 
 std::optional<int64_t> ConfigReader::size_if(const std::string& option_name) const {

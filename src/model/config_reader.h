@@ -42,9 +42,7 @@ class ConfigReader {
   const char* rope_key() const;
 
   // Errors of these: a value missing where it is needed, of another type, out of bounds.
-  int64_t size(const char* key, int64_t most = largest_size) const;
   int64_t size_of(const std::string& name, const OrderedJson& value, int64_t most = largest_size) const;
-  double number_or(const char* key, double otherwise) const;
   double number_of(const std::string& name, const OrderedJson& value) const;
   // None for one outside of the vocabulary.
   std::optional<int64_t> token_id(const std::string& name, const OrderedJson& value, int64_t vocabulary) const;
@@ -58,6 +56,7 @@ class ConfigReader {
   bool flag(const std::string& option_name) const;  // null is false, as in Python
   std::string word(const std::string& option_name) const;
   double positive(const std::string& option_name) const;
+  int64_t size(const std::string& option_name, int64_t most = largest_size) const;
   // Where the option is not null.
   std::optional<int64_t> size_if(const std::string& option_name) const;
 

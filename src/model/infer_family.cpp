@@ -199,12 +199,10 @@ class Inference {
 // What says nothing of the mathematics, or was read.
 bool is_read(const std::string& key, const Family& family) {
   static const std::set<std::string> known{
-      "architectures", "auto_map",          "model_type",           "is_causal",
-      "hidden_size",   "num_hidden_layers", "num_attention_heads",  "intermediate_size",
-      "vocab_size",    "rope_theta",        "rope_scaling",         "rope_parameters",
-      "bos_token_id",  "eos_token_id",      "torch_dtype",          "dtype",
-      "tp_plan",       "use_cache",         "transformers_version", "_name_or_path",
-      family_key,      "attention_dropout"};
+      "architectures",        "auto_map",        "model_type",   "is_causal",
+      "rope_scaling",         "rope_parameters", "bos_token_id", "eos_token_id",
+      "torch_dtype",          "dtype",           "tp_plan",      "use_cache",
+      "transformers_version", "_name_or_path",   family_key,     "attention_dropout"};
   return known.contains(key) || std::any_of(family.options.begin(), family.options.end(), [&](const auto& option) {
            const std::string& value = option.second;
            const size_t at = value.find("$" + key);

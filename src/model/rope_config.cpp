@@ -150,7 +150,7 @@ void read_longrope(const RopeValues& values, int64_t rotary_dim, RopeConfig& rop
 RopeConfig read_rope(const ConfigReader& reader, int64_t rotary_dim, int64_t max_positions) {
   const RopeValues values(reader, reader.rope_key());
   RopeConfig rope;
-  rope.theta = values.number("rope_theta", reader.number_or("rope_theta", 10000));
+  rope.theta = reader.positive("rope_theta");
   rope.kind = values.kind();
   rope.unread = values.unread();
   if (rope.kind == RopeKind::standard) return rope;
