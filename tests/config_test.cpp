@@ -199,6 +199,27 @@ TEST(Config, WhatSmolLM3DoesNotSayIsAsInTransformers) {
   EXPECT_FALSE(config.qkv_bias || config.o_bias || config.mlp_bias);
 }
 
+// A config.json with logits_scaling 4, read by a family that is like another but for some options.
+float logits_multiplier(const std::string& like, const std::string& options) {
+  const ScratchFolder scratch;
+  write_text(scratch / "config.json", config_json({{"logits_scaling", 4}}).dump());
+  const std::string family = R"({"family": "own", "like": ")" + like + R"(", "options": )" + options + "}";
+  return read_model_config(scratch / "config.json", parse_family(family, "own.json")).logits_multiplier;
+}
+
+TEST(Config, LogitsAreMultipliedOrDivided) {
+  EXPECT_EQ(logits_multiplier("llama", "{}"), 1);
+  EXPECT_EQ(logits_multiplier("granite", "{}"), 0.25);
+  EXPECT_EQ(logits_multiplier("unlisted", "{}"), 0.25);
+  EXPECT_EQ(logits_multiplier("llama", R"({"logits_divisor": "$logits_scaling|1.0"})"), 0.25);
+  EXPECT_EQ(logits_multiplier("llama", R"({"logits_multiplier": "$logits_scaling|1.0"})"), 4);
+  EXPECT_EQ(logits_multiplier("granite", R"({"logits_divisor": null, "logits_multiplier": "$missing|3"})"), 3);
+  EXPECT_TRUE(holds(error_of([] { logits_multiplier("granite", R"({"logits_multiplier": "$logits_scaling"})"); }),
+                    "family own: has both options logits_multiplier and logits_divisor; make one of them null"));
+  EXPECT_TRUE(holds(error_of([] { logits_multiplier("llama", R"({"logits_multiplier": 0})"); }),
+                    "logits_multiplier is 0", "between"));
+}
+
 // EXAONE 3's, as its own code read it.
 TEST(Config, AFamilySaysByWhichKeysItsSizesAreCalled) {
   const FamilyPointer family = parse_family(R"({"family": "exaone", "like": "llama", "options": {

@@ -151,6 +151,16 @@ void refuse_attention_both_ways(const ConfigReader& reader) {
          "; attention to later tokens is not implemented: make it true, or leave it out");
 }
 
+// What the head gives is multiplied, or divided: logits_scaling is a divisor in Granite, a factor in HyperCLOVA X.
+double read_logits_multiplier(const ConfigReader& reader) {
+  const bool multiplied = !reader.option("logits_multiplier").value.is_null();
+  const bool divided = !reader.option("logits_divisor").value.is_null();
+  require(!multiplied || !divided, "family ", reader.family()->name,
+          ": has both options logits_multiplier and logits_divisor; make one of them null");
+  if (multiplied) return reader.positive("logits_multiplier");
+  return divided ? 1.0 / reader.positive("logits_divisor") : 1;
+}
+
 void read_options(const ConfigReader& reader, ModelConfig& config) {
   refuse_attention_both_ways(reader);
   config.norm = {read_norm(reader), static_cast<float>(reader.positive("norm_epsilon"))};
@@ -176,7 +186,7 @@ void read_options(const ConfigReader& reader, ModelConfig& config) {
                                                      : 1.0 / std::sqrt(static_cast<double>(config.head_dim)));
   config.residual_multiplier = static_cast<float>(reader.positive("residual_multiplier"));
   config.embedding_multiplier = static_cast<float>(reader.positive("embedding_multiplier"));
-  config.logits_multiplier = static_cast<float>(1.0 / reader.positive("logits_divisor"));
+  config.logits_multiplier = static_cast<float>(read_logits_multiplier(reader));
   config.initializer_range = reader.positive("initializer_range");
 }
 
