@@ -282,8 +282,8 @@ TEST(Family, AFileThatIsNoneIsRefused) {
     });
   };
   EXPECT_TRUE(holds(with({{"options", {{"wheels", 4}}}}), "option wheels is none"));
-  EXPECT_TRUE(holds(with({{"options", {{"qk_norm", true}}}}), "0 modules have the part q_norm"));
-  EXPECT_TRUE(holds(with({{"options", {{"gated", false}}}}), "1 modules have the part gate"));
+  EXPECT_TRUE(holds(with({{"options", {{"qk_norm", true}}}}), "have the part q_norm 0 times"));
+  EXPECT_TRUE(holds(with({{"options", {{"gated", false}}}}), "have the part gate 1 times"));
   EXPECT_TRUE(holds(with({{"options", {{"norm_bias", true}}}}),
                     "gqa/config.json: norm_bias is true, but family x has the norm rms, which has no bias; make it "
                     "false, or the norm layer_norm_1p"));
@@ -292,6 +292,26 @@ TEST(Family, AFileThatIsNoneIsRefused) {
   };
   EXPECT_TRUE(holds(with(module("q", "rowwise")), "a.*.b is \"rowwise\"", "colwise or replicated"));
   EXPECT_TRUE(holds(with(module({"q", "o"}, "packed_colwise")), "packs o"));
+  EXPECT_TRUE(holds(with(module({"q", "q"}, "packed_colwise")), "have the part q 2 times"));
+}
+
+// A part of a block without a * would be one layer's alone, and what the others train would be lost.
+TEST(Family, ANameHasAStarInTheBlocksAlone) {
+  const auto named = [](const char* part, const std::string& name) {
+    const Json module{{"part", part}, {"name", name}, {"style", "replicated"}};
+    const Json family{{"family", "x"}, {"like", "llama"}, {"modules", Json::array({module})}};
+    return error_of(
+        [&] { read_model_config("tests/goldens/models/gqa/config.json", parse_family(family.dump(), "mine.json")); });
+  };
+  const char *one = "it must be a name with one *, where the number of the layer stands", *none = "a name without *";
+  EXPECT_TRUE(holds(named("q", "model.layers.attn.q"), "family x: the name of q is \"model.layers.attn.q\"; ", one));
+  EXPECT_TRUE(holds(named("down", "model.*.layers.*.down"), "the name of down is ", one));
+  EXPECT_TRUE(holds(named("mlp_norm", ""), "the name of mlp_norm is \"\"; ", one));
+  EXPECT_TRUE(holds(named("final_norm", "model.*.norm"), "the name of final_norm is \"model.*.norm\"; ", none));
+  EXPECT_TRUE(holds(named("embedding", "model.layers.*.embed_tokens"), "the name of embedding is ", none));
+  EXPECT_TRUE(holds(named("head", ""), "the name of head is \"\"; ", none));
+  EXPECT_TRUE(holds(named("v", "model.layers.*.self_attn.k_proj"),
+                    "family x: two modules have the name model.layers.*.self_attn.k_proj; "));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "base/json.h"
@@ -194,9 +195,9 @@ void read_options(const ConfigReader& reader, ModelConfig& config) {
 void check_parts(const ModelConfig& config) {
   const Family& family = *config.family;
   const auto of = [&](Part part) {
-    return std::count_if(family.modules.begin(), family.modules.end(), [&](const Module& module) {
-      return std::find(module.parts.begin(), module.parts.end(), part) != module.parts.end();
-    });
+    int64_t times = 0;
+    for (const Module& module : family.modules) times += std::count(module.parts.begin(), module.parts.end(), part);
+    return times;
   };
   for (int i = 0; i <= static_cast<int>(Part::head); i++) {
     const auto part = static_cast<Part>(i);
@@ -204,8 +205,8 @@ void check_parts(const ModelConfig& config) {
                      : part == Part::q_norm || part == Part::k_norm ? config.qk_norm
                                                                     : true;
     if (part == Part::head && config.tied) continue;
-    require(of(part) == (has ? 1 : 0), "family ", family.name, ": ", of(part), " modules have the part ", name_of(part),
-            "; by its options the block has ", has ? "one" : "none");
+    require(of(part) == (has ? 1 : 0), "family ", family.name, ": its modules have the part ", name_of(part), " ",
+            of(part), " times; by its options the block has ", has ? "one" : "none");
   }
   for (const Module& module : family.modules)
     for (const Part part : module.parts)
@@ -213,6 +214,23 @@ void check_parts(const ModelConfig& config) {
                   part == Part::up,
               "family ", family.name, ": ", module.name, " packs ", name_of(part),
               "; only q, k, v, gate and up can be packed");
+}
+
+// A block's tensors have a name in each layer, and no two tensors have the same: what is trained is saved.
+void check_names(const ModelConfig& config) {
+  const std::string& family = config.family->name;
+  std::set<std::string> names;
+  for (const Module& module : config.family->modules) {
+    const Part part = module.parts.front();
+    const auto stars = std::count(module.name.begin(), module.name.end(), '*');
+    require(!module.name.empty() && stars == (outside_blocks(part) ? 0 : 1), "family ", family, ": the name of ",
+            name_of(part), " is \"", module.name, "\"; it must be a name ",
+            outside_blocks(part) ? "without *, as it is outside of the blocks"
+                                 : "with one *, where the number of the layer stands");
+    if (part == Part::head && config.tied) continue;
+    require(names.insert(module.name).second, "family ", family, ": two modules have the name ", module.name,
+            "; parts of one tensor are one module, with a list of them");
+  }
 }
 
 // As Llama's first files say it.
@@ -276,6 +294,7 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   read_sizes(reader, config);
   read_options(reader, config);
   check_parts(config);
+  check_names(config);
   read_token_ids(reader, config);
   read_dropouts(reader, config);
   read_plan(reader, config);

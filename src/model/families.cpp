@@ -105,6 +105,8 @@ bool is_norm(Part part) {
          part == Part::k_norm;
 }
 
+bool outside_blocks(Part part) { return part == Part::embedding || part == Part::final_norm || part == Part::head; }
+
 FamilyPointer parse_family(const std::string& text, const std::string& source) {
   Family family = read_family(source, text);
   family.text = text;

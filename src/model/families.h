@@ -37,6 +37,7 @@ enum class Part : uint8_t {
 };
 std::string_view name_of(Part part);
 bool is_norm(Part part);
+bool outside_blocks(Part part);
 
 struct Module {
   std::vector<Part> parts;  // more than one: packed in the file, one after another along `out`

@@ -48,8 +48,6 @@ const std::vector<Kind>& kinds() {
   return all;
 }
 
-bool outside_blocks(Part part) { return part == Part::embedding || part == Part::final_norm || part == Part::head; }
-
 std::vector<int64_t> shape_of(const Kind& kind, const ModelConfig& config) {
   const Part first = kind.parts.front();
   if (is_norm(first)) return {rows_of_part(config, first)};

@@ -22,7 +22,6 @@ struct Kind {
 };
 
 const std::vector<Kind>& kinds();
-bool outside_blocks(Part part);
 std::vector<int64_t> shape_of(const Kind& kind, const ModelConfig& config);
 std::string name_of_kind(const Kind& kind);  // "gate+up"
 
