@@ -242,17 +242,47 @@ TEST(Infer, RefusesByNameWhatItCannotPlace) {
   EXPECT_TRUE(holds(numbered, "mlp.w1.weight [28, 32] (gate or up)", "mlp.w2.weight [28, 32] (gate or up)"));
 }
 
-TEST(Infer, NamesTheKeysThatItDidNotRead) {
+// Of a config.json what no option takes is named with a family from a file, inferred or written by hand, and with one
+// that a checkpoint keeps; a listed family is known to need no more.
+TEST(Family, NamesTheKeysThatItDoesNotTake) {
   const ScratchFolder scratch;
   write_changed("tests/goldens/models/gqa", scratch.path(), [](Json&, std::string&) {});
-  Json config = read_json(scratch / "config.json");
-  config["attn_logit_softcapping"] = 50.0;
-  config["embedding_multiplier"] = 2.0;
-  config["clip_qkv"] = nullptr;
-  config["rope_interleave"] = false;
-  write_text(scratch / "config.json", config.dump());
-  const InferredFamily found = infer_family(ModelFiles(scratch.path()), scratch / "config.json");
-  EXPECT_EQ(found.unread_keys, (std::vector<std::string>{"attn_logit_softcapping", "rope_interleave"}));
+  const std::string file = scratch / "config.json";
+  Json config = read_json(file);
+  config.update({{"attn_logit_softcapping", 50.0},
+                 {"embedding_multiplier", 2.0},
+                 {"clip_qkv", nullptr},
+                 {"no_rope_layers", {1, 0}},
+                 {"hidden", 8},
+                 {"attention_bias", false},
+                 {"attention_dropout", 0.0},
+                 {"rope_parameters", {{"rope_theta", 500.0}, {"partial_rotary_factor", 0.5}}}});
+  write_text(file, config.dump());
+  using Lines = std::vector<std::string>;
+  const auto line = [&](const std::string& name, const std::string& keys) {
+    return Lines{text(file, ": not read by family ", name, ": ", keys,
+                      "; where one of them changes what the model computes, so must the family")};
+  };
+  const auto said = [&](const std::string& family) {
+    return left_out_of(read_model_config(file, parse_family(family, "mine.json")));
+  };
+  const Json like{{"family", "x"}, {"like", "llama"}};
+  const std::string rotary = "rope_parameters.partial_rotary_factor";
+  const Lines plain = line("x", "attn_logit_softcapping, embedding_multiplier, no_rope_layers, hidden, " + rotary);
+  EXPECT_EQ(said(like.dump()), plain);
+  Json with_options = like;
+  with_options["options"] = {{"rotary_fraction", "$" + rotary + "|$hidden|1.0"},
+                             {"embedding_multiplier", "$attn_logit_softcapping|$embedding_multiplier|1.0"}};
+  EXPECT_EQ(said(with_options.dump()), line("x", "no_rope_layers"));
+  EXPECT_EQ(said(infer_family(ModelFiles(scratch.path()), file).text),
+            line("novel", "attn_logit_softcapping, no_rope_layers, hidden"));
+  config["llama_tp_family"] = like;
+  write_text(file, config.dump());
+  EXPECT_EQ(left_out_of(read_model_config(file)), plain);
+  config.erase("llama_tp_family");
+  config["model_type"] = "llama";
+  write_text(file, config.dump());
+  EXPECT_EQ(left_out_of(read_model_config(file)), Lines{});
 }
 
 // A family file of a person is refused with what is wrong in it.

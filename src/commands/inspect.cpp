@@ -131,7 +131,7 @@ void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64
   std::printf("%s\n", json_text(table, 1).c_str());
 }
 
-// Writes what the tensors tell, and says what they do not show and what nobody read.
+// Writes what the tensors tell, and says what they do not show.
 FamilyPointer infer(const Options& options, const std::string& config_file, bool speaks) {
   require(options.given("model") && !options.given("family"), "--infer needs -m DIR, and no --family");
   const InferredFamily found = infer_family(ModelFiles(resolve_model_folder(options.path("model"))), config_file);
@@ -140,14 +140,8 @@ FamilyPointer infer(const Options& options, const std::string& config_file, bool
   if (!speaks) return family;
   require(!file_exists(file), file, ": exists already; remove it first, or name another file");
   write_text(file, found.text);
-  std::string keys;
-  for (const std::string& key : found.unread_keys) keys += (keys.empty() ? "" : ", ") + key;
   std::fprintf(stderr, "%s: written; --family %s makes the other commands take it\n", file.c_str(), file.c_str());
   std::fprintf(stderr, "%s: assumed, as no tensor shows it: %s\n", file.c_str(), assumed_of_tensors);
-  if (!keys.empty())
-    std::fprintf(stderr,
-                 "%s: not understood: %s; where one of them changes what the model computes, so does the family\n",
-                 config_file.c_str(), keys.c_str());
   return family;
 }
 

@@ -268,7 +268,7 @@ void read_token_ids(const ConfigReader& reader, ModelConfig& config) {
 }
 
 void read_dropouts(const ConfigReader& reader, ModelConfig& config) {
-  for (const char* key : {"attention_dropout", "resid_pdrop", "embd_pdrop"})
+  for (const char* key : dropout_keys)
     if (reader.has(key) && reader[key] != 0) config.dropouts.emplace_back(key);
 }
 
@@ -300,6 +300,7 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   read_plan(reader, config);
   config.rope = read_rope(reader, config.rotary_dim, config.max_positions);
   config.dtype = read_dtype(reader);
+  config.unread = reader.unread_keys();
   config.names_code = reader.has("auto_map");
   return config;
 }
@@ -317,6 +318,9 @@ std::vector<std::string> left_out_of(const ModelConfig& config) {
   if (!config.unmet_ids.empty())
     lines.push_back(text(config.source, ": left out, as outside of the vocabulary of ", config.vocabulary, ": ",
                          listed(config.unmet_ids)));
+  if (!config.family->text.empty() && !config.unread.empty())
+    lines.push_back(text(config.source, ": not read by family ", config.family->name, ": ", listed(config.unread),
+                         "; where one of them changes what the model computes, so must the family"));
   return lines;
 }
 

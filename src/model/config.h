@@ -55,6 +55,7 @@ struct ModelConfig {
   std::optional<int64_t> bos_id, pad_id;
   std::vector<int64_t> eos_ids;
   std::vector<std::string> unmet_ids;  // "eos_token_id 151643": that begin or end no text, outside of the vocabulary
+  std::vector<std::string> unread;     // keys of config.json that the family does not take, nor anything else
   bool names_code = false;             // auto_map: classes that transformers takes from files beside config.json
   std::vector<std::string> dropouts;   // keys of config.json that ask for some: no operation here drops anything
   // A TP plan in config.json: module pattern → style, in the order of the file.
@@ -72,7 +73,8 @@ struct ModelConfig {
 // keeps (saved_config_text), else that model_type names.
 ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer family = nullptr);
 
-// Lines that name what of config.json was left out: of the rotary part what nothing reads, and ids that no text holds.
+// Lines that name what of config.json was left out: of the rotary part what nothing reads, ids that no text holds, and
+// what a family that a file gave does not take: it may be what makes the model another.
 std::vector<std::string> left_out_of(const ModelConfig& config);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are

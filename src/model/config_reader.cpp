@@ -1,5 +1,7 @@
 #include "model/config_reader.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "model/shipped_configs.h"
@@ -20,6 +22,15 @@ std::vector<std::string> alternatives(const std::string& text) {
   pieces.push_back(text.substr(begin));
   return pieces;
 }
+
+// What says nothing of the mathematics, is read of every model, or is seen by the tensors: biases and a tied head.
+const std::set<std::string> keys_of_all{
+    "architectures",  "auto_map",          "model_type",           "is_causal",
+    "hidden_size",    "num_hidden_layers", "num_attention_heads",  "intermediate_size",
+    "vocab_size",     "rope_theta",        "rope_scaling",         "rope_parameters",
+    "bos_token_id",   "eos_token_id",      "torch_dtype",          "dtype",
+    "tp_plan",        "use_cache",         "transformers_version", "_name_or_path",
+    "attention_bias", "mlp_bias",          "tie_word_embeddings",  family_key};
 
 }  // namespace
 
@@ -127,6 +138,32 @@ std::optional<int64_t> ConfigReader::size_if(const std::string& option_name) con
   const auto [name, value] = option(option_name);
   if (value.is_null()) return std::nullopt;
   return size_of(name, value);
+}
+
+bool ConfigReader::is_option(const std::string& key) const {
+  return std::any_of(family_->options.begin(), family_->options.end(), [&](const auto& option) {
+    const OrderedJson value = parse_ordered_json_or_discard(option.second);
+    if (!value.is_string()) return false;
+    const std::vector<std::string> pieces = alternatives(value.get<std::string>());
+    return std::any_of(pieces.begin(), pieces.end(), [&](const std::string& piece) {
+      return piece == "$" + key || piece.starts_with("$" + key + ".");
+    });
+  });
+}
+
+std::vector<std::string> ConfigReader::unread_keys() const {
+  const auto is_read = [&](const std::string& key) {
+    return keys_of_all.contains(key) || is_option(key) ||
+           std::find(dropout_keys.begin(), dropout_keys.end(), key) != dropout_keys.end();
+  };
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : json_.items())
+    if (!value.is_null() && !is_read(key)) keys.push_back(key);
+  // The one rotary value that is an option.
+  const std::string share = ".partial_rotary_factor";
+  const std::optional<OrderedJson> given = find(rope_key() + share);
+  if (given && !given->is_null() && !is_option(newer_rope_key + share)) keys.push_back(rope_key() + share);
+  return keys;
 }
 
 }  // namespace llama_tp

@@ -2,6 +2,7 @@
 // family's options resolved against it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -23,6 +24,9 @@ inline constexpr const char* family_key = "llama_tp_family";
 
 // The family that a config.json keeps; null where it keeps none. Errors: parse_family's.
 FamilyPointer family_kept_in(const OrderedJson& config, const std::string& source);
+
+// Keys that ask for dropout, which no operation here has.
+inline constexpr std::array dropout_keys{"attention_dropout", "resid_pdrop", "embd_pdrop"};
 
 class ConfigReader {
  public:
@@ -60,7 +64,13 @@ class ConfigReader {
   // Where the option is not null.
   std::optional<int64_t> size_if(const std::string& option_name) const;
 
+  // Of the keys that say something of the mathematics, those that neither an option of the family nor anything else
+  // takes.
+  std::vector<std::string> unread_keys() const;
+
  private:
+  // Does an option take "key" or "object.key"?
+  bool is_option(const std::string& key) const;
   // The value of "key" or "object.key", which may be null; none where it is missing.
   std::optional<OrderedJson> find(const std::string& key) const;
 

@@ -6,7 +6,6 @@
 
 #include "base/json.h"
 #include "model/checkpoint.h"
-#include "model/config_reader.h"
 #include "model/shipped_configs.h"
 #include "model/tensor_kinds.h"
 
@@ -196,21 +195,6 @@ class Inference {
   std::vector<Candidate> candidates_;
 };
 
-// What says nothing of the mathematics, or was read.
-bool is_read(const std::string& key, const Family& family) {
-  static const std::set<std::string> known{
-      "architectures",        "auto_map",        "model_type",   "is_causal",
-      "rope_scaling",         "rope_parameters", "bos_token_id", "eos_token_id",
-      "torch_dtype",          "dtype",           "tp_plan",      "use_cache",
-      "transformers_version", "_name_or_path",   family_key,     "attention_dropout"};
-  return known.contains(key) || std::any_of(family.options.begin(), family.options.end(), [&](const auto& option) {
-           const std::string& value = option.second;
-           const size_t at = value.find("$" + key);
-           return at != std::string::npos &&
-                  std::string_view("|\".").find(value[at + key.size() + 1]) != std::string_view::npos;
-         });
-}
-
 // A module a line, and the options on one.
 std::string file_text(const OrderedJson& family) {
   std::string text = "{\n  \"family\": " + json_text(family["family"]) + ",\n  \"like\": " + json_text(family["like"]) +
@@ -230,11 +214,9 @@ InferredFamily infer_family(const ModelFiles& files, const std::filesystem::path
                      {"like", base->name},
                      {"modules", found["modules"]},
                      {"options", found["options"]}};
-  InferredFamily result{file_text(family), {}};
+  InferredFamily result{file_text(family)};
   const ModelConfig read = read_model_config(config_file, parse_family(result.text, "the family found"));
   check_tensors(files, read, Parameters(read, resolve_plan(read), 0, 1));
-  for (const auto& [key, value] : config.items())
-    if (!value.is_null() && !is_read(key, *base)) result.unread_keys.push_back(key);
   return result;
 }
 

@@ -5,15 +5,13 @@
 
 #include <filesystem>
 #include <string>
-#include <vector>
 
 #include "io/model_files.h"
 
 namespace llama_tp {
 
 struct InferredFamily {
-  std::string text;                      // as a file of src/model/families
-  std::vector<std::string> unread_keys;  // of config.json: what they mean is not in the family
+  std::string text;  // as a file of src/model/families
 };
 
 // What no tensor shows and every family found has.
