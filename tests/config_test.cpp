@@ -249,6 +249,19 @@ TEST(Config, AFamilySaysByWhichKeysItsSizesAreCalled) {
   EXPECT_TRUE(holds(refused(Json{{"d", 97}}), "n_head (6) does not divide d (97)"));
   EXPECT_TRUE(holds(refused(Json{{"num_key_value_heads", 4}}), "num_key_value_heads (4) does not divide n_head (6)"));
   EXPECT_TRUE(holds(refused(Json{{"d", 9000000}, {"ffn", 9000000}}), "check num_layers, d, ffn, n_head and head_dim"));
+// One that attended to everything would be another model's; transformers refuses it, too.
+TEST(Config, ALayerThatSlidesNeedsAWindow) {
+  const auto refused = [](const char* type, const std::string& more, const std::string& why) {
+    std::string file = config_json({{"model_type", type}}).dump();
+    file.back() = ',';
+    file += R"("layer_types": ["full_attention", "sliding_attention"], )" + more + "}";
+    EXPECT_TRUE(holds(error_of([&] { read_config(file); }),
+                      "config.json: layer_types has sliding_attention, but " + why +
+                          "; give a window, or make it full_attention"));
+  };
+  refused("qwen2", R"("use_sliding_window": false, "sliding_window": 7)", "use_sliding_window is false");
+  refused("qwen3", R"("use_sliding_window": true, "sliding_window": null)", "sliding_window is null");
+  refused("mistral", R"("sliding_window": null)", "sliding_window is null");
 }
 
 // As Python takes them; a merge of JSON would leave the keys out.

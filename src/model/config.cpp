@@ -137,9 +137,10 @@ std::vector<int64_t> read_windows(const ConfigReader& reader, const std::vector<
     const bool slides = types[layer] == "sliding_attention";
     require(slides || types[layer] == "full_attention", reader.source(), ": ", types_name, " has ", shown(types[layer]),
             "; known: full_attention, sliding_attention");
-    require(!slides || window, reader.source(), ": ", types_name, " has sliding_attention, but ",
-            windowed ? reader.option("window").name + " is null" : reader.option("windowed").name + " is false",
-            "; give a window, or make it full_attention");
+      if (slides && !window)
+        fail(reader.source(), ": ", types_name, " has sliding_attention, but ",
+             windowed ? reader.option("window").name + " is null" : reader.option("windowed").name + " is false",
+             "; give a window, or make it full_attention");
     windows[layer] = slides ? window.value_or(0) : 0;
   }
   return windows;
