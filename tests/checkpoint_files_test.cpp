@@ -97,9 +97,13 @@ TEST(ModelFiles, MissingFoldersFilesAndTensorsAreNamed) {
 
   fs::remove(scratch / index_file_name);
   const ModelFiles model(scratch.path());
-  EXPECT_TRUE(holds(error_of([&] { model.expect("lm_head.weight", {1}); }), "tensor lm_head.weight is missing"));
-  EXPECT_TRUE(holds(error_of([&] { model.expect("a", {2, 3}); }), "tensor a has shape [1]", "[2, 3]"));
-  EXPECT_EQ(model.expect("a", {1}).dtype(), DType::f32);
+  EXPECT_TRUE(
+      holds(error_of([&] { model.expect("lm_head.weight", {1}, "config.json"); }), "tensor lm_head.weight is missing"));
+  EXPECT_TRUE(holds(error_of([&] {
+                      model.expect("a", {2, 3}, "config.json");
+                    }),
+                    "tensor a has shape [1], but [2, 3] by config.json; "));
+  EXPECT_EQ(model.expect("a", {1}, "config.json").dtype(), DType::f32);
 
   write_tensors(scratch.path(), "second.safetensors", {"a"});
   EXPECT_TRUE(holds(refused_model(scratch.path()), "second.safetensors: tensor a is in", "part.safetensors too"));

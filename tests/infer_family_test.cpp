@@ -11,6 +11,7 @@
 #include <random>
 
 #include "io/files.h"
+#include "model/checkpoint.h"
 #include "model/parameters.h"
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -240,6 +241,10 @@ TEST(Infer, RefusesByNameWhatItCannotPlace) {
     rename(header, "gate_proj", "w2");
   });
   EXPECT_TRUE(holds(numbered, "mlp.w1.weight [28, 32] (gate or up)", "mlp.w2.weight [28, 32] (gate or up)"));
+  const std::string without = refusal("gqa", [](Json& header, std::string&) {
+    rename(header, "input_layernorm.weight", "rotary_emb.inv_freq");  // which nothing looks at
+  });
+  EXPECT_TRUE(holds(without, "no tensor for attention_norm, which every model here has"));
 }
 
 // Of a config.json what no option takes is named with a family from a file, inferred or written by hand, and with one
@@ -293,16 +298,28 @@ TEST(Family, AFileThatIsNoneIsRefused) {
   EXPECT_TRUE(holds(refused("{}"), "mine.json: ", "family"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "y"})"), "mine.json: like \"y\"", "phi3"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "modules": [{"part": "wheel", "name": "a", "style": "colwise"}]})"),
-                    "mine.json: a module's part is wheel"));
+                    "mine.json: modules[0]: part is wheel"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "option": {}})"), "mine.json: key \"option\" is none"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "modules": {}})"), "mine.json: modules is no array"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "options": []})"), "mine.json: options is no object"));
   EXPECT_TRUE(
       holds(refused(R"({"family": "x", "like": "llama", "modules": [{"part": [], "name": "a", "style": "b"}]})"),
-            "mine.json: a module's part is an empty array"));
+            "mine.json: modules[0]: part is an empty array"));
   EXPECT_TRUE(holds(
       refused(R"({"family": "x", "like": "llama", "modules": [{"part": "q", "name": "a", "style": "b", "bias": 1}]})"),
-      "mine.json: key \"bias\" is none"));
+      "mine.json: modules[0]: key \"bias\" is none"));
+  EXPECT_TRUE(holds(refused(R"({"family": 5})"), "mine.json: family is missing or no string"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": 7})"), "mine.json: like is missing or no string"));
+  EXPECT_TRUE(
+      holds(refused(R"({"family": "x", "model_types": [7]})"), "mine.json: model_types holds more than strings"));
+  const auto refused_module = [&](const char* module) {
+    const std::string first = R"({"part": "k", "name": null}, )";
+    return refused(R"({"family": "x", "like": "llama", "modules": [)" + first + module + "]}");
+  };
+  EXPECT_TRUE(holds(refused_module("\"q\""), "mine.json: modules[1]: not a JSON object"));
+  EXPECT_TRUE(holds(refused_module(R"({"part": 5, "name": "a", "style": "b"})"), "modules[1]: part is missing or no"));
+  EXPECT_TRUE(holds(refused_module(R"({"part": "q", "name": 7, "style": "b"})"), "modules[1]: name is missing or no"));
+  EXPECT_TRUE(holds(refused_module(R"({"part": "q", "name": "a"})"), "modules[1]: style is missing or no string"));
   const Json base{{"family", "x"}, {"like", "unlisted"}};
   const auto with = [&](const Json& more) {
     Json family = base;
@@ -315,7 +332,8 @@ TEST(Family, AFileThatIsNoneIsRefused) {
   EXPECT_TRUE(holds(with({{"options", {{"qk_norm", true}}}}), "have the part q_norm 0 times"));
   EXPECT_TRUE(holds(with({{"options", {{"gated", false}}}}), "have the part gate 1 times"));
   EXPECT_TRUE(holds(with({{"options", {{"norm_bias", true}}}}),
-                    "gqa/config.json: norm_bias is true, but family x has the norm rms, which has no bias; make it "
+                    "gqa/config.json: option norm_bias of family x is true, but family x has the norm rms, which has "
+                    "no bias; make it "
                     "false, or the norm layer_norm_1p"));
   const auto module = [](const Json& part, const char* style) {
     return Json{{"modules", Json::array({{{"part", part}, {"name", "a.*.b"}, {"style", style}}})}};
@@ -323,6 +341,46 @@ TEST(Family, AFileThatIsNoneIsRefused) {
   EXPECT_TRUE(holds(with(module("q", "rowwise")), "a.*.b is \"rowwise\"", "colwise or replicated"));
   EXPECT_TRUE(holds(with(module({"q", "o"}, "packed_colwise")), "packs o"));
   EXPECT_TRUE(holds(with(module({"q", "q"}, "packed_colwise")), "have the part q 2 times"));
+}
+
+// What stands in the family's file is not blamed on config.json.
+TEST(Family, AnOptionsOwnValueIsRefusedAsTheFamilys) {
+  const auto with = [](const char* option, const Json& value) {
+    const Json family{{"family", "x"}, {"like", "llama"}, {"options", {{option, value}}}};
+    return error_of(
+        [&] { read_model_config("tests/goldens/models/gqa/config.json", parse_family(family.dump(), "mine.json")); });
+  };
+  EXPECT_TRUE(holds(with("norm_epsilon", "1e-5"), "option norm_epsilon of family x is \"1e-5\"; it must be a number"));
+  EXPECT_TRUE(holds(with("norm", 1), "option norm of family x is 1; it must be a string"));
+  EXPECT_TRUE(holds(with("window", -3), "option window of family x is -3; it must lie between 1 and "));
+  EXPECT_TRUE(holds(with("attention_multiplier", "$none|-1"), "none (the default of family x) is -1; it must lie"));
+  EXPECT_TRUE(
+      holds(with("activation", "$act|silu"),
+            "family x: option activation: its default silu is no JSON; a word needs quotes: \"…|\\\"silu\\\"\""));
+  for (const double share : {2.0, 1e30})
+    EXPECT_TRUE(holds(with("rotary_fraction", share), "option rotary_fraction of family x is ", "no more than all"));
+  EXPECT_TRUE(holds(with("layer_types", {"full_attention", "sliding_attention"}),
+                    "there is no window by option windowed of family x and option window of family x; "));
+}
+
+// Where names and shapes come from a family file, too, it is named beside config.json.
+TEST(Family, ItsFileIsNamedWhereItDoesNotFitTheTensors) {
+  const std::string golden = "tests/goldens/models/gqa", config = golden + "/config.json";
+  const auto refused = [&](const Json& modules, const Json& options) {
+    const Json family{{"family", "x"}, {"like", "llama"}, {"modules", modules}, {"options", options}};
+    const ModelConfig read = read_model_config(config, parse_family(family.dump(), "mine.json"));
+    return error_of([&] { check_tensors(ModelFiles(golden), read, Parameters(read, resolve_plan(read), 0, 1)); });
+  };
+  const auto module = [](const Json& part, const char* name, const char* style) {
+    return Json::array({{{"part", part}, {"name", name}, {"style", style}}});
+  };
+  const std::string both = config + " and family x";
+  EXPECT_TRUE(holds(refused(module("q", "model.layers.*.self_attn.query", "colwise"), Json::object()),
+                    "self_attn.query.weight is missing", "is this the model of " + both + "?"));
+  EXPECT_TRUE(holds(refused(module({"q", "k"}, "model.layers.*.self_attn.q_proj", "packed_colwise"), Json::object()),
+                    "self_attn.q_proj.weight has shape [32, 32], but [48, 32] by " + both + "; "));
+  EXPECT_TRUE(holds(refused(Json::array({{{"part", "gate"}, {"name", nullptr}}}), {{"gated", false}}),
+                    "mlp.gate_proj.weight has no place in the model of " + both + "; check the modules and biases"));
 }
 
 // A part of a block without a * would be one layer's alone, and what the others train would be lost.

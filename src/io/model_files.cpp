@@ -133,21 +133,21 @@ const StoredTensor* ModelFiles::find(std::string_view name) const {
   return found == places_.end() ? nullptr : found->second.tensor;
 }
 
-const ModelFiles::Place& ModelFiles::at(std::string_view name) const {
+const ModelFiles::Place& ModelFiles::at(std::string_view name, const std::string& origin) const {
   const auto found = places_.find(name);
   require(found != places_.end(), folder_, ": tensor ", name, " is missing; ",
           files_.size() == 1 ? files_[0].path() : text("its ", files_.size(), " files"), " hold",
-          files_.size() == 1 ? "s " : " ", places_.size(), " others: is config.json this model's?");
+          files_.size() == 1 ? "s " : " ", places_.size(), " others: is this the model of ", origin, "?");
   return found->second;
 }
 
 const StoredTensor& ModelFiles::expect(std::string_view name, const std::vector<int64_t>& shape,
-                                       std::optional<DType> dtype) const {
-  const Place& place = at(name);
+                                       const std::string& origin, std::optional<DType> dtype) const {
+  const Place& place = at(name, origin);
   const StoredTensor& tensor = *place.tensor;
   const std::string& path = files_[place.file].path();
-  require(tensor.shape == shape, path, ": tensor ", name, " has shape ", shape_text(tensor.shape),
-          ", config.json implies ", shape_text(shape), "; one of the two belongs to another model");
+  require(tensor.shape == shape, path, ": tensor ", name, " has shape ", shape_text(tensor.shape), ", but ",
+          shape_text(shape), " by ", origin, "; one of them belongs to another model");
   require(!dtype || tensor.dtype_name == name_of(*dtype), path, ": tensor ", name, " is ", tensor.dtype_name,
           " where the checkpoint's training state says ", name_of(dtype.value_or(DType::f32)),
           "; the file belongs to another checkpoint: copy the whole folder again");
@@ -157,7 +157,7 @@ const StoredTensor& ModelFiles::expect(std::string_view name, const std::vector<
 }
 
 void ModelFiles::read(std::string_view name, const Region& region, DType dtype, void* to) const {
-  const Place& place = at(name);
+  const Place& place = at(name, "config.json");
   files_[place.file].read(*place.tensor, region, dtype, to);
 }
 

@@ -33,9 +33,9 @@ class ModelFiles {
   // nullptr where no file has it.
   const StoredTensor* find(std::string_view name) const;
 
-  // The tensor, of exactly this shape and type (none: any that is floating). Errors: missing; another shape than
-  // config.json implies; another type.
-  const StoredTensor& expect(std::string_view name, const std::vector<int64_t>& shape,
+  // The tensor, of exactly this shape and type (none: any that is floating). origin: what both follow from, for messages.
+  // Errors: missing; another shape; another type.
+  const StoredTensor& expect(std::string_view name, const std::vector<int64_t>& shape, const std::string& origin,
                              std::optional<DType> dtype = {}) const;
 
   // As SafetensorsFile::read. Errors: also a missing tensor.
@@ -49,7 +49,7 @@ class ModelFiles {
 
   void add_file(const std::string& name);
   void check_index(const std::string& path);
-  const Place& at(std::string_view name) const;
+  const Place& at(std::string_view name, const std::string& origin) const;
 
   std::string folder_;
   std::vector<SafetensorsFile> files_;

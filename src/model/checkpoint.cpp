@@ -104,13 +104,19 @@ void store_weight(const Parameters& parameters, const Parameter& row, Backend& b
   store_rows(parameters.piece(row), region_of(row), unit.value, unit.rest, backend, fill);
 }
 
+// What says which tensors there are.
+std::string origin_of(const ModelConfig& config) {
+  return config.family->text.empty() ? config.source : text(config.source, " and family ", config.family->name);
+}
+
 // A tensor that the model has no place for is a sign of a wrong config.json; the few that are known to be idle pass.
 void refuse_unplaced(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters) {
   std::set<std::string> placed;
   for (const Parameter& row : parameters.rows()) placed.insert({row.name, row.tied_name});
   for (const std::string& name : files.names())
     require(placed.contains(name) || name.ends_with("rotary_emb.inv_freq"), files.folder(), ": tensor ", name,
-            " has no place in the model that ", config.source, " describes; check its model_type and biases");
+            " has no place in the model of ", origin_of(config), "; check ",
+            config.family->text.empty() ? "its model_type" : "the modules", " and biases");
 }
 
 // Are the bytes of this rank's slice the same in two tensors of one shape and type?
@@ -156,7 +162,8 @@ void check_same_checkpoint(const Launch& launch, HostGroup& world, const std::st
 
 void check_tensors(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
                    std::optional<DType> dtype) {
-  for (const Parameter& row : parameters.rows()) files.expect(stored_name(files, row), row.file_extents(), dtype);
+  for (const Parameter& row : parameters.rows())
+    files.expect(stored_name(files, row), row.file_extents(), origin_of(config), dtype);
   refuse_unplaced(files, config, parameters);
   for (const Parameter& row : parameters.rows()) refuse_other_head(files, config, row);
 }

@@ -96,14 +96,23 @@ std::optional<OrderedJson> ConfigReader::find(const std::string& key) const {
   return found == object->end() ? std::nullopt : std::optional<OrderedJson>(*found);
 }
 
+OrderedJson ConfigReader::default_of(const std::string& option_name, const std::string& piece) const {
+  OrderedJson value = parse_ordered_json_or_discard(piece);
+  require(!value.is_discarded(), "family ", family_->name, ": option ", option_name, ": its default ", piece,
+          " is no JSON; a word needs quotes: \"…|\\\"", piece, "\\\"\"");
+  return value;
+}
+
 ConfigReader::Option ConfigReader::option(const std::string& name) const {
   const auto found = family_->options.find(name);
   require(found != family_->options.end(), "family ", family_->name, ": option ", name, " is missing");
   const OrderedJson value = parse_ordered_json_or_discard(found->second);
-  if (!value.is_string() || !value.get<std::string>().starts_with("$")) return {name, value};
+  if (!value.is_string() || !value.get<std::string>().starts_with("$"))
+    return {text("option ", name, " of family ", family_->name), value};
   std::string called;
   for (const std::string& piece : alternatives(value.get<std::string>())) {
-    if (!piece.starts_with("$")) return {called, parse_ordered_json_or_discard(piece)};
+    if (!piece.starts_with("$"))
+      return {text(called, " (the default of family ", family_->name, ")"), default_of(name, piece)};
     called = piece.substr(1);
     if (called.starts_with(newer_rope_key + ".")) called.replace(0, newer_rope_key.size(), rope_key());
     if (const std::optional<OrderedJson> given = find(called)) return {called, *given};

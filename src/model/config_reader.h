@@ -51,7 +51,7 @@ class ConfigReader {
   // None for one outside of the vocabulary.
   std::optional<int64_t> token_id(const std::string& name, const OrderedJson& value, int64_t vocabulary) const;
 
-  // An option of the family and the name by which config.json calls it.
+  // An option of the family, and for messages the name by which config.json calls it, or that it is the family's own.
   struct Option {
     std::string name;
     OrderedJson value;
@@ -71,6 +71,7 @@ class ConfigReader {
  private:
   // Does an option take "key" or "object.key"?
   bool is_option(const std::string& key) const;
+  OrderedJson default_of(const std::string& option_name, const std::string& piece) const;
   // The value of "key" or "object.key", which may be null; none where it is missing.
   std::optional<OrderedJson> find(const std::string& key) const;
 

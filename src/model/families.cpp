@@ -22,7 +22,7 @@ constexpr std::array<std::string_view, 14> part_names{"embedding", "attention_no
 
 Part part_named(const std::string& name, const std::string& source) {
   const auto found = std::find(part_names.begin(), part_names.end(), name);
-  require(found != part_names.end(), source, ": a module's part is ", name, ", which no block has");
+  require(found != part_names.end(), source, ": part is ", name, ", which no block has");
   return static_cast<Part>(found - part_names.begin());
 }
 
@@ -33,14 +33,32 @@ void check_keys(const Json& json, const std::vector<std::string>& known, const s
             "\" is none of a family; docs/families.md shows what a family has");
 }
 
+std::string word(const Json& json, const char* key, const std::string& source) {
+  const auto found = json.find(key);
+  require(found != json.end() && found->is_string(), source, ": ", key,
+          " is missing or no string; docs/families.md shows what a family has");
+  return found->get<std::string>();
+}
+
+// One word, or an array of some.
+std::vector<std::string> words(const Json& json, const char* key, const std::string& source) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_array()) return {word(json, key, source)};
+  std::vector<std::string> all;
+  for (const Json& one : *found) {
+    require(one.is_string(), source, ": ", key, " holds more than strings; docs/families.md shows what a family has");
+    all.push_back(one.get<std::string>());
+  }
+  return all;
+}
+
 // Puts the module where those were that it replaces, or at the end.
 void place_module(const Json& json, const std::string& source, std::vector<Module>& modules) {
+  require(json.is_object(), source, ": not a JSON object; a module is one, with part, name and style");
   check_keys(json, {"part", "name", "style"}, source);
   Module module;
-  const Json& part = json.at("part");
-  require(!part.empty(), source, ": a module's part is an empty array; name one part, or several that are packed");
-  for (const Json& name : part.is_array() ? part : Json::array({part}))
-    module.parts.push_back(part_named(name, source));
+  for (const std::string& name : words(json, "part", source)) module.parts.push_back(part_named(name, source));
+  require(!module.parts.empty(), source, ": part is an empty array; name one part, or several that are packed");
   const auto replaced = [&](const Module& other) {
     return std::any_of(module.parts.begin(), module.parts.end(), [&](Part mine) {
       return std::find(other.parts.begin(), other.parts.end(), mine) != other.parts.end();
@@ -48,9 +66,9 @@ void place_module(const Json& json, const std::string& source, std::vector<Modul
   };
   const auto place = std::find_if(modules.begin(), modules.end(), replaced) - modules.begin();
   std::erase_if(modules, replaced);
-  if (json.at("name").is_null()) return;
-  module.name = json.at("name");
-  module.style = json.at("style");
+  if (json.contains("name") && json.at("name").is_null()) return;
+  module.name = word(json, "name", source);
+  module.style = word(json, "style", source);
   modules.insert(modules.begin() + place, module);
 }
 
@@ -65,9 +83,8 @@ Family shipped_family(const std::string& wanted, const std::string& source) {
   fail(source, ": like \"", wanted, "\", which is no family; there are ", known);
 }
 
-void place_options(const Json& json, const std::string& source, Family& family) {
-  const std::string like = json.value("like", "");
-  for (const auto& [option, value] : json.at("options").items()) {
+void place_options(const Json& options, const std::string& like, const std::string& source, Family& family) {
+  for (const auto& [option, value] : options.items()) {
     require(like.empty() || family.options.contains(option), source, ": option ", option, " is none; ", like,
             " in src/model/families has them all");
     family.options[option] = json_text(value);
@@ -79,21 +96,16 @@ Family read_family(const std::string& source, const std::string& content) {
   require(json.is_object(), source, ": not a JSON object; a family is one");
   require(json.contains("family"), source, ": has no \"family\", its name; docs/families.md shows what a family has");
   check_keys(json, {"family", "model_types", "like", "modules", "options"}, source);
-  require(json.value("modules", Json::array()).is_array(), source,
-          ": modules is no array; docs/families.md shows what a family has");
-  require(json.value("options", Json::object()).is_object(), source,
-          ": options is no object; docs/families.md shows what a family has");
-  try {
-    Family family = json.contains("like") ? shipped_family(json.at("like"), source) : Family{};
-    family.name = json.at("family");
-    family.model_types = json.value("model_types", std::vector<std::string>{});
-    if (json.contains("modules"))
-      for (const Json& module : json.at("modules")) place_module(module, source, family.modules);
-    if (json.contains("options")) place_options(json, source, family);
-    return family;
-  } catch (const Json::exception& error) {
-    fail(source, ": ", error.what(), "; docs/families.md shows what a family has");
-  }
+  const Json modules = json.value("modules", Json::array()), options = json.value("options", Json::object());
+  require(modules.is_array(), source, ": modules is no array; docs/families.md shows what a family has");
+  require(options.is_object(), source, ": options is no object; docs/families.md shows what a family has");
+  Family family = json.contains("like") ? shipped_family(word(json, "like", source), source) : Family{};
+  family.name = word(json, "family", source);
+  if (json.contains("model_types")) family.model_types = words(json, "model_types", source);
+  for (size_t i = 0; i < modules.size(); i++)
+    place_module(modules[i], text(source, ": modules[", i, "]"), family.modules);
+  place_options(options, json.value("like", ""), source, family);
+  return family;
 }
 
 }  // namespace

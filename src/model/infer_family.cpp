@@ -35,6 +35,7 @@ class Inference {
     eliminate();
     refuse_those_with([](const Candidate& candidate) { return candidate.possible.size() != 1; },
                       "neither shapes nor names tell what is what of");
+    refuse_missing();
     return {{"modules", modules()}, {"options", options()}};
   }
 
@@ -138,6 +139,15 @@ class Inference {
     }
     require(names.empty(), files_.folder(), ": ", what, " ", joined(names, ", "),
             "; write the family by hand, as docs/families.md shows");
+  }
+
+  void refuse_missing() const {
+    std::vector<std::string> missing;
+    for (const Part part : {Part::embedding, Part::attention_norm, Part::q, Part::k, Part::v, Part::o, Part::mlp_norm,
+                            Part::up, Part::down, Part::final_norm})
+      if (!has(part)) missing.emplace_back(name_of(part));
+    require(missing.empty(), files_.folder(), ": no tensor for ", joined(missing, ", "),
+            ", which every model here has; one without needs code, as docs/families.md says");
   }
 
   OrderedJson modules() const {
