@@ -383,6 +383,21 @@ TEST(Family, ItsFileIsNamedWhereItDoesNotFitTheTensors) {
                     "mlp.gate_proj.weight has no place in the model of " + both + "; check the modules and biases"));
 }
 
+// Before any weight is read, and as eval does; a config.json without weights has a table, too.
+TEST(Family, InspectHoldsItAgainstTheFiles) {
+  const ScratchFolder scratch;
+  const std::string golden = "tests/goldens/models/gqa", family = scratch / "mine.json";
+  const Json q{{"part", "q"}, {"name", "model.layers.*.self_attn.query"}, {"style", "colwise"}};
+  write_text(family, Json{{"family", "x"}, {"like", "llama"}, {"modules", Json::array({q})}}.dump());
+  const auto inspect = [&](const std::string& model) { return "inspect -m " + model + " --family " + family; };
+  const std::string missing = "model.layers.0.self_attn.query.weight is missing";
+  for (const int ranks : {0, 2}) expect_refused(ranks, inspect(golden), {golden, missing, "family x"});
+  write_text(scratch / "config.json", read_text(golden + "/config.json"));
+  const CommandResult table = run_command(llama_tp_with(0) + " " + inspect(scratch.path()));
+  EXPECT_EQ(table.status, 0) << table.err;
+  EXPECT_TRUE(holds(table.out, "model.layers.{0-1}.self_attn.query.weight "));
+}
+
 // A part of a block without a * would be one layer's alone, and what the others train would be lost.
 TEST(Family, ANameHasAStarInTheBlocksAlone) {
   const auto named = [](const char* part, const std::string& name) {

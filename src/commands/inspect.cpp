@@ -11,6 +11,7 @@
 #include "commands/options.h"
 #include "io/checkpoint_files.h"
 #include "io/files.h"
+#include "model/checkpoint.h"
 #include "model/infer_family.h"
 #include "model/parameters.h"
 #include "parallel/launch.h"
@@ -132,9 +133,9 @@ void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64
 }
 
 // Writes what the tensors tell, and says what they do not show.
-FamilyPointer infer(const Options& options, const std::string& config_file, bool speaks) {
-  require(options.given("model") && !options.given("family"), "--infer needs -m DIR, and no --family");
-  const InferredFamily found = infer_family(ModelFiles(resolve_model_folder(options.path("model"))), config_file);
+FamilyPointer infer(const Options& options, const std::string& folder, const std::string& config_file, bool speaks) {
+  require(!folder.empty() && !options.given("family"), "--infer needs -m DIR, and no --family");
+  const InferredFamily found = infer_family(ModelFiles(folder), config_file);
   const std::string file = options.word("infer");
   FamilyPointer family = parse_family(found.text, file);
   if (!speaks) return family;
@@ -177,15 +178,16 @@ int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
   }
   check_table_options(options);
   require(options.given("model") != options.given("config"), "inspect needs either -m DIR or --config FILE|NAME");
-  const std::string file =
-      options.given("config") ? options.word("config") : resolve_model_folder(options.path("model")) + "/config.json";
+  const std::string folder = options.given("model") ? resolve_model_folder(options.path("model")) : "";
+  const std::string file = options.given("config") ? options.word("config") : folder + "/config.json";
   const FamilyPointer family =
-      options.given("infer") ? infer(options, file, speaks) : read_family_file(options.word("family"));
+      options.given("infer") ? infer(options, folder, file, speaks) : read_family_file(options.word("family"));
   const ModelConfig config = read_model_config(file, family);
   const TensorParallelPlan plan = resolve_plan(config);
   const int64_t size = options.integer("tensor-parallel", 1), rank = options.integer("rank", 0);
   require(rank < size, "--rank ", rank, " is not one of the ", size, " ranks of --tensor-parallel");
   const Parameters parameters(config, plan, rank, size);
+  if (!folder.empty() && holds_safetensors(folder)) check_tensor_headers(ModelFiles(folder), config, parameters);
   if (!speaks) return 0;
   for (const std::string& line : left_out_of(config)) std::fprintf(stderr, "%s\n", line.c_str());
   if (options.is_set("json"))

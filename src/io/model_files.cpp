@@ -72,6 +72,12 @@ void refuse_adapter(const std::string& folder) {
           "merged one");
 }
 
+bool holds_safetensors(const std::string& folder) {
+  const std::vector<std::string> names = file_names(folder);
+  return std::any_of(names.begin(), names.end(),
+                     [](const std::string& name) { return name.ends_with(".safetensors"); });
+}
+
 ModelFiles::ModelFiles(const std::string& folder) : folder_(folder) {
   require(folder_exists(folder), folder, ": ", file_exists(folder) ? "is a file" : "no such folder",
           "; give a Hugging Face model folder or an output folder of llama_tp train");

@@ -16,6 +16,9 @@ namespace llama_tp {
 // Of a folder without weights of a model. Errors: it holds a PEFT adapter.
 void refuse_adapter(const std::string& folder);
 
+// Lie any *.safetensors in it?
+bool holds_safetensors(const std::string& folder);
+
 class ModelFiles {
  public:
   // Opens and checks every file. Errors: a missing folder, no safetensors (pickles are refused, with the way to convert

@@ -160,11 +160,16 @@ void check_same_checkpoint(const Launch& launch, HostGroup& world, const std::st
   }
 }
 
-void check_tensors(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
-                   std::optional<DType> dtype) {
+void check_tensor_headers(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
+                          std::optional<DType> dtype) {
   for (const Parameter& row : parameters.rows())
     files.expect(stored_name(files, row), row.file_extents(), origin_of(config), dtype);
   refuse_unplaced(files, config, parameters);
+}
+
+void check_tensors(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
+                   std::optional<DType> dtype) {
+  check_tensor_headers(files, config, parameters, dtype);
   for (const Parameter& row : parameters.rows()) refuse_other_head(files, config, row);
 }
 

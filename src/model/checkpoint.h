@@ -21,6 +21,10 @@ void check_same_checkpoint(const Launch& launch, HostGroup& world, const std::st
 void check_tensors(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
                    std::optional<DType> dtype = {});
 
+// The part of it that reads no weights: names, shapes and types.
+void check_tensor_headers(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
+                          std::optional<DType> dtype = {});
+
 // Fills the weights (and in bf16 training what completes them to f32). Errors: check_tensors'.
 void load_weights(const ModelFiles& files, const ModelConfig& config, Parameters& parameters, Backend& backend);
 
