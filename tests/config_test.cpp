@@ -64,7 +64,9 @@ TEST(Config, EveryKeyIsHeard) {
   EXPECT_EQ(config.plan_overrides[2].first, "a");
   EXPECT_FALSE(read_config(Json{{"pad_token_id", -1}}).pad_id);  // as some files say "none"
   EXPECT_TRUE(read_config(Json{{"attention_dropout", 0.0}, {"resid_pdrop", 0}}).dropouts.empty());
-  EXPECT_EQ(read_config(Json{{"attention_dropout", 0.1}}).dropouts, std::vector<std::string>{"attention_dropout"});
+  for (const char* key :
+       {"attention_dropout", "resid_pdrop", "embd_pdrop", "residual_dropout", "hidden_dropout", "embedding_dropout"})
+    EXPECT_EQ(read_config(Json{{key, 0.1}}).dropouts, std::vector<std::string>{key});
 }
 
 // The defaults of transformers' configurations; a factor of yarn or longrope that is not given is a ratio to it.

@@ -26,7 +26,8 @@ inline constexpr const char* family_key = "llama_tp_family";
 FamilyPointer family_kept_in(const OrderedJson& config, const std::string& source);
 
 // Keys that ask for dropout, which no operation here has.
-inline constexpr std::array dropout_keys{"attention_dropout", "resid_pdrop", "embd_pdrop"};
+inline constexpr std::array dropout_keys{"attention_dropout", "resid_pdrop",    "embd_pdrop",
+                                         "residual_dropout",  "hidden_dropout", "embedding_dropout"};
 
 class ConfigReader {
  public:
