@@ -247,6 +247,16 @@ TEST(Infer, RefusesByNameWhatItCannotPlace) {
   EXPECT_TRUE(holds(without, "no tensor for attention_norm, which every model here has"));
 }
 
+TEST(Infer, SaysWhatItAssumesOfLogitsScalingWhereThatIsThere) {
+  const auto assumed = [](const std::string& golden) {
+    const ScratchFolder scratch;
+    write_changed("tests/goldens/models/" + golden, scratch.path(), [](Json&, std::string&) {});
+    return infer_family(ModelFiles(scratch.path()), scratch / "config.json").assumed;
+  };
+  EXPECT_TRUE(holds(assumed("granite"), "gate, up; the logits are divided by logits_scaling, not multiplied"));
+  EXPECT_FALSE(holds(assumed("gqa"), "logits"));
+}
+
 // Of a config.json what no option takes is named with a family from a file, inferred or written by hand, and with one
 // that a checkpoint keeps; a listed family is known to need no more.
 TEST(Family, NamesTheKeysThatItDoesNotTake) {

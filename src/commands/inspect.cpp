@@ -142,7 +142,7 @@ FamilyPointer infer(const Options& options, const std::string& folder, const std
   require(!file_exists(file), file, ": exists already; remove it first, or name another file");
   write_text(file, found.text);
   std::fprintf(stderr, "%s: written; --family %s makes the other commands take it\n", file.c_str(), file.c_str());
-  std::fprintf(stderr, "%s: assumed, as no tensor shows it: %s\n", file.c_str(), assumed_of_tensors);
+  std::fprintf(stderr, "%s: assumed, as no tensor shows it: %s\n", file.c_str(), found.assumed.c_str());
   return family;
 }
 

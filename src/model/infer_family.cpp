@@ -205,6 +205,15 @@ class Inference {
   std::vector<Candidate> candidates_;
 };
 
+// Models differ in what they do with logits_scaling: Granite divides by it, HyperCLOVAX multiplies.
+std::string assumed_of(const OrderedJson& config) {
+  std::string assumed =
+      "norms multiply by w, not by 1 + w; q and k are normed before they turn; the pairs that turn are (i, i + d/2); "
+      "the embedding is not scaled unless a key says so; what is packed lies in the order q, k, v and gate, up";
+  if (config.contains("logits_scaling")) assumed += "; the logits are divided by logits_scaling, not multiplied";
+  return assumed;
+}
+
 // A module a line, and the options on one.
 std::string file_text(const OrderedJson& family) {
   std::string text = "{\n  \"family\": " + json_text(family["family"]) + ",\n  \"like\": " + json_text(family["like"]) +
@@ -224,7 +233,7 @@ InferredFamily infer_family(const ModelFiles& files, const std::filesystem::path
                      {"like", base->name},
                      {"modules", found["modules"]},
                      {"options", found["options"]}};
-  InferredFamily result{file_text(family)};
+  InferredFamily result{file_text(family), assumed_of(config)};
   const ModelConfig read = read_model_config(config_file, parse_family(result.text, "the family found"));
   check_tensors(files, read, Parameters(read, resolve_plan(read), 0, 1));
   return result;

@@ -11,14 +11,9 @@
 namespace llama_tp {
 
 struct InferredFamily {
-  std::string text;  // as a file of src/model/families
+  std::string text;     // as a file of src/model/families
+  std::string assumed;  // what no tensor shows
 };
-
-// What no tensor shows and every family found has.
-inline constexpr const char* assumed_of_tensors =
-    "norms multiply by w, not by 1 + w; q and k are normed before they turn; the pairs that turn are (i, i + d/2); the "
-    "embedding is not scaled unless a key says so; logits_scaling divides the logits; what is packed lies in the order "
-    "q, k, v and gate, up";
 
 // The result has been held against the files as any family is. Errors: tensors that no part has the shape of, that
 // could be several, or parts without a tensor: by name.
