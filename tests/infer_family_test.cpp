@@ -391,6 +391,9 @@ TEST(Family, ItsFileIsNamedWhereItDoesNotFitTheTensors) {
                     "self_attn.q_proj.weight has shape [32, 32], but [48, 32] by " + both + "; "));
   EXPECT_TRUE(holds(refused(Json::array({{{"part", "gate"}, {"name", nullptr}}}), {{"gated", false}}),
                     "mlp.gate_proj.weight has no place in the model of " + both + "; check the modules and biases"));
+  EXPECT_TRUE(
+      holds(refused(Json::array(), {{"tied", true}}),
+            "tied is true, but lm_head.weight differs from model.embed_tokens.weight; make it false in " + both));
 }
 
 // Before any weight is read, and as eval does; a config.json without weights has a table, too.

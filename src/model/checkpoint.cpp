@@ -141,8 +141,8 @@ void refuse_other_head(const ModelFiles& files, const ModelConfig& config, const
   if (row.tied_name.empty() || embedding == nullptr || head == nullptr) return;
   const bool same = head->shape == embedding->shape && head->dtype_name == embedding->dtype_name &&
                     same_bytes(files, row, embedding->dtype());
-  require(same, files.folder(), ": tie_word_embeddings is true, but ", row.tied_name, " differs from ", row.name,
-          "; make it false in ", config.source);
+  require(same, files.folder(), ": ", config.family->text.empty() ? "tie_word_embeddings" : "tied", " is true, but ",
+          row.tied_name, " differs from ", row.name, "; make it false in ", origin_of(config));
 }
 
 }  // namespace
