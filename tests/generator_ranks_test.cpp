@@ -63,6 +63,34 @@ TEST(PlanOfBatches, IsWhatTheyTakeAtMost) {
   }
 }
 
+// Key by key and layer by layer; of the weights all but an embedding that is not the head.
+double read_one_by_one(Generator& generator, const ModelConfig& config, int64_t past, int64_t forwards) {
+  double bytes = 0;
+  for (const Weight& weight : generator.parameters().weights())
+    if (weight.name != "embedding" || config.tied)
+      bytes += static_cast<double>(forwards) * static_cast<double>(weight.value.bytes());
+  for (int64_t token = past; token < past + forwards; token++)
+    for (int64_t layer = 0; layer < config.layers; layer++)
+      for (int64_t key = 0; key <= token; key++) {
+        const int64_t window = config.windows[static_cast<size_t>(layer)];
+        if (window == 0 || token - key < window)
+          bytes += static_cast<double>(generator.sequences() * generator.parameters().layout(layer).kv_heads *
+                                       config.head_dim * 2 * size_of(DType::f32));
+      }
+  return bytes;
+}
+
+TEST(BytesRead, AreTheWeightsAndTheKeysThatEachTokenSees) {
+  for (const std::string& name : divided({"gqa", "gqa_3", "gqa_8", "mistral", "qwen2_tied"})) {  // windows of 7 and 3
+    GeneratingModel model(name);
+    const auto generator = model.generator({{5, 9}});
+    for (const int64_t past : {0, 2, 6, 40})
+      for (const int64_t forwards : {1, 4, 20})
+        EXPECT_EQ(generator->bytes_read(past, forwards), read_one_by_one(*generator, model.config, past, forwards))
+            << name << ", " << forwards << " behind " << past;
+  }
+}
+
 // The texts behind equal prompts, of which sequence s has the random numbers of streams[s].
 std::vector<std::vector<int32_t>> texts_of(Generator& generator, const std::vector<uint64_t>& streams) {
   const std::vector<int32_t> prompt{3, 1, 4};

@@ -31,9 +31,8 @@ void bench_generation(const Bench& bench, const MachineRates& machine) {
     generator.feed(feeds);
   });
   generator.finish();
-  double bytes = static_cast<double>(own.cache.high_water());
-  for (const Weight& weight : generator.parameters().weights())
-    if (weight.name != "embedding" || config.tied) bytes += static_cast<double>(weight.value.bytes());
+  // Of a forward that was timed, as the first was not.
+  const double bytes = generator.bytes_read(prompt + 1, tokens) / static_cast<double>(tokens);
   const double weights =
       static_cast<double>(parameter_count(config) - config.vocabulary * config.hidden * (config.tied ? 1 : 2));
   const auto all = static_cast<double>(prompt * sequences);

@@ -69,32 +69,22 @@ class GenerationRun {
     close(prompt, prompt_seconds, fed, decode_seconds);
   }
 
-  // What one token reads: the weights but the embedding's rows, and the keys and values so far; all tensor ranks together.
-  double bytes_of_token() {
-    double bytes = 0;
-    for (const Weight& weight : session_.generator().parameters().weights())
-      if (weight.name != "embedding" || session_.model().config.tied)
-        bytes += static_cast<double>(weight.value.bytes());
-    const double share = static_cast<double>(session_.generator().length()) / static_cast<double>(context_);
-    bytes += share * static_cast<double>(session_.model().runtime->cache.high_water());
-    return bytes * session_.model().mesh->shape().tensor;
-  }
-
   void close(int64_t prompt, double prompt_seconds, int64_t fed, double decode_seconds) {
     session_.say(text("\nprompt  ", counted(prompt, "token"), ", ",
                       fixed(static_cast<double>(prompt) / prompt_seconds, 1), " tokens/s"));
     if (fed == 0) return;
     const double rate = static_cast<double>(fed) / decode_seconds;
     session_.say(text("decode  ", counted(fed, "token"), ", ", fixed(rate, 1), " tokens/s",
-                      share_of_bandwidth(rate * bytes_of_token(), decode_seconds)));
+                      share_of_bandwidth(prompt, fed, decode_seconds)));
   }
 
   // Of a model that lies in memory, and not in the caches, and of a text that was long enough to be timed.
-  std::string share_of_bandwidth(double byte_rate, double seconds) {
+  std::string share_of_bandwidth(int64_t prompt, int64_t fed, double seconds) {
     constexpr double beyond_caches = 0x1p30, long_enough = 1;
-    const bool says = bytes_of_token() >= beyond_caches && seconds >= long_enough;
+    const double bytes = session_.generator().bytes_read(prompt, fed) * session_.model().mesh->shape().tensor;
+    const bool says = bytes / static_cast<double>(fed) >= beyond_caches && seconds >= long_enough;
     if (session_.model().mesh->world().broadcast(says ? "1" : "0", 0) == "0") return "";
-    const double machine = bandwidth_of_ranks(seconds);
+    const double machine = bandwidth_of_ranks(seconds), byte_rate = bytes / seconds;
     return text(", ", fixed(byte_rate / 1e9, 2), " GB/s (", fixed(100 * byte_rate / machine, 0), "% of the ",
                 fixed(machine / 1e9, 1), " GB/s that these ranks can read)");
   }

@@ -276,6 +276,18 @@ void Generator::assume_length(int64_t sequence, int64_t length) {
   past(sequence).resize(static_cast<size_t>(length));
 }
 
+double Generator::bytes_read(int64_t past, int64_t forwards) {
+  const ModelConfig& config = model_.config();
+  int64_t weights = 0, keys_and_values = 0;
+  for (const Weight& weight : parameters_.weights())
+    if (config.tied || &weight != &parameters_.embedding()) weights += weight.value.bytes();
+  for (size_t layer = 0; layer < cache_.keys.size(); layer++) {
+    const int64_t of_a_key = (cache_.keys[layer].bytes() + cache_.values[layer].bytes()) / cache_.rows;
+    keys_and_values += causal_pairs(forwards, past, config.windows[layer]) * of_a_key;
+  }
+  return static_cast<double>(forwards * weights + sequences() * keys_and_values);
+}
+
 MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context,
                            const std::vector<std::vector<int64_t>>& batches, Backend& backend, const Runtime& runtime) {
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {

@@ -71,6 +71,10 @@ class Generator {
   int64_t context() const { return context_; }
   int64_t sequences() const { return std::ssize(past_); }
   Parameters& parameters() { return parameters_; }
+  // Bytes that this rank reads from memory in so many forwards of a token of every sequence, the first of them behind
+  // `past` tokens: each time the weights, of an embedding that is not the head as well only rows, and in every layer the
+  // keys and values that attention sees.
+  double bytes_read(int64_t past, int64_t forwards);
 
  private:
   // One forward; a choice where a feed `ends` with its piece.
