@@ -92,6 +92,10 @@ std::string prompt_lines(int count) {
   return lines;
 }
 
+std::string turn_line(const std::string& content) {
+  return Json{{"messages", {{{"role", "user"}, {"content", content}}}}}.dump() + "\n";
+}
+
 TEST_F(Talking, ManyPromptsAtOnceAreContinuedAsOneByOne) {
   const std::string options = "-n 24 --temp 0";
   const std::vector<Json> together = continued(0, prompt_lines(12), options);
@@ -117,9 +121,8 @@ TEST_F(Talking, APromptsTextDependsOnSeedAndPlaceAlone) {
 
 // In batches of three, three and one, whose texts end at different tokens, and each prompt alone.
 TEST_F(Talking, BatchesOfAnySizeGiveTheSameTextsInTheOrderOfTheFile) {
-  const std::string options = "-n 24 --temp 1 -s 7",
-                    conversation = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n",
-                    lines = conversation + prompt_lines(5) + conversation;
+  const std::string options = "-n 24 --temp 1 -s 7", lines = turn_line("Hi") + turn_line("Count to three.") +
+                                                             prompt_lines(4) + turn_line("Where is the cat?");
   const std::vector<Json> together = continued(0, lines, options);
   ASSERT_EQ(together.size(), 7u);
   std::set<int> lengths;
@@ -128,6 +131,18 @@ TEST_F(Talking, BatchesOfAnySizeGiveTheSameTextsInTheOrderOfTheFile) {
   for (const int ranks : {0, 2})
     for (const std::string size : {"1", "3", "7", "100"})
       EXPECT_EQ(continued(ranks, lines, options + " --batch-size " + size), together) << ranks << ", " << size;
+}
+
+// What the chat template ends a turn with ends no other text of the file: a model that comes to all tokens shows it.
+TEST_F(Talking, AConversationInTheFileEndsNoTextThatIsNone) {
+  const std::string options = "-n 400 -c 500 --temp 2 --top-k 0 --top-p 1 --min-p 0 -s 5", golden = "tests/goldens/sft";
+  const std::vector<Json> alone = continued(0, prompt_lines(20), options, golden);
+  for (const int ranks : {0, 2}) {
+    std::vector<Json> beside = continued(ranks, prompt_lines(20) + turn_line("Hi"), options, golden);
+    ASSERT_EQ(beside.size(), 21u);
+    beside.pop_back();
+    EXPECT_EQ(beside, alone);
+  }
 }
 
 TEST_F(Talking, MemoryIsThatOfABatch) {

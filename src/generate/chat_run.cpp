@@ -163,7 +163,7 @@ class ChatRun {
     bool is_full = false;
     for (int64_t made = 0; made != settings_.tokens && !is_stopped(input); made++) {
       const int32_t id = session_.choice().id;
-      if (session_.is_end(id)) break;
+      if (session_.is_end(id, true)) break;
       tokens.push_back(id);
       if (session_.leads()) print(decoder->push(id));
       is_full = static_cast<int64_t>(tokens.size()) > session_.generator().context();

@@ -53,7 +53,7 @@ class GenerationRun {
     bool ended = false;
     while (made < most && prompt_length() <= context_) {
       const int32_t id = session_.choice().id;
-      ended = session_.is_end(id);
+      ended = session_.is_end(id, false);
       if (ended) break;
       made++;
       tokens_.push_back(id);

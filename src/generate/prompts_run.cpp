@@ -20,6 +20,7 @@ struct Text {
   std::vector<int32_t> tokens;  // of the prompt, then with what was generated
   size_t prompt = 0;            // tokens of the prompt
   int64_t line = 0;             // of the file; 0: there is none
+  bool is_turn = false;         // of a conversation
   std::vector<double> log_probabilities;
   const char* finish = nullptr;  // why it ended
 };
@@ -91,25 +92,28 @@ class PromptsRun {
   }
 
   void take(OrderedJson input, std::vector<int32_t> ids, int64_t line) {
-    inputs_.push_back(std::move(input));
     const size_t length = ids.size();
-    texts_.push_back({std::move(ids), length, line, {}, nullptr});
+    texts_.push_back({std::move(ids), length, line, input.contains("messages"), {}, nullptr});
+    inputs_.push_back(std::move(input));
   }
 
   void exchange_prompts() {
-    std::vector<int32_t> lengths, lines, all;
+    std::vector<int32_t> lengths, lines, turns, all;
     for (const Text& text : texts_) {
       lengths.push_back(static_cast<int32_t>(text.prompt));
       lines.push_back(static_cast<int32_t>(text.line));
+      turns.push_back(text.is_turn ? 1 : 0);
       all.insert(all.end(), text.tokens.begin(), text.tokens.end());
     }
     lengths = session_.exchange(lengths);
     lines = session_.exchange(lines);
+    turns = session_.exchange(turns);
     all = session_.exchange(all);
     texts_.clear();
     auto begin = all.begin();
     for (size_t i = 0; i < lengths.size(); i++) {
-      texts_.push_back({{begin, begin + lengths[i]}, static_cast<size_t>(lengths[i]), lines[i], {}, nullptr});
+      texts_.push_back(
+          {{begin, begin + lengths[i]}, static_cast<size_t>(lengths[i]), lines[i], turns[i] != 0, {}, nullptr});
       begin += lengths[i];
     }
   }
@@ -176,7 +180,7 @@ class PromptsRun {
       return false;
     }
     const auto [id, log_probability] = session_.choice(sequence);
-    if (session_.is_end(id)) {
+    if (session_.is_end(id, text.is_turn)) {
       text.finish = "stop";
       return false;
     }

@@ -94,7 +94,7 @@ void Session::refuse_special(const std::string& message) const {
 
 ChatTemplate Session::find_chat() {
   ChatTemplate chat = find_chat_template(model_.folder, *tokenizer_, settings_.chat_template);
-  for (const std::string& stop : chat.stops()) ends_.push_back(tokenizer_->id_of(stop).value());
+  for (const std::string& stop : chat.stops()) turn_ends_.push_back(tokenizer_->id_of(stop).value());
   return chat;
 }
 
@@ -126,6 +126,7 @@ int64_t Session::room_of(int64_t prompt, int64_t context) const {
 
 void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory) {
   ends_ = exchange(ends_);
+  turn_ends_ = exchange(turn_ends_);
   const uint64_t drawn = leads() ? settings_.seed.value_or(std::random_device{}()) : 0;
   sampling_.seed = std::stoull(model_.mesh->world().broadcast(std::to_string(drawn), 0));
   model_.runtime->reserve(memory, MemoryUse::generation);
@@ -160,8 +161,11 @@ const Choice& Session::choice(int64_t sequence) {
   return choice;
 }
 
-bool Session::is_end(int32_t id) const {
-  return !settings_.ignore_eos && std::find(ends_.begin(), ends_.end(), id) != ends_.end();
+bool Session::is_end(int32_t id, bool in_conversation) const {
+  const auto is_among = [&](const std::vector<int32_t>& ids) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
+  return !settings_.ignore_eos && (is_among(ends_) || (in_conversation && is_among(turn_ends_)));
 }
 
 std::string Session::full_context() const {

@@ -40,7 +40,7 @@ class Session {
   // Errors: a message holds the name of a special token, which a template would take for the token itself, and there is
   // no --special. Rank 0.
   void refuse_special(const std::string& message) const;
-  // The tokenizer's chat template, or the one of --chat-template; what it names ends a text from here on. Rank 0.
+  // The tokenizer's chat template, or the one of --chat-template; what it names ends a turn. Rank 0.
   ChatTemplate find_chat();
 
   // The context for prompts of which the longest, that of `where`, has so many tokens. Errors: it does not fit.
@@ -54,7 +54,8 @@ class Session {
 
   // What follows the tokens that a sequence was fed. Errors: logits that are not finite.
   const Choice& choice(int64_t sequence = 0);
-  bool is_end(int32_t id) const;
+  // in_conversation: of a text that is a turn of one.
+  bool is_end(int32_t id, bool in_conversation) const;
   // That the context is full, and what then helps.
   std::string full_context() const;
 
@@ -67,7 +68,7 @@ class Session {
   GenerationConfig config_;  // the model's
   Sampling sampling_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::vector<int32_t> ends_;
+  std::vector<int32_t> ends_, turn_ends_;  // of any text; of turns besides, by the chat template
   std::unique_ptr<Generator> generator_;
 };
 
