@@ -63,6 +63,21 @@ TEST(PlanOfBatches, IsWhatTheyTakeAtMost) {
   }
 }
 
+// A forward has at most 512 tokens: of more sequences a token each goes through in several, however many are left.
+TEST(PlanOfBatches, HasRoomForMoreSequencesThanOneForwardTakes) {
+  GeneratingModel model(divided({"gqa", "gqa_3", "gqa_8"}).at(0));
+  const std::vector<int64_t> lengths(Generator::prompt_piece + 90, 8);  // a forward of prompts gives few choices
+  const auto generator = model.generator({lengths});
+  const int32_t one = 1;
+  std::vector<Feed> feeds;
+  for (int64_t s = 0; s < std::ssize(lengths); s++) feeds.push_back({s, {&one, 1}});
+  for (const size_t left : {lengths.size(), size_t{513}, size_t{512}, size_t{511}, size_t{1}}) {
+    feeds.resize(left);
+    for (const Feed& each : feeds) generator->assume_length(each.sequence, context - 1);
+    EXPECT_NO_THROW(generator->feed(feeds)) << left;
+  }
+}
+
 // Key by key and layer by layer; of the weights all but an embedding that is not the head.
 double read_one_by_one(Generator& generator, const ModelConfig& config, int64_t past, int64_t forwards) {
   double bytes = 0;

@@ -37,11 +37,13 @@ void rehearse_prompts(Generator& generator, const std::vector<int64_t>& lengths)
   generator.feed(feeds);
 }
 
-// The last token that fits, as a longer past takes more scratch memory: of all sequences, then of fewer and fewer.
+// The last token that fits, as a longer past takes more scratch memory: of as many sequences as go through in one
+// forward, then of fewer and fewer.
 void rehearse_tokens(Generator& generator) {
   const int32_t zero = 0;
   std::vector<Feed> feeds;
-  for (int64_t s = 0; s < generator.sequences(); s++) feeds.push_back({s, {&zero, 1}});
+  const int64_t most = std::min(generator.sequences(), Generator::prompt_piece);
+  for (int64_t s = 0; s < most; s++) feeds.push_back({s, {&zero, 1}});
   for (; !feeds.empty(); feeds.pop_back()) {
     for (const Feed& each : feeds) generator.assume_length(each.sequence, generator.context() - 1);
     generator.feed(feeds);
