@@ -159,6 +159,14 @@ TEST_F(Talking, MemoryIsThatOfABatch) {
   EXPECT_EQ(keys_and_values(70, ""), "64 × 40");
 }
 
+// By rehearsing with lengths alone: 64 contexts of ids would be 275 GB, and one 4.3 GB.
+TEST_F(Talking, AContextThatDoesNotFitIsRefusedBeforeMemoryIsTakenForIt) {
+  write_file(path("prompts.jsonl"), prompt_lines(64));
+  for (const std::string& options : {"--prompts-file " + path("prompts.jsonl"), std::string("--chat")})
+    expect_refusal(run_command("ulimit -v 4000000; " + command(0, "-c 1073741824 " + options)),
+                   {"this rank needs ", " are free", "a smaller context (-c)"}, true);
+}
+
 TEST_F(Talking, EqualPromptsAreContinuedDifferently) {
   std::string lines;
   for (int i = 0; i < 20; i++) lines += "{\"prompt\": \"The cow\"}\n";

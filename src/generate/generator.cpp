@@ -64,7 +64,8 @@ Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, 
       streams_(static_cast<size_t>(sequences)),
       choices_(static_cast<size_t>(sequences)) {
   std::iota(streams_.begin(), streams_.end(), 0);
-  for (std::vector<int32_t>& tokens : past_) tokens.reserve(static_cast<size_t>(context));
+  if (!runtime.state.rehearses())
+    for (Past& past : past_) past.tokens.reserve(static_cast<size_t>(context));
   for (std::unique_ptr<Delivery>* delivery : {&coming_, &behind_})
     *delivery = runtime.backend.make_delivery(chosen_numbers(sequences) * size_of(DType::i32));
 }
@@ -123,7 +124,7 @@ void Generator::forward(const Pieces& pieces, bool is_of_all) {
   }
   begun_.clear();
   for (const auto& [feed, ends, length_behind] : pieces)
-    past(feed.sequence).insert(past(feed.sequence).end(), feed.tokens.begin(), feed.tokens.end());
+    past(feed.sequence).tokens.insert(past(feed.sequence).tokens.end(), feed.tokens.begin(), feed.tokens.end());
   if (is_of_all && goes_on(pieces, sequences)) begin_next(forward, sequences);
   read_choices(pieces, sequences);
 }
@@ -180,7 +181,7 @@ void Generator::tell_draw(const Draw& draw, const Pieces& pieces) {
     tokens += static_cast<int32_t>(feed.tokens.size());
     if (!ends) continue;
     auto to = recent + penalty_window;  // the newest last
-    for (const std::span<const int32_t> part : {feed.tokens, std::span<const int32_t>(past(feed.sequence))})
+    for (const std::span<const int32_t> part : {feed.tokens, std::span<const int32_t>(past(feed.sequence).tokens)})
       to = std::copy_backward(part.end() - std::min(std::ssize(part), to - recent), part.end(), to);
     recent += penalty_window;
     *row++ = tokens - 1;
@@ -262,20 +263,22 @@ void Generator::read_choices(const Pieces& pieces, const std::vector<int64_t>& s
 }
 
 void Generator::begin(int64_t sequence, uint64_t stream) {
-  begun_.clear();
-  past(sequence).clear();
+  rewind(sequence, 0);
   streams_[static_cast<size_t>(sequence)] = stream;
 }
 
 void Generator::rewind(int64_t sequence, int64_t length) {
   const int64_t own = this->length(sequence);
   require(length <= own, "a sequence of ", own, " tokens cannot be rewound to ", length);
-  assume_length(sequence, length);
+  begun_.clear();
+  auto& [assumed, tokens] = past(sequence);
+  assumed = std::min(assumed, length);
+  tokens.resize(static_cast<size_t>(length - assumed));
 }
 
 void Generator::assume_length(int64_t sequence, int64_t length) {
-  begun_.clear();
-  past(sequence).resize(static_cast<size_t>(length));
+  rewind(sequence, 0);
+  past(sequence).assumed = length;
 }
 
 double Generator::bytes_read(int64_t past, int64_t forwards) {

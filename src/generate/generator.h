@@ -67,7 +67,7 @@ class Generator {
   // length: equal prompts are continued differently, and each alike whatever other sequences there are.
   const Choice& choice(int64_t sequence = 0) const { return choices_[static_cast<size_t>(sequence)]; }
 
-  int64_t length(int64_t sequence = 0) const { return std::ssize(past_[static_cast<size_t>(sequence)]); }
+  int64_t length(int64_t sequence = 0) const { return past_[static_cast<size_t>(sequence)].length(); }
   int64_t context() const { return context_; }
   int64_t sequences() const { return std::ssize(past_); }
   Parameters& parameters() { return parameters_; }
@@ -77,6 +77,12 @@ class Generator {
   double bytes_read(int64_t past, int64_t forwards);
 
  private:
+  // What a sequence has seen.
+  struct Past {
+    int64_t assumed = 0;          // tokens of which no more than their number is known
+    std::vector<int32_t> tokens;  // behind these
+    int64_t length() const { return assumed + std::ssize(tokens); }
+  };
   // One forward; a choice where a feed `ends` with its piece.
   struct Piece {
     Feed feed;
@@ -115,7 +121,7 @@ class Generator {
   // Whether tokens may be recorded; for how many keys the recording of one that sees so many is made.
   bool is_recorded() const;
   int64_t recorded_keys(int64_t longest) const;
-  std::vector<int32_t>& past(int64_t sequence) { return past_[static_cast<size_t>(sequence)]; }
+  Past& past(int64_t sequence) { return past_[static_cast<size_t>(sequence)]; }
 
   Runtime& runtime_;
   Parameters parameters_;
@@ -124,8 +130,8 @@ class Generator {
   Sampling sampling_;
   KeyValueCache cache_;  // sequence s has rows s · context to (s + 1) · context
   // Of each sequence.
-  std::vector<std::vector<int32_t>> past_;  // its tokens
-  std::vector<uint64_t> streams_;           // of random numbers
+  std::vector<Past> past_;
+  std::vector<uint64_t> streams_;  // of random numbers
   std::vector<Choice> choices_;
   HostBatch host_;
   std::vector<int32_t> asked_;  // Draw::asked
