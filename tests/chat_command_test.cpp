@@ -294,6 +294,23 @@ TEST_F(Talking, SpecialTokensAreOnlyTakenWhenAsked) {
   EXPECT_TRUE(holds(run(command(0, "-f " + path("p") + " -n 1 --special")).err, "prompt  10 tokens"));
 }
 
+// Seconds, of which a busy machine may take one or two between ranks that are in order.
+TEST_F(Talking, TheLimitOfWaitsIsForRanksAndNotForPeople) {
+  const std::string late = "--chat --timeout 4 -c 1000000 --temp ";
+  EXPECT_EQ(run("(sleep 6; echo Hi) | " + command(2, late + "0")).out, "Hello!\n");
+  write_file(path("typed"), "What is the word?\n");
+  const CommandResult stopped =
+      run_command(command(2, late + "1 -s 1 --ignore-eos") + " < " + path("typed") + " > " + path("said") +
+                  " & job=$!\n" + "while [ ! -s " + path("said") + " ] && kill -0 $job; do sleep 0.01; done\n" +
+                  "rank=$(" + ranks_of_job + " | tail -1); kill -STOP $rank; wait $job; echo status $? process $rank");
+  ASSERT_FALSE(stopped.timed_out) << stopped.err;
+  ASSERT_EQ(stopped.errors().size(), 1u) << stopped.err;
+  const std::string process = stopped.out.substr(stopped.out.find("process "));
+  EXPECT_TRUE(holds(stopped.errors().front(), "waited 4 s in ", "(" + process.substr(0, process.size() - 1) + ")",
+                    ", generating", "--timeout"))
+      << stopped.err;
+}
+
 TEST_F(Talking, SaysThatTheContextIsFullAndGoesOn) {
   const CommandResult result = chat(2, std::string(200, 'a') + "\nHi\n", "-c 60");
   EXPECT_TRUE(holds(result.err, "the context of 60 tokens is full; give a larger one with -c; /clear begins anew"));

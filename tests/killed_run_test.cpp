@@ -16,10 +16,6 @@
 namespace llama_tp {
 namespace {
 
-// A command of the shell that prints the processes that $job has started. cat goes on where a process has ended
-// meanwhile; awk itself would leave.
-const std::string ranks_of_job = "cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent=$job '$4 == parent {print $1}'";
-
 class KilledRun : public testing::TestWithParam<int> {
  protected:
   KilledRun() {

@@ -114,7 +114,7 @@ int generate_command(const Arguments& arguments) {
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     const GenerationSettings settings = generation_settings(options);
     set_threads(options, launch);
-    if (!settings.chat) set_timeout(options, launch);  // people may think for as long as they like
+    set_timeout(options, launch);
     set_products(options, launch);
     launch.begin(Activity::generating);
     if (settings.chat) return run_chat(settings, launch);

@@ -75,6 +75,15 @@ class ChatRun {
     if (!settings_.system.empty()) messages_.push_back({"system", settings_.system});
   }
 
+  // What `wait` returns, which may take as long as a person likes.
+  template <class Wait>
+  auto await_input(const Wait& wait) const {
+    launch_.begin(Activity::awaiting_input);
+    auto came = wait();
+    launch_.begin(Activity::generating);
+    return came;
+  }
+
   // ---- rank 0
 
   void lead() {
@@ -83,7 +92,7 @@ class ChatRun {
     session_.say(text("chat    ", chat_->name(), "; /help tells what there is"));
     while (true) {
       if (at_terminal) Session::write("\n> ");
-      const std::optional<std::string> line = input.message();
+      const std::optional<std::string> line = await_input([&] { return input.message(); });
       if (!line || *line == "/exit") break;
       if (*line == "/help")
         session_.say(help);
@@ -122,8 +131,8 @@ class ChatRun {
   // ---- all ranks
 
   void follow() {
-    for (std::vector<int32_t> tokens = session_.exchange({}); !tokens.empty(); tokens = session_.exchange({}))
-      answer(tokens, nullptr);
+    const auto next_turn = [&] { return await_input([&] { return session_.exchange({}); }); };
+    for (std::vector<int32_t> tokens = next_turn(); !tokens.empty(); tokens = next_turn()) answer(tokens, nullptr);
   }
 
   // Feeds what the cache does not hold yet of the whole conversation.

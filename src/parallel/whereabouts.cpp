@@ -21,8 +21,8 @@ constexpr Names<GroupName> group_names{"other",  "job",         "world", "weight
                                        "tensor", "kv_replicas", "fsdp",  "data"};
 constexpr Names<Meeting> meeting_names{"setup",     "all_reduce", "all_gather", "reduce_scatter",
                                        "broadcast", "barrier",    "gather"};
-constexpr Names<Activity> activity_names{"starting",   "reading data", "loading weights", "computing",
-                                         "evaluating", "saving",       "generating",      "measuring"};
+constexpr Names<Activity> activity_names{"starting", "reading data", "loading weights",   "computing", "evaluating",
+                                         "saving",   "generating",   "waiting for input", "measuring"};
 
 // Only the rank itself writes its page, and others read what has not changed for seconds: single values need no order.
 constexpr auto relaxed = std::memory_order_relaxed;
@@ -81,7 +81,8 @@ void Whereabouts::set_timeout(std::chrono::duration<double> timeout, TimeLimited
 
 bool Whereabouts::is_overdue(std::chrono::duration<double> waited) const {
   if (timeout_.count() == 0 || waited <= timeout_) return false;
-  return limited_ == TimeLimited::everything || !uses_files(page(local_rank_).activity.load(relaxed));
+  const Activity activity = page(local_rank_).activity.load(relaxed);
+  return activity != Activity::awaiting_input && (limited_ == TimeLimited::everything || !uses_files(activity));
 }
 
 void Whereabouts::begin(Activity activity, int64_t step) const {

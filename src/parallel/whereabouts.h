@@ -26,12 +26,14 @@ enum class Activity : uint8_t {
   evaluating,
   saving,
   generating,
+  awaiting_input,
   measuring,
   count_
 };
 
 // What a limit of waits holds for: all that ranks do, or all but activities whose time depends on the sizes of files: one
-// rank may then read, load or save for long while the others, in good order, wait.
+// rank may then read, load or save for long while the others, in good order, wait. Never for awaiting input: a person
+// may think for as long as they like.
 enum class TimeLimited : uint8_t { everything, all_but_files };
 
 class MeetingPoint;

@@ -27,6 +27,11 @@ CommandResult run_command(const std::string& line, double limit_seconds = 100, O
 // The beginning of a command line: the program, under mpirun or, with 0 ranks, without.
 std::string llama_tp_with(int ranks);
 
+// A command of the shell that prints the processes that $job has started. cat goes on where a process has ended
+// meanwhile; awk itself would leave.
+inline const std::string ranks_of_job =
+    "cat /proc/[0-9]*/stat 2>/dev/null | awk -v parent=$job '$4 == parent {print $1}'";
+
 // mpirun for ranks on hosts that are this machine under other names, "hosta:2,hostb:1": the first two ranks, the third.
 // "" where this user may not give it other names.
 std::string mpirun_on_hosts(const std::string& hosts);
