@@ -445,6 +445,23 @@ TEST_F(Talking, LinesThatArePastedTogetherAreOneMessage) {
   }
 }
 
+// A terminal drops what is typed behind 4,095 bytes of a line. The limit that is met is the terminal's own.
+TEST_F(Talking, ALineThatATerminalCutsIsNotSent) {
+  Terminal terminal("OMP_NUM_THREADS=1 " + command(0, "--chat --temp 0 -n 3 -c 20000"));
+  terminal.read_until("\n> ", 1);
+  terminal.type("Hi\n" + std::string(4500, 'a') + "\nHi\n");
+  terminal.read_until("\n> ", 2);
+  terminal.type(std::string(4094, 'a') + "\n");
+  terminal.read_until("\n> ", 3);
+  terminal.type("\x04");
+  EXPECT_EQ(terminal.end(), 0);
+  const std::string seen = without_returns(terminal.read_until("\x01 nothing", 0)),
+                    refusal = "not sent: a terminal passes at most 4,095 bytes of a line";
+  const size_t at = seen.find(refusal);
+  EXPECT_NE(at, std::string::npos) << seen;
+  EXPECT_EQ(seen.find(refusal, at + 1), std::string::npos) << seen;
+}
+
 // An answer without an end and with room for a million tokens: only the wish to stop it ends it. Ctrl-D leaves, too.
 TEST_F(Talking, EnterOrCtrlCStopsAnAnswer) {
   struct Way {

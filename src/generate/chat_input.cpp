@@ -4,14 +4,18 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <cerrno>
+
+#include "base/error.h"
+#include "report/format.h"
 
 namespace llama_tp {
 
 namespace {
 
-constexpr int paste_pause = 50;  // ms that may lie between two lines of a paste
+constexpr int paste_pause = 50;        // ms that may lie between two lines of a paste
+constexpr size_t longest_line = 4095;  // bytes that Linux keeps of a line while it is edited, without its newline
 
 volatile sig_atomic_t interrupted = 0;
 
@@ -66,6 +70,18 @@ std::optional<std::string> ChatInput::message() {
   waiting_.erase(0, end + 1);
   text.erase(text.find_last_not_of("\r\n") + 1);
   return text;
+}
+
+void ChatInput::refuse_cut_lines(const std::string& message) const {
+  if (!from_terminal_) return;
+  for (size_t begin = 0; begin < message.size();) {
+    const size_t end = std::min(message.find('\n', begin), message.size());
+    require(
+        end - begin < longest_line, "a terminal passes at most ", with_commas(longest_line),
+        " bytes of a line, and one here is so long that its end may be lost; put line ends into it, or send it from "
+        "a file");
+    begin = end + 1;
+  }
 }
 
 bool ChatInput::wants_stop() {

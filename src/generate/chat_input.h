@@ -16,9 +16,11 @@ class ChatInput {
   ChatInput& operator=(const ChatInput&) = delete;
   ~ChatInput();
 
-  // Waits for the next line, and takes those that come with it for one message, unless it begins with a slash. None at
-  // the end of stdin, or when Ctrl-C came instead.
+  // Waits for the next line, and takes those that come with it for one message, unless it is a command. None at the end
+  // of stdin, or when Ctrl-C came instead.
   std::optional<std::string> message();
+  // Errors: a line of the message is as long as a terminal lets one be, which drops what is typed behind.
+  void refuse_cut_lines(const std::string& message) const;
   // Whether Enter, Ctrl-C or Ctrl-D came since the last call of either function. What was typed before Enter is the next
   // message; there is none behind Ctrl-D.
   bool wants_stop();

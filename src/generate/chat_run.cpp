@@ -110,6 +110,7 @@ class ChatRun {
     const size_t before = messages_.size();
     std::vector<int32_t> tokens;
     try {
+      input.refuse_cut_lines(line);
       session_.refuse_special(line);
       messages_.push_back({"user", line});
       tokens = tokenize_chat(session_.tokenizer(), chat_->render(messages_, true)).ids;
