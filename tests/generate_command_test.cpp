@@ -235,8 +235,16 @@ TEST_F(GenerateCommand, TheContextReachesAsFarAsTheScaling) {
     EXPECT_EQ(result.status, 0) << result.err;
     return result.out;
   };
+  const auto evaluated = [&] {  // the same samples
+    const CommandResult result =
+        run_command(llama_tp_with(0) + " eval -m " + folder.path() + " --file " + (folder / "ids.jsonl"));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.err;
+  };
   EXPECT_FALSE(holds(trained(64), "are longer than the model's"));
+  EXPECT_FALSE(holds(evaluated(), "are longer than the model's"));
   EXPECT_TRUE(holds(trained(70), "samples of 70 tokens are longer than the model's 64 positions"));
+  EXPECT_TRUE(holds(evaluated(), "samples of 70 tokens are longer than the model's 64 positions\n"));
 }
 
 TEST_F(GenerateCommand, WithoutNThereIsRoomForAPageBehindAnyPrompt) {

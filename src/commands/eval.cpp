@@ -16,6 +16,7 @@
 #include "report/format.h"
 #include "report/output.h"
 #include "train/dataset_exchange.h"
+#include "train/describe_samples.h"
 #include "train/evaluator.h"
 #include "train/training_state.h"
 
@@ -43,6 +44,8 @@ class Evaluation {
     launch_.begin(Activity::reading_data);
     read_data();
     const int64_t block = data_.longest_sample();
+    if (const std::string beyond = beyond_positions(block, model_.config); leads() && !beyond.empty())
+      std::fprintf(stderr, "%s\n", beyond.c_str());
     // Every rank sees every sample whose logits are dumped; else the ranks with data of their own divide them.
     const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
     shape_ = {dumps() ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, data_ranks, block};

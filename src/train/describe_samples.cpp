@@ -22,4 +22,10 @@ std::vector<std::string> describe_samples(const std::string& file, const Dataset
   return lines;
 }
 
+std::string beyond_positions(int64_t sample_tokens, const ModelConfig& config) {
+  const int64_t positions = trained_positions(config);
+  if (sample_tokens <= positions || config.rope.kind == RopeKind::dynamic) return "";
+  return text("samples of ", sample_tokens, " tokens are longer than the model's ", positions, " positions");
+}
+
 }  // namespace llama_tp

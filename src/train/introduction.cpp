@@ -52,10 +52,8 @@ Lines data_lines(const TrainingSetup& run) {
        {std::pair(&run.settings.train_file, &data), std::pair(&run.settings.validation_file, &run.data.validation)})
     for (const std::string& line : describe_samples(*file, *samples, run.settings.block_size))
       lines.push_back(indent + line);
-  const int64_t positions = trained_positions(run.config);
-  if (run.shape.block_size > positions && run.config.rope.kind != RopeKind::dynamic)
-    lines.push_back(text(indent, "samples of ", run.shape.block_size, " tokens are longer than the model's ", positions,
-                         " positions"));
+  if (const std::string beyond = beyond_positions(run.shape.block_size, run.config); !beyond.empty())
+    lines.push_back(indent + beyond);
   return lines;
 }
 
