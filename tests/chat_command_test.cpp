@@ -274,6 +274,22 @@ TEST_F(Talking, AConversationPastThePositionsOfDynamicNtkIsReadAsOneText) {
   }
 }
 
+TEST_F(Talking, AConversationEndsWithTheOriginalContextOfLongrope) {
+  const std::string folder = path("longrope");
+  std::filesystem::copy(path("out/checkpoint-60"), folder);
+  Json config = Json::parse(whole_file(folder + "/config.json"));
+  const int64_t pairs = config["hidden_size"].get<int64_t>() / config["num_attention_heads"].get<int64_t>() / 2;
+  const std::vector<double> factors(static_cast<size_t>(pairs), 1);
+  config["rope_scaling"] = {{"rope_type", "longrope"},
+                            {"original_max_position_embeddings", 40},
+                            {"short_factor", factors},
+                            {"long_factor", factors}};
+  write_file(folder + "/config.json", config.dump());
+  const CommandResult result = chat(0, "Hi\n" + std::string(80, 'a') + "\n", "-n 2", folder);
+  EXPECT_TRUE(holds(result.err, "the context ends after 40 tokens, where longrope", "; a chat does not go past them\n",
+                    "not sent: the context of 40 tokens is full, and with longrope no -c gives a larger one"));
+}
+
 TEST_F(Talking, CommandsBeginWithASlash) {
   const std::string hello = chat(0, "Hi\n").out;
   EXPECT_EQ(hello, "Hello!\n");  // learned, and without what was said before

@@ -113,8 +113,8 @@ int64_t Session::settle_context(int64_t longest_prompt, const std::string& where
              " positions; expect worse text beyond them"));
   const int64_t room = room_of(longest_prompt, context);
   if (room < context)
-    say(text("the context ends after ", room,
-             " tokens, where longrope changes the frequencies of all keys; only a longer prompt goes past them"));
+    say(text("the context ends after ", room, " tokens, where longrope changes the frequencies of all keys; ",
+             settings_.chat ? "a chat does not go past them" : "only a longer prompt goes past them"));
   return room;
 }
 
