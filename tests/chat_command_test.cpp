@@ -461,6 +461,25 @@ TEST_F(Talking, LinesThatArePastedTogetherAreOneMessage) {
   }
 }
 
+// A first line that begins with a slash is a command only if there is one of that name.
+TEST_F(Talking, PastedLinesThatBeginWithASlashAreOneMessage) {
+  const std::string paste = "// adds two numbers\nint add(int a, int b);";
+  const Json messages = Json::array({{{"role", "user"}, {"content", paste}}});
+  const std::string answer =
+      continued(0, Json{{"messages", messages}}.dump(), "--temp 0 -n 30").at(0)["text"].get<std::string>();
+  Terminal terminal("OMP_NUM_THREADS=1 " + command(0, "--chat --temp 0 -n 30"));
+  terminal.read_until("\n> ", 1);
+  terminal.type(paste + "\n");
+  terminal.read_until("\n> ", 2);
+  terminal.type("/what\n");
+  terminal.read_until("\n> ", 3);
+  terminal.type("\x04");
+  EXPECT_EQ(terminal.end(), 0);
+  const std::string seen = without_returns(terminal.read_until("\x01 nothing", 0));
+  EXPECT_TRUE(holds(seen, "\n" + answer + "\n\n> /what\n/what is no command")) << seen;
+  EXPECT_FALSE(holds(seen, "numbers is no command")) << seen;
+}
+
 // A terminal drops what is typed behind 4,095 bytes of a line. The limit that is met is the terminal's own.
 TEST_F(Talking, ALineThatATerminalCutsIsNotSent) {
   Terminal terminal("OMP_NUM_THREADS=1 " + command(0, "--chat --temp 0 -n 3 -c 20000"));

@@ -28,6 +28,11 @@ void take_sigint(void (*handler)(int)) {
   sigaction(SIGINT, &action, nullptr);
 }
 
+std::string without_end(std::string text) {
+  text.erase(text.find_last_not_of("\r\n") + 1);
+  return text;
+}
+
 bool take_interrupt() {
   const bool came = interrupted != 0;
   interrupted = 0;
@@ -36,7 +41,10 @@ bool take_interrupt() {
 
 }  // namespace
 
-ChatInput::ChatInput(bool from_terminal) : from_terminal_(from_terminal) { take_sigint(note); }
+ChatInput::ChatInput(bool from_terminal, std::vector<std::string> commands)
+    : from_terminal_(from_terminal), commands_(std::move(commands)) {
+  take_sigint(note);
+}
 ChatInput::~ChatInput() { take_sigint(SIG_DFL); }
 
 bool ChatInput::fill() {
@@ -64,11 +72,12 @@ std::optional<std::string> ChatInput::message() {
       waiting_.push_back('\n');  // a file's last line may lack its end
     }
   if (from_terminal_) fill_while_more_comes(paste_pause);
-  const bool is_one_line = !from_terminal_ || waiting_.starts_with('/');
-  const size_t end = is_one_line ? waiting_.find('\n') : waiting_.rfind('\n');
-  std::string text = waiting_.substr(0, end);
+  const size_t first_end = waiting_.find('\n');
+  const bool is_command =
+      std::find(commands_.begin(), commands_.end(), without_end(waiting_.substr(0, first_end))) != commands_.end();
+  const size_t end = is_command || !from_terminal_ ? first_end : waiting_.rfind('\n');
+  const std::string text = without_end(waiting_.substr(0, end));
   waiting_.erase(0, end + 1);
-  text.erase(text.find_last_not_of("\r\n") + 1);
   return text;
 }
 

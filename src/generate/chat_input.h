@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace llama_tp {
 
@@ -10,8 +11,9 @@ namespace llama_tp {
 class ChatInput {
  public:
   // from_terminal: a person sits there, whose Enter during an answer is a wish, and who may paste several lines; else
-  // stdin is a file of lines, each of which is a message.
-  explicit ChatInput(bool from_terminal);
+  // stdin is a file of lines, each of which is a message. commands: lines that are messages of their own wherever they
+  // begin a paste.
+  ChatInput(bool from_terminal, std::vector<std::string> commands);
   ChatInput(const ChatInput&) = delete;
   ChatInput& operator=(const ChatInput&) = delete;
   ~ChatInput();
@@ -32,6 +34,7 @@ class ChatInput {
   void fill_while_more_comes(int pause);
 
   bool from_terminal_;
+  std::vector<std::string> commands_;
   bool ended_ = false;   // a terminal tells its end (Ctrl-D) once
   std::string waiting_;  // read, and not given yet
 };

@@ -19,7 +19,8 @@ constexpr const char* help =
     "/exit   leave (as Ctrl-D does)\n"
     "/help   this text\n"
     "Enter, or without mpirun Ctrl-C, stops an answer.\n"
-    "Lines that are pasted together are one message; what is typed during an answer is the next.";
+    "Lines that are pasted together are one message, which is sent when its last line ends;\n"
+    "what is typed during an answer is the next.";
 
 // Turns have any length. They go through in pieces of powers of two, so that a few shapes are all there are.
 std::vector<std::span<const int32_t>> pieces_of(std::span<const int32_t> tokens) {
@@ -88,7 +89,7 @@ class ChatRun {
 
   void lead() {
     const bool at_terminal = launch_.stdin_is_terminal();
-    ChatInput input(at_terminal);
+    ChatInput input(at_terminal, {"/clear", "/exit", "/help"});
     session_.say(text("chat    ", chat_->name(), "; /help tells what there is"));
     while (true) {
       if (at_terminal) Session::write("\n> ");
@@ -98,7 +99,7 @@ class ChatRun {
         session_.say(help);
       else if (*line == "/clear")
         clear();
-      else if (line->starts_with('/'))
+      else if (line->starts_with('/') && line->find('\n') == std::string::npos)
         session_.say(*line + " is no command; /help tells which there are");
       else if (!trimmed(*line).empty())
         turn(*line, input);
