@@ -77,6 +77,21 @@ TEST(EvalCommand, RunsInBothTypesAndForPeople) {
   EXPECT_TRUE(holds(output_of(options), "loss 9.33", "  perplexity ", "  over 37 tokens\n"));
 }
 
+// Logits of a model that is all too sure.
+TEST(EvalCommand, APerplexityBeyondADoubleIsNull) {
+  const ScratchFolder folder;
+  const std::string golden = "tests/goldens/models/granite";
+  std::filesystem::copy(golden, folder.path() + "/model");
+  Json config = Json::parse(whole_file(golden + "/config.json"));
+  config["logits_scaling"] = 1e-5;
+  write_file(folder / "model/config.json", config.dump());
+  const std::string options = "eval -m " + (folder / "model") + " --file " + golden + "/input.jsonl ";
+  const Json said = Json::parse(output_of(options + "--json"));
+  EXPECT_GT(said["loss"], 710);
+  EXPECT_TRUE(said["perplexity"].is_null());
+  EXPECT_TRUE(holds(output_of(options), "  perplexity inf  "));
+}
+
 // The loss is the mean of -log softmax over the logits that --dump-logits writes.
 TEST(EvalCommand, DumpsTheLogitsThatMakeItsLoss) {
   const ScratchFolder folder;

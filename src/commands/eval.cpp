@@ -168,7 +168,9 @@ int evaluate_command(const Arguments& arguments) {
     declare_mesh(options);
     declare_threads(options);
     declare_timeout(options);
-    options.flag("json", "one JSON object on stdout: loss, perplexity, tokens");
+    options.flag(
+        "json",
+        "one JSON object on stdout: loss, perplexity (null where it is beyond a double, of a loss above 709), tokens");
     options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
                   "FILE");
     options.value("backend", "auto, cpu or cuda", "WORD", "auto");
