@@ -1,12 +1,12 @@
 // Norms, forward, with the addition to the residual stream on the way.
 //
-//   rms:            y = x / sqrt(mean(x²) + ε) · w                                   (Zhang & Sennrich 2019)
-//   layer_norm_1p:  y = (x − mean) / sqrt(var + ε) · (1 + w) + b                     (Nemotron-4)
+//   rms, rms_1p:                y = x / sqrt(mean(x²) + ε) · (offset + w)
+//   layer_norm, layer_norm_1p:  y = (x − mean) / sqrt(var + ε) · (offset + w) + b
 //
-// x, part, sum, y: [T, H]; w, b: [H]; statistics: [T] or [T, 2] f32. A block takes a row and holds as much of it as
-// rows of 4,096 in bf16 have in registers; more is read again from its nearest cache. Bound by memory: reads 1 and
-// writes 1 value an element, with the addition 2 and 2. What could be contracted to a fused multiply-add is written as
-// one, so that norm_apply repeats norm_forward to the bit.
+// The offset is 1 for kinds that end so, else 0. x, part, sum, y: [T, H]; w, b: [H]; statistics: [T] or [T, 2] f32. A
+// block takes a row and holds as much of it as rows of 4,096 in bf16 have in registers; more is read again from its
+// nearest cache. Bound by memory: reads 1 and writes 1 value an element, with the addition 2 and 2. What could be
+// contracted to a fused multiply-add is written as one, so that norm_apply repeats norm_forward to the bit.
 #include "kernels/norm.h"
 
 namespace llama_tp::kernels {
@@ -80,7 +80,7 @@ __device__ __forceinline__ RowStatistics statistics_of(const Share<n, X>& x, con
                                                        NormScratch& scratch) {
   const auto count = static_cast<float>(hidden);
   RowStatistics row;
-  if (centers(options)) {
+  if (options.kind.centers) {
     float sum = 0;
     x.each([&](int, const float(&values)[n]) {
       for (int j = 0; j < n; j++) sum += values[j];
@@ -97,14 +97,15 @@ __device__ __forceinline__ RowStatistics statistics_of(const Share<n, X>& x, con
 
 template <int n, class X>
 __device__ __forceinline__ void apply(const Share<n, X>& x, const NormWeights<X>& weights, RowStatistics row, X* y) {
-  const bool centered = centers(weights.options), with_bias = centered && weights.b != nullptr;
+  const float offset = weights.options.kind.offset;
+  const bool with_bias = weights.options.kind.centers && weights.b != nullptr;
   x.each([&](int i, const float(&values)[n]) {
     float out[n], w[n], b[n] = {};
     load(w, weights.w + i);
     if (with_bias) load(b, weights.b + i);
     for (int j = 0; j < n; j++) {
       const float normalized = (values[j] - row.mean) * row.scale;
-      out[j] = centered ? fmaf(normalized, 1.0f + w[j], b[j]) : normalized * w[j];
+      out[j] = fmaf(normalized, offset + w[j], b[j]);
     }
     store(y + i, out);
   });
@@ -113,7 +114,7 @@ __device__ __forceinline__ void apply(const Share<n, X>& x, const NormWeights<X>
 __device__ void save(const RowStatistics& row, const NormOptions& options, float* statistics) {
   if (threadIdx.x != 0) return;
   const int64_t t = blockIdx.x;
-  if (centers(options)) {
+  if (options.kind.centers) {
     statistics[2 * t] = row.mean;
     statistics[2 * t + 1] = row.scale;
   } else {

@@ -11,14 +11,10 @@ struct RowStatistics {
   float mean = 0, scale = 0;  // scale: 1/rms or 1/deviation
 };
 
-__host__ __device__ __forceinline__ bool centers(const NormOptions& options) {
-  return options.kind == NormKind::layer_norm_1p;
-}
-
 // [T] 1/rms, or [T, 2] mean and 1/deviation.
 __device__ __forceinline__ RowStatistics saved_statistics(const NormOptions& options, const float* statistics,
                                                           int64_t row) {
-  if (centers(options)) return {statistics[2 * row], statistics[2 * row + 1]};
+  if (options.kind.centers) return {statistics[2 * row], statistics[2 * row + 1]};
   return {0, statistics[row]};
 }
 

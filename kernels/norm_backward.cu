@@ -1,6 +1,6 @@
-// Norms, backward. With x̂ = (x − mean) · scale and g = dy · w (layer_norm_1p: dy · (1 + w)):
+// Norms, backward. With x̂ = (x − mean) · scale and g = dy · (offset + w), as in norm.cu:
 //
-//   dx += scale · (g − mean(g) − x̂ · mean(g · x̂))          without mean(g) for rms
+//   dx += scale · (g − mean(g) − x̂ · mean(g · x̂))          without mean(g) where the kind does not center
 //   dw += Σ_t dy · x̂        db += Σ_t dy
 //
 // dy, x, dx: [T, H]; dw, db: [H] f32. A block takes neighbouring rows in order, and so many of them that there are at
@@ -48,14 +48,14 @@ struct Elements {
 
   template <class X>
   __device__ __forceinline__ Elements(const Packed<n, X>& dy, const Packed<n, X>& x, const Packed<n, X>& weight,
-                                      bool centered, RowStatistics row) {
+                                      float offset, RowStatistics row) {
     float w[n];
     dy.unpack(d);
     x.unpack(normalized);
     weight.unpack(w);
     for (int j = 0; j < n; j++) {
       normalized[j] = (normalized[j] - row.mean) * row.scale;
-      g[j] = d[j] * ((centered ? 1.0f : 0.0f) + w[j]);
+      g[j] = d[j] * (offset + w[j]);
     }
   }
   __device__ __forceinline__ void add_to(RowSums& sums) const {
@@ -135,10 +135,11 @@ __global__ void __launch_bounds__(most_threads)
     for (int j = 0; j < held; j++) pieces[j] = next[j];
     const RowStatistics row = next_row;
     if (t + 1 < end) read_row(t + 1);
-    const auto elements = [&](int j) { return Elements<n>(pieces[j].dy, pieces[j].x, w[j], centered, row); };
+    const float offset = options.kind.offset;
+    const auto elements = [&](int j) { return Elements<n>(pieces[j].dy, pieces[j].x, w[j], offset, row); };
     const auto elements_beyond = [&](int i) {
       return Elements<n>(Packed<n, X>(dy + t * hidden + i), Packed<n, X>(x + t * hidden + i), Packed<n, X>(weights + i),
-                         centered, row);
+                         offset, row);
     };
     RowSums sums;
 #pragma unroll
@@ -181,7 +182,7 @@ template <class X>
 void norm_backward(Stream stream, const X* dy, const X* x, const NormWeights<X>& weights, const float* statistics,
                    const NormGradients<X>& gradients, int64_t tokens, int64_t hidden, void* workspace) {
   const int64_t blocks = token_blocks(tokens);
-  const bool with_bias = centers(weights.options) && gradients.db != nullptr;
+  const bool with_bias = weights.options.kind.centers && gradients.db != nullptr;
   float* const dw = static_cast<float*>(workspace);
   float* const db = with_bias ? dw + blocks * hidden : nullptr;
   with_width<X>(hidden, {dy, x, weights.w, gradients.dx, dw}, [&]<int n>() {
@@ -192,7 +193,7 @@ void norm_backward(Stream stream, const X* dy, const X* x, const NormWeights<X>&
     };
     if (with_bias)
       start(norm_backward_kernel<true, true, n, X>);
-    else if (centers(weights.options))
+    else if (weights.options.kind.centers)
       start(norm_backward_kernel<true, false, n, X>);
     else
       start(norm_backward_kernel<false, false, n, X>);

@@ -18,7 +18,7 @@ inline int64_t tokens_a_block(int64_t tokens) {
 inline int64_t token_blocks(int64_t tokens) { return llama_tp::parts_of(tokens, tokens_a_block(tokens)); }
 
 inline int64_t norm_backward_workspace(const NormOptions& options, int64_t tokens, int64_t hidden) {
-  const int64_t sums = options.kind == NormKind::layer_norm_1p ? 2 : 1;
+  const int64_t sums = options.kind.centers ? 2 : 1;
   return token_blocks(tokens) * hidden * sums * static_cast<int64_t>(sizeof(float));
 }
 inline int64_t head_norm_backward_workspace(const HeadNormShape& shape, int64_t tokens) {

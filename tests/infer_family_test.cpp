@@ -343,8 +343,11 @@ TEST(Family, AFileThatIsNoneIsRefused) {
   EXPECT_TRUE(holds(with({{"options", {{"gated", false}}}}), "have the part gate 1 times"));
   EXPECT_TRUE(holds(with({{"options", {{"norm_bias", true}}}}),
                     "gqa/config.json: option norm_bias of family x is true, but family x has the norm rms, which has "
-                    "no bias; make it "
-                    "false, or the norm layer_norm_1p"));
+                    "no bias; make it false, or the norm layer_norm or layer_norm_1p"));
+  EXPECT_TRUE(
+      holds(with({{"options", {{"norm_bias", true}, {"norm", "rms_1p"}}}}), "the norm rms_1p, which has no bias"));
+  EXPECT_TRUE(holds(with({{"options", {{"norm", "batch"}}}}),
+                    "family x: norm \"batch\" is not implemented; known: rms, rms_1p, layer_norm, layer_norm_1p"));
   const auto module = [](const Json& part, const char* style) {
     return Json{{"modules", Json::array({{{"part", part}, {"name", "a.*.b"}, {"style", style}}})}};
   };

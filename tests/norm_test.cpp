@@ -4,6 +4,12 @@
 namespace llama_tp {
 namespace {
 
+// By the names, apart from the table of kinds.
+bool centers(const NormKind& kind) { return kind == NormKind::layer_norm || kind == NormKind::layer_norm_1p; }
+double factor(const NormKind& kind, double w) {
+  return kind == NormKind::rms_1p || kind == NormKind::layer_norm_1p ? 1 + w : w;
+}
+
 struct Case {
   NormOptions options;
   DType dtype;
@@ -16,14 +22,13 @@ std::vector<Case> cases() {
   for (const DType dtype : activation_types)
     for (const auto& [tokens, hidden] :
          {std::pair<int64_t, int64_t>{1, 1}, {3, 37}, {70, 64}, {600, 24}, {33, 771}, {3, 1031}, {2, 4104}})
-      for (const NormKind kind : {NormKind::rms, NormKind::layer_norm_1p})
+      for (const NormKind kind : {NormKind::rms, NormKind::rms_1p, NormKind::layer_norm, NormKind::layer_norm_1p})
         for (const bool bias : {false, true})
-          if (!bias || kind == NormKind::layer_norm_1p) all.push_back({{kind, 1e-5f}, dtype, tokens, hidden, bias});
+          if (!bias || centers(kind)) all.push_back({{kind, 1e-5f}, dtype, tokens, hidden, bias});
   return all;
 }
 
-bool centers(const Case& of) { return of.options.kind == NormKind::layer_norm_1p; }
-Shape statistics_shape(const Case& of) { return centers(of) ? Shape{of.tokens, 2} : Shape{of.tokens}; }
+Shape statistics_shape(const Case& of) { return centers(of.options.kind) ? Shape{of.tokens, 2} : Shape{of.tokens}; }
 
 struct Inputs {
   Owned x, w, b;
@@ -43,7 +48,7 @@ struct Standardization {
 };
 Standardization standardization(const Case& of, const std::vector<double>& x) {
   double mean = 0, square = 0;
-  if (centers(of))
+  if (centers(of.options.kind))
     for (const double value : x) mean += value / static_cast<double>(x.size());
   for (const double value : x) square += (value - mean) * (value - mean) / static_cast<double>(x.size());
   return {mean, 1 / std::sqrt(square + static_cast<double>(of.options.epsilon))};
@@ -53,7 +58,7 @@ std::vector<double> plain_norm(const Case& of, const Row& row) {
   const auto [mean, scale] = standardization(of, x);
   std::vector<double> y(x.size());
   for (size_t i = 0; i < x.size(); i++)
-    y[i] = (x[i] - mean) * scale * (centers(of) ? 1 + w[i] : w[i]) + (of.bias ? b[i] : 0);
+    y[i] = (x[i] - mean) * scale * factor(of.options.kind, w[i]) + (of.bias ? b[i] : 0);
   return y;
 }
 
@@ -188,10 +193,10 @@ struct PlainGradients {
   void take(const Case& of, const Row& row, const std::vector<double>& dy) {
     const auto [mean, scale] = standardization(of, row.x);
     const auto normalized = [&](size_t i) { return (row.x[i] - mean) * scale; };
-    const auto g = [&](size_t i) { return dy[i] * (centers(of) ? 1 + row.w[i] : row.w[i]); };
+    const auto g = [&](size_t i) { return dy[i] * factor(of.options.kind, row.w[i]); };
     double mean_g = 0, mean_gx = 0;
     for (size_t i = 0; i < dy.size(); i++) {
-      mean_g += centers(of) ? g(i) / static_cast<double>(dy.size()) : 0;
+      mean_g += centers(of.options.kind) ? g(i) / static_cast<double>(dy.size()) : 0;
       mean_gx += g(i) * normalized(i) / static_cast<double>(dy.size());
     }
     for (size_t i = 0; i < dy.size(); i++) {
@@ -207,12 +212,14 @@ struct PlainGradients {
 // tokens than there are blocks, so that a block adds to what it has saved of such a column.
 TEST(Norm, BackwardOfLongRowsIsTheFormula) {
   constexpr int64_t tokens = 257;
-  constexpr NormOptions rms{NormKind::rms, 1e-5f}, layer{NormKind::layer_norm_1p, 1e-5f};
+  constexpr NormOptions rms{NormKind::rms, 1e-5f}, rms_1p{NormKind::rms_1p, 1e-5f}, layer{NormKind::layer_norm, 1e-5f},
+      layer_1p{NormKind::layer_norm_1p, 1e-5f};
   Random random(8);
   Device device;
-  for (const Case& of : {Case{rms, DType::f32, tokens, 1031, false}, Case{layer, DType::f32, tokens, 1031, true},
-                         Case{layer, DType::bf16, tokens, 1031, false}, Case{layer, DType::f32, tokens, 4104, true},
-                         Case{layer, DType::bf16, tokens, 8200, true}}) {
+  for (const Case& of :
+       {Case{rms, DType::f32, tokens, 1031, false}, Case{rms_1p, DType::bf16, tokens, 1031, false},
+        Case{layer_1p, DType::f32, tokens, 1031, true}, Case{layer, DType::bf16, tokens, 1031, false},
+        Case{layer, DType::f32, tokens, 4104, true}, Case{layer_1p, DType::bf16, tokens, 8200, true}}) {
     const Inputs in(of, random);
     const Owned dy = random.normals({tokens, of.hidden}, of.dtype);
     const Gradients got = backward(

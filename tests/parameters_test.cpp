@@ -308,5 +308,23 @@ TEST(Parameters, DecayIsForMatricesOnly) {
   for (const Parameter& row : ranks.front()->rows()) EXPECT_EQ(row.weight->decays, row.shape.rank() == 2) << row.name;
 }
 
+// As transformers has them: a norm's factor, which is w or 1 + w, is 1, and of the heads it is w in every family.
+TEST(Parameters, NormsBeginAsFactorsOfOne) {
+  for (const auto& [kind, initial] : {std::pair{"rms", Initial::ones},
+                                      {"rms_1p", Initial::zeros},
+                                      {"layer_norm", Initial::ones},
+                                      {"layer_norm_1p", Initial::zeros}}) {
+    const Json family{{"family", "x"}, {"like", "qwen3"}, {"options", {{"norm", kind}}}};
+    const ModelConfig config =
+        read_model_config("tests/goldens/models/qwen3/config.json", parse_family(family.dump(), "x.json"));
+    const Parameters parameters(config, resolve_plan(config), 0, 1);
+    for (const Parameter& row : parameters.rows()) {
+      if (!row.name.ends_with("norm.weight")) continue;
+      const bool of_heads = row.name.ends_with("q_norm.weight") || row.name.ends_with("k_norm.weight");
+      EXPECT_EQ(row.initial, of_heads ? Initial::ones : initial) << kind << ' ' << row.name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace llama_tp

@@ -46,7 +46,7 @@ struct Sequences {
 
 // [T] or [T, 2]: what a norm keeps of T tokens for its backward.
 inline Shape statistics_shape(const NormOptions& options, int64_t tokens) {
-  return options.kind == NormKind::rms ? Shape{tokens} : Shape{tokens, 2};
+  return options.kind.centers ? Shape{tokens, 2} : Shape{tokens};
 }
 
 enum class Operation : uint8_t {
@@ -118,8 +118,7 @@ class Backend {
 
   // ---- normalization
 
-  // rms:            y = x / sqrt(mean(x²) + ε) · w                     (Zhang & Sennrich 2019)
-  // layer_norm_1p:  y = (x − mean) / sqrt(var + ε) · (1 + w) + b       (Nemotron-4)
+  // y = (x − mean) / sqrt(var + ε) · (offset + w) + b, or y = x / sqrt(mean(x²) + ε) · (offset + w), by the NormKind.
   // x, y: [T, H]; w, b: [H] of type x, b may be absent. statistics, kept for backward: [T] f32 of 1/rms, or [T, 2] f32
   // of mean and 1/deviation.
   void norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options, const Tensor& y,

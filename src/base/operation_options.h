@@ -5,7 +5,19 @@
 
 namespace llama_tp {
 
-enum class NormKind : uint8_t { rms, layer_norm_1p };
+// y = x̂ · (offset + w) + b. A norm that centers has x̂ = (x − mean) / sqrt(var + ε); one that does not has x̂ = x /
+// sqrt(mean(x²) + ε) and no b.
+struct NormKind {
+  bool centers;
+  float offset;
+  bool operator==(const NormKind&) const = default;
+  static const NormKind rms, rms_1p, layer_norm, layer_norm_1p;
+};
+constexpr NormKind NormKind::rms{.centers = false, .offset = 0};           // Zhang & Sennrich 2019
+constexpr NormKind NormKind::rms_1p{.centers = false, .offset = 1};        // Gemma
+constexpr NormKind NormKind::layer_norm{.centers = true, .offset = 0};     // Ba, Kiros & Hinton 2016
+constexpr NormKind NormKind::layer_norm_1p{.centers = true, .offset = 1};  // Nemotron-4
+
 struct NormOptions {
   NormKind kind = NormKind::rms;
   float epsilon = 1e-5f;

@@ -48,8 +48,11 @@ Activation read_activation(const ConfigReader& reader) {
 NormKind read_norm(const ConfigReader& reader) {
   const std::string word = reader.word("norm");
   if (word == "rms") return NormKind::rms;
+  if (word == "rms_1p") return NormKind::rms_1p;
+  if (word == "layer_norm") return NormKind::layer_norm;
   if (word == "layer_norm_1p") return NormKind::layer_norm_1p;
-  fail("family ", reader.family()->name, ": norm \"", word, "\" is not implemented; known: rms, layer_norm_1p");
+  fail("family ", reader.family()->name, ": norm \"", word,
+       "\" is not implemented; known: rms, rms_1p, layer_norm, layer_norm_1p");
 }
 
 // By this key transformers reads the weights, and so it would those of a checkpoint that keeps it.
@@ -167,9 +170,9 @@ void read_options(const ConfigReader& reader, ModelConfig& config) {
   refuse_attention_both_ways(reader);
   config.norm = {read_norm(reader), static_cast<float>(reader.positive("norm_epsilon"))};
   config.norm_bias = reader.flag("norm_bias");
-  require(!config.norm_bias || config.norm.kind != NormKind::rms, reader.source(), ": ",
-          reader.option("norm_bias").name, " is true, but family ", reader.family()->name,
-          " has the norm rms, which has no bias; make it false, or the norm layer_norm_1p");
+  require(!config.norm_bias || config.norm.kind.centers, reader.source(), ": ", reader.option("norm_bias").name,
+          " is true, but family ", reader.family()->name, " has the norm ", reader.word("norm"),
+          ", which has no bias; make it false, or the norm layer_norm or layer_norm_1p");
   config.activation = {read_activation(reader), reader.flag("gated")};
   config.qkv_bias = reader.flag("qkv_bias");
   config.o_bias = reader.flag("o_bias");

@@ -209,7 +209,8 @@ class ParametersBuilder {
     row.sum = partial ? GradientSum::tensor_parallel : GradientSum::none;
     row.name = module + ".weight";
     row.weight = place.weight;
-    row.initial = config_.norm.kind == NormKind::layer_norm_1p && !of_heads ? Initial::zeros : Initial::ones;
+    const float offset = of_heads ? 0 : config_.norm.kind.offset;
+    row.initial = offset == 1 ? Initial::zeros : Initial::ones;  // so that a norm multiplies by 1
     out_.rows_.push_back(row);
     if (place.bias == nullptr) return;
     row.name = module + ".bias";

@@ -1,6 +1,5 @@
-// RMSNorm and LayerNorm1P, forward and backward, of whole rows and of the heads in a row. A row is read from memory
-// once: what is read again still lies in the nearest cache. Sums run in f32; a value of type x is rounded once, when it
-// is stored.
+// Norms, forward and backward, of whole rows and of the heads in a row. A row is read from memory once: what is read
+// again still lies in the nearest cache. Sums run in f32; a value of type x is rounded once, when it is stored.
 #include <cmath>
 
 #include "backend/cpu/cpu_backend.h"
@@ -22,10 +21,8 @@ struct RowStatistics {
   float mean = 0, scale = 0;  // scale: 1/rms or 1/deviation
 };
 
-bool centers(const NormOptions& options) { return options.kind == NormKind::layer_norm_1p; }
-
 void save(const RowStatistics& row, const NormOptions& options, const Tensor& statistics, int64_t t) {
-  if (centers(options)) {
+  if (options.kind.centers) {
     statistics.as<float>()[2 * t] = row.mean;
     statistics.as<float>()[2 * t + 1] = row.scale;
   } else {
@@ -35,14 +32,14 @@ void save(const RowStatistics& row, const NormOptions& options, const Tensor& st
 
 RowStatistics saved(const NormOptions& options, const Tensor& statistics, int64_t t) {
   const float* values = statistics.as<float>();
-  return centers(options) ? RowStatistics{values[2 * t], values[2 * t + 1]} : RowStatistics{0, values[t]};
+  return options.kind.centers ? RowStatistics{values[2 * t], values[2 * t + 1]} : RowStatistics{0, values[t]};
 }
 
 template <class X>
 RowStatistics statistics_of(const X* x, int64_t hidden, const NormOptions& options) {
   const auto n = static_cast<float>(hidden);
   RowStatistics row;
-  if (centers(options)) row.mean = sum_of(hidden, [&](auto i) { return load(x, i); }) / n;
+  if (options.kind.centers) row.mean = sum_of(hidden, [&](auto i) { return load(x, i); }) / n;
   const float squares = sum_of(hidden, [&](auto i) {
     const Floats value = load(x, i) - row.mean;
     return value * value;
@@ -55,24 +52,24 @@ RowStatistics statistics_of(const X* x, int64_t hidden, const NormOptions& optio
 template <class X>
 [[gnu::noinline]] void apply(const X* x, const X* w, const X* b, const NormOptions& options, RowStatistics row, X* y,
                              int64_t hidden) {
-  if (!centers(options))
-    each_lanes(hidden, [&](auto i) { store(y, i, load(x, i) * row.scale * load(w, i)); });
-  else if (b == nullptr)
-    each_lanes(hidden, [&](auto i) { store(y, i, (load(x, i) - row.mean) * row.scale * (1.0f + load(w, i))); });
+  const float offset = options.kind.offset;
+  const auto scaled = [&](auto i) { return (load(x, i) - row.mean) * row.scale * (offset + load(w, i)); };
+  if (b == nullptr)
+    each_lanes(hidden, [&](auto i) { store(y, i, scaled(i)); });
   else
-    each_lanes(hidden,
-               [&](auto i) { store(y, i, (load(x, i) - row.mean) * row.scale * (1.0f + load(w, i)) + load(b, i)); });
+    each_lanes(hidden, [&](auto i) { store(y, i, scaled(i) + load(b, i)); });
 }
 
-// One row: dx = before + scale · (g − mean(g) − x̂ · mean(g · x̂)) with g = dy · w and x̂ = (x − mean) · scale; without
-// centring there is no mean(g). dw += dy · x̂, db += dy. before: absent where it is null. dx may be dy or before.
+// One row: dx = before + scale · (g − mean(g) − x̂ · mean(g · x̂)) with g = dy · (offset + w) and x̂ = (x − mean) ·
+// scale; without centring there is no mean(g). dw += dy · x̂, db += dy. before: absent where it is null. dx may be dy or
+// before.
 template <class X>
 void backward_row(const X* dy, const X* x, const X* w, const NormOptions& options, RowStatistics row, const X* before,
                   X* dx, float* dw, float* db, int64_t hidden) {
-  const float one = centers(options) ? 1.0f : 0.0f;
+  const float offset = options.kind.offset;
   const auto n = static_cast<float>(hidden);
   const auto normalized = [&](auto i) { return (load(x, i) - row.mean) * row.scale; };
-  const auto gradient = [&](auto i) { return load(dy, i) * (one + load(w, i)); };
+  const auto gradient = [&](auto i) { return load(dy, i) * (offset + load(w, i)); };
   Floats with_x{}, with_one{};  // lanes past the end add 0, since dy is 0 there
   each_lanes(hidden, [&](auto i) {
     const Floats g = gradient(i);
@@ -80,7 +77,7 @@ void backward_row(const X* dy, const X* x, const X* w, const NormOptions& option
     with_one += g;
   });
   const float along_x = across(with_x, sum) / n;
-  const float along_one = centers(options) ? across(with_one, sum) / n : 0.0f;
+  const float along_one = options.kind.centers ? across(with_one, sum) / n : 0.0f;
   // All loads come before the first store: a load whose address agrees with a fresh store in its low twelve bits, as
   // rows of whole pages do, would wait for it.
   each_lanes(hidden, [&](auto i) {
@@ -153,14 +150,14 @@ void CpuBackend::run_norm_apply(const Tensor& x, const Tensor& w, const Tensor& 
 }
 
 int64_t CpuBackend::norm_backward_workspace(const Tensor& dy, const NormOptions& options) {
-  return blocks_of(dy.shape[0]) * dy.shape[1] * (centers(options) ? 2 : 1) * size_of(DType::f32);
+  return blocks_of(dy.shape[0]) * dy.shape[1] * (options.kind.centers ? 2 : 1) * size_of(DType::f32);
 }
 
 void CpuBackend::run_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
                                    const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db,
                                    void* workspace) {
   const int64_t tokens = dy.shape[0], hidden = dy.shape[1], blocks = blocks_of(tokens);
-  const bool with_bias = centers(options) && db.exists();
+  const bool with_bias = options.kind.centers && db.exists();
   const int64_t stride = with_bias ? 2 * hidden : hidden;  // a block's partial dw, then its partial db
   auto* partial = static_cast<float*>(workspace);
   with_type(dy.dtype, [&]<class X>(X) {
