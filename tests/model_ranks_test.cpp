@@ -66,13 +66,14 @@ TEST_P(Golden, SequenceParallelismChangesNeitherLossNorGradients) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden,
-                         testing::ValuesIn(divided({"mha",       "gqa_f16",         "gqa",           "gqa_3",
-                                                    "gqa_8",     "kv_replicated",   "mqa_tied",      "biases",
-                                                    "head_dim",  "rope_linear",     "rope_dynamic",  "rope_llama3",
-                                                    "rope_yarn", "qwen2",           "qwen2_tied",    "mistral",
-                                                    "qwen3",     "qwen3_3",         "qwen3_8",       "qwen3_tied",
-                                                    "phi3",      "phi3_8",          "phi3_longrope", "granite",
-                                                    "nemotron",  "nemotron_biases", "smollm3",       "smollm3_tied"})),
+                         testing::ValuesIn(divided({"mha",        "gqa_f16",         "gqa",           "gqa_3",
+                                                    "gqa_8",      "kv_replicated",   "mqa_tied",      "biases",
+                                                    "head_dim",   "rope_linear",     "rope_dynamic",  "rope_llama3",
+                                                    "rope_yarn",  "qwen2",           "qwen2_tied",    "mistral",
+                                                    "qwen3",      "qwen3_3",         "qwen3_8",       "qwen3_tied",
+                                                    "phi3",       "phi3_8",          "phi3_longrope", "granite",
+                                                    "nemotron",   "nemotron_biases", "smollm3",       "smollm3_tied",
+                                                    "starcoder2", "starcoder2_bare"})),
                          [](const auto& test) { return test.param; });
 
 // Neither these nor the training run have sizes that three or eight ranks divide.
@@ -209,8 +210,8 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Greedy,
                          testing::ValuesIn(divided({"gqa", "gqa_3", "gqa_8", "rope_dynamic", "qwen2", "mistral",
-                                                    "qwen3", "phi3", "phi3_longrope", "granite", "nemotron",
-                                                    "smollm3"})),
+                                                    "qwen3", "phi3", "phi3_longrope", "granite", "nemotron", "smollm3",
+                                                    "starcoder2"})),
                          [](const auto& test) { return test.param; });
 
 // The likeliest token behind a prompt, with a penalty that leaves nothing of a positive logit.
@@ -265,7 +266,7 @@ TEST(TensorParallel, ABlockSendsTwoAllReducesForwardAndTwoBackward) {
 // Whatever the remainder; id 0, which fills up, is a token with an embedding like any other.
 TEST(SequenceParallel, FillsUpTokensThatTheRanksDoNotDivide) {
   for (const std::string& name :
-       divided({"gqa", "gqa_3", "gqa_8", "biases", "rope_dynamic", "granite", "nemotron_biases"}))
+       divided({"gqa", "gqa_3", "gqa_8", "biases", "rope_dynamic", "granite", "nemotron_biases", "starcoder2"}))
     for (int64_t more = 0; more < 4; more++) {
       GoldenModel model(name, DType::f32);
       model.shape.block_size += more;
@@ -277,7 +278,7 @@ TEST(SequenceParallel, FillsUpTokensThatTheRanksDoNotDivide) {
 
 TEST(SequenceParallel, AWholeRegionKeepsItsOwnTokens) {
   for (const std::string& name :
-       divided({"gqa", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron"}))
+       divided({"gqa", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron", "starcoder2"}))
     for (const int64_t sequence_ranks : {1, ranks().size()}) {
       GoldenModel model(name, DType::f32);
       model.plan.layers[0].attention = model.plan.layers[1].mlp = false;

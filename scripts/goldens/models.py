@@ -66,6 +66,9 @@ FAMILIES = {
                     common=dict(hidden_act="silu", rms_norm_eps=1e-6, pad_token_id=None),
                     defaults=dict(attention_bias=False, mlp_bias=False, tie_word_embeddings=True,
                                   use_sliding_window=False, sliding_window=None)),
+    "starcoder2": dict(architecture="Starcoder2ForCausalLM", common=dict(norm_epsilon=1e-5),
+                       defaults=dict(hidden_act="gelu_pytorch_tanh", use_bias=True, tie_word_embeddings=True,
+                                     sliding_window=None)),
 }
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -149,6 +152,11 @@ MODELS = {
                          intermediate_size=20, vocab_size=53, mlp_bias=True, tie_word_embeddings=True,
                          no_rope_layer_interval=2, layer_types=["sliding_attention", "full_attention"],
                          use_sliding_window=True, sliding_window=4, lengths=[19, 11], new_spelling=True),
+    "starcoder2": dict(family="starcoder2", hidden_size=32, num_attention_heads=8, num_key_value_heads=2,
+                       intermediate_size=44, vocab_size=61, sliding_window=6, lengths=[21, 16, 3], prompts=[9, 4]),
+    "starcoder2_bare": dict(family="starcoder2", hidden_size=24, num_attention_heads=4, num_key_value_heads=4,
+                            intermediate_size=20, vocab_size=53, use_bias=False, tie_word_embeddings=False,
+                            lengths=[19, 12], new_spelling=True),
     "gqa_3": dict(hidden_size=30, num_attention_heads=6, num_key_value_heads=3, head_dim=6, intermediate_size=33,
                   vocab_size=103, attention_bias=True, lengths=[23, 16, 5], prompts=[8, 3]),
     "qwen3_3": dict(family="qwen3", hidden_size=24, num_attention_heads=6, num_key_value_heads=1, head_dim=6,
@@ -220,7 +228,7 @@ def draw_weights(random, spec, folder):
         elif name.endswith(".bias"):
             drawn = random.normal(0, 0.5, shape)
         elif "embed_tokens" in name:
-            drawn = random.normal(0, 3.0 / shape[1] ** 0.5 if spec.get("tie_word_embeddings") else 1.0, shape)
+            drawn = random.normal(0, 3.0 / shape[1] ** 0.5 if config.tie_word_embeddings else 1.0, shape)
         else:
             gain = next((gain for part, gain in gains.items() if part in name), 1.0)
             drawn = random.normal(0, gain / shape[1] ** 0.5, shape)
