@@ -71,12 +71,28 @@ TEST(Config, EveryKeyIsHeard) {
 
 // The defaults of transformers' configurations; a factor of yarn or longrope that is not given is a ratio to it.
 TEST(Config, TheContextThatIsNotSaidIsTheFamilys) {
-  const std::pair<const char*, int64_t> contexts[] = {
-      {"llama", 2048},  {"granite", 2048}, {"mistral", 131072}, {"ministral", 131072}, {"qwen2", 32768},
-      {"qwen3", 32768}, {"phi3", 4096},    {"nemotron", 4096},  {"smollm3", 32768},    {"starcoder2", 4096}};
+  const std::pair<const char*, int64_t> contexts[] = {{"llama", 2048},       {"granite", 2048},  {"mistral", 131072},
+                                                      {"ministral", 131072}, {"qwen2", 32768},   {"qwen3", 32768},
+                                                      {"phi3", 4096},        {"nemotron", 4096}, {"smollm3", 32768},
+                                                      {"starcoder2", 4096},  {"stablelm", 4096}};
   for (const auto& [type, context] : contexts) {
     EXPECT_EQ(read_config(Json{{"model_type", type}}).max_positions, context) << type;
     EXPECT_EQ(read_config(Json{{"model_type", type}, {"max_position_embeddings", 77}}).max_positions, 77) << type;
+  }
+}
+
+// What would be another block than the family has; null says nothing, as in transformers.
+TEST(Config, ValuesThatAFamilyDoesNotHaveAreRefused) {
+  const auto stablelm = [](const char* key, const Json& value) {
+    Json config = config_json({{"model_type", "stablelm"}});
+    config[key] = value;
+    return config.dump();
+  };
+  for (const char* key : {"use_parallel_residual", "qk_layernorm"}) {
+    EXPECT_TRUE(holds(error_of([&] { read_config(stablelm(key, true)); }),
+                      text("config.json: ", key, " is true, which is not implemented in the stablelm family"),
+                      "known: false"));
+    for (const Json& value : {Json(false), Json()}) EXPECT_NO_THROW(read_config(stablelm(key, value))) << key;
   }
 }
 

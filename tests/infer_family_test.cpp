@@ -312,6 +312,9 @@ TEST(Family, AFileThatIsNoneIsRefused) {
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "option": {}})"), "mine.json: key \"option\" is none"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "modules": {}})"), "mine.json: modules is no array"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "options": []})"), "mine.json: options is no object"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "only": []})"), "mine.json: only is no object"));
+  EXPECT_TRUE(
+      holds(refused(R"({"family": "x", "like": "llama", "only": {"a": true}})"), "mine.json: only \"a\" is no array"));
   EXPECT_TRUE(
       holds(refused(R"({"family": "x", "like": "llama", "modules": [{"part": [], "name": "a", "style": "b"}]})"),
             "mine.json: modules[0]: part is an empty array"));

@@ -65,16 +65,16 @@ TEST_P(Golden, SequenceParallelismChangesNeitherLossNorGradients) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden,
-                         testing::ValuesIn(divided({"mha",        "gqa_f16",         "gqa",           "gqa_3",
-                                                    "gqa_8",      "kv_replicated",   "mqa_tied",      "biases",
-                                                    "head_dim",   "rope_linear",     "rope_dynamic",  "rope_llama3",
-                                                    "rope_yarn",  "qwen2",           "qwen2_tied",    "mistral",
-                                                    "qwen3",      "qwen3_3",         "qwen3_8",       "qwen3_tied",
-                                                    "phi3",       "phi3_8",          "phi3_longrope", "granite",
-                                                    "nemotron",   "nemotron_biases", "smollm3",       "smollm3_tied",
-                                                    "starcoder2", "starcoder2_bare"})),
-                         [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(
+    Models, Golden, testing::ValuesIn(divided({"mha",        "gqa_f16",         "gqa",           "gqa_3",
+                                               "gqa_8",      "kv_replicated",   "mqa_tied",      "biases",
+                                               "head_dim",   "rope_linear",     "rope_dynamic",  "rope_llama3",
+                                               "rope_yarn",  "qwen2",           "qwen2_tied",    "mistral",
+                                               "qwen3",      "qwen3_3",         "qwen3_8",       "qwen3_tied",
+                                               "phi3",       "phi3_8",          "phi3_longrope", "granite",
+                                               "nemotron",   "nemotron_biases", "smollm3",       "smollm3_tied",
+                                               "starcoder2", "starcoder2_bare", "stablelm",      "stablelm_biases"})),
+    [](const auto& test) { return test.param; });
 
 // Neither these nor the training run have sizes that three or eight ranks divide.
 class GoldenBf16 : public testing::TestWithParam<std::string> {};
@@ -211,7 +211,7 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
 INSTANTIATE_TEST_SUITE_P(Models, Greedy,
                          testing::ValuesIn(divided({"gqa", "gqa_3", "gqa_8", "rope_dynamic", "qwen2", "mistral",
                                                     "qwen3", "phi3", "phi3_longrope", "granite", "nemotron", "smollm3",
-                                                    "starcoder2"})),
+                                                    "starcoder2", "stablelm"})),
                          [](const auto& test) { return test.param; });
 
 // The likeliest token behind a prompt, with a penalty that leaves nothing of a positive logit.

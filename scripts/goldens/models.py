@@ -69,6 +69,9 @@ FAMILIES = {
     "starcoder2": dict(architecture="Starcoder2ForCausalLM", common=dict(norm_epsilon=1e-5),
                        defaults=dict(hidden_act="gelu_pytorch_tanh", use_bias=True, tie_word_embeddings=True,
                                      sliding_window=None)),
+    "stablelm": dict(architecture="StableLmForCausalLM", common=dict(layer_norm_eps=1e-5),
+                     defaults=dict(hidden_act="silu", use_qkv_bias=False, tie_word_embeddings=False,
+                                   use_parallel_residual=False, qk_layernorm=False)),
 }
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -157,6 +160,12 @@ MODELS = {
     "starcoder2_bare": dict(family="starcoder2", hidden_size=24, num_attention_heads=4, num_key_value_heads=4,
                             intermediate_size=20, vocab_size=53, use_bias=False, tie_word_embeddings=False,
                             lengths=[19, 12], new_spelling=True),
+    # A quarter of a head turns, as no key says.
+    "stablelm": dict(family="stablelm", hidden_size=32, num_attention_heads=4, num_key_value_heads=4,
+                     intermediate_size=36, vocab_size=59, lengths=[20, 13, 4], prompts=[10, 3]),
+    "stablelm_biases": dict(family="stablelm", hidden_size=32, num_attention_heads=8, num_key_value_heads=2,
+                            intermediate_size=28, vocab_size=43, use_qkv_bias=True, tie_word_embeddings=True,
+                            partial_rotary_factor=0.5, lengths=[18, 11], new_spelling=True),
     "gqa_3": dict(hidden_size=30, num_attention_heads=6, num_key_value_heads=3, head_dim=6, intermediate_size=33,
                   vocab_size=103, attention_bias=True, lengths=[23, 16, 5], prompts=[8, 3]),
     "qwen3_3": dict(family="qwen3", hidden_size=24, num_attention_heads=6, num_key_value_heads=1, head_dim=6,

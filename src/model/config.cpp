@@ -140,10 +140,10 @@ std::vector<int64_t> read_windows(const ConfigReader& reader, const std::vector<
     const bool slides = types[layer] == "sliding_attention";
     require(slides || types[layer] == "full_attention", reader.source(), ": ", types_name, " has ", shown(types[layer]),
             "; known: full_attention, sliding_attention");
-      if (slides && !window)
-        fail(reader.source(), ": ", types_name, " has sliding_attention, but ",
-             windowed ? reader.option("window").name + " is null" : reader.option("windowed").name + " is false",
-             "; give a window, or make it full_attention");
+    if (slides && !window)
+      fail(reader.source(), ": ", types_name, " has sliding_attention, but ",
+           windowed ? reader.option("window").name + " is null" : reader.option("windowed").name + " is false",
+           "; give a window, or make it full_attention");
     windows[layer] = slides ? window.value_or(0) : 0;
   }
   return windows;
@@ -166,8 +166,21 @@ double read_logits_multiplier(const ConfigReader& reader) {
   return divided ? 1.0 / reader.positive("logits_divisor") : 1;
 }
 
+// Of keys whose other values are other blocks. null says nothing, as in transformers.
+void refuse_other_blocks(const ConfigReader& reader) {
+  for (const auto& [key, array] : reader.family()->only) {
+    if (!reader.has(key.c_str())) continue;
+    const OrderedJson values = parse_ordered_json_or_discard(array), value = reader[key.c_str()];
+    std::string known;
+    for (const OrderedJson& one : values) known += (known.empty() ? "" : ", ") + shown(one);
+    require(std::find(values.begin(), values.end(), value) != values.end(), reader.source(), ": ", key, " is ",
+            shown(value), ", which is not implemented in the ", reader.family()->name, " family; known: ", known);
+  }
+}
+
 void read_options(const ConfigReader& reader, ModelConfig& config) {
   refuse_attention_both_ways(reader);
+  refuse_other_blocks(reader);
   config.norm = {read_norm(reader), static_cast<float>(reader.positive("norm_epsilon"))};
   config.norm_bias = reader.flag("norm_bias");
   require(!config.norm_bias || config.norm.kind.centers, reader.source(), ": ", reader.option("norm_bias").name,

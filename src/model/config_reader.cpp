@@ -162,7 +162,7 @@ bool ConfigReader::is_option(const std::string& key) const {
 
 std::vector<std::string> ConfigReader::unread_keys() const {
   const auto is_read = [&](const std::string& key) {
-    return keys_of_all.contains(key) || is_option(key) ||
+    return keys_of_all.contains(key) || is_option(key) || family_->only.contains(key) ||
            std::find(dropout_keys.begin(), dropout_keys.end(), key) != dropout_keys.end();
   };
   std::vector<std::string> keys;

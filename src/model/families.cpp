@@ -91,19 +91,30 @@ void place_options(const Json& options, const std::string& like, const std::stri
   }
 }
 
+void place_only(const Json& only, const std::string& source, Family& family) {
+  for (const auto& [key, values] : only.items()) {
+    require(values.is_array() && !values.empty(), source, ": only \"", key,
+            "\" is no array of the values that config.json may have there");
+    family.only[key] = json_text(values);
+  }
+}
+
 Family read_family(const std::string& source, const std::string& content) {
   const Json json = parse_json_or_discard(content);
   require(json.is_object(), source, ": not a JSON object; a family is one");
   require(json.contains("family"), source, ": has no \"family\", its name; docs/families.md shows what a family has");
-  check_keys(json, {"family", "model_types", "like", "modules", "options"}, source);
-  const Json modules = json.value("modules", Json::array()), options = json.value("options", Json::object());
+  check_keys(json, {"family", "model_types", "like", "modules", "only", "options"}, source);
+  const Json modules = json.value("modules", Json::array()), options = json.value("options", Json::object()),
+             only = json.value("only", Json::object());
   require(modules.is_array(), source, ": modules is no array; docs/families.md shows what a family has");
+  require(only.is_object(), source, ": only is no object; docs/families.md shows what a family has");
   require(options.is_object(), source, ": options is no object; docs/families.md shows what a family has");
   Family family = json.contains("like") ? shipped_family(word(json, "like", source), source) : Family{};
   family.name = word(json, "family", source);
   if (json.contains("model_types")) family.model_types = words(json, "model_types", source);
   for (size_t i = 0; i < modules.size(); i++)
     place_module(modules[i], text(source, ": modules[", i, "]"), family.modules);
+  place_only(only, source, family);
   place_options(options, json.value("like", ""), source, family);
   return family;
 }

@@ -7,6 +7,8 @@
 // An option is a value, or "$key" for the value of that key in config.json ("$object.key" inside of an object;
 // rope_parameters stands for rope_scaling where that counts), or several such and a value, "$key|$other|value", of which
 // the first that is there counts.
+//
+// "only" gives the values that the family has of a key of config.json, where others would be another block.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +51,7 @@ struct Family {
   std::string name;
   std::vector<std::string> model_types;  // of config.json
   std::vector<Module> modules;
+  std::map<std::string, std::string> only;     // JSON texts, of arrays
   std::map<std::string, std::string> options;  // JSON texts
   std::string text;                            // the file it was read from; "" for one that the program brings along
 };
