@@ -74,7 +74,7 @@ TEST(Config, TheContextThatIsNotSaidIsTheFamilys) {
   const std::pair<const char*, int64_t> contexts[] = {{"llama", 2048},       {"granite", 2048},  {"mistral", 131072},
                                                       {"ministral", 131072}, {"qwen2", 32768},   {"qwen3", 32768},
                                                       {"phi3", 4096},        {"nemotron", 4096}, {"smollm3", 32768},
-                                                      {"starcoder2", 4096},  {"stablelm", 4096}};
+                                                      {"starcoder2", 4096},  {"stablelm", 4096}, {"gemma", 8192}};
   for (const auto& [type, context] : contexts) {
     EXPECT_EQ(read_config(Json{{"model_type", type}}).max_positions, context) << type;
     EXPECT_EQ(read_config(Json{{"model_type", type}, {"max_position_embeddings", 77}}).max_positions, 77) << type;
@@ -94,6 +94,31 @@ TEST(Config, ValuesThatAFamilyDoesNotHaveAreRefused) {
                       "known: false"));
     for (const Json& value : {Json(false), Json()}) EXPECT_NO_THROW(read_config(stablelm(key, value))) << key;
   }
+}
+
+// Files of Gemma's first release say "gelu" and mean its approximation.
+TEST(Config, GemmaIsAsInTransformers) {
+  const Json gemma{
+      {"model_type", "gemma"}, {"hidden_size", 3072}, {"num_key_value_heads", nullptr}, {"num_attention_heads", 16}};
+  const auto with = [&](const Json& more) {
+    Json changes = gemma;
+    changes.merge_patch(more);
+    return read_config(changes);
+  };
+  const ModelConfig config = with({{"hidden_act", "gelu"}});
+  EXPECT_EQ(config.activation.kind, Activation::gelu_tanh);
+  EXPECT_EQ(config.kv_heads, 16);
+  EXPECT_EQ(config.head_dim, 256);
+  EXPECT_EQ(config.norm.kind, NormKind::rms_1p);
+  EXPECT_FLOAT_EQ(config.embedding_multiplier, 55.425625f);
+  EXPECT_EQ(config.pad_id, 0);
+  EXPECT_TRUE(config.tied);
+  EXPECT_TRUE(holds(error_of([&] {
+                      with({{"hidden_act", "silu"}});
+                    }),
+                    "hidden_act is \"silu\", which is not implemented in the gemma family; known: "
+                    "\"gelu_pytorch_tanh\", \"gelu\""));
+  EXPECT_TRUE(holds(error_of([&] { with({{"use_bidirectional_attention", true}}); }), "known: false"));
 }
 
 // As transformers runs such a file: no text holds the id, so that nothing begins or ends there.

@@ -351,6 +351,9 @@ TEST(Family, AFileThatIsNoneIsRefused) {
       holds(with({{"options", {{"norm_bias", true}, {"norm", "rms_1p"}}}}), "the norm rms_1p, which has no bias"));
   EXPECT_TRUE(holds(with({{"options", {{"norm", "batch"}}}}),
                     "family x: norm \"batch\" is not implemented; known: rms, rms_1p, layer_norm, layer_norm_1p"));
+  EXPECT_TRUE(holds(with({{"options", {{"embedding_multiplier", "$sqrt(model_type)"}}}}),
+                    "sqrt(model_type) is \"llama\"; it must be a number"));
+  EXPECT_TRUE(holds(with({{"options", {{"embedding_multiplier", "$sqrt(width)"}}}}), "sqrt(width) is missing"));
   const auto module = [](const Json& part, const char* style) {
     return Json{{"modules", Json::array({{{"part", part}, {"name", "a.*.b"}, {"style", style}}})}};
   };

@@ -65,16 +65,17 @@ TEST_P(Golden, SequenceParallelismChangesNeitherLossNorGradients) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, Golden, testing::ValuesIn(divided({"mha",        "gqa_f16",         "gqa",           "gqa_3",
-                                               "gqa_8",      "kv_replicated",   "mqa_tied",      "biases",
-                                               "head_dim",   "rope_linear",     "rope_dynamic",  "rope_llama3",
-                                               "rope_yarn",  "qwen2",           "qwen2_tied",    "mistral",
-                                               "qwen3",      "qwen3_3",         "qwen3_8",       "qwen3_tied",
-                                               "phi3",       "phi3_8",          "phi3_longrope", "granite",
-                                               "nemotron",   "nemotron_biases", "smollm3",       "smollm3_tied",
-                                               "starcoder2", "starcoder2_bare", "stablelm",      "stablelm_biases"})),
-    [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Models, Golden,
+                         testing::ValuesIn(divided({"mha",        "gqa_f16",         "gqa",           "gqa_3",
+                                                    "gqa_8",      "kv_replicated",   "mqa_tied",      "biases",
+                                                    "head_dim",   "rope_linear",     "rope_dynamic",  "rope_llama3",
+                                                    "rope_yarn",  "qwen2",           "qwen2_tied",    "mistral",
+                                                    "qwen3",      "qwen3_3",         "qwen3_8",       "qwen3_tied",
+                                                    "phi3",       "phi3_8",          "phi3_longrope", "granite",
+                                                    "nemotron",   "nemotron_biases", "smollm3",       "smollm3_tied",
+                                                    "starcoder2", "starcoder2_bare", "stablelm",      "stablelm_biases",
+                                                    "gemma",      "gemma_head"})),
+                         [](const auto& test) { return test.param; });
 
 // Neither these nor the training run have sizes that three or eight ranks divide.
 class GoldenBf16 : public testing::TestWithParam<std::string> {};
@@ -88,6 +89,21 @@ TEST_P(GoldenBf16, LogitsErrNoMoreThanTransformersInBf16) {
   const double theirs =
       json_of(model.folder + "/about.json")["error_of_transformers"]["bfloat16"]["logits"].get<double>();
   EXPECT_LT(logits_error(model), 1.5 * theirs);
+}
+
+// As transformers has it, which keeps Gemma's in the weights' type. Of √28 bf16 leaves 5.28125.
+TEST(EmbeddingMultiplier, IsRoundedAsWeightsAreWhereTheFamilySaysSo) {
+  if (divided({"gemma_bf16"}).empty()) return;
+  const auto error_with = [](DType dtype, float factor, bool rounded) {
+    GoldenModel model("gemma_bf16", dtype);
+    model.config.embedding_multiplier = factor;
+    model.config.embedding_multiplier_rounded = rounded;
+    return logits_error(model);
+  };
+  const float factor = GoldenModel("gemma_bf16", DType::f32).config.embedding_multiplier;
+  EXPECT_EQ(error_with(DType::bf16, factor, true), error_with(DType::bf16, 5.28125f, false));
+  EXPECT_NE(error_with(DType::bf16, factor, true), error_with(DType::bf16, factor, false));
+  EXPECT_EQ(error_with(DType::f32, factor, true), error_with(DType::f32, factor, false));
 }
 
 // The logarithms of the most likely tokens' probabilities behind each beginning of these samples, from three tokens on:
@@ -134,9 +150,10 @@ TEST_P(GoldenBf16, SequencesTogetherErrNoMoreThanAlone) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenBf16);
-INSTANTIATE_TEST_SUITE_P(
-    Models, GoldenBf16, testing::ValuesIn(divided({"gqa_bf16", "biases_tied_bf16", "qwen3_bf16", "granite_tied_bf16"})),
-    [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Models, GoldenBf16,
+                         testing::ValuesIn(divided({"gqa_bf16", "biases_tied_bf16", "qwen3_bf16", "granite_tied_bf16",
+                                                    "gemma_bf16"})),
+                         [](const auto& test) { return test.param; });
 
 class Training : public testing::TestWithParam<std::string> {};
 
@@ -211,7 +228,7 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
 INSTANTIATE_TEST_SUITE_P(Models, Greedy,
                          testing::ValuesIn(divided({"gqa", "gqa_3", "gqa_8", "rope_dynamic", "qwen2", "mistral",
                                                     "qwen3", "phi3", "phi3_longrope", "granite", "nemotron", "smollm3",
-                                                    "starcoder2", "stablelm"})),
+                                                    "starcoder2", "stablelm", "gemma"})),
                          [](const auto& test) { return test.param; });
 
 // The likeliest token behind a prompt, with a penalty that leaves nothing of a positive logit.

@@ -72,6 +72,9 @@ FAMILIES = {
     "stablelm": dict(architecture="StableLmForCausalLM", common=dict(layer_norm_eps=1e-5),
                      defaults=dict(hidden_act="silu", use_qkv_bias=False, tie_word_embeddings=False,
                                    use_parallel_residual=False, qk_layernorm=False)),
+    "gemma": dict(architecture="GemmaForCausalLM", common=dict(rms_norm_eps=1e-6),
+                  defaults=dict(hidden_act="gelu_pytorch_tanh", attention_bias=False, tie_word_embeddings=True,
+                                pad_token_id=0)),
 }
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -166,6 +169,13 @@ MODELS = {
     "stablelm_biases": dict(family="stablelm", hidden_size=32, num_attention_heads=8, num_key_value_heads=2,
                             intermediate_size=28, vocab_size=43, use_qkv_bias=True, tie_word_embeddings=True,
                             partial_rotary_factor=0.5, lengths=[18, 11], new_spelling=True),
+    "gemma": dict(family="gemma", hidden_size=28, num_attention_heads=8, num_key_value_heads=2, head_dim=10,
+                  intermediate_size=36, vocab_size=59, hidden_act="gelu", lengths=[21, 14, 5], prompts=[9, 3]),
+    "gemma_head": dict(family="gemma", hidden_size=24, num_attention_heads=4, num_key_value_heads=4, head_dim=8,
+                       intermediate_size=28, vocab_size=43, attention_bias=True, tie_word_embeddings=False,
+                       pad_token_id=0, lengths=[18, 11], new_spelling=True),
+    "gemma_bf16": dict(family="gemma", hidden_size=28, num_attention_heads=8, num_key_value_heads=2, head_dim=10,
+                       intermediate_size=36, vocab_size=59, lengths=[21, 14], dtype="bfloat16"),
     "gqa_3": dict(hidden_size=30, num_attention_heads=6, num_key_value_heads=3, head_dim=6, intermediate_size=33,
                   vocab_size=103, attention_bias=True, lengths=[23, 16, 5], prompts=[8, 3]),
     "qwen3_3": dict(family="qwen3", hidden_size=24, num_attention_heads=6, num_key_value_heads=1, head_dim=6,
@@ -233,7 +243,7 @@ def draw_weights(random, spec, folder):
         if name.endswith(("q_norm.weight", "k_norm.weight")):
             drawn = random.uniform(0.5, 2.5, shape)
         elif name.endswith("norm.weight"):
-            drawn = random.uniform(0.5, 1.5, shape) - (spec.get("family") == "nemotron")  # whose norms add 1
+            drawn = random.uniform(0.5, 1.5, shape) - (spec.get("family") in ("nemotron", "gemma"))  # whose norms add 1
         elif name.endswith(".bias"):
             drawn = random.normal(0, 0.5, shape)
         elif "embed_tokens" in name:

@@ -205,6 +205,7 @@ void read_options(const ConfigReader& reader, ModelConfig& config) {
                                                      : 1.0 / std::sqrt(static_cast<double>(config.head_dim)));
   config.residual_multiplier = static_cast<float>(reader.positive("residual_multiplier"));
   config.embedding_multiplier = static_cast<float>(reader.positive("embedding_multiplier"));
+  config.embedding_multiplier_rounded = reader.flag("embedding_multiplier_rounded");
   config.logits_multiplier = static_cast<float>(read_logits_multiplier(reader));
   config.initializer_range = reader.positive("initializer_range");
 }

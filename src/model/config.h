@@ -48,7 +48,8 @@ struct ModelConfig {
   float attention_scale = 1;        // of q·k
   // What a block adds to the residual stream, what the embedding gives and what the head gives are multiplied by these.
   float residual_multiplier = 1, embedding_multiplier = 1, logits_multiplier = 1;
-  bool tied = false;  // the head is the embedding
+  bool embedding_multiplier_rounded = false;  // to the run's type
+  bool tied = false;                          // the head is the embedding
   RopeConfig rope;
   double initializer_range = 0.02;
   DType dtype = DType::f32;  // of the weights as config.json states it

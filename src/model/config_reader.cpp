@@ -1,6 +1,7 @@
 #include "model/config_reader.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -85,6 +86,10 @@ const char* ConfigReader::rope_key() const {
 }
 
 std::optional<OrderedJson> ConfigReader::find(const std::string& key) const {
+  if (constexpr std::string_view root = "sqrt("; key.starts_with(root) && key.ends_with(')')) {
+    const std::optional<OrderedJson> square = find(key.substr(root.size(), key.size() - root.size() - 1));
+    return square && square->is_number() ? OrderedJson(std::sqrt(square->get<double>())) : square;
+  }
   const size_t dot = key.find('.');
   const OrderedJson* object = &json_;
   if (dot != std::string::npos) {
@@ -155,7 +160,7 @@ bool ConfigReader::is_option(const std::string& key) const {
     if (!value.is_string()) return false;
     const std::vector<std::string> pieces = alternatives(value.get<std::string>());
     return std::any_of(pieces.begin(), pieces.end(), [&](const std::string& piece) {
-      return piece == "$" + key || piece.starts_with("$" + key + ".");
+      return piece == "$" + key || piece == "$sqrt(" + key + ")" || piece.starts_with("$" + key + ".");
     });
   });
 }

@@ -70,10 +70,10 @@ class ConfigReader {
   std::vector<std::string> unread_keys() const;
 
  private:
-  // Does an option take "key" or "object.key"?
+  // Does an option take "key", "object.key" or "sqrt(key)"?
   bool is_option(const std::string& key) const;
   OrderedJson default_of(const std::string& option_name, const std::string& piece) const;
-  // The value of "key" or "object.key", which may be null; none where it is missing.
+  // The value of "key", "object.key" or "sqrt(key)", which may be null; none where it is missing.
   std::optional<OrderedJson> find(const std::string& key) const;
 
   std::string source_;

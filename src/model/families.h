@@ -6,7 +6,7 @@
 //
 // An option is a value, or "$key" for the value of that key in config.json ("$object.key" inside of an object;
 // rope_parameters stands for rope_scaling where that counts), or several such and a value, "$key|$other|value", of which
-// the first that is there counts.
+// the first that is there counts. "$sqrt(key)" is the root of a key's number.
 //
 // "only" gives the values that the family has of a key of config.json, where others would be another block.
 #pragma once

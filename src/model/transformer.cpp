@@ -32,6 +32,12 @@ Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runt
   frequencies_tensor_ = runtime_.state.push(Category::data, {config_.rotary_dim / 2}, DType::f32);
 }
 
+float Transformer::embedding_multiplier() const {
+  const float factor = config_.embedding_multiplier;
+  const bool rounded = config_.embedding_multiplier_rounded && runtime_.dtype == DType::bf16;
+  return rounded ? to_float(to_bf16(factor)) : factor;
+}
+
 const Norm& Transformer::norm_after(size_t layer) const {
   return layer + 1 < blocks_.size() ? blocks_[layer + 1].first_norm() : parameters_.final_norm();
 }
@@ -85,7 +91,7 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
   backend.norm_backward(dnormed, streams_.back().residual, last.weight->value, config_.norm, streams_.back().statistics,
                         dx, last.weight->gradient, last.bias_gradient());
   backward_blocks(batch, rope, dx, done);
-  multiply(backend, dx, config_.embedding_multiplier);
+  multiply(backend, dx, embedding_multiplier());
   const int64_t skipped = config_.pad_id.value_or(-1);           // torch's padding_idx
   const Tensor whole = embedding_tp_.leave_backward(frame, dx);  // [T, H]
   const WholeUnit embedding(fsdp_, embedding_unit(), Use::gradients);
@@ -131,7 +137,7 @@ void Transformer::embed(const Batch& batch, const Stream& out) {
   const Tensor partial = embedding_tp_.take_partial(frame, out.residual);  // [T, H]
   backend.embedding_forward(batch.ids, parameters_.embedding().value, parameters_.embedding_slice().begin, partial);
   embedding_tp_.leave(partial, out.residual);
-  multiply(backend, out.residual, config_.embedding_multiplier);
+  multiply(backend, out.residual, embedding_multiplier());
   const Norm& norm = blocks_.front().first_norm();
   backend.norm_forward(out.residual, norm.weight->value, norm.bias_value(), config_.norm, out.normed, out.statistics);
 }

@@ -66,6 +66,7 @@ class Transformer {
   void backward(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done);
   void backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done);
   const Norm& norm_after(size_t layer) const;
+  float embedding_multiplier() const;
   const Unit& embedding_unit() const { return parameters_.unit_of(parameters_.embedding()); }
   const Unit& head_unit() const { return parameters_.unit_of(parameters_.head()); }
   bool is_finite(const Tensor& tensor) const;
