@@ -71,10 +71,10 @@ TEST(Config, EveryKeyIsHeard) {
 
 // The defaults of transformers' configurations; a factor of yarn or longrope that is not given is a ratio to it.
 TEST(Config, TheContextThatIsNotSaidIsTheFamilys) {
-  const std::pair<const char*, int64_t> contexts[] = {{"llama", 2048},       {"granite", 2048},  {"mistral", 131072},
-                                                      {"ministral", 131072}, {"qwen2", 32768},   {"qwen3", 32768},
-                                                      {"phi3", 4096},        {"nemotron", 4096}, {"smollm3", 32768},
-                                                      {"starcoder2", 4096},  {"stablelm", 4096}, {"gemma", 8192}};
+  const std::pair<const char*, int64_t> contexts[] = {
+      {"llama", 2048},    {"granite", 2048}, {"mistral", 131072}, {"ministral", 131072}, {"qwen2", 32768},
+      {"qwen3", 32768},   {"phi3", 4096},    {"nemotron", 4096},  {"smollm3", 32768},    {"starcoder2", 4096},
+      {"stablelm", 4096}, {"gemma", 8192},   {"jais2", 8192}};
   for (const auto& [type, context] : contexts) {
     EXPECT_EQ(read_config(Json{{"model_type", type}}).max_positions, context) << type;
     EXPECT_EQ(read_config(Json{{"model_type", type}, {"max_position_embeddings", 77}}).max_positions, 77) << type;

@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Golden,
                                                     "phi3",       "phi3_8",          "phi3_longrope", "granite",
                                                     "nemotron",   "nemotron_biases", "smollm3",       "smollm3_tied",
                                                     "starcoder2", "starcoder2_bare", "stablelm",      "stablelm_biases",
-                                                    "gemma",      "gemma_head"})),
+                                                    "gemma",      "gemma_head",      "jais2"})),
                          [](const auto& test) { return test.param; });
 
 // Neither these nor the training run have sizes that three or eight ranks divide.
@@ -228,7 +228,7 @@ TEST_P(Greedy, TokensAreThoseOfTransformers) {
 INSTANTIATE_TEST_SUITE_P(Models, Greedy,
                          testing::ValuesIn(divided({"gqa", "gqa_3", "gqa_8", "rope_dynamic", "qwen2", "mistral",
                                                     "qwen3", "phi3", "phi3_longrope", "granite", "nemotron", "smollm3",
-                                                    "starcoder2", "stablelm", "gemma"})),
+                                                    "starcoder2", "stablelm", "gemma", "jais2"})),
                          [](const auto& test) { return test.param; });
 
 // The likeliest token behind a prompt, with a penalty that leaves nothing of a positive logit.
