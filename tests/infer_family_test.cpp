@@ -300,6 +300,79 @@ TEST(Family, NamesTheKeysThatItDoesNotTake) {
   EXPECT_EQ(left_out_of(read_model_config(file)), Lines{});
 }
 
+// A family file that is like no other, with every option of the first release.
+constexpr const char* first_release_family = R"({
+  "family": "mine",
+  "model_types": [],
+  "modules": [
+    {"part": "embedding",      "name": "model.embed_tokens",                          "style": "embedding_rowwise"},
+    {"part": "attention_norm", "name": "model.layers.*.input_layernorm",              "style": "replicated"},
+    {"part": "q",              "name": "model.layers.*.self_attn.q_proj",             "style": "colwise"},
+    {"part": "k",              "name": "model.layers.*.self_attn.k_proj",             "style": "colwise"},
+    {"part": "v",              "name": "model.layers.*.self_attn.v_proj",             "style": "colwise"},
+    {"part": "o",              "name": "model.layers.*.self_attn.o_proj",             "style": "rowwise"},
+    {"part": "mlp_norm",       "name": "model.layers.*.post_attention_layernorm",     "style": "replicated"},
+    {"part": "gate",           "name": "model.layers.*.mlp.gate_proj",                "style": "colwise"},
+    {"part": "up",             "name": "model.layers.*.mlp.up_proj",                  "style": "colwise"},
+    {"part": "down",           "name": "model.layers.*.mlp.down_proj",                "style": "rowwise"},
+    {"part": "final_norm",     "name": "model.norm",                                  "style": "replicated"},
+    {"part": "head",           "name": "lm_head",                                     "style": "colwise"}
+  ],
+  "options": {
+    "kv_heads": "$num_key_value_heads|null",
+    "head_dim": "$head_dim|null",
+    "norm": "rms",
+    "norm_epsilon": "$rms_norm_eps|1e-6",
+    "norm_bias": false,
+    "activation": "$hidden_act|\"silu\"",
+    "gated": true,
+    "qkv_bias": "$attention_bias|false",
+    "o_bias": "$attention_bias|false",
+    "mlp_bias": "$mlp_bias|false",
+    "qk_norm": false,
+    "tied": "$tie_word_embeddings|false",
+    "rotary_fraction": 1.0,
+    "original_positions": "$original_max_position_embeddings|null",
+    "windowed": true,
+    "window": null,
+    "first_windowed_layer": 0,
+    "layer_types": null,
+    "attention_multiplier": null,
+    "residual_multiplier": 1.0,
+    "embedding_multiplier": 1.0,
+    "logits_divisor": 1.0,
+    "initializer_range": "$initializer_range|0.02"
+  }
+})";
+
+// What is saved stays readable: an option that a file lacks is llama's.
+TEST(Family, AFileOfTheFirstReleaseStillLoads) {
+  const std::string golden = "tests/goldens/models/gqa", samples = golden + "/input.jsonl";
+  const ScratchFolder scratch;
+  const auto run = [](const std::string& arguments) {
+    const CommandResult result = run_command(llama_tp_with(0) + " " + arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  const auto train = [&](const std::string& to, const std::string& options) {
+    run("train --model " + golden + " --train-file " + samples + " --dtype float32 --max-steps 1" +
+        " --global-batch-size 2 --per-device-train-batch-size 1 --output-dir " + (scratch / to) + options);
+  };
+  write_text(scratch / "mine.json", first_release_family);
+  train("mine", " --family " + (scratch / "mine.json"));
+  train("known", "");
+  EXPECT_EQ(read_json(scratch / "mine/checkpoint-1/config.json")["llama_tp_family"], Json::parse(first_release_family));
+  const std::string model = "/checkpoint-1/model.safetensors";
+  EXPECT_TRUE(read_text(scratch / "mine" + model) == read_text(scratch / "known" + model));
+  const std::string eval = " --json --file " + samples + " -m ";
+  EXPECT_EQ(run("eval" + eval + (scratch / "mine")), run("eval" + eval + (scratch / "known")));
+
+  Json misspelt = Json::parse(first_release_family);
+  misspelt["options"]["norm_epsilom"] = 0.5;
+  EXPECT_TRUE(holds(error_of([&] { parse_family(misspelt.dump(), "mine.json"); }),
+                    "mine.json: option norm_epsilom is none; docs/families.md shows them"));
+}
+
 // A family file of a person is refused with what is wrong in it.
 TEST(Family, AFileThatIsNoneIsRefused) {
   const auto refused = [](const std::string& text) { return error_of([&] { parse_family(text, "mine.json"); }); };

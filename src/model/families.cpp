@@ -83,10 +83,28 @@ Family shipped_family(const std::string& wanted, const std::string& source) {
   fail(source, ": like \"", wanted, "\", which is no family; there are ", known);
 }
 
-void place_options(const Json& options, const std::string& like, const std::string& source, Family& family) {
+// Of the shipped family that is like no other: every option that there is.
+std::map<std::string, std::string> all_options() {
+  std::map<std::string, std::string> options;
+  for (const auto& [name, content] : family_files)
+    if (const Json json = parse_json_or_discard(content); !json.contains("like"))
+      for (const auto& [option, value] : json.at("options").items()) options[option] = json_text(value);
+  return options;
+}
+
+// What a file builds on. One without "like" brings all modules, but an option that it lacks may be younger than it is:
+// checkpoints keep files of earlier versions.
+Family base_of(const Json& json, const std::string& source) {
+  if (json.contains("like")) return shipped_family(word(json, "like", source), source);
+  Family base;
+  base.options = all_options();
+  return base;
+}
+
+// Errors: an option that no block has, such as a misspelt one.
+void place_options(const Json& options, const std::string& source, Family& family) {
   for (const auto& [option, value] : options.items()) {
-    require(like.empty() || family.options.contains(option), source, ": option ", option, " is none; ", like,
-            " in src/model/families has them all");
+    require(family.options.contains(option), source, ": option ", option, " is none; docs/families.md shows them");
     family.options[option] = json_text(value);
   }
 }
@@ -109,13 +127,13 @@ Family read_family(const std::string& source, const std::string& content) {
   require(modules.is_array(), source, ": modules is no array; docs/families.md shows what a family has");
   require(only.is_object(), source, ": only is no object; docs/families.md shows what a family has");
   require(options.is_object(), source, ": options is no object; docs/families.md shows what a family has");
-  Family family = json.contains("like") ? shipped_family(word(json, "like", source), source) : Family{};
+  Family family = base_of(json, source);
   family.name = word(json, "family", source);
   if (json.contains("model_types")) family.model_types = words(json, "model_types", source);
   for (size_t i = 0; i < modules.size(); i++)
     place_module(modules[i], text(source, ": modules[", i, "]"), family.modules);
   place_only(only, source, family);
-  place_options(options, json.value("like", ""), source, family);
+  place_options(options, source, family);
   return family;
 }
 

@@ -1,8 +1,8 @@
 // A family of models is data, a JSON file in src/model/families: which module of the checkpoint is which part of a
 // block, how tensor parallelism splits it, and which options the block has. A new family is a new file there.
 //
-// "like" names another family: its modules and options hold where the file gives none of its own. A module replaces
-// those that hold one of its parts; one whose name is null only takes them away.
+// "like" names another family: its modules and options hold where the file gives none of its own; without it, llama's
+// options. A module replaces those that hold one of its parts; one whose name is null only takes them away.
 //
 // An option is a value, or "$key" for the value of that key in config.json ("$object.key" inside of an object;
 // rope_parameters stands for rope_scaling where that counts), or several such and a value, "$key|$other|value", of which
