@@ -2,9 +2,11 @@
 // part, without it the judge of what mpirun printed and when.
 #include "parallel/launch.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <omp.h>
 #include <pty.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,7 +29,10 @@
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
 #include "parallel/shared_memory.h"
+#include "scratch_folder.h"
 #include "support/command.h"
+#include "support/small_model.h"
+#include "train/training_run.h"
 
 namespace llama_tp {
 namespace {
@@ -43,6 +48,9 @@ std::vector<int> all_ranks(const Launch& launch) {
 }
 
 constexpr double late_after = 2;  // seconds
+constexpr const char* dumped_gradients = "gradients.safetensors";
+
+void be_late() { std::this_thread::sleep_for(std::chrono::duration<double>(2 * late_after)); }
 
 // Says that a rank was not killed, but ended by itself.
 struct Farewell {
@@ -98,7 +106,7 @@ int one_saves_for_long(const std::string& how, Launch& launch) {
   launch.set_timeout(late_after, how.ends_with("limited") ? TimeLimited::everything : TimeLimited::all_but_files);
   const auto group = make_host_group(launch);
   const auto wait_for_the_last = [&] {
-    if (launch.rank() == launch.size() - 1) std::this_thread::sleep_for(std::chrono::duration<double>(2 * late_after));
+    if (launch.rank() == launch.size() - 1) be_late();
     group->barrier();
   };
   launch.begin(Activity::saving, 7);
@@ -106,6 +114,22 @@ int one_saves_for_long(const std::string& how, Launch& launch) {
   launch.begin(Activity::training, 8);
   if (how.ends_with("then computes")) wait_for_the_last();
   return 0;
+}
+
+// Trains on two replicas, where what uses files is slow (below).
+int train_with_slow_files(const std::string& folder, Launch& launch) {
+  launch.set_timeout(late_after, TimeLimited::all_but_files);
+  TrainingSettings settings;
+  settings.config = folder + "/config.json";
+  settings.train_file = folder + "/ids.jsonl";
+  settings.output_dir = folder + "/out";
+  settings.dump_gradients = folder + "/" + dumped_gradients;
+  settings.mesh.tensor = 1;
+  settings.micro_batch = 2;
+  settings.backend = "cpu";
+  settings.max_steps = 3;
+  settings.save_steps = settings.save_total_limit = 1;
+  return run_training(settings, launch);
 }
 
 int print_processors(const Launch& launch) {
@@ -174,6 +198,8 @@ int play(const std::string& role, Launch& launch) {
     std::this_thread::sleep_for(std::chrono::hours(1));
     return 0;
   }
+  if (const std::string slow = "slow files: "; role.starts_with(slow))
+    return train_with_slow_files(role.substr(slow.size()), launch);
   if (role.starts_with("saves for long")) return one_saves_for_long(role, launch);
   if (role.find("late") != std::string::npos) return one_is_late(role, launch);
   if (role == "one is killed" && launch.rank() > 0) std::raise(SIGKILL);
@@ -345,6 +371,17 @@ TEST(Launch, WhileFilesAreUsedWaitsHaveNoLimitUnlessItIsForEverything) {
       << later;
 }
 
+// Of whatever rank, and whoever waits for it.
+TEST(Launch, ATrainingRunHasNoLimitWhileItOpensItsFolderDumpsGradientsOrRemovesCheckpoints) {
+  const ScratchFolder scratch;
+  write_file(scratch / "config.json", small_config().dump());
+  write_file(scratch / "ids.jsonl", random_id_lines(8, 20, small_vocabulary));
+  const Result result = run(mpirun(2, "slow files: " + scratch.path()));
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_GT(result.seconds, 4 * 2 * late_after);  // all were slow; two checkpoints went
+  EXPECT_EQ(checkpoint_steps(scratch / "out"), std::vector<int>{3});
+}
+
 TEST(Launch, SharedMemoryThatARankDoesNotComeToIsNotLeftBehind) {
   const Result result = run(mpirun(2, "share memory"));
   EXPECT_EQ(result.count("left in good order"), 1) << result.output;
@@ -495,6 +532,20 @@ TEST(Launch, TheTerminalIsMpirunsNotTheRanksPty) {
 
 }  // namespace
 }  // namespace llama_tp
+
+// In place of the C library's: late where an output folder is marked, gradients get their name or a checkpoint loses it.
+extern "C" ssize_t pwrite(int descriptor, const void* from, size_t bytes, off_t offset) {
+  const std::filesystem::path file = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(descriptor));
+  if (file.filename() == "llama_tp.json") llama_tp::be_late();
+  const iovec piece{const_cast<void*>(from), bytes};
+  return pwritev(descriptor, &piece, 1, offset);
+}
+
+extern "C" int rename(const char* from, const char* to) noexcept {
+  const std::string_view name = to;
+  if (name.ends_with(llama_tp::dumped_gradients) || name.ends_with(".partial")) llama_tp::be_late();
+  return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
 
 int main(int argc, char** argv) {
   using namespace llama_tp;

@@ -177,11 +177,16 @@ class TrainingRun {
     }
     if (checks_batches(step)) check_batches(step, seen, data, samples, mesh_);
     const StepResult result = trainer_.finish(targets);
-    if (step == first_step_ && !settings_.dump_gradients.empty()) {
-      save_gradients(settings_.dump_gradients, trainer_.parameters(), backend_, mesh_);
-      say("gradients of the first step: " + settings_.dump_gradients);
-    }
+    if (step == first_step_ && !settings_.dump_gradients.empty()) dump_gradients(step);
     return result;
+  }
+
+  void dump_gradients(int64_t step) {
+    launch_.begin(Activity::saving, step);
+    save_gradients(settings_.dump_gradients, trainer_.parameters(), backend_, mesh_);
+    mesh_.world().barrier();  // no rank's wait for the writers counts as one in training
+    launch_.begin(Activity::training, step);
+    say("gradients of the first step: " + settings_.dump_gradients);
   }
 
   // This rank's batch of a step's forward.
@@ -236,6 +241,7 @@ class TrainingRun {
     save_checkpoint(settings_.output_dir, state_, setup_.contents, trainer_.parameters(), backend_, mesh_);
     say("saved " + checkpoint_path(settings_.output_dir, step));
     remove_surplus_checkpoints(setup_);
+    mesh_.world().barrier();  // no rank's wait for the removal counts as one in training
   }
 
   TrainingSetup& setup_;

@@ -12,7 +12,12 @@ namespace llama_tp {
 
 namespace {
 
-// Only rank 0 looks into the output folder, which it may have to clean first.
+// Only rank 0 looks into the output folder, which it may have to clean first, for as long as files are large.
+std::unique_ptr<OutputFolder> open_output(const std::string& path, const Launch& launch) {
+  launch.begin(Activity::reading_data);
+  return launch.rank() == 0 ? std::make_unique<OutputFolder>(path) : nullptr;
+}
+
 std::string checkpoint_to_resume(const TrainingSettings& settings, const OutputFolder* output, HostGroup& world) {
   return world.broadcast(output != nullptr ? find_checkpoint_to_resume(settings, *output) : "", 0);
 }
@@ -26,8 +31,7 @@ std::string date_of_run(const std::string& checkpoint) {
 
 // Sets the date among the settings.
 TrainingData read_data(TrainingSettings& settings, const std::string& checkpoint, const ModelConfig& config,
-                       const TrainingSource& source, const Mesh& mesh, const Launch& launch) {
-  launch.begin(Activity::reading_data);
+                       const TrainingSource& source, const Mesh& mesh) {
   settings.data.date = mesh.world().broadcast(date_of_run(checkpoint), 0);
   return {settings, config, source.tokenizer, mesh.world()};
 }
@@ -58,9 +62,9 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       plan(resolve_plan(config)),
       backend(make_backend(settings.backend, launch.place())),
       mesh(make_mesh(launch, config, plan, settings.mesh, *backend, placement_said)),
-      output(launch.rank() == 0 ? std::make_unique<OutputFolder>(settings.output_dir) : nullptr),
+      output(open_output(settings.output_dir, launch)),
       checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
-      data(read_data(settings, checkpoint, config, source, *mesh, launch)),
+      data(read_data(settings, checkpoint, config, source, *mesh)),
       contents{settings.save_only_model,
                output ? files_of_checkpoints(source, config, config_text) : std::vector<CarriedFile>()},
       shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
