@@ -178,12 +178,15 @@ TEST_F(GpuCheck, OneGpuIsSeen) {
   EXPECT_NE(report().find("cuda: GPU 2 by PCI_BUS_ID"), std::string::npos) << report();
 }
 
-// What LD_LIBRARY_PATH names comes before the machine's own.
-TEST_F(GpuCheck, PythonsLibrariesAreOnlyForWhatTheMachineHasNot) {
+// What LD_LIBRARY_PATH names comes before the machine's own, which may be older than the program allows.
+TEST_F(GpuCheck, PythonsLibrariesAreOnlyForWhatTheMachineHasNotOrHasTooOld) {
   const std::string of_nccl = folder_ / "python/nvidia/nccl/lib", of_cublas = folder_ / "python/nvidia/cublas/lib",
                     toolkit = folder_ / "toolkit";
   add_program("llama_tp", "echo \"cuda: $LD_LIBRARY_PATH end\"");
-  add_program("tools/python3", "echo " + of_nccl + "/libnccl.so.2 " + of_cublas + "/libcublasLt.so.13");
+  // Lists what it has, or says whether an NCCL is new enough.
+  add_program("tools/python3",
+              "case \"$*\" in *ncclGetVersion*/old/*' 22600') exit 1 ;; *ncclGetVersion*) ;; *) echo " + of_nccl +
+                  "/libnccl.so.2 " + of_cublas + "/libcublasLt.so.13 ;; esac");
   add_program("tools/readelf", "echo ' 0x1d (RUNPATH)  Library runpath: [/nowhere:" + toolkit + "]'");
   const auto searched = [&](const std::string& known) {
     add_program("tools/ldconfig", "echo '\tlibc.so.6 (libc6,x86-64) => /libc.so.6'; echo '\t" + known + "'");
@@ -193,11 +196,13 @@ TEST_F(GpuCheck, PythonsLibrariesAreOnlyForWhatTheMachineHasNot) {
     return all.substr(begin, all.find(" end", begin) - begin);
   };
   const std::string without = "/own:/usr/local/nvidia/lib64";
-  EXPECT_EQ(searched("libcublasLt.so.12 (libc6,x86-64) => /lib"), without + ":" + of_nccl + ":" + of_cublas);
-  EXPECT_EQ(searched("libnccl.so.2 (libc6,x86-64) => /lib"), without + ":" + of_cublas);
+  EXPECT_EQ(searched("libcublasLt.so.12 (libc6,x86-64) => /lib/libcublasLt.so.12"),
+            of_cublas + ":" + of_nccl + ":" + without);
+  EXPECT_EQ(searched("libnccl.so.2 (libc6,x86-64) => /lib/libnccl.so.2"), of_cublas + ":" + without);
+  EXPECT_EQ(searched("libnccl.so.2 (libc6,x86-64) => /old/libnccl.so.2"), of_cublas + ":" + of_nccl + ":" + without);
   add_program("toolkit/libcublasLt.so.13", "");
-  EXPECT_EQ(searched("nothing else"), without + ":" + of_nccl);
-  EXPECT_EQ(searched("libnccl.so.2 (libc6,x86-64) => /lib"), without);
+  EXPECT_EQ(searched("nothing else"), of_nccl + ":" + without);
+  EXPECT_EQ(searched("libnccl.so.2 (libc6,x86-64) => /lib/libnccl.so.2"), without);
 }
 
 TEST_F(GpuCheck, ACheckoutThatWouldBuildNoCudaIsRefused) {
