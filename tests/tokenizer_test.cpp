@@ -233,6 +233,28 @@ TEST(Tokenizer, WithoutLegacyOnlyTheTextsFirstWordOfAModelGetsASpace) {
   }
 }
 
+// Ids and texts by AutoTokenizer of transformers 5.24.
+TEST(Tokenizer, WithoutAPrefixNoTextOfAModelGetsASpace) {
+  const std::vector<std::pair<std::string, Ids>> table{
+      {"bovo", {272, 290}},
+      {"bovo</s>dima</s> dima", {272, 290, 2, 431, 422, 292, 2, 391, 292}},
+      {"<s>[dima] bovo</s>", {1, 94, 431, 422, 292, 96, 376, 290, 2}},
+      {"  bovo", {417, 376, 290}},
+      {"▁bovo", {376, 290}},
+      {"x</s>▁dima", {123, 2, 391, 292}},
+      {"a\nb</s>\nc", {421, 435, 427, 2, 435, 102}},
+  };
+  for (const char* legacy : {"", R"("legacy": true, )", R"("legacy": false, )"}) {
+    const ScratchFolder scratch;
+    fs::copy(goldens / "model_llama2" / "tokenizer.model", scratch.path());
+    write(scratch / "tokenizer_config.json", text("{", legacy, R"("add_prefix_space": false})"));
+    const auto model = load_tokenizer(scratch.path());
+    for (const auto& [each, ids] : table) EXPECT_EQ(model->encode(each, {false}), ids) << each << legacy;
+    EXPECT_EQ(model->decode(Ids{376, 290}), " bovo");
+    EXPECT_EQ(model->decode(Ids{272, 290}), "bovo");
+  }
+}
+
 // A user's message must not hold a control token, whichever of the files says that it is one.
 TEST(Tokenizer, TokensWithARoleAreSpecialInAModelToo) {
   const ScratchFolder scratch;

@@ -32,16 +32,21 @@ size_t next_cut(std::string_view text, size_t from) {
   return text.size();
 }
 
+// The model that puts no space in front of a text. A message's later values overrule those before them: here
+// normalizer_spec.add_dummy_prefix = false.
+std::string without_prefix(const std::string& model) { return model + std::string("\x1a\x02\x18\x00", 4); }
+
 class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& path, const SpecialNames& names) : path_(path) {
-    const std::string bytes = read_text(path);
+    const bool adds_prefix = names.add_prefix_space.value_or(true);
+    const std::string bytes = adds_prefix ? read_text(path) : without_prefix(read_text(path));
     constexpr const char *what = ": is not a SentencePiece model (",
                          *mend = "); the file is cut or of another kind, fetch it again";
     require(has_sound_character_maps(bytes), path, what, "its precompiled_charsmap is damaged", mend);
     const auto status = processor_.LoadFromSerializedProto(bytes);
     require(status.ok() && processor_.GetPieceSize() > 0, path, what, status.ToString(), mend);
-    if (!names.legacy.value_or(true)) load_without_prefix(bytes);
+    if (adds_prefix && !names.legacy.value_or(true)) load_without_prefix(bytes);
     size_ = processor_.GetPieceSize();
     settings_ = read_sentencepiece_settings(bytes);
     cut_before_spaces_ = can_cut_before_spaces();
@@ -142,9 +147,8 @@ class SentencePieceTokenizer : public Tokenizer {
     }
   }
 
-  // A message's later values overrule those before them: here normalizer_spec.add_dummy_prefix = false.
   void load_without_prefix(const std::string& model) {
-    const auto status = without_prefix_.emplace().LoadFromSerializedProto(model + std::string("\x1a\x02\x18\x00", 4));
+    const auto status = without_prefix_.emplace().LoadFromSerializedProto(without_prefix(model));
     require(status.ok(), path_, ": cannot be used with legacy false in tokenizer_config.json (", status.ToString(),
             ")");
   }

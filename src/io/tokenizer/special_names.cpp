@@ -201,6 +201,7 @@ SpecialNames read_special_names(const std::filesystem::path& folder) {
   names.add_bos = read_flag("add_bos_token", files);
   names.add_eos = read_flag("add_eos_token", files);
   names.legacy = read_flag("legacy", files);
+  names.add_prefix_space = read_flag("add_prefix_space", files);
   return names;
 }
 

@@ -14,7 +14,8 @@ namespace llama_tp {
 struct SpecialNames {
   std::optional<std::string> bos, eos;
   std::optional<bool> add_bos, add_eos;
-  std::optional<bool> legacy;  // of a SentencePiece model: text behind a special token begins with "▁", too
+  std::optional<bool> legacy;            // of a SentencePiece model: text behind a special token begins with "▁", too
+  std::optional<bool> add_prefix_space;  // to a SentencePiece model's text; false: no text begins with "▁" by itself
 
   // By id: added_tokens_decoder of tokenizer_config.json, else added_tokens.json.
   std::vector<AddedToken> added;
