@@ -382,11 +382,12 @@ TEST_F(Talking, GenerationConfigIsWhatOptionsOverride) {
   const auto vocabulary = Json::parse(whole_file(folder + "/config.json"))["vocab_size"].get<int>();
   advise({{"eos_token_id", vocabulary - 1}});
   EXPECT_EQ(text("--temp 0"), greedy);
-  // Ids that the vocabulary lacks end nothing, also where 32 bits of one are those of an id that it has.
-  const auto ended = [&](const Json& ids) {
+  // Ids that the vocabulary lacks end nothing, also where 32 bits of one are those of an id that it has, and are named.
+  const auto said_and_ended = [&](const Json& ids) {
     advise({{"eos_token_id", ids}});
-    return run(command(0, "-p Once -n 20 --temp 0", folder)).out;
+    return run(command(0, "-p Once -n 20 --temp 0", folder));
   };
+  const auto ended = [&](const Json& ids) { return said_and_ended(ids).out; };
   const auto first = line["ids"][0].get<int64_t>();
   const std::string undisturbed = ended(nullptr);
   EXPECT_NE(undisturbed, "\n");
@@ -394,6 +395,12 @@ TEST_F(Talking, GenerationConfigIsWhatOptionsOverride) {
     EXPECT_EQ(ended({beyond, first}), "\n");
     EXPECT_EQ(ended(beyond), undisturbed);
   }
+  const auto left_out = [&](const Json& ids) { return said_and_ended(ids).err.find("left out") != std::string::npos; };
+  EXPECT_TRUE(holds(said_and_ended({99999, first, -2}).err,
+                    folder + "/generation_config.json: left out, as outside of the vocabulary of " +
+                        std::to_string(vocabulary) + ": eos_token_id 99999, eos_token_id -2\n"));
+  EXPECT_FALSE(left_out(first));
+  EXPECT_FALSE(left_out(-1));
 }
 
 // A program at a terminal of its own.

@@ -141,6 +141,7 @@ void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& me
   const std::string repeated = repeated_work(model_.config, model_.plan, model_.mesh->shape().tensor, launch_.size());
   if (!repeated.empty()) say(repeated);
   for (const std::string& line : left_out_of(model_.config)) say(line);
+  if (!config_.left_out.empty()) say(config_.left_out);
   say(text("model   ", model_.folder, ": ", with_commas(parameter_count(model_.config)), " parameters in ",
            torch_name_of(model_.runtime->dtype), ", tensor-parallel ", model_.mesh->shape().tensor));
   say(text("device  ", model_.backend->description()));
