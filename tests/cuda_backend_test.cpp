@@ -87,7 +87,7 @@ TEST_F(Cuda, APlanBeyondTheFreeMemoryIsRefusedWithItsFigure) {
 // The device takes an upload when its turn comes: nothing is put in a place of which it has not taken what was there.
 TEST_F(Cuda, AnUploadWaitsForAPlaceToBeFree) {
   struct Leaves : Watcher {
-    void look(std::chrono::duration<double>) override { throw Stopped(); }
+    void look(bool, std::chrono::duration<double>) override { throw Stopped(); }
   } watcher;
   const auto backend = make_backend("cuda", {});
   backend->device()->watchers.push_back(&watcher);
@@ -123,7 +123,7 @@ TEST_F(Cuda, WhatIsUploadedMayBeLargerThanAPlace) {
 // The device never ends; one who looks says that there is no point in waiting.
 TEST_F(Cuda, AWaitEndsWhenAWatcherSaysSo) {
   struct Leaves : Watcher {
-    void look(std::chrono::duration<double>) override {
+    void look(bool, std::chrono::duration<double>) override {
       if (++looks == 3) throw Stopped();
     }
     int looks = 0;

@@ -271,7 +271,7 @@ void be_elsewhere() { sleep(3); }
 struct EndsLate : Watcher {
   explicit EndsLate(DeviceStreams& looked_at) : device(looked_at) { device.watchers.push_back(this); }
   ~EndsLate() override { device.watchers.pop_back(); }
-  void look(std::chrono::duration<double>) override {
+  void look(bool, std::chrono::duration<double>) override {
     if (std::chrono::steady_clock::now() > end) cuda_double().never_ends = false;
   }
   DeviceStreams& device;
@@ -324,6 +324,27 @@ TEST_F(CudaRanks, AWaitForTheDeviceBehindARankThatDoesNotComeNamesIt) {
                       "swapped out or waits for a disk, or raise --timeout"));
 }
 
+// Hosts ask for whole steps ahead: where one device hangs or crawls, all have asked for the same.
+TEST_F(CudaRanks, ARankWhoseDeviceDoesNotComeIsNamedThoughItHasAskedForAsMuch) {
+  const int late = ranks().size() - 1;
+  const std::string all = said_of_waiting(mesh_->world(), [&] {
+    mesh_->tensor().all_reduce(value_).wait();
+    if (ranks().rank() != late) {
+      stand_in_collectives();
+      return backend_->synchronize();
+    }
+    const EndsLate ends(*backend_->device());
+    cuda_double().never_ends = true;
+    backend_->synchronize();
+  });
+  cuda_double().never_ends = false;
+  EXPECT_EQ(all,
+            text("waited 1 s in all_reduce (number 1 of group tensor, 4 bytes) for rank ", late, " on ", ranks().host(),
+                 " (process ", mesh_->world().broadcast(std::to_string(getpid()), late),
+                 "), whose device still computes, with all_reduce (number 1 of group tensor, 4 bytes) asked for "
+                 "last, starting; see whether it is stopped, swapped out or waits for a disk, or raise --timeout"));
+}
+
 // A step of a long context computes for longer than any rank should be waited for, ahead of a collective or behind one.
 TEST_F(CudaRanks, ADeviceMayComputeForLongerThanTheTimeout) {
   for (const bool ahead : {true, false}) {
@@ -374,7 +395,7 @@ TEST(WatchedWait, CountsTheTimeInOneCollective) {
   struct Sees : Watcher {
     explicit Sees(std::vector<CollectiveProgress> answers) : all(std::move(answers)) {}
     CollectiveProgress progress() override { return all[std::min(asked++, all.size() - 1)]; }
-    void look(std::chrono::duration<double> stood) override { counted.push_back(stood.count() > 0); }
+    void look(bool, std::chrono::duration<double> stood) override { counted.push_back(stood.count() > 0); }
     std::vector<CollectiveProgress> all;
     size_t asked = 0;
     std::vector<bool> counted;

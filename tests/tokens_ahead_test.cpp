@@ -81,7 +81,7 @@ TEST_F(TokensAhead, AreBegunOnceWhereChoicesAreFed) {
 
 TEST_F(TokensAhead, AreBegunBeforeTheHostWaits) {
   struct Lets : Watcher {
-    void look(std::chrono::duration<double>) override {
+    void look(bool, std::chrono::duration<double>) override {
       started_at_look = cuda_double().graphs_started;
       cuda_double().never_ends = false;
     }
@@ -166,7 +166,7 @@ TEST_F(TokensAhead, AreNotBegunBehindAPartOfWhatIsFed) {
 }
 
 struct Leaves : Watcher {
-  void look(std::chrono::duration<double>) override { throw Stopped(); }
+  void look(bool, std::chrono::duration<double>) override { throw Stopped(); }
 };
 
 TEST_F(TokensAhead, AreWaitedForAtTheEndWhereErrorsAreSeen) {

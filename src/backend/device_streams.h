@@ -23,9 +23,9 @@ class Watcher {
   virtual ~Watcher() = default;
   // Of the collectives that it watches, if any.
   virtual CollectiveProgress progress() { return {}; }
-  // stood: for how long the device has stood in one collective, as far as the host has waited meanwhile. What it throws
-  // ends the wait.
-  virtual void look(std::chrono::duration<double> stood) = 0;
+  // stands, stood: whether the device stands in a collective, of whichever watcher; for how long in one, as far as the
+  // host has waited meanwhile. What it throws ends the wait.
+  virtual void look(bool stands, std::chrono::duration<double> stood) = 0;
 };
 
 struct DeviceStreams {

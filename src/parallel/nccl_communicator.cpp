@@ -89,12 +89,12 @@ class NcclCommunicator : public Communicator, private Watcher {
   }
 
   // While the host waits for the device: another rank may have failed, or NCCL, or not come.
-  void look(std::chrono::duration<double> stood) override {
+  void look(bool stands, std::chrono::duration<double> stood) override {
     if (someone_failed()) throw Stopped();
     ncclResult_t state = ncclSuccess;
     expect(nccl().get_async_error(comm_, &state), "ncclCommGetAsyncError");
     expect(state, "a collective");
-    point_.look_from_device(stood);
+    point_.look_from_device(stands, stood);
   }
 
  protected:

@@ -43,6 +43,7 @@ struct Whereabouts::Page {
   std::atomic<int64_t> step{0};
   // The collective that the rank is in, or was in last.
   std::atomic<bool> inside{false};
+  std::atomic<bool> device_computes{false};  // while the rank waits for it, so that it stands in none
   std::atomic<uint64_t> beats{0};
   std::atomic<GroupName> group{GroupName::other};
   std::atomic<Meeting> meeting{Meeting::setup};
@@ -100,6 +101,7 @@ MeetingPoint::Visit::Visit(MeetingPoint& point, Meeting meeting, int64_t bytes) 
   page.meeting.store(meeting, relaxed);
   page.bytes.store(bytes, relaxed);
   page.number(point.name_).store(meeting == Meeting::setup ? 0 : ++point.number_, relaxed);
+  page.device_computes.store(false, relaxed);
   page.inside.store(true, relaxed);
 }
 
@@ -109,11 +111,12 @@ MeetingPoint::Visit::~Visit() {
   whereabouts_->page(whereabouts_->local_rank_).inside.store(false, relaxed);
 }
 
-void MeetingPoint::look_from_device(std::chrono::duration<double> stood) const {
+void MeetingPoint::look_from_device(bool stands, std::chrono::duration<double> stood) const {
   if (whereabouts_ == nullptr) return;
   Whereabouts::Page& page = whereabouts_->page(whereabouts_->local_rank_);
   if (page.group.load(relaxed) != name_) return;
   whereabouts_->beat();
+  page.device_computes.store(!stands, relaxed);
   page.inside.store(true, relaxed);
   if (!whereabouts_->is_overdue(stood)) return;
   whereabouts_->here_ = this;
@@ -140,7 +143,7 @@ std::string described(Meeting meeting, GroupName group, int64_t number, int64_t 
 }  // namespace
 
 // "rank 1 on node1 (process 1234), computing in step 7 after all_reduce (number 16 of group tensor, 4096 bytes)"
-std::string Whereabouts::place_of(size_t local_rank, bool waits) const {
+std::string Whereabouts::place_of(size_t local_rank, Waits waits) const {
   Page& there = page(local_rank);
   const GroupName group = there.group.load(relaxed);
   const int64_t number = there.number(group).load(relaxed), step = there.step.load(relaxed);
@@ -148,36 +151,43 @@ std::string Whereabouts::place_of(size_t local_rank, bool waits) const {
       number < 0 ? "" : described(there.meeting.load(relaxed), group, number, there.bytes.load(relaxed));
   const std::string_view activity = activity_names[static_cast<size_t>(there.activity.load(relaxed))];
   const std::string during = text(activity, step > 0 ? text(" in step ", step) : "");
-  const std::string place = waits                        ? text("which waits in ", collective, ", ", during)
+  const std::string place = waits == Waits::for_ranks ? text("which waits in ", collective, ", ", during)
+                            : waits == Waits::for_own_device
+                                ? text("whose device still computes, with ", collective, " asked for last, ", during)
                             : there.inside.load(relaxed) ? text("which does not go on in ", collective, ", ", during)
                                                          : text(during, number < 0 ? "" : " after " + collective);
   return text("rank ", node_ranks_[local_rank], " on ", host_, " (process ", there.process.load(relaxed), "), ", place);
 }
 
-// Which ranks of the node wait in a collective and show that they live. One that does not has been stopped in it.
-std::vector<bool> Whereabouts::find_waiting() const {
+// Which ranks of the node wait in a collective, or for their device before it, and show that they live. One that does not
+// has been stopped in it.
+std::vector<Whereabouts::Waits> Whereabouts::find_waits() const {
   std::vector<uint64_t> before;
   for (size_t local = 0; local < node_ranks_.size(); local++) before.push_back(page(local).beats.load(relaxed));
   std::this_thread::sleep_for(time_for_a_beat);
-  std::vector<bool> waiting;
-  for (size_t local = 0; local < node_ranks_.size(); local++)
-    waiting.push_back(page(local).inside.load(relaxed) && page(local).beats.load(relaxed) != before[local]);
-  waiting[local_rank_] = true;
-  return waiting;
+  std::vector<Waits> waits;
+  for (size_t local = 0; local < node_ranks_.size(); local++) {
+    const bool lives = page(local).inside.load(relaxed) && page(local).beats.load(relaxed) != before[local];
+    const bool computes = page(local).device_computes.load(relaxed);
+    waits.push_back(!lives ? Waits::no : computes ? Waits::for_own_device : Waits::for_ranks);
+  }
+  waits[local_rank_] = Waits::for_ranks;
+  return waits;
 }
 
 // Ranks of the node that have not come to the collective in which this one waits, came with another one, or do not go
-// on in it; and where all of these wait for others in turn, those that wait for nobody.
-std::vector<size_t> Whereabouts::find_missing(const std::vector<bool>& waiting) const {
+// on in it, or whose device computes meanwhile; and where all of these wait for others in turn, those that wait for nobody.
+std::vector<size_t> Whereabouts::find_missing(const std::vector<Waits>& waits) const {
   Page& here = page(local_rank_);
   const GroupName group = here.group.load(relaxed);
   const int64_t number = here.number(group).load(relaxed);
+  const auto waits_for_ranks = [&](size_t local) { return waits[local] == Waits::for_ranks; };
   const auto has_come = [&](size_t local) {
     Page& there = page(local);
     const int64_t come = there.number(group).load(relaxed);
     const bool same = there.group.load(relaxed) == group && there.meeting.load(relaxed) == here.meeting.load(relaxed) &&
                       there.bytes.load(relaxed) == here.bytes.load(relaxed);
-    return come > number || (come == number && (!there.inside.load(relaxed) || (same && waiting[local])));
+    return come > number || (come == number && (!there.inside.load(relaxed) || (same && waits_for_ranks(local))));
   };
   const std::vector<int>& members = here_->world_ranks_;
   std::vector<size_t> missing, idle;
@@ -186,8 +196,8 @@ std::vector<size_t> Whereabouts::find_missing(const std::vector<bool>& waiting) 
     const bool member = std::find(members.begin(), members.end(), node_ranks_[local]) != members.end();
     if (member && !has_come(local)) {
       missing.push_back(local);
-      all_wait = all_wait && waiting[local];
-    } else if (!waiting[local]) {
+      all_wait = all_wait && waits_for_ranks(local);
+    } else if (!waits_for_ranks(local)) {
       idle.push_back(local);
     }
   }
@@ -205,10 +215,10 @@ void Whereabouts::report() const {
     }
     throw Stopped();
   }
-  const std::vector<bool> waiting = find_waiting();
+  const std::vector<Waits> waits = find_waits();
   std::string ranks;
-  for (const size_t local : find_missing(waiting))
-    ranks += (ranks.empty() ? " for " : "; for ") + place_of(local, waiting[local]);
+  for (const size_t local : find_missing(waits))
+    ranks += (ranks.empty() ? " for " : "; for ") + place_of(local, waits[local]);
   std::vector<int> elsewhere;
   for (const int rank : here_->world_ranks_)
     if (std::find(node_ranks_.begin(), node_ranks_.end(), rank) == node_ranks_.end()) elsewhere.push_back(rank);

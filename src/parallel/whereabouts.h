@@ -60,9 +60,10 @@ class Whereabouts {
   friend class MeetingPoint;
   struct Page;
   Page& page(size_t local_rank) const;
-  std::vector<bool> find_waiting() const;
-  std::vector<size_t> find_missing(const std::vector<bool>& waiting) const;
-  std::string place_of(size_t local_rank, bool waits) const;
+  enum class Waits : uint8_t { no, for_ranks, for_own_device };
+  std::vector<Waits> find_waits() const;
+  std::vector<size_t> find_missing(const std::vector<Waits>& waits) const;
+  std::string place_of(size_t local_rank, Waits waits) const;
 
   SharedMemory memory_;
   std::vector<int> node_ranks_;
@@ -92,10 +93,10 @@ class MeetingPoint {
     Whereabouts* whereabouts_;
   };
 
-  // For a rank that waits for its device, which has stood so long in one of the collectives that were asked for before:
-  // shows that it lives, and throws as Whereabouts::report when it is overdue. It is taken to wait in the one that was
-  // asked for last, if that was one of this group.
-  void look_from_device(std::chrono::duration<double> stood) const;
+  // For a rank that waits for its device, which stands, and has so long, in one of the collectives that were asked for
+  // before, or computes: shows that it lives, and throws as Whereabouts::report when it is overdue. It is taken to wait in
+  // the one that was asked for last, if that was one of this group.
+  void look_from_device(bool stands, std::chrono::duration<double> stood) const;
 
  private:
   friend class Whereabouts;

@@ -44,7 +44,7 @@ void wait_until(const std::vector<Watcher*>& watchers, std::string_view what, co
       const auto between = std::min<std::chrono::duration<double>>(now - last_look, longest_between_looks);
       stood = stood_still ? stood + between : std::chrono::duration<double>(0);
       last_look = now;
-      for (Watcher* watcher : watchers) watcher->look(stood);
+      for (Watcher* watcher : watchers) watcher->look(progress.stands, stood);
     }
     std::this_thread::yield();
   }
