@@ -223,7 +223,9 @@ TEST(Config, RotaryLayersAreThoseThatTurn) {
   both["use_sliding_window"] = false;
   EXPECT_TRUE(holds(refused(both), "layer_types has sliding_attention, but use_sliding_window is false"));
   both.update({{"use_sliding_window", true}, {"sliding_window", nullptr}});
-  EXPECT_TRUE(holds(refused(both), "layer_types has sliding_attention, but sliding_window is null", "give a window"));
+  EXPECT_TRUE(holds(refused(both),
+                    "layer_types has sliding_attention, but sliding_window (the default of family smollm3) is null",
+                    "give a window"));
   EXPECT_TRUE(holds(refused(Json{{"no_rope_layers", {1, 1, 1, 0}}}),
                     "config.json: no_rope_layers must be an array with a number for each of num_hidden_layers (5)"));
   EXPECT_TRUE(holds(refused(Json{{"no_rope_layers", 4}}), "no_rope_layers must be an array"));
@@ -260,7 +262,7 @@ TEST(Config, LogitsAreMultipliedOrDivided) {
   EXPECT_TRUE(holds(error_of([] { logits_multiplier("granite", R"({"logits_multiplier": "$logits_scaling"})"); }),
                     "family own: has both options logits_multiplier and logits_divisor; make one of them null"));
   EXPECT_TRUE(holds(error_of([] { logits_multiplier("llama", R"({"logits_multiplier": 0})"); }),
-                    "logits_multiplier is 0", "between"));
+                    "option logits_multiplier of family own is 0", "between"));
 }
 
 // EXAONE 3's, as its own code read it.

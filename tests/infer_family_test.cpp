@@ -289,8 +289,7 @@ TEST(Family, NamesTheKeysThatItDoesNotTake) {
   with_options["options"] = {{"rotary_fraction", "$" + rotary + "|$hidden|1.0"},
                              {"embedding_multiplier", "$attn_logit_softcapping|$embedding_multiplier|1.0"}};
   EXPECT_EQ(said(with_options.dump()), line("x", "no_rope_layers"));
-  EXPECT_EQ(said(infer_family(ModelFiles(scratch.path()), file).text),
-            line("novel", "attn_logit_softcapping, no_rope_layers, hidden"));
+  EXPECT_EQ(said(infer_family(ModelFiles(scratch.path()), file).text), line("novel", "attn_logit_softcapping, hidden"));
   config["llama_tp_family"] = like;
   write_text(file, config.dump());
   EXPECT_EQ(left_out_of(read_model_config(file)), plain);
@@ -452,7 +451,7 @@ TEST(Family, AnOptionsOwnValueIsRefusedAsTheFamilys) {
   for (const double share : {2.0, 1e30})
     EXPECT_TRUE(holds(with("rotary_fraction", share), "option rotary_fraction of family x is ", "no more than all"));
   EXPECT_TRUE(holds(with("layer_types", {"full_attention", "sliding_attention"}),
-                    "there is no window by option windowed of family x and option window of family x; "));
+                    "option layer_types of family x has sliding_attention, but option window of family x is null; "));
 }
 
 // Where names and shapes come from a family file, too, it is named beside config.json.
