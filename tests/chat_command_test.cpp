@@ -55,6 +55,11 @@ class Talking : public testing::Test {
     write_file(path("prompts.jsonl"), lines);
     return json_lines(run(command(ranks, "--prompts-file " + path("prompts.jsonl") + " " + options, model)).out);
   }
+  // The likeliest to a first message.
+  static std::string answer_to(const std::string& message) {
+    const Json messages = Json::array({{{"role", "user"}, {"content", message}}});
+    return continued(0, Json{{"messages", messages}}.dump(), "--temp 0 -n 30").at(0)["text"].get<std::string>();
+  }
   // Every answer is the continuation of the conversation so far, rendered and read anew. in_front: what the template writes
   // in front of an answer, and the model before it.
   static void expect_turns_of_the_whole(const std::string& options, const std::string& model = path("out"),
@@ -450,9 +455,7 @@ std::string without_returns(std::string text) {
 }
 
 TEST_F(Talking, LinesThatArePastedTogetherAreOneMessage) {
-  const Json messages = Json::array({{{"role", "user"}, {"content", "Hi\n\nWhere is the cat?"}}});
-  const std::string answer =
-      continued(0, Json{{"messages", messages}}.dump(), "--temp 0 -n 30").at(0)["text"].get<std::string>();
+  const std::string answer = answer_to("Hi\n\nWhere is the cat?");
   for (const int ranks : {0, 2}) {
     Terminal terminal("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 " +
                       command(ranks, "--chat --temp 0 -n 30"));
@@ -471,9 +474,7 @@ TEST_F(Talking, LinesThatArePastedTogetherAreOneMessage) {
 // A first line that begins with a slash is a command only if there is one of that name.
 TEST_F(Talking, PastedLinesThatBeginWithASlashAreOneMessage) {
   const std::string paste = "// adds two numbers\nint add(int a, int b);";
-  const Json messages = Json::array({{{"role", "user"}, {"content", paste}}});
-  const std::string answer =
-      continued(0, Json{{"messages", messages}}.dump(), "--temp 0 -n 30").at(0)["text"].get<std::string>();
+  const std::string answer = answer_to(paste);
   Terminal terminal("OMP_NUM_THREADS=1 " + command(0, "--chat --temp 0 -n 30"));
   terminal.read_until("\n> ", 1);
   terminal.type(paste + "\n");

@@ -95,10 +95,9 @@ class PlanRun {
     read_limits();
     backend_ = backend_from(options, step_.device.has_value(), threads);
     step_.workspace_of = backend_->description();
-    const TrainingState saved{.dtype = step_.dtype, .save_dtype = step_.dtype};
     const Parameters parameters(config_, plan_, 0, 1);
-    step_.checkpoint_bytes = tensor_file_bytes(saved, false, parameters);
-    step_.model_bytes = tensor_file_bytes(saved, true, parameters);
+    step_.checkpoint_bytes = tensor_file_bytes(step_.dtype, step_.dtype, false, parameters);
+    step_.model_bytes = tensor_file_bytes(step_.dtype, step_.dtype, true, parameters);
     check_forward_tokens(step_.options.batch.micro_batch, step_.options.batch.block_size);
   }
 

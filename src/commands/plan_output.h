@@ -12,14 +12,14 @@ namespace llama_tp {
 struct PlannedStep {
   const ModelConfig& config;
   DType dtype;
-  MeshShape mesh;
-  TrainerOptions options;
-  std::vector<RankPlan> ranks;
+  MeshShape mesh = {};
+  TrainerOptions options = {};
+  std::vector<RankPlan> ranks = {};
   int64_t checkpoint_bytes = 0;  // of its safetensors files, and of the model's alone
   int64_t model_bytes = 0;
-  std::string workspace_of;  // whose scratch memory is counted, as a backend describes itself
-  std::optional<DeviceSheet> device;
-  std::optional<MemoryLimit> memory_limit;
+  std::string workspace_of = {};  // whose scratch memory is counted, as a backend describes itself
+  std::optional<DeviceSheet> device = {};
+  std::optional<MemoryLimit> memory_limit = {};
   bool longest = false;               // the block size is what --max-sequence found
   bool longer_was_not_tried = false;  // and might fit
 

@@ -3,13 +3,13 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "io/files.h"
+#include "io/token_ids.h"
 
 namespace llama_tp {
 
 namespace {
 
 constexpr int64_t largest_file = int64_t{1} << 20;
-constexpr const char* no_id = "-1";
 
 class Reader {
  public:
@@ -34,19 +34,11 @@ class Reader {
     if (has(key) && !json_[key].is_boolean()) refuse(key, "true or false");
     return has(key) && !json_[key].get<bool>();
   }
-  // One id or several.
-  void read_ids(const char* key, int64_t vocabulary, std::vector<int64_t>& ids, std::string& left_out) const {
-    if (!has(key)) return;
-    std::string unmet;
-    for (const Json& id : json_[key].is_array() ? json_[key] : Json::array({json_[key]})) {
-      if (!id.is_number_integer()) refuse(key, "a token id or an array of them");
-      const auto value = id.get<int64_t>();  // negative for what does not fit
-      if (value >= 0 && value < vocabulary)
-        ids.push_back(value);
-      else if (id.dump() != no_id)
-        unmet += text(unmet.empty() ? "" : ", ", key, " ", id.dump());
-    }
-    if (!unmet.empty()) left_out = text(path_, ": left out, as outside of the vocabulary of ", vocabulary, ": ", unmet);
+  TokenIds ids(const char* key, int64_t vocabulary) const {
+    if (!has(key)) return {};
+    const std::optional<TokenIds> found = token_ids_of(key, json_[key], vocabulary);
+    if (!found) refuse(key, "a token id or an array of them");
+    return *found;
   }
 
  private:
@@ -65,14 +57,14 @@ GenerationConfig read_generation_config(const std::string& folder, int64_t vocab
   const std::string path = folder + "/generation_config.json";
   if (!file_exists(path)) return {};
   const Reader file(path);
+  const TokenIds ends = file.ids("eos_token_id", vocabulary);
   GenerationConfig config{file.number("temperature", 1000),
                           file.number("top_p", 1),
                           file.number("min_p", 1),
                           file.number("repetition_penalty", 1000, 1e-3),
                           file.count("top_k"),
-                          {},
-                          {}};
-  file.read_ids("eos_token_id", vocabulary, config.eos_ids, config.left_out);
+                          ends.ids,
+                          left_out_ids(path, vocabulary, ends.unmet)};
   if (file.is_false("do_sample")) config.temperature = 0;
   return config;
 }

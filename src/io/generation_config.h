@@ -15,7 +15,8 @@ struct GenerationConfig {
   std::string left_out;  // a line on the ids that the vocabulary does not have; "" where there is none
 };
 
-// Of a model folder; all empty where it has none. Other keys are left alone. Errors: not JSON, values of another type or outside of their range.
+// Of a model folder; all empty where it has none. Other keys are left alone. Errors: not JSON, values of another type
+// or outside of their range.
 GenerationConfig read_generation_config(const std::string& folder, int64_t vocabulary);
 
 }  // namespace llama_tp

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "io/token_ids.h"
 #include "model/config_reader.h"
 #include "model/layer_config.h"
 #include "model/rope_config.h"
@@ -192,30 +193,23 @@ void check_names(const ModelConfig& config) {
   }
 }
 
-// As Llama's first files say it.
-bool is_none(const OrderedJson& id) { return !id.is_number_unsigned() && id == -1; }
-
 // torch refuses one that its embedding has no row for. A default of the family's is none where the vocabulary is smaller.
 std::optional<int64_t> read_pad_id(const ConfigReader& reader, int64_t vocabulary) {
   const auto [name, value] = reader.option("pad_id");
   if (value.is_null()) return std::nullopt;
   const std::optional<int64_t> id = reader.token_id(name, value, vocabulary);
-  require(id || is_none(value) || !reader.contains("pad_token_id"), reader.source(), ": ", name, " is ", shown(value),
+  require(id || is_no_id(value) || !reader.contains("pad_token_id"), reader.source(), ": ", name, " is ", shown(value),
           ", outside of the vocabulary of ", vocabulary, "; take null for none");
   return id;
 }
 
 // The one or several ids of a key that begin or end a text. No text holds one from outside of the vocabulary.
 std::vector<int64_t> read_ends(const ConfigReader& reader, const char* key, ModelConfig& config) {
-  std::vector<int64_t> ids;
-  if (!reader.has(key)) return ids;
-  const OrderedJson& values = reader[key];
-  for (const OrderedJson& value : values.is_array() ? values : OrderedJson::array({values})) {
-    const std::optional<int64_t> id = reader.token_id(key, value, config.vocabulary);
-    if (id) ids.push_back(*id);
-    if (!id && !is_none(value)) config.unmet_ids.push_back(text(key, " ", shown(value)));
-  }
-  return ids;
+  if (!reader.has(key)) return {};
+  const std::optional<TokenIds> found = token_ids_of(key, reader[key], config.vocabulary);
+  require(found.has_value(), reader.source(), ": ", key, " is ", shown(reader[key]), "; it must be a token id");
+  config.unmet_ids.insert(config.unmet_ids.end(), found->unmet.begin(), found->unmet.end());
+  return found->ids;
 }
 
 void read_token_ids(const ConfigReader& reader, ModelConfig& config) {
@@ -274,9 +268,7 @@ std::vector<std::string> left_out_of(const ModelConfig& config) {
   if (!config.rope.unread.empty())
     lines.push_back(text(config.source, ": not understood and left out: ", listed(config.rope.unread),
                          "; are they spelled right?"));
-  if (!config.unmet_ids.empty())
-    lines.push_back(text(config.source, ": left out, as outside of the vocabulary of ", config.vocabulary, ": ",
-                         listed(config.unmet_ids)));
+  if (!config.unmet_ids.empty()) lines.push_back(left_out_ids(config.source, config.vocabulary, config.unmet_ids));
   if (!config.family->text.empty() && !config.unread.empty())
     lines.push_back(text(config.source, ": not read by family ", config.family->name, ": ", listed(config.unread),
                          "; where one of them changes what the model computes, so must the family"));

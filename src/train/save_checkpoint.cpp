@@ -8,8 +8,8 @@ namespace llama_tp {
 
 namespace {
 
-std::vector<CheckpointPart> parts_of(const TrainingState& state, bool only_model) {
-  std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype, state.save_dtype);
+std::vector<CheckpointPart> parts_of(DType dtype, DType save_dtype, bool only_model) {
+  std::vector<CheckpointPart> parts = checkpoint_parts(dtype, save_dtype);
   if (only_model) std::erase_if(parts, [](const CheckpointPart& part) { return part.folder != published_part; });
   return parts;
 }
@@ -29,7 +29,7 @@ void write_part(const CheckpointPart& part, const std::string& checkpoint, const
 void save_checkpoint(const std::string& output_folder, const TrainingState& state, const CheckpointContents& contents,
                      const Parameters& parameters, Backend& backend, const Mesh& mesh) {
   const bool leads = mesh.world().rank() == 0;
-  const std::vector<CheckpointPart> parts = parts_of(state, contents.only_model);
+  const std::vector<CheckpointPart> parts = parts_of(state.dtype, state.save_dtype, contents.only_model);
   std::unique_ptr<PartialCheckpoint> partial;
   if (leads) {
     partial = std::make_unique<PartialCheckpoint>(output_folder, state.step);
@@ -48,15 +48,15 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
   mesh.world().barrier();
 }
 
-int64_t tensor_file_bytes(const TrainingState& state, bool only_model, const Parameters& parameters) {
+int64_t tensor_file_bytes(DType dtype, DType save_dtype, bool only_model, const Parameters& parameters) {
   int64_t bytes = 0;
-  for (const CheckpointPart& part : parts_of(state, only_model))
+  for (const CheckpointPart& part : parts_of(dtype, save_dtype, only_model))
     bytes += plan_model(planned_tensors(parameters, part.dtype)).bytes();
   return bytes;
 }
 
 int64_t checkpoint_bytes(const TrainingState& state, const CheckpointContents& contents, const Parameters& parameters) {
-  int64_t bytes = tensor_file_bytes(state, contents.only_model, parameters);
+  int64_t bytes = tensor_file_bytes(state.dtype, state.save_dtype, contents.only_model, parameters);
   if (!contents.only_model) bytes += std::ssize(state_text(state));
   for (const CarriedFile& file : contents.files) bytes += std::ssize(file.contents);
   return bytes;

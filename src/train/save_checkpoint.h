@@ -21,8 +21,9 @@ struct CheckpointContents {
 void save_checkpoint(const std::string& output_folder, const TrainingState& state, const CheckpointContents& contents,
                      const Parameters& parameters, Backend& backend, const Mesh& mesh);
 
-// Bytes of such a checkpoint's safetensors files with their indices, and of all of its files; of whatever mesh.
-int64_t tensor_file_bytes(const TrainingState& state, bool only_model, const Parameters& parameters);
+// Bytes of the safetensors files, with their indices, of such a checkpoint of a run of this type, and of all files of one;
+// of whatever mesh.
+int64_t tensor_file_bytes(DType dtype, DType save_dtype, bool only_model, const Parameters& parameters);
 int64_t checkpoint_bytes(const TrainingState& state, const CheckpointContents& contents, const Parameters& parameters);
 
 // The gradients as they are, in one file.
