@@ -42,8 +42,8 @@ TEST_P(ChatTemplateGolden, IsRecognisedAndRendersAndMasksAsTransformersDoes) {
     const Json line = Json::parse(text);
     const std::vector<Message> messages = messages_of(line["messages"]);
     const RenderedChat rendered = chat.render(messages, false);
-    EXPECT_EQ(rendered.text, line["text"]);
-    EXPECT_EQ(chat.render(messages, true).text, line["prompt"]);
+    EXPECT_EQ(rendered.text, line["text"].get<std::string>());
+    EXPECT_EQ(chat.render(messages, true).text, line["prompt"].get<std::string>());
     const ChatTokens tokens = tokenize_chat(*tokenizer, rendered);
     EXPECT_EQ(tokens.ids, line["ids"].get<std::vector<int32_t>>()) << rendered.text;
     const std::vector<int> mask(tokens.learned.begin(), tokens.learned.end());
