@@ -2,6 +2,7 @@
 // (mesh_command_test.cpp has every mesh).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -143,6 +144,17 @@ TEST_F(TrainCommand, UnderscoresInOptionsAreHyphensAndThreadsChangeNoLoss) {
       "OMP_NUM_THREADS=2 " + line(alone, "threads", from_config("--max-steps 2 --warmup-steps 1 --seed 7")));
   ASSERT_EQ(threads.status, 0) << threads.err;
   expect_same_steps(json_lines(whole_file(path("threads/metrics.jsonl"))), hyphens);
+}
+
+TEST_F(TrainCommand, MetricsHaveEachRanksShareOfTheModelsFlops) {
+  const auto flops = [&](const MeshOfRanks& mesh, const std::string& folder) {
+    const Json step = train(mesh, folder, from_config("--max-steps 1"))[0];
+    return double(step["model_flops_per_second"]) * double(step["seconds"]) * std::max(mesh.ranks, 1);
+  };
+  const double of_all = flops(alone, "one");
+  EXPECT_GT(of_all, 0);
+  EXPECT_NEAR(flops({2, ""}, "two") / of_all, 1, 1e-12);
+  EXPECT_NEAR(flops({4, "--tensor-parallel 2 --fsdp 2"}, "four") / of_all, 1, 1e-12);
 }
 
 TEST_F(TrainCommand, AccumulatedForwardsAreOneLargerBatch) {

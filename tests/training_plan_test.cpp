@@ -8,6 +8,7 @@
 #include "backend/device.h"
 #include "scratch_folder.h"
 #include "support/small_model.h"
+#include "train/model_flops.h"
 
 namespace llama_tp {
 namespace {
@@ -146,6 +147,28 @@ TEST(TrainingPlan, FlopsOfASlidingWindowAreThoseOfTheKeysInIt) {
     EXPECT_EQ(flops(Operation::attention_forward), 4.0 * heads_times_dim * samples * (all + seen));
     EXPECT_EQ(flops(Operation::attention_backward), 10.0 * heads_times_dim * samples * (all + seen));
   }
+}
+
+// Two sequences of 3 and 5 tokens in one sample, one of 7 in the other; the second layer sees 4 tokens.
+TEST(TrainingPlan, FlopsOfSamplesAreThoseOfTheirSequences) {
+  Dataset data;
+  data.starts = {0, 3, 8, 15};
+  data.blocks = {0, 2, 3};
+  data.tokens.resize(15);
+  const ModelConfig config = config_of({{"model_type", "qwen2"},
+                                        {"use_sliding_window", true},
+                                        {"sliding_window", 4},
+                                        {"max_window_layers", 1},
+                                        {"tie_word_embeddings", false}});
+  const double multiplied = double(parameter_count(config) - config.vocabulary * config.hidden);
+  // Half a key for a token itself: 3²/2 and 5²/2 of the whole layer, and of the other one less behind the window.
+  const double keys = 9 / 2.0 + 25 / 2.0 + 9 / 2.0 + (25 - 1) / 2.0;
+  const double first = 6 * multiplied * 8 + 12 * double(config.heads * config.head_dim) * keys;
+  EXPECT_DOUBLE_EQ(model_flops(config, data, std::vector<int64_t>{0}), first);
+  TrainerOptions options;
+  options.batch = {1, 1, 1, 7, 1};
+  EXPECT_DOUBLE_EQ(model_flops(config, data, std::vector<int64_t>{1, 0, 1}),
+                   first + 2 * model_flops(config, options.batch));
 }
 
 }  // namespace

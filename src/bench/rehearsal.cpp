@@ -4,6 +4,7 @@
 #include "bench/rates.h"
 #include "bench/scheme_run.h"
 #include "report/format.h"
+#include "train/model_flops.h"
 
 namespace llama_tp {
 

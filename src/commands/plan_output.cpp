@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "report/format.h"
 #include "train/memory_json.h"
+#include "train/model_flops.h"
 
 namespace llama_tp {
 

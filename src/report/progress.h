@@ -16,9 +16,10 @@ struct StepMetrics {
   double epoch = 0, loss = 0, gradient_norm = 0, learning_rate = 0;
   int64_t tokens = 0;  // trained on so far
   double tokens_per_second = 0;
-  double seconds = 0;             // of this step
-  int64_t peak_memory_bytes = 0;  // of the rank that has most: in use on its device, else resident at its highest
-  double evaluation_loss = -1;    // below 0: not evaluated at this step
+  double model_flops_per_second = 0;  // of a rank (train/model_flops.h)
+  double seconds = 0;                 // of this step
+  int64_t peak_memory_bytes = 0;      // of the rank that has most: in use on its device, else resident at its highest
+  double evaluation_loss = -1;        // below 0: not evaluated at this step
 };
 
 class Progress {

@@ -35,6 +35,7 @@ void MetricsFile::append(const StepMetrics& metrics) {
                    {"learning_rate", metrics.learning_rate},
                    {"tokens", metrics.tokens},
                    {"tokens_per_second", metrics.tokens_per_second},
+                   {"model_flops_per_second", metrics.model_flops_per_second},
                    {"seconds", metrics.seconds},
                    {"peak_memory_bytes", metrics.peak_memory_bytes}};
   if (metrics.evaluation_loss >= 0) line["eval_loss"] = metrics.evaluation_loss;

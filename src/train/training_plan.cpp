@@ -199,18 +199,4 @@ int64_t held_at_peak(const std::vector<RankPlan>& ranks, MemoryGroup group) {
   return sum_of(fullest(ranks).ledger.at_peak(), group);
 }
 
-double model_flops(const ModelConfig& config, const BatchShape& batch) {
-  const auto real = [](int64_t value) { return static_cast<double>(value); };
-  // A tied embedding is the head's weight too, and multiplies.
-  const int64_t embedding = config.tied ? 0 : config.vocabulary * config.hidden;
-  const double parameters = real(parameter_count(config) - embedding);
-  const double length = real(batch.block_size);
-  double attention = 0;
-  for (const int64_t of_layer : config.windows) {
-    const double window = of_layer > 0 ? std::min(real(of_layer), length) : length;
-    attention += real(config.heads * config.head_dim) * window * (2 - window / length);
-  }
-  return 6 * (parameters + attention) * real(batch.global_batch() * batch.block_size);
-}
-
 }  // namespace llama_tp

@@ -40,11 +40,4 @@ const RankPlan& fullest(const std::vector<RankPlan>& ranks);
 // What that one holds of a group at its peak.
 int64_t held_at_peak(const std::vector<RankPlan>& ranks, MemoryGroup group);
 
-// FLOPs of the model in a step of the whole mesh, as model FLOPs utilization counts them (Chowdhery et al. 2022), here
-// with attention's causal half: a token takes 6 for each parameter but the input embedding's, and
-// 6 · heads · head_dim · sequence for each layer's attention; of a layer whose window W is shorter than the sequence S,
-// what the window leaves of it: W · (2 − W / S) in place of S, 12 for each element of a key that a token sees, itself
-// half. What --gradient-checkpointing computes again is not counted.
-double model_flops(const ModelConfig& config, const BatchShape& batch);
-
 }  // namespace llama_tp

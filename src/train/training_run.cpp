@@ -13,6 +13,7 @@
 #include "train/introduction.h"
 #include "train/memory_report.h"
 #include "train/metrics.h"
+#include "train/model_flops.h"
 #include "train/replica_check.h"
 #include "train/save_checkpoint.h"
 #include "train/trainer.h"
@@ -126,6 +127,8 @@ class TrainingRun {
     for (const int64_t sample : samples) state_.tokens += std::ssize(setup_.data.training.sample(sample).tokens);
     now.tokens = state_.tokens;
     now.tokens_per_second = static_cast<double>(state_.tokens - tokens_before) / now.seconds;
+    now.model_flops_per_second =
+        model_flops(setup_.config, setup_.data.training, samples) / now.seconds / mesh_.world().size();
     const std::vector<double> peaks = mesh_.world().all_gather(static_cast<double>(memory_taken()));
     now.peak_memory_bytes = static_cast<int64_t>(*std::max_element(peaks.begin(), peaks.end()));
     if (options_.evaluates && is_due(settings_.evaluation_steps, step)) now.evaluation_loss = evaluate(step);
