@@ -38,8 +38,10 @@ CUDA_ARCH  := $(or $(patsubst 90,90a,$(filter $(KNOWN_ARCH),$(GPUS))),80)
 endif
 
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
-MPI_CFLAGS  := $(or $(call pkg,--cflags,ompi-c),$(shell mpicc --showme:compile 2>/dev/null))
-MPI_LIBS    := $(or $(call pkg,--libs,ompi-c),$(shell mpicc --showme:link 2>/dev/null))
+# The MPI whose mpicc stands first in PATH, as its mpirun does: Open MPI, MPICH or one of MPICH's kin. All know -show.
+MPI_COMMAND := $(shell mpicc -show 2>/dev/null)
+MPI_CFLAGS  := $(or $(filter -I%,$(MPI_COMMAND)),$(call pkg,--cflags,ompi-c))
+MPI_LIBS    := $(or $(filter -L% -l% -Wl%,$(MPI_COMMAND)),$(call pkg,--libs,ompi-c))
 TEXT_CFLAGS := $(foreach library,libpcre2-8 libutf8proc sentencepiece,$(call pkg,--cflags,$(library)))
 TEXT_LIBS   := $(foreach library,pcre2-8 utf8proc sentencepiece,$(or $(call pkg,--libs,lib$(library)),$(call pkg,--libs,$(library)),-l$(library)))
 
@@ -111,7 +113,7 @@ all: found $(BINARY)
 # One line each on what this build uses.
 found:
 	@command -v $(CXX) >/dev/null || { echo "make: no C++ compiler ($(CXX)); scripts/dependencies installs what is missing"; exit 1; }
-	@[ -n "$(MPI_LIBS)" ] || { echo "make: no Open MPI; scripts/dependencies installs what is missing"; exit 1; }
+	@[ -n "$(MPI_LIBS)" ] || { echo "make: no MPI; scripts/dependencies installs what is missing"; exit 1; }
 	@[ -n "$(call pkg,--libs,libutf8proc)$(wildcard /usr/include/utf8proc.h)" ] || { echo "make: no utf8proc; scripts/dependencies installs what is missing"; exit 1; }
 	@echo "compiler  $$($(CXX) --version | head -n 1), -march=$(ARCH)"
 	@echo "MPI       $$(mpirun --version 2>/dev/null | head -n 1)"

@@ -66,5 +66,14 @@ TEST_F(Makefile, LibrariesAreLookedForInThisToolkitAndWhereOtherMachinesHaveThei
   EXPECT_EQ(expanded(shown, "", "MPI_LIBS= CUDA_LIB=" + of_others), "-Wl,-rpath," + of_others + "\n");
 }
 
+TEST_F(Makefile, TakesTheMpiWhoseMpiccStandsFirstInPath) {
+  add_program(folder_ / "tools/mpicc",
+              R"([ "$1" = -show ] && echo gcc -O2 -Wl,-z,now -I/mpich/include -L/mpich/lib -lmpich)");
+  EXPECT_EQ(expanded("$(MPI_CFLAGS) $(MPI_LIBS)"), "-I/mpich/include -Wl,-z,now -L/mpich/lib -lmpich\n");
+  add_program(folder_ / "tools/mpicc", "exit 127");
+  add_program(folder_ / "tools/pkg-config", R"([ "$2" = ompi-c ] && echo "options$1")");
+  EXPECT_EQ(expanded("$(MPI_CFLAGS) $(MPI_LIBS)"), "options--cflags options--libs\n");
+}
+
 }  // namespace
 }  // namespace llama_tp
