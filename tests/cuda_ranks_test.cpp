@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <functional>
 #include <numeric>
+#include <set>
 
 #include "backend/cuda/tuned_products.h"
 #include "backend/cuda/watched_wait.h"
@@ -200,15 +201,23 @@ TEST_F(CudaRanks, NcclsOwnWordsArePassedOn) {
   EXPECT_TRUE(later.starts_with(text("nccl: a collective of ", ranks().size(), " ranks on cuda device "))) << later;
 }
 
-// Streams of several groups could wait for each other crosswise.
-TEST_F(CudaRanks, AnNcclThatDoesNotStartCollectivesInOneOrderIsRefused) {
-  nccl_double().version = 22505;
-  const std::string said = error_of([&] { Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_); });
-  EXPECT_EQ(said,
-            text("nccl: libnccl.so.2 is 2.25; 2.26 or later is needed, which starts the collectives of all groups in "
-                 "one order"));
-  nccl_double().version = 22600;
-  EXPECT_NO_THROW(Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_));
+// Those of several groups could wait for each other crosswise: from 2.26 on NCCL sees to their order, else a stream does.
+TEST_F(CudaRanks, CollectivesOfAllGroupsShareAStreamWhereNcclDoesNotStartThemInOneOrder) {
+  std::set<cudaStream_t> streams;
+  nccl_double().run = [&](const NcclCollective& asked) { streams.insert(asked.stream); };
+  const MeshShape data_and_model = {1, ranks().size() / 2, 2};
+  for (const int version : {22505, 22600}) {
+    nccl_double().version = version;
+    streams.clear();
+    for (int times = 0; times < 2; times++) {  // the stream is there again for the groups of a second mesh
+      const Mesh mesh(ranks(), data_and_model, 1, *backend_);
+      mesh.tensor().all_reduce(value_).wait();
+      mesh.shards().all_reduce(value_).wait();
+      mesh.tensor().all_reduce(value_).wait();
+      EXPECT_EQ(streams.size(), version < 22600 || mesh.shards().size() == 1 ? 1u : 2u);
+      streams.clear();
+    }
+  }
 }
 
 // Two runs sum in the same order, and no rank maps memory that another may free.

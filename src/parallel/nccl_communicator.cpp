@@ -41,14 +41,25 @@ const NcclLibrary& nccl() {
 
 // Before NCCL is called first: it reads the environment then, where a user's own choice stays.
 void set_up_nccl() {
-  constexpr int first_that_orders = 22600;  // 2.26
-  int version = 0;
-  nccl().get_version(&version);
-  require(version >= first_that_orders, "nccl: libnccl.so.", NCCL_MAJOR, " is ", version / 10000, ".",
-          version / 100 % 100, "; 2.26 or later is needed, which starts the collectives of all groups in one order");
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
   setenv("NCCL_NVLS_ENABLE", "0", 0);     // sums in the switch are not the same in every run
   setenv("NCCL_GRAPH_REGISTER", "0", 0);  // else peers map an arena until the communicator's end, behind its cudaFree
+}
+
+// What is called on one stream begins in the order of the calls, whichever group's it is.
+std::shared_ptr<CudaStream> stream_of_all_groups() {
+  static std::weak_ptr<CudaStream> made;
+  std::shared_ptr<CudaStream> stream = made.lock();
+  if (stream == nullptr) made = stream = std::make_shared<CudaStream>(CudaStream::Priority::urgent);
+  return stream;
+}
+
+std::shared_ptr<CudaStream> stream_of_a_group() {
+  constexpr int first_that_orders = 22600;  // 2.26
+  int version = 0;
+  nccl().get_version(&version);
+  if (version < first_that_orders) return stream_of_all_groups();
+  return std::make_shared<CudaStream>(CudaStream::Priority::urgent);
 }
 
 // The front of Communicator has refused other sums.
@@ -64,7 +75,7 @@ class NcclCommunicator : public Communicator, private Watcher {
         point_(std::move(point)),
         policy_(policy),
         device_(device),
-        stream_(CudaStream::Priority::urgent) {
+        stream_(stream_of_a_group()) {
     for (Done& done : done_) done.compute = device.compute;
     ncclUniqueId id{};
     if (rank() == 0) expect(nccl().get_unique_id(&id), "ncclGetUniqueId");
@@ -165,9 +176,9 @@ class NcclCommunicator : public Communicator, private Watcher {
     if (!is_recorded_) make_room();
     Done& done = done_of(called_++);
     done.called.record(device_.compute);
-    done.called.hold(stream_);
-    expect(call(stream_), name);
-    done.event.record(stream_);
+    done.called.hold(*stream_);
+    expect(call(*stream_), name);
+    done.event.record(*stream_);
     return Pending(done);
   }
 
@@ -196,7 +207,7 @@ class NcclCommunicator : public Communicator, private Watcher {
   MeetingPoint point_;
   const WaitPolicy& policy_;
   DeviceStreams& device_;
-  CudaStream stream_;
+  const std::shared_ptr<CudaStream> stream_;
   ncclComm_t comm_ = nullptr;
   std::array<Done, 512> done_;
   int64_t called_ = 0, ended_ = 0;  // collectives; of the latter only what the host has seen

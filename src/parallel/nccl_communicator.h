@@ -5,7 +5,7 @@
 // most of tensor parallelism, does not stand behind a block that FSDP gathers meanwhile. Two of different groups must not
 // hold multiprocessors that the other needs, one way round on this rank and the other way on that: NCCL starts them in the
 // order in which the program calls them (NCCL_LAUNCH_ORDER_IMPLICIT, from NCCL 2.26 on), which is the same on all ranks;
-// with a driver or a CUDA of its own below 12.3 one after another.
+// with a driver or a CUDA of its own below 12.3 one after another. Of an older NCCL all groups share one stream.
 //
 // Sums run in NCCL's order, which depends on the number of ranks, the tensor's size and the topology: two runs of one
 // mesh on the same machines agree bitwise, and every rank gets the same bits, but they are not the bits of rank order.
@@ -24,7 +24,7 @@
 namespace llama_tp {
 
 // Collective over the listed ranks of the world, which become ranks 0, 1, … of the group in this order; this process is
-// one of them. device must outlive it. Errors: there is no libnccl, or an older one; what NCCL says; Stopped.
+// one of them. device must outlive it. Errors: there is no libnccl; what NCCL says; Stopped.
 std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
                                                      GroupName name, DeviceStreams& device);
 
