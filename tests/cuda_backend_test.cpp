@@ -59,6 +59,18 @@ TEST_F(Cuda, WhatCannotRunIsRefusedInOneLineWithTheMend) {
   }
 }
 
+TEST_F(Cuda, WhatMayHideTheDevicesIsTold) {
+  const char* const before = std::getenv("CUDA_VISIBLE_DEVICES");
+  const std::string kept = before != nullptr ? before : "";
+  cuda_double().devices = 0;
+  setenv("CUDA_VISIBLE_DEVICES", "7", 1);
+  EXPECT_NE(error_of([] { make_backend("cuda", {}); }).find("no device (CUDA_VISIBLE_DEVICES is '7')"),
+            std::string::npos);
+  unsetenv("CUDA_VISIBLE_DEVICES");
+  EXPECT_NE(error_of([] { make_backend("cuda", {}); }).find("no device (nvidia-smi tells why)"), std::string::npos);
+  if (before != nullptr) setenv("CUDA_VISIBLE_DEVICES", kept.c_str(), 1);
+}
+
 TEST_F(Cuda, AutoIsTheCpuWhereNoDeviceCanRunTheKernelsButNoWayAroundABrokenOne) {
   cuda_double().driver = 0;
   EXPECT_NE(make_backend("auto", {})->description().find("; no NVIDIA driver is loaded"), std::string::npos);

@@ -1,6 +1,7 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
 
 #include "backend/cuda/calls.h"
@@ -63,11 +64,13 @@ struct Temporary {
 }  // namespace
 
 std::string why_no_cuda_device() {
+  const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
   if (driver_version() == 0) return "no NVIDIA driver is loaded";
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-    return "the NVIDIA driver shows no device (is CUDA_VISIBLE_DEVICES set?)";
+    return text("the NVIDIA driver shows no device (",
+                visible != nullptr ? text("CUDA_VISIBLE_DEVICES is '", visible, "'") : "nvidia-smi tells why", ")");
   return status == cudaSuccess ? why_all_are_too_old(count) : "";
 }
 
