@@ -25,7 +25,7 @@ endif
 NVCC      ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
 NVCC_VERSION := $(if $(NVCC),$(shell $(NVCC) --version 2>/dev/null | sed -n 's/.*release .*, V//p'))
 CUDA_HOME := $(if $(NVCC),$(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(NVCC))))))
-CUDA_LIB  := $(patsubst %/,%,$(dir $(firstword $(wildcard $(foreach folder,lib64 lib lib/x86_64-linux-gnu,$(CUDA_HOME)/$(folder)/libcudart_static.a)))))
+CUDA_LIB  := $(patsubst %/,%,$(dir $(firstword $(wildcard $(foreach folder,lib64 lib lib/*-linux-gnu,$(CUDA_HOME)/$(folder)/libcudart_static.a)))))
 # Older ones know no C++20.
 CUDA_OLD  := $(if $(filter-out 8 9 10 11,$(firstword $(subst ., ,$(NVCC_VERSION)))),,CUDA 12 or later)
 CUDA_MISSING := $(if $(NVCC),$(or $(CUDA_OLD),$(strip $(if $(CUDA_LIB),,libcudart_static.a) $(foreach header,cublasLt.h nccl.h,\
@@ -148,7 +148,7 @@ endef
 # An archive is made anew also when a source is gone, whose object it would keep.
 define archive
 @rm -f $@
-@ar rcs $@ $(filter %.o,$^)
+@$(AR) rcs $@ $(filter %.o,$^)
 endef
 $(LIBRARY) $(SUPPORT) $(CUDA_LIBRARY) $(EMULATED): $(BUILD)/sources
 $(BUILD)/sources: force
