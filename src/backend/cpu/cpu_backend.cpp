@@ -57,7 +57,8 @@ void CpuBackend::download(const Tensor& tensor, void* host) {
 }
 
 std::string CpuBackend::description() const {
-  const std::string products = bf16_products_ ? text("by ", OneDnn::bf16_instructions()) : "in f32, this CPU has none";
+  const std::string products =
+      bf16_products_ ? text("by ", OneDnn::bf16_instructions()) : "in f32, oneDNN has no instructions for them here";
   return text("cpu: ", threads_, threads_ == 1 ? " thread" : " threads", ", oneDNN ", OneDnn::version(),
               ", bf16 products: ", products, ", huge pages: ", huge_page_policy(), why_.empty() ? "" : "; ", why_);
 }
