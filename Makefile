@@ -301,10 +301,12 @@ test-all: all
 	@$(MAKE) --no-print-directory tests
 	@LLAMA_TP_TEST_ALL=1 $(RUN_TESTS)
 
-# For any x86-64 CPU with AVX2 and every GPU that the kernels are for; scripts/bundle packs it.
-BUNDLE := build/bundle
+# For any x86-64 CPU with AVX2, on Arm for any 64-bit one since version 8.2, and for every GPU that the kernels are for;
+# scripts/bundle packs it.
+BUNDLE      := build/bundle
+BUNDLE_ARCH  = $(if $(filter aarch64,$(shell uname -m)),armv8.2-a,x86-64-v3)
 bundle:
-	@$(MAKE) --no-print-directory BUILD=$(BUNDLE) ARCH=x86-64-v3 CUDA_ARCH="80 89 90a" \
+	@$(MAKE) --no-print-directory BUILD=$(BUNDLE) ARCH=$(BUNDLE_ARCH) CUDA_ARCH="80 89 90a" \
 	  found $(BUNDLE)/llama_tp $(if $(CUDA),$(BUNDLE)/tests/on_device/on_device)
 	@BUILD=$(BUNDLE) scripts/bundle
 

@@ -1,6 +1,9 @@
 // What the Makefile makes of a machine's GPUs and its CUDA toolkit, both of which are only played here.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <filesystem>
+
 #include "fake_program.h"
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -64,6 +67,17 @@ TEST_F(Makefile, LibrariesAreLookedForInThisToolkitAndWhereOtherMachinesHaveThei
   const std::string shown = "$(filter -Wl%,$(LDLIBS))", of_others = "/usr/local/cuda/lib64";
   EXPECT_EQ(expanded(shown, "", "MPI_LIBS="), "-Wl,-rpath," + toolkit_ + "/lib64:" + of_others + "\n");
   EXPECT_EQ(expanded(shown, "", "MPI_LIBS= CUDA_LIB=" + of_others), "-Wl,-rpath," + of_others + "\n");
+  const std::string of_debian = toolkit_ + "/lib/aarch64-linux-gnu";
+  std::filesystem::remove_all(toolkit_ + "/lib64");
+  add_program(of_debian + "/libcudart_static.a", "");
+  EXPECT_EQ(expanded(shown, "", "MPI_LIBS="), "-Wl,-rpath," + of_debian + ":" + of_others + "\n");
+}
+
+TEST_F(Makefile, ABundleIsForProcessorsLikeThisOne) {
+  for (const auto& [machine, arch] : {std::array{"x86_64", "x86-64-v3\n"}, std::array{"aarch64", "armv8.2-a\n"}}) {
+    add_program(folder_ / "tools/uname", "echo " + std::string(machine));
+    EXPECT_EQ(expanded("$(BUNDLE_ARCH)"), arch);
+  }
 }
 
 TEST_F(Makefile, TakesTheMpiWhoseMpiccStandsFirstInPath) {
