@@ -298,6 +298,41 @@ TEST_F(OnASmallDisk, ARunWhoseFirstCheckpointWillNotFitDoesNotBegin) {
   expect_refusal(least, {"no room for a checkpoint", " are free; free some or choose another --output-dir"}, true);
 }
 
+// A folder that nobody may search.
+class WithinPermissions : public BadOptions {
+ protected:
+  void SetUp() override {
+    fs::create_directory(closed_);
+    if (run_command(within_permissions() + "true").status != 0) GTEST_SKIP() << "this user cannot give up being root";
+    fs::permissions(closed_, fs::perms::none);
+  }
+  void TearDown() override {
+    fs::permissions(closed_, fs::perms::owner_all);
+    BadOptions::TearDown();
+  }
+  static void expect_refused_within(const std::string& arguments, const Words& words) {
+    SCOPED_TRACE(arguments);
+    expect_refusal(run_command(within_permissions() + llama_tp_with(0) + " " + arguments), words, true);
+  }
+
+  const std::string closed_ = path("closed");
+};
+
+TEST_F(WithinPermissions, APathInAFolderThatMayNotBeSearchedIsNotSaidToBeAbsent) {
+  const std::string there = closed_ + "/there", cannot = ": cannot be looked at: Permission denied; let this user";
+  for (const std::string& arguments :
+       {train("", there), train("--tokenizer " + there), train("--dump-gradients " + there + "/file"),
+        train("--resume-from-checkpoint " + there), "tokenize -p Hello -m " + there, "generate -p Hello -m " + there,
+        "inspect -m " + there, eval(there), eval(path("sound")) + " --dump-logits " + there, "plan --config " + there})
+    expect_refused_within(arguments, {there, cannot});
+  const std::string model =
+      damaged([&](const std::string& folder) { fs::create_symlink(there, folder + "/special_tokens_map.json"); });
+  expect_refused_within("tokenize -p Hello -m " + model, {model + "/special_tokens_map.json" + cannot});
+  fs::copy(path("config.json"), closed_);
+  fs::permissions(closed_, fs::perms::owner_exec);
+  expect_refused_within(eval(closed_), {closed_, ": cannot list the folder: Permission denied"});
+}
+
 TEST_F(BadOptions, AResultThatDoesNotArriveIsAnError) {
   for (const std::string& arguments : {eval(path("sound")), generate("-p Hello -n 20 --ignore-eos"),
                                        "inspect -m " + path("sound"), "tokenize -p Hello -m " + small_tokenizer()})

@@ -46,15 +46,6 @@ std::optional<int64_t> step_of(std::string_view name, std::string_view suffix = 
   return step;
 }
 
-std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
-    names.push_back(at->path().filename().string());
-  require(!error, folder, ": cannot list the folder: ", error.message());
-  return names;
-}
-
 std::vector<int64_t> steps_in(const std::string& folder) {
   std::vector<int64_t> steps;
   for (const std::string& name : names_in(folder))
@@ -137,7 +128,8 @@ void clean_up(const std::string& folder) {
 
 File claim(const std::string& path) {
   require(!file_exists(path), path, ": is a file; --output-dir needs a folder");
-  require(folder_exists(path) || !fs::is_symlink(path), path,
+  std::error_code ignored;
+  require(folder_exists(path) || !fs::is_symlink(path, ignored), path,
           ": is a link to what is not there; make the folder that it names, or choose another --output-dir");
   make_folders(path);
   const std::string marker_path = path + "/" + output_marker_name;
@@ -270,9 +262,10 @@ std::vector<CarriedFile> read_carried_files(const std::string& tokenizer, const 
 
 std::vector<CarriedFile> read_code_files(const std::string& config_file) {
   std::vector<CarriedFile> files;
-  for (const fs::directory_entry& entry : fs::directory_iterator(fs::absolute(config_file).parent_path()))
-    if (entry.path().extension() == ".py" && entry.is_regular_file())
-      files.push_back({entry.path().filename().string(), contents_of(entry.path().string())});
+  const std::string folder = fs::absolute(config_file).parent_path().string();
+  for (const std::string& name : names_in(folder))
+    if (const std::string path = folder + "/" + name; name.ends_with(".py") && regular_file_exists(path))
+      files.push_back({name, contents_of(path)});
   return files;
 }
 

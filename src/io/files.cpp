@@ -60,6 +60,15 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
+// Links followed. Errors: the system does not say, as of what is in a folder that may not be searched.
+std::filesystem::file_type kind_of(const std::string& path) {
+  std::error_code error;
+  const auto kind = std::filesystem::status(path, error).type();
+  require(kind != std::filesystem::file_type::none, path, ": cannot be looked at: ", error.message(),
+          error == std::errc::permission_denied ? "; let this user into the folders above it (chmod +x)" : "");
+  return kind;
+}
+
 // What a repository of Git LFS has in the place of a large file until that is fetched.
 // https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 bool is_lfs_pointer(const File& file) {
@@ -172,13 +181,20 @@ void allow_many_open_files() {
 }
 
 bool file_exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored) && !std::filesystem::is_directory(path, ignored);
+  const auto kind = kind_of(path);
+  return kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::directory;
 }
 
-bool folder_exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::is_directory(path, ignored);
+bool regular_file_exists(const std::string& path) { return kind_of(path) == std::filesystem::file_type::regular; }
+bool folder_exists(const std::string& path) { return kind_of(path) == std::filesystem::file_type::directory; }
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    names.push_back(at->path().filename().string());
+  require(!error, folder, ": cannot list the folder: ", error.message());
+  return names;
 }
 
 // Not by require, whose arguments are evaluated in any order: the reason might come before the call.
@@ -207,14 +223,14 @@ std::string read_stream(const std::string& path, int64_t limit) {
 
 std::string put_aside(const std::string& path) {
   std::string to = path + ".earlier";
-  for (int n = 2; std::filesystem::exists(to); n++) to = path + ".earlier-" + std::to_string(n);
+  for (int n = 2; kind_of(to) != std::filesystem::file_type::not_found; n++)
+    to = path + ".earlier-" + std::to_string(n);
   rename_path(path, to);
   return to;
 }
 
 std::string read_text(const std::string& path, int64_t limit) {
-  std::error_code ignored;
-  if (file_exists(path) && !std::filesystem::is_regular_file(path, ignored)) return read_stream(path, limit);
+  if (file_exists(path) && !regular_file_exists(path)) return read_stream(path, limit);
   const File file = File::open(path);
   const int64_t size = file.size();
   require(size <= limit, path, ": is ", size, " bytes long; at most ", limit, " are read here");

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace llama_tp {
 
@@ -48,8 +49,12 @@ class File {
 // less than the files of a large checkpoint). Where that fails the limit stays.
 void allow_many_open_files();
 
-bool file_exists(const std::string& path);
+// Errors: the path cannot be looked at, since a folder above it may not be searched.
+bool file_exists(const std::string& path);  // of whatever kind
+bool regular_file_exists(const std::string& path);
 bool folder_exists(const std::string& path);
+// Of all that is in a folder, in any order. Errors: it cannot be listed.
+std::vector<std::string> names_in(const std::string& folder);
 // A file or a folder; a file that has the name already is replaced. Errors: the system's, by its reason.
 void rename_path(const std::string& from, const std::string& to);
 // Renames a file to PATH.earlier, or PATH.earlier-2 and so on where there is one; returns the new path.

@@ -18,9 +18,8 @@ namespace fs = std::filesystem;
 constexpr int64_t largest_index = 256 << 20;
 
 std::vector<std::string> file_names(const std::string& folder) {
-  std::vector<std::string> names;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
-    if (!entry.is_directory()) names.push_back(entry.path().filename().string());
+  std::vector<std::string> names = names_in(folder);
+  std::erase_if(names, [&](const std::string& name) { return folder_exists(folder + "/" + name); });
   std::sort(names.begin(), names.end());
   return names;
 }

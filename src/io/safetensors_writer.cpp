@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <numeric>
 
 #include "base/error.h"
@@ -21,9 +20,7 @@ int64_t elements(const std::vector<int64_t>& shape) {
 
 // The path, where a file may get that name.
 std::string free_path(const std::string& path) {
-  std::error_code none;
-  const auto kind = std::filesystem::status(path, none).type();
-  require(kind == std::filesystem::file_type::not_found || kind == std::filesystem::file_type::regular, path,
+  require(!folder_exists(path) && (!file_exists(path) || regular_file_exists(path)), path,
           ": is no regular file; name another");
   return path;
 }

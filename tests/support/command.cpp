@@ -136,6 +136,11 @@ std::string mpirun_on_hosts(const std::string& hosts) {
   return "mpirun --mca plm rsh --mca plm_rsh_agent " + agent + " -H " + hosts + " ";
 }
 
+std::string within_permissions() {
+  const std::string without = "-dac_override,-dac_read_search";
+  return getuid() == 0 ? "setpriv --inh-caps=" + without + " --bounding-set=" + without + " " : "";
+}
+
 std::string quoted(const std::string& word) {
   std::string out = "'";
   for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);

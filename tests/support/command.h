@@ -36,6 +36,9 @@ inline const std::string ranks_of_job =
 // "" where this user may not give it other names.
 std::string mpirun_on_hosts(const std::string& hosts);
 
+// The beginning of a command line whose program may do to files what their permissions say, though root may do all.
+std::string within_permissions();
+
 // How a command is started: on so many ranks, with options that place them.
 struct MeshOfRanks {
   int ranks;  // 0: without mpirun

@@ -22,7 +22,7 @@ constexpr const char* additional_key = "additional_special_tokens";  // the olde
 struct SmallFile {
   SmallFile(const std::filesystem::path& folder, const char* name, bool counts = true)
       : path((folder / name).string()),
-        values(counts && std::filesystem::exists(path) ? read_json_object(path) : json::object()),
+        values(counts && file_exists(path) ? read_json_object(path) : json::object()),
         in_order(values.empty() ? OrderedJson::object() : parse_ordered_json(read_text(path))),
         component(Component::of_file(values, path)) {}
   SmallFile(const SmallFile&) = delete;

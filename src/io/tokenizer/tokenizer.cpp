@@ -22,8 +22,9 @@ std::optional<fs::path> file_in(const fs::path& folder) {
 }
 
 fs::path find_file(const fs::path& path) {
-  if (!fs::is_directory(path)) {
-    require(fs::exists(path), path.string(), ": no such file or folder; give a folder with tokenizer.json or ",
+  if (!folder_exists(path.string())) {
+    require(file_exists(path.string()), path.string(),
+            ": no such file or folder; give a folder with tokenizer.json or ",
             "tokenizer.model, or one of these files");
     return path;
   }
