@@ -298,16 +298,19 @@ TEST_F(OnASmallDisk, ARunWhoseFirstCheckpointWillNotFitDoesNotBegin) {
   expect_refusal(least, {"no room for a checkpoint", " are free; free some or choose another --output-dir"}, true);
 }
 
-// A folder that nobody may search.
+// A folder that nobody may search, one that nobody may fill and a file that nobody may write.
 class WithinPermissions : public BadOptions {
  protected:
   void SetUp() override {
-    fs::create_directory(closed_);
+    for (const std::string& folder : {closed_, kept_}) fs::create_directory(folder);
+    write_file(written_, "");
     if (run_command(within_permissions() + "true").status != 0) GTEST_SKIP() << "this user cannot give up being root";
     fs::permissions(closed_, fs::perms::none);
+    fs::permissions(kept_, fs::perms::owner_read | fs::perms::owner_exec);
+    fs::permissions(written_, fs::perms::owner_read);
   }
   void TearDown() override {
-    fs::permissions(closed_, fs::perms::owner_all);
+    for (const std::string& each : {closed_, kept_, written_}) fs::permissions(each, fs::perms::owner_all);
     BadOptions::TearDown();
   }
   static void expect_refused_within(const std::string& arguments, const Words& words) {
@@ -315,7 +318,7 @@ class WithinPermissions : public BadOptions {
     expect_refusal(run_command(within_permissions() + llama_tp_with(0) + " " + arguments), words, true);
   }
 
-  const std::string closed_ = path("closed");
+  const std::string closed_ = path("closed"), kept_ = path("kept"), written_ = path("written");
 };
 
 TEST_F(WithinPermissions, APathInAFolderThatMayNotBeSearchedIsNotSaidToBeAbsent) {
@@ -331,6 +334,15 @@ TEST_F(WithinPermissions, APathInAFolderThatMayNotBeSearchedIsNotSaidToBeAbsent)
   fs::copy(path("config.json"), closed_);
   fs::permissions(closed_, fs::perms::owner_exec);
   expect_refused_within(eval(closed_), {closed_, ": cannot list the folder: Permission denied"});
+}
+
+TEST_F(WithinPermissions, WhatBenchMayNotWriteItSaysBeforeItMeasures) {
+  const std::string bench = "bench --config " + path("config.json") + " ", compare = bench + "--compare tp=1 ";
+  for (const std::string& option : {"--report " + kept_ + "/page.html", "--report " + written_,
+                                    "--trace " + kept_ + "/trace.json", "--report-svg " + kept_})
+    expect_refused_within(compare + option, {option + ": this user may not write there; name another"});
+  const std::string tune = "--tune-products " + kept_ + "/products.json";
+  expect_refused_within(bench + tune, {tune + ": this user may not write there; name another"});
 }
 
 TEST_F(BadOptions, AResultThatDoesNotArriveIsAnError) {

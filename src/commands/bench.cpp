@@ -90,6 +90,8 @@ BenchSettings bench_settings(const Options& options) {
   return settings;
 }
 
+constexpr const char* may_not_write = ": this user may not write there; name another place";
+
 void check_path(const Options& options, const char* name) {
   if (!options.given(name)) return;
   require(!options.word(name).empty(), "--", name, " is empty; give a path");
@@ -97,11 +99,14 @@ void check_path(const Options& options, const char* name) {
   require(folder.empty() || folder_exists(folder), "--", name, " ", options.word(name), ": there is no folder ", folder,
           "; make it first");
   require(!folder_exists(options.word(name)), "--", name, " ", options.word(name), " is a folder; give a file");
+  require(may_write(options.word(name)), "--", name, " ", options.word(name), may_not_write);
 }
 
 void check_tuning_options(const Options& options, const Launch& launch) {
   if (!options.given("tune-products")) return;
   check_path(options, "tune-products");
+  const std::string file = options.word("tune-products");
+  require(may_replace(file), "--tune-products ", file, may_not_write);
   for (const char* name : {"products", "compare", "json"})
     require(!options.given(name), "--", name, " does not go with --tune-products; leave one of them out");
   require(launch.size() == 1, "--tune-products times the products of one process, but mpirun started ", launch.size(),
@@ -127,6 +132,8 @@ void check_comparison(const Options& options) {
   require(!options.given("report-svg") || !options.word("report-svg").empty(), "--report-svg is empty; give a path");
   require(!options.given("report-svg") || folder_exists(options.path("report-svg")), "--report-svg ",
           options.path("report-svg"), " is no folder; make it first");
+  require(!options.given("report-svg") || may_make_files_in(options.path("report-svg")), "--report-svg ",
+          options.path("report-svg"), may_not_write);
   require(!options.given("loading") || folder_exists(options.path("loading")), "--loading ", options.path("loading"),
           " is no folder; make it first");
   if (!options.given("compare")) return;

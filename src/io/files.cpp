@@ -188,6 +188,14 @@ bool file_exists(const std::string& path) {
 bool regular_file_exists(const std::string& path) { return kind_of(path) == std::filesystem::file_type::regular; }
 bool folder_exists(const std::string& path) { return kind_of(path) == std::filesystem::file_type::directory; }
 
+bool may_write(const std::string& path) {
+  return ::access(path.c_str(), W_OK) == 0 || (errno == ENOENT && may_make_files_in(folder_of(path)));
+}
+
+bool may_replace(const std::string& path) { return may_make_files_in(folder_of(path)); }
+
+bool may_make_files_in(const std::string& folder) { return ::access(folder.c_str(), W_OK | X_OK) == 0; }
+
 std::vector<std::string> names_in(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code error;

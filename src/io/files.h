@@ -53,6 +53,10 @@ void allow_many_open_files();
 bool file_exists(const std::string& path);  // of whatever kind
 bool regular_file_exists(const std::string& path);
 bool folder_exists(const std::string& path);
+// Whether permissions let this user write a file, a new one or one that is there; by replace_text; or any in a folder.
+bool may_write(const std::string& path);
+bool may_replace(const std::string& path);
+bool may_make_files_in(const std::string& folder);
 // Of all that is in a folder, in any order. Errors: it cannot be listed.
 std::vector<std::string> names_in(const std::string& folder);
 // A file or a folder; a file that has the name already is replaced. Errors: the system's, by its reason.
