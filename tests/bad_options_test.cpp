@@ -246,24 +246,30 @@ TEST_F(BadOptions, MetricsThatMayNotGrowNameTheLimit) {
   expect_refusal(result, {path("new/metrics.jsonl"), "may not grow by", "ulimit -f"}, true);
 }
 
-// A disk of its own for a while, where this user may have one; the test before needs none.
-class OnASmallDisk : public BadOptions {
+// Under a shell whose mounts are its own, where this user may have them.
+class WithOwnMounts : public BadOptions {
  protected:
   void SetUp() override {
-    fs::create_directory(disk_);
-    if (run_command(own_disk_ + mount("1k")).status != 0) GTEST_SKIP() << "this user may mount nothing";
+    fs::create_directory(folder_);
+    if (run_command(mounting("mount -t tmpfs none " + folder_)).status != 0)
+      GTEST_SKIP() << "this user may mount nothing";
   }
-  // Runs it in the place of a disk of this size, of which $disk/out becomes new/.
+  static std::string mounting(const std::string& line) {
+    return text("unshare -m ", getuid() == 0 ? "" : "-r ", "bash -c ", quoted(line));
+  }
+
+  const std::string folder_ = path("mounted");
+};
+
+// The test before needs none.
+class OnASmallDisk : public WithOwnMounts {
+ protected:
+  // Runs it in the place of a disk of this size, of which the folder out becomes new/.
   CommandResult train_there(int ranks, const std::string& size, const std::string& options) const {
-    return run_command(own_disk_ + "bash -c " +
-                       quoted(mount(size) + "; " + llama_tp_with(ranks) + " " + train(options, disk_ + "/out") +
-                              "; status=$?; cp -r " + disk_ + "/out " + path("new") + "; exit $status"));
+    return run_command(mounting("mount -t tmpfs -o size=" + size + " none " + folder_ + "; " + llama_tp_with(ranks) +
+                                " " + train(options, folder_ + "/out") + "; status=$?; cp -r " + folder_ + "/out " +
+                                path("new") + "; exit $status"));
   }
-
- private:
-  std::string mount(const std::string& size) const { return "mount -t tmpfs -o size=" + size + " none " + disk_; }
-
-  const std::string disk_ = path("disk"), own_disk_ = getuid() == 0 ? "unshare -m " : "unshare -r -m ";
 };
 
 TEST_F(OnASmallDisk, TheSaveThatFindsItFullEndsTheRunAndSparesItsCheckpoints) {
@@ -296,6 +302,17 @@ TEST_F(OnASmallDisk, ARunWhoseFirstCheckpointWillNotFitDoesNotBegin) {
   }
   const CommandResult least = train_there(0, "100k", "--save-only-model");
   expect_refusal(least, {"no room for a checkpoint", " are free; free some or choose another --output-dir"}, true);
+}
+
+TEST_F(WithOwnMounts, RanksThatFindNoPlaceForWhatTheyShareSayWhichItIs) {
+  const std::string here = llama_tp_with(2) + " " + train("");
+  const std::string devices =
+      "cd " + folder_ + "; mount -t tmpfs none $PWD; cd $PWD; mkdir pts; mount --bind /dev/pts pts; " +
+      "ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; for device in null zero random urandom; do touch $device; " +
+      "mount --bind /dev/$device $device; done; mount --rbind $PWD /dev; cd " + quoted(fs::current_path()) + "; ";
+  expect_refusal(run_command(mounting(devices + here)),
+                 {"/dev/shm: ", "there is no /dev/shm here; mount it: mount -t tmpfs -o size=1g tmpfs /dev/shm"},
+                 false);
 }
 
 // A folder that nobody may search, one that nobody may fill and a file that nobody may write.

@@ -19,7 +19,8 @@ namespace {
 
 using Name = std::array<char, 64>;
 
-const char* mend_of(int error) {
+// of_maker: of the rank that makes the object, which the others then look for.
+const char* mend_of(int error, bool of_maker) {
   switch (error) {
     case ENOSPC:
     case ENOMEM:
@@ -29,7 +30,8 @@ const char* mend_of(int error) {
     case EFBIG:
       return "raise the limit of a file's size (ulimit -f), or start fewer ranks a node";
     case ENOENT:
-      return "start the ranks of one node in one container, or with the same /dev/shm";
+      return of_maker ? "there is no /dev/shm here; mount it: mount -t tmpfs -o size=1g tmpfs /dev/shm"
+                      : "start the ranks of one node in one container, or with the same /dev/shm";
     case EEXIST:
       return "remove the /dev/shm/llama_tp.* of programs that have ended";
     default:
@@ -41,10 +43,11 @@ const char* mend_of(int error) {
 void check_on_all(MpiGroup& group, int error, int64_t bytes, const char* what) {
   std::vector<int> errors(static_cast<size_t>(group.size()));
   group.all_gather(&error, errors.data(), sizeof error);
-  for (const int code : errors) {
+  for (size_t rank = 0; rank < errors.size(); rank++) {
+    const int code = errors[rank];
     if (code == 0) continue;
     fail("/dev/shm: ", what, " ", bytes, " bytes that ", group.size(), " ranks share failed: ", std::strerror(code),
-         "; ", mend_of(code));
+         "; ", mend_of(code, rank == 0));
   }
 }
 
