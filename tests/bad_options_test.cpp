@@ -315,6 +315,19 @@ TEST_F(WithOwnMounts, RanksThatFindNoPlaceForWhatTheyShareSayWhichItIs) {
                  false);
 }
 
+TEST_F(WithOwnMounts, WithoutProcARunGoesOnAndSaysNothingOfResidentMemory) {
+  // The second one would start itself again.
+  for (const char* places : {"", "env -u GOMP_SPINCOUNT OMP_PLACES=cores "}) {
+    const CommandResult result =
+        run_command(mounting(text("mount -t tmpfs none /proc; ", places) + llama_tp_with(0) + " " + train("")));
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err, "");
+    EXPECT_FALSE(holds(result.out, "resident"));
+    EXPECT_TRUE(json_lines(whole_file(path("new/memory.json")))[0]["resident"][0].is_null());
+    fs::remove_all(path("new"));
+  }
+}
+
 // A folder that nobody may search, one that nobody may fill and a file that nobody may write.
 class WithinPermissions : public BadOptions {
  protected:

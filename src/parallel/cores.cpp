@@ -118,9 +118,10 @@ bool bind_process(const Processors& processors) {
   CPU_ZERO_S(bytes, set.get());
   for (const int processor : processors) CPU_SET_S(static_cast<size_t>(processor), bytes, set.get());
   bool bound = true;
-  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task"))
-    bound &= sched_setaffinity(std::stoi(thread.path().filename()), bytes, set.get()) == 0;
-  return bound;
+  std::error_code error;  // where there is no /proc
+  for (std::filesystem::directory_iterator at("/proc/self/task", error), end; !error && at != end; at.increment(error))
+    bound &= sched_setaffinity(std::stoi(at->path().filename()), bytes, set.get()) == 0;
+  return bound && !error;
 }
 
 int processor_quota() {

@@ -89,6 +89,7 @@ std::string traffic_report(const std::vector<RankEntry>& entries) {
 }
 
 std::string resident_entry(const ResidentMemory& resident, int64_t arenas) {
+  if (resident.total == 0) return "null";  // the system does not say
   const OrderedJson remainder{
       {"heap", resident.anonymous - arenas}, {"files", resident.files}, {"shared", resident.shared}};
   return json_text(OrderedJson{

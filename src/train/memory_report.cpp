@@ -25,9 +25,10 @@ std::vector<std::string> report_memory(const std::string& output_folder, const M
     said.push_back(text("device      ", bytes_text(in_use), " in use on rank 0's, as its driver counts: ",
                         bytes_text(arenas), " as planned, ", bytes_text(in_use - arenas),
                         " CUDA's context, kernels, buffers of cuBLASLt and NCCL, and other programs"));
-  said.push_back(text("resident    ", bytes_text(resident.total),
-                      " on rank 0: ", on_device ? "" : bytes_text(arenas) + " as planned, ",
-                      bytes_text(resident.total - of_host), " libraries, MPI, data and code"));
+  if (resident.total > 0)
+    said.push_back(text("resident    ", bytes_text(resident.total),
+                        " on rank 0: ", on_device ? "" : bytes_text(arenas) + " as planned, ",
+                        bytes_text(resident.total - of_host), " libraries, MPI, data and code"));
   return said;
 }
 
