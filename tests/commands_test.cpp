@@ -273,6 +273,8 @@ TEST(TokenizeCommand, TakesTextsFromAnywhere) {
   EXPECT_EQ(output_of(tokenize + "--decode -p '" + whole + "'"), "Hello you\nmy friend\n");
   EXPECT_EQ(output_of(tokenize + "--add_special_tokens -p 'Hello you'"), "485 " + one);
   EXPECT_EQ(output_of(tokenize + "-p ''"), "\n");
+  write_file(folder / "marked", "\xEF\xBB\xBFHello you");
+  EXPECT_EQ(output_of(tokenize + "-f '" + (folder / "marked'")), one);
   write_file(folder / "zero", std::string("a\0b", 3));
   EXPECT_EQ(output_of(tokenize + "--decode -p \"$(" + llama_tp_with(0) + " " + tokenize + "-f '" + (folder / "zero'") +
                       ")\""),

@@ -86,6 +86,19 @@ TEST(Dataset, ATextFileIsOneDocument) {
   EXPECT_EQ(to_vector(read("d.txt", text, without_eos).sample(0).tokens), bytes_as_ids(text));
 }
 
+TEST(Dataset, AByteOrderMarkIsNoText) {
+  const std::string mark = "\xEF\xBB\xBF", text = "Ein Satz.";
+  std::vector<int32_t> expected = bytes_as_ids(text);
+  expected.push_back(eos);
+  for (const auto& [name, contents] :
+       {std::pair("d.txt", text), std::pair("d.jsonl", R"({"text": ")" + text + "\"}\n")})
+    EXPECT_EQ(to_vector(read(name, mark + contents, options_with(1000)).sample(0).tokens), expected) << name;
+  // Elsewhere it is the character U+FEFF.
+  EXPECT_EQ(read("d.txt", mark + mark + text, options_with(1000)).longest_sample(), std::ssize(expected) + 3);
+  EXPECT_TRUE(holds(refusal("d.txt", mark), "d.txt: "));
+  EXPECT_TRUE(holds(refusal("d.txt", mark + "\xFF"), "line 1: byte 4 is not UTF-8"));  // of the file
+}
+
 TEST(Dataset, ManyDocumentsKeepTheirOrderThoughThreadsTokenizeThem) {
   std::vector<std::string> documents;
   std::vector<int32_t> expected;

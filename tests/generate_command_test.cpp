@@ -165,8 +165,8 @@ TEST_F(GenerateCommand, ReadsThePromptFromAFile) {
   EXPECT_TRUE(text.starts_with(prompt)) << text;
   EXPECT_EQ(text_of(0, "-n 9 -s 1 --echo -p " + quoted(prompt)), text);
   EXPECT_EQ(text_of(0, "-n 9 -s 1 --echo -f <(cat " + (folder / "prompt") + ")"), text);
-  for (const char* end : {"\n", "\r\n"}) {
-    write_file(folder / "line", prompt + end);
+  for (const std::string& line : {prompt + "\n", prompt + "\r\n", "\xEF\xBB\xBF" + prompt}) {
+    write_file(folder / "line", line);
     EXPECT_EQ(text_of(0, "-n 9 -s 1 --echo -f " + (folder / "line")), text);
   }
   write_file(folder / "lines", prompt + "\n\n");

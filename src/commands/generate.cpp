@@ -14,7 +14,9 @@ void declare_generation_options(Options& options) {
   options.value("m,model", "model folder, or an output folder of train (its newest checkpoint)", "DIR");
   declare_family(options);
   options.value("p,prompt", "the text to continue; \"\" starts from BOS alone", "TEXT");
-  options.value("f,file", "a file with the text to continue; a newline at its end is left out", "FILE");
+  options.value("f,file",
+                "a file with the text to continue; a byte order mark before it and a newline at its end are left out",
+                "FILE");
   options.value("prompts-file",
                 "many prompts: a line is {\"prompt\": …} or {\"messages\": …}; a JSON line for each comes out", "FILE");
   options.value(

@@ -10,6 +10,7 @@
 #include "io/checkpoint_files.h"
 #include "io/files.h"
 #include "io/tokenizer/tokenizer.h"
+#include "io/tokenizer/utf8.h"
 #include "parallel/launch.h"
 #include "report/output.h"
 
@@ -27,7 +28,7 @@ class Tokenizing {
     } else if (options_.given("p")) {
       convert(options_.word("p"));
     } else if (options_.given("f")) {
-      located(options_.word("f"), [this] { convert(read_text(options_.word("f"))); });
+      located(options_.word("f"), [this] { convert(std::string(utf8::without_mark(read_text(options_.word("f"))))); });
     } else {
       each_line([this](const std::string& line) { convert(line); });
     }
@@ -128,7 +129,7 @@ int tokenize(const Arguments& arguments, bool speaks) {
       "./llama_tp tokenize -m Llama-3.1-8B -p \"Once upon a time\"");
   options.value("m,model", "model folder, output folder of train, tokenizer.json or tokenizer.model", "PATH");
   options.value("p", "the text", "TEXT");
-  options.value("f", "a file that is one text", "FILE");
+  options.value("f", "a file that is one text, but for a byte order mark before it", "FILE");
   options.flag("jsonl", "one JSON string a line in, one JSON array of ids a line out; from stdin or -f");
   options.flag("decode", "the other way round: ids to text");
   options.flag("add-special-tokens", "with what the tokenizer puts around a text, such as BOS");

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "io/files.h"
+#include "io/tokenizer/utf8.h"
 #include "parallel/host_values.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -61,7 +62,7 @@ std::vector<int32_t> Session::exchange(std::vector<int32_t> ids) const {
 
 Session::Prompt Session::prompt() const {
   if (settings_.prompt_file.empty()) return {settings_.prompt, "-p"};
-  std::string text = read_text(settings_.prompt_file);
+  std::string text(utf8::without_mark(read_text(settings_.prompt_file)));
   const size_t newline = text.ends_with("\r\n") ? 2 : text.ends_with('\n') ? 1 : 0;
   text.resize(text.size() - newline);
   return {text, settings_.prompt_file};

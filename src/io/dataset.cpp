@@ -96,15 +96,15 @@ Dataset read_json_lines(const std::string& path, const DatasetOptions& options) 
 Dataset read_text_file(const std::string& path, const DatasetOptions& options) {
   Dataset data;
   data.packed = true;
-  const std::string document = read_text(path);
-  if (const size_t bad = utf8::first_invalid(document); bad < document.size()) {
-    const std::string_view before(document.data(), bad);
+  const std::string contents = read_text(path);
+  if (const size_t bad = utf8::first_invalid(contents); bad < contents.size()) {
+    const std::string_view before(contents.data(), bad);
     const size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0
     fail(path, ": line ", std::count(before.begin(), before.end(), '\n') + 1, ": byte ", bad - line_begin + 1,
          " is not UTF-8; convert the file to UTF-8");
   }
   try {
-    data.tokens = tokenize_document(document, options);
+    data.tokens = tokenize_document(utf8::without_mark(contents), options);
   } catch (const Error& error) {
     fail(path, ": ", error.what());
   }

@@ -1,5 +1,5 @@
 // Training and evaluation data as samples of tokens: one array of ids and where each sequence begins.
-//   .txt    the whole file is one document
+//   .txt    the whole file is one document, but for a byte order mark before it
 //   .jsonl  a document a line, {"text": …}, or a sequence a line: {"messages": [{"role": …, "content": …}, …]},
 //           {"prompt": …, "completion": …} or {"input_ids": […], "labels": […]} (labels may be absent)
 // Documents are joined, each followed by EOS, and cut into samples of block_size; the last one is shorter, so every

@@ -13,7 +13,7 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t block_bytes = int64_t{16} << 20;
-constexpr int cache_version = 5;
+constexpr int cache_version = 6;
 
 // Of a file's contents, a block at a time.
 std::string fingerprint_of_file(const std::string& path) {

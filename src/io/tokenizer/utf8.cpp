@@ -46,6 +46,12 @@ Sequence sequence_at(std::string_view text, size_t position) {
   return {Form::whole, length};
 }
 
+std::string_view without_mark(std::string_view text) {
+  constexpr std::string_view mark = "\xEF\xBB\xBF";
+  if (text.starts_with(mark)) text.remove_prefix(mark.size());
+  return text;
+}
+
 size_t first_invalid(std::string_view text) {
   size_t position = 0;
   while (position < text.size()) {

@@ -21,6 +21,9 @@ struct Sequence {
 };
 Sequence sequence_at(std::string_view text, size_t position);
 
+// The text behind the byte order mark (U+FEFF) that some editors put before it; all of it where there is none.
+std::string_view without_mark(std::string_view text);
+
 // The offset of the first byte that does not belong to a whole character; text.size() when there is none.
 size_t first_invalid(std::string_view text);
 
