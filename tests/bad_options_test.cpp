@@ -306,13 +306,19 @@ TEST_F(OnASmallDisk, ARunWhoseFirstCheckpointWillNotFitDoesNotBegin) {
 
 TEST_F(WithOwnMounts, RanksThatFindNoPlaceForWhatTheyShareSayWhichItIs) {
   const std::string here = llama_tp_with(2) + " " + train("");
+  const auto expect_said = [](const std::string& line, const Words& words) {
+    const CommandResult result = run_command(mounting(line));
+    expect_refusal(result, words, false);
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;  // nothing of MPI_Abort's
+  };
+  expect_said("mount -t tmpfs -o ro none /dev/shm; " + here,
+              {"/dev/shm: ", "Read-only file system; see that each rank may make files there"});
   const std::string devices =
       "cd " + folder_ + "; mount -t tmpfs none $PWD; cd $PWD; mkdir pts; mount --bind /dev/pts pts; " +
       "ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; for device in null zero random urandom; do touch $device; " +
       "mount --bind /dev/$device $device; done; mount --rbind $PWD /dev; cd " + quoted(fs::current_path()) + "; ";
-  expect_refusal(run_command(mounting(devices + here)),
-                 {"/dev/shm: ", "there is no /dev/shm here; mount it: mount -t tmpfs -o size=1g tmpfs /dev/shm"},
-                 false);
+  expect_said(devices + here,
+              {"/dev/shm: ", "there is no /dev/shm here; mount it: mount -t tmpfs -o size=1g tmpfs /dev/shm"});
 }
 
 TEST_F(WithOwnMounts, WithoutProcARunGoesOnAndSaysNothingOfResidentMemory) {

@@ -157,8 +157,7 @@ Launch::Launch() : launcher_(find_launcher()), hosts_{host_name().data()} {
   try {
     start_mpi();
   } catch (const std::exception& error) {
-    if (local_rank_ == 0) std::cerr << "llama_tp: " << error.what() << std::endl;
-    MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+    end_at_start(error.what());
   }
 }
 
@@ -279,6 +278,16 @@ std::string listed(const std::vector<Item>& items) {
 }
 
 }  // namespace
+
+// Before there is all by which ranks end together.
+void Launch::end_at_start(const std::string& message) const {
+  if (local_rank_ == 0) print_error(message);
+  if (has_mpi()) {
+    std::this_thread::sleep_for(local_rank_ == 0 ? time_to_print : time_to_be_stopped);
+    abort_job();
+  }
+  std::_Exit(EXIT_FAILURE);
+}
 
 struct Launch::Outcome {
   uint64_t ending = fine;

@@ -74,6 +74,7 @@ class Launch {
  private:
   struct Outcome;
   void start_mpi();
+  [[noreturn]] void end_at_start(const std::string& message) const;
   int columns(int descriptor) const;
   // Of cores that so many ranks of this node share.
   void divide_cores(int sharing_ranks, int cores);
