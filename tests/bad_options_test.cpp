@@ -183,7 +183,8 @@ TEST_F(BadOptions, MeshesThatCannotBeAreRefusedWithThoseThatCan) {
                  {"--data-parallel 3 --fsdp auto does not divide the 2 ranks that mpirun started; lower the numbers, "
                   "or take a multiple of 3 ranks"});
   expect_refused(2, train("--tensor-parallel 4"), {"--tensor-parallel 4 does not divide the 2 ranks"});
-  expect_refused(0, train("--tensor-parallel 2"), {"--tensor-parallel 2"});
+  expect_refused(0, train("--tensor-parallel 2"),
+                 {"--tensor-parallel 2 does not divide the 1 ranks that you started; a multiple of 2 would do"});
   expect_refused(0, train("--tensor-parallel many"), {"--tensor-parallel \"many\""});
   // Sizes whose product no number holds.
   expect_refused(2, train("--data-parallel 4294967296 --fsdp 4294967296"),

@@ -75,7 +75,7 @@ std::unique_ptr<Mesh> Bench::mesh() const {
 
 MeshShape Bench::shape() const {
   if (!settings.rehearsal)
-    return resolve_mesh(config, plan, settings.mesh, launch.size(), launch.ranks_of_every_node());
+    return resolve_mesh(config, plan, settings.mesh, launch.size(), launch.ranks_of_every_node(), launch.starter());
   const int ranks = settings.rehearsal->world;
   return resolve_mesh(config, plan, settings.mesh, ranks, ranks, "--rehearse names");
 }

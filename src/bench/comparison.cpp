@@ -93,7 +93,7 @@ std::vector<int64_t> parse_sweep(const std::string& written) {
 ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings) {
   const BenchSettings& usual = bench.settings;
   const std::vector<Scheme> asked =
-      parse_schemes(settings.schemes, {bench.config, bench.plan, bench.launch.size(), "mpirun started",
+      parse_schemes(settings.schemes, {bench.config, bench.plan, bench.launch.size(), bench.launch.starter(),
                                        usual.sequence_parallel, usual.recompute, usual.fsdp});
   const int64_t global_batch = settings.global_batch > 0 ? settings.global_batch : fewest_equal_samples(asked);
   const std::vector<int64_t>& swept = settings.block_sizes;  // ascending

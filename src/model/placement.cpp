@@ -73,7 +73,8 @@ std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& p
 
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
                                 const MeshOptions& options, Backend& backend, std::string& said) {
-  const MeshShape shape = resolve_mesh(config, plan, options, launch.size(), launch.ranks_of_every_node());
+  const MeshShape shape =
+      resolve_mesh(config, plan, options, launch.size(), launch.ranks_of_every_node(), launch.starter());
   const bool chosen = options.tensor.value_or(auto_size) == auto_size && options.data.value_or(auto_size) == auto_size;
   if (chosen && options.fsdp != auto_size && shape.data > 1)
     said =

@@ -24,7 +24,7 @@ struct MeshOptions {
 // another written as auto, a product that is not the number of ranks, a size that the model does not allow, with those
 // that would do.
 MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
-                       int ranks_of_node, const char* ranks_by = "mpirun started");
+                       int ranks_of_node, const char* ranks_by);
 
 // `said` gets a line where the default could not take all ranks for tensor parallelism.
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,

@@ -44,6 +44,36 @@ const char* environment(std::initializer_list<const char*> names) {
 // What Open MPI, MPICH and Slurm tell each rank.
 bool started_by_mpirun() { return environment({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) != nullptr; }
 
+// The variable by which a launcher says how many processes it has started. Slurm's of a job, SLURM_NTASKS, is a batch
+// script's as well, and that of a step also a shell's, of srun --pty.
+const char* count_variable() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
+    if (environment({name}) != nullptr) return name;
+  if (environment({"SLURM_STEP_NUM_TASKS"}) != nullptr && environment({"SLURM_PTY_PORT"}) == nullptr)
+    return "SLURM_STEP_NUM_TASKS";
+  return environment({"WORLD_SIZE"}) != nullptr && environment({"RANK"}) != nullptr ? "WORLD_SIZE" : nullptr;
+}
+
+// "Open MPI v4.1.4": what comes before the date and the like.
+std::string name_of_mpi() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> version{};
+  int length = 0;
+  MPI_Get_library_version(version.data(), &length);
+  const std::string all(version.data(), static_cast<size_t>(length));
+  return all.substr(0, all.find_first_of(",\n"));
+}
+
+// Processes that another MPI's launcher starts do not find each other: each would do all the work alone.
+void check_count(int joined) {
+  const char* const name = count_variable();
+  const int started = name == nullptr ? joined : std::atoi(std::getenv(name));
+  if (started == joined || started < 1) return;
+  fail(name, "=", started, " says that ", started, " processes were started, but MPI joins ", joined,
+       " of them: start them with the mpirun of ", name_of_mpi(),
+       ", which this program was built with, or with srun --mpi=pmix or --mpi=pmi2, as that MPI knows it; where each ",
+       "is to run alone, unset ", name);
+}
+
 constexpr const char* again = "LLAMA_TP_STARTED_AGAIN";
 
 // Replaces this program by itself: the same process, arguments and descriptors. Returns only when that fails.
@@ -150,12 +180,13 @@ Launch::Launch() : launcher_(find_launcher()), hosts_{host_name().data()} {
     if (!is_bound) bind_process(before);  // libgomp's place of this thread alone
     start_again();
   }
-  if (!started_by_mpirun()) {
-    divide_cores(1, static_cast<int>(one_per_core(own_processors()).size()));
-    return;
-  }
   try {
-    start_mpi();
+    if (started_by_mpirun()) {
+      start_mpi();
+    } else {
+      check_count(1);
+      divide_cores(1, static_cast<int>(one_per_core(own_processors()).size()));
+    }
   } catch (const std::exception& error) {
     end_at_start(error.what());
   }
@@ -174,6 +205,7 @@ void Launch::start_mpi() {
   MpiGroup node = MpiGroup::node();
   local_rank_ = node.rank();
   local_size_ = node.size();
+  check_count(size_);
   node_ranks_.resize(static_cast<size_t>(local_size_));
   node.all_gather(&rank_, node_ranks_.data(), sizeof rank_);
   node_of_.resize(static_cast<size_t>(size_));

@@ -22,7 +22,8 @@ class Launch {
   // mpirun was told --bind-to. OMP_NUM_THREADS wins over the count. Lets OpenMP's threads spin shortly, unless
   // OMP_WAIT_POLICY or GOMP_SPINCOUNT says otherwise. Both may start the program again in place (same process, same
   // arguments), because the OpenMP runtime reads processors and environment only at load: hence "first thing".
-  // Where /dev/shm is full or not shared, says so and ends the job.
+  // Where /dev/shm is full or not shared, or another MPI's launcher has started several processes, says so and ends the
+  // job.
   Launch();
   // Ends MPI; waits for all ranks.
   ~Launch();
@@ -30,6 +31,8 @@ class Launch {
   Launch& operator=(const Launch&) = delete;
 
   bool has_mpi() const { return world_ != nullptr; }
+  // For an error that tells how many ranks there are.
+  const char* starter() const { return has_mpi() ? "mpirun started" : "you started"; }
   int rank() const { return rank_; }
   int size() const { return size_; }
   int local_rank() const { return local_rank_; }
