@@ -77,8 +77,8 @@ int one_fails(const std::string& doing, const Launch& launch) {
     comm->all_reduce({values.data(), DType::f32, {static_cast<int64_t>(values.size())}}).wait();
   while (doing == "wait for a text") group->barrier();
   while (doing == "wait for all") launch.meet();
-  for (double x = 0; doing == "compute"; x = std::sin(x) + 1)
-    if (x < 0) std::puts("never");
+  volatile double computed = 0;  // a loop without an effect need not last
+  while (doing == "compute") computed = std::sin(computed);
   return 0;
 }
 
@@ -264,9 +264,7 @@ std::string mpirun(int ranks, const std::string& role, const std::string& option
 TEST(Launch, AnErrorOfAllRanksIsPrintedOnce) {
   const Result result = run(mpirun(4, "all fail alike"));
   EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.count("llama_tp: config.json: no such file\n"), 1) << result.output;
-  EXPECT_EQ(result.count("config.json"), 1) << result.output;
-  EXPECT_EQ(result.count("\n"), 1) << result.output;  // mpirun adds nothing
+  EXPECT_EQ(without_notice(result.output), "llama_tp: config.json: no such file\n");
 }
 
 TEST(Launch, DifferentErrorsNameTheirRanks) {
@@ -534,8 +532,11 @@ TEST(Launch, KnowsWhatDividesTheRanksOfEveryHost) {
   EXPECT_EQ(run(as("ranks of every node")).output, "1 of every node\n");
   EXPECT_EQ(run(mpirun(3, "ranks of every node")).count("3 of every node\n"), 3);
   if (mpirun_on_hosts("hosta:1").empty()) GTEST_SKIP() << "this user may not give the machine other names";
-  EXPECT_EQ(run(mpirun_on_hosts("hosta:4,hostb:2") + as("ranks of every node")).count("2 of every node\n"), 6);
-  EXPECT_EQ(run(mpirun_on_hosts("hosta:2,hostb:1,hostc:1") + as("ranks of every node")).count("1 of every node\n"), 4);
+  const auto ranks_on = [](const std::string& hosts) {
+    return run(mpirun_on_hosts(hosts) + "--bind-to none " + as("ranks of every node"));
+  };
+  EXPECT_EQ(ranks_on("hosta:4,hostb:2").count("2 of every node\n"), 6);
+  EXPECT_EQ(ranks_on("hosta:2,hostb:1,hostc:1").count("1 of every node\n"), 4);
 }
 
 TEST(Launch, MoreRanksThanCoresTakeTurnsQuickly) {

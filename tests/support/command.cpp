@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <regex>
 #include <sstream>
 
 #include "base/error.h"
@@ -133,7 +134,17 @@ std::string llama_tp_with(int ranks) {
 std::string mpirun_on_hosts(const std::string& hosts) {
   const std::string agent = quoted(std::filesystem::absolute("tests/support/other_host"));
   if (run_command(agent + " hosta true").status != 0) return "";
-  return "mpirun --mca plm rsh --mca plm_rsh_agent " + agent + " -H " + hosts + " ";
+  return "env OMPI_MCA_plm=rsh OMPI_MCA_plm_rsh_agent=" + agent +                            // Open MPI 4
+         " PRTE_MCA_plm=ssh PRTE_MCA_plm_ssh_agent=" + agent + " mpirun -H " + hosts + " ";  // Open MPI 5
+}
+
+std::string without_notice(const std::string& output) {
+  const std::string line = "-{74}\n";
+  const std::regex notice(line + R"(prterun has exited due to process rank \d+ with PID \d+ on node \S+ calling
+"abort"\. This may have caused other processes in the application to be
+terminated by signals sent by prterun \(as reported here\)\.
+)" + line);
+  return std::regex_replace(output, notice, "", std::regex_constants::format_first_only);
 }
 
 std::string within_permissions() {

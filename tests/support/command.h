@@ -39,6 +39,10 @@ std::string mpirun_on_hosts(const std::string& hosts);
 // The beginning of a command line whose program may do to files what their permissions say, though root may do all.
 std::string within_permissions();
 
+// What a command printed but for the lines that the mpirun of Open MPI 5 adds when its ranks end the job, of which they
+// cannot keep it.
+std::string without_notice(const std::string& output);
+
 // How a command is started: on so many ranks, with options that place them.
 struct MeshOfRanks {
   int ranks;  // 0: without mpirun
