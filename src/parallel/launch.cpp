@@ -195,6 +195,9 @@ Launch::Launch() : launcher_(find_launcher()), hosts_{host_name().data()} {
 void Launch::start_mpi() {
   // Containers often forbid one process to read another's memory, and Open MPI then complains at each message.
   setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
+  // How Open MPI 5 finds a way over the network: by subnets, as Open MPI 4 does. By default it asks the kernel, which knows
+  // no IPv6 route from an address to itself: each rank would complain of each other rank of its host.
+  setenv("OMPI_MCA_reachable", "weighted", 0);
   int provided = 0;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
   world_ = std::make_unique<MpiGroup>(MpiGroup::world());
