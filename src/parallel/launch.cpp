@@ -9,7 +9,6 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <new>
 #include <numeric>
@@ -78,9 +77,7 @@ constexpr const char* again = "LLAMA_TP_STARTED_AGAIN";
 
 // Replaces this program by itself: the same process, arguments and descriptors. Returns only when that fails.
 void start_again() {
-  std::ifstream in("/proc/self/cmdline");
-  std::vector<std::string> words;
-  for (std::string word; std::getline(in, word, '\0');) words.push_back(word);
+  std::vector<std::string> words = process_words(getpid());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
@@ -119,7 +116,8 @@ Processors share_of_cores(int launcher, const Processors& now) {
   const char* local_rank = environment({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"});
   const char* local_size = environment({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"});
   const bool user_has_bound = environment({"OMPI_MCA_hwloc_base_binding_policy", "OMPI_MCA_hwloc_base_cpu_list",
-                                           "PRTE_MCA_hwloc_default_binding_policy"}) != nullptr;
+                                           "PRTE_MCA_hwloc_default_binding_policy"}) != nullptr ||
+                              launcher_says_binding(launcher);
   if (launcher == 0 || local_rank == nullptr || local_size == nullptr || user_has_bound) return now;
 
   const Processors all = allowed_processors(launcher), cores = one_per_core(all);

@@ -18,6 +18,18 @@ namespace {
 constexpr std::array<std::string_view, 6> launchers{"mpirun", "orterun", "orted", "prterun", "prted", "mpiexec"};
 constexpr int default_columns = 80;  // of a terminal that does not say
 
+// What says how ranks are bound, on a command line: options, and parameters of Open MPI 5, which are options of its daemons.
+constexpr std::array<std::string_view, 5> words_of_binding{"bind-to", "cpu-set", "cpu-list",
+                                                           "hwloc_default_binding_policy", "hwloc_default_cpu_list"};
+// Whether one is among a process's arguments: "--bind-to", "-bind-to", "--bind-to=core".
+template <size_t count>
+bool has_word(int process, const std::array<std::string_view, count>& words) {
+  return std::ranges::any_of(process_words(process), [&words](std::string_view word) {
+    word.remove_prefix(std::min(word.find_first_not_of('-'), word.size()));
+    return std::ranges::find(words, word.substr(0, word.find('='))) != words.end();
+  });
+}
+
 }  // namespace
 
 std::string process_status(int process, std::string_view field) {
@@ -30,6 +42,13 @@ std::string process_status(int process, std::string_view field) {
   return "";
 }
 
+std::vector<std::string> process_words(int process) {
+  std::ifstream in("/proc/" + std::to_string(process) + "/cmdline");
+  std::vector<std::string> words;
+  for (std::string word; std::getline(in, word, '\0');) words.push_back(word);
+  return words;
+}
+
 int find_launcher() {
   for (int process = getppid(); process > 0;) {
     if (std::find(launchers.begin(), launchers.end(), process_status(process, "Name")) != launchers.end())
@@ -38,6 +57,8 @@ int find_launcher() {
   }
   return 0;
 }
+
+bool launcher_says_binding(int launcher) { return has_word(launcher, words_of_binding); }
 
 int terminal_columns(int process, int descriptor) {
   const std::string path = "/proc/" + std::to_string(process) + "/fd/" + std::to_string(descriptor);

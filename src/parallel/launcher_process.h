@@ -4,14 +4,22 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace llama_tp {
 
 // A field of /proc/<process>/status ("PPid", "Name", "Cpus_allowed_list"); empty when there is none.
 std::string process_status(int process, std::string_view field);
 
+// A process's program and arguments, as it was started; none when /proc does not say.
+std::vector<std::string> process_words(int process);
+
 // mpirun, or its daemon on this node, among this process's ancestors; 0 when there is none.
 int find_launcher();
+
+// Whether the launcher's command line says how ranks are bound. Open MPI 5 tells its ranks nothing of that, and its
+// daemons on other nodes only what the environment said: PRTE_MCA_hwloc_default_binding_policy.
+bool launcher_says_binding(int launcher);
 
 // Columns of the terminal that a process's descriptor 0, 1 or 2 is; 0 when that is no terminal, or not to be seen
 // from here (a daemon on another node than mpirun's has none).
