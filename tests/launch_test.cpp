@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 #include <pty.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -173,6 +174,16 @@ int print_terminal(const Launch& launch) {
   return 0;
 }
 
+// Half a line, a line on the other stream, and the other half.
+int print_in_pieces(const Launch& launch) {
+  if (launch.rank() > 0) return 0;
+  std::printf("half a ");
+  std::fflush(stdout);
+  std::fprintf(stderr, "in between\n");
+  std::printf("line\n");
+  return 0;
+}
+
 int play(const std::string& role, Launch& launch) {
   if (role == "all fail alike") throw Error("config.json: no such file");
   if (role == "all but rank 0 fail") {
@@ -189,6 +200,7 @@ int play(const std::string& role, Launch& launch) {
     return 0;
   }
   if (role == "terminal") return print_terminal(launch);
+  if (role == "pieces") return print_in_pieces(launch);
   if (role == "status 3") return 3;
   if (role == "mpi") {
     std::printf("mpi %d size %d\n", launch.has_mpi(), launch.size());
@@ -560,6 +572,33 @@ TEST(Launch, TheTerminalIsMpirunsNotTheRanksPty) {
   EXPECT_EQ(run(mpirun(2, "terminal") + " >/dev/null", true).count("stdout 0\r\n"), 1);
   EXPECT_EQ(run(as("terminal"), false).output, "stdout 0\n");
   EXPECT_EQ(run(as("terminal"), true).count("stdout 132\r\n"), 1);
+}
+
+// Where this process may hold a file that its parent has opened, as ranks do with mpirun's; containers often forbid it.
+bool may_share_files() {
+  const int parent = static_cast<int>(syscall(SYS_pidfd_open, getppid(), 0));
+  const int file = static_cast<int>(syscall(SYS_pidfd_getfd, parent, STDERR_FILENO, 0));
+  close(file);
+  close(parent);
+  return file >= 0;
+}
+
+TEST(Launch, EachStreamGetsItsPiecesInOrder) {
+  const ScratchFolder folder;
+  const std::string file = folder / "said", pieces = mpirun(2, "pieces"), line = "half a line\n",
+                    other = "in between\n";
+  constexpr int often = 5;  // where two streams race
+  for (int times = 0; times < often; times++) {
+    EXPECT_EQ(run(pieces + " 2>/dev/null").output, line);
+    EXPECT_EQ(run(pieces + " 2>&1 >/dev/null").output, other);
+  }
+  if (!may_share_files()) GTEST_SKIP() << "here a process may not share what another has opened";
+  for (int times = 0; times < often; times++) {
+    EXPECT_EQ(run(pieces + " 2>/dev/null >" + file).output, "");
+    EXPECT_EQ(whole_file(file), line);
+    EXPECT_EQ(run(pieces + " >" + file + " 2>&1").output, "");
+    EXPECT_EQ(whole_file(file).size(), line.size() + other.size());  // in whatever order
+  }
 }
 
 }  // namespace

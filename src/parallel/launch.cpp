@@ -180,6 +180,7 @@ Launch::Launch() : launcher_(find_launcher()), hosts_{host_name().data()} {
   }
   try {
     if (started_by_mpirun()) {
+      share_output_of(launcher_);
       start_mpi();
     } else {
       check_count(1);

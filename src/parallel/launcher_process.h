@@ -21,6 +21,11 @@ int find_launcher();
 // daemons on other nodes only what the environment said: PRTE_MCA_hwloc_default_binding_policy.
 bool launcher_says_binding(int launcher);
 
+// On the host of Open MPI 5's mpirun, this process writes from now on to where mpirun's own stdout and stderr go, where the
+// system allows that and mpirun is told nothing of output. mpirun would keep an unfinished line to itself until its end
+// comes, and print it on stderr where a line for that comes first (openpmix issue 3858; its option --output :raw helps).
+void share_output_of(int launcher);
+
 // Columns of the terminal that a process's descriptor 0, 1 or 2 is; 0 when that is no terminal, or not to be seen
 // from here (a daemon on another node than mpirun's has none).
 int terminal_columns(int process, int descriptor);
