@@ -583,9 +583,10 @@ bool may_share_files() {
   return file >= 0;
 }
 
+// --output: here an option of the program; mpirun has one, too.
 TEST(Launch, EachStreamGetsItsPiecesInOrder) {
   const ScratchFolder folder;
-  const std::string file = folder / "said", pieces = mpirun(2, "pieces"), line = "half a line\n",
+  const std::string file = folder / "said", pieces = mpirun(2, "pieces") + " --output", line = "half a line\n",
                     other = "in between\n";
   constexpr int often = 5;  // where two streams race
   for (int times = 0; times < often; times++) {

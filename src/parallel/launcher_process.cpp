@@ -27,10 +27,18 @@ constexpr std::array<std::string_view, 8> words_of_output{
     "output", "output-filename", "output-directory", "merge-stderr-to-stdout", "tag-output", "timestamp-output", "xml",
     "xterm"};
 
-// Whether one is among a process's arguments: "--bind-to", "-bind-to", "--bind-to=core".
+// The launcher's own words: not those of the program that it starts, which is this one.
+std::vector<std::string> own_words(int launcher) {
+  std::vector<std::string> words = process_words(launcher);
+  const std::vector<std::string> program = process_words(getpid());
+  if (!program.empty()) words.erase(std::ranges::find(words, program.front()), words.end());
+  return words;
+}
+
+// Whether one is among them: "--bind-to", "-bind-to", "--bind-to=core".
 template <size_t count>
-bool has_word(int process, const std::array<std::string_view, count>& words) {
-  return std::ranges::any_of(process_words(process), [&words](std::string_view word) {
+bool says(int launcher, const std::array<std::string_view, count>& words) {
+  return std::ranges::any_of(own_words(launcher), [&words](std::string_view word) {
     word.remove_prefix(std::min(word.find_first_not_of('-'), word.size()));
     return std::ranges::find(words, word.substr(0, word.find('='))) != words.end();
   });
@@ -81,10 +89,10 @@ int find_launcher() {
   return 0;
 }
 
-bool launcher_says_binding(int launcher) { return has_word(launcher, words_of_binding); }
+bool launcher_says_binding(int launcher) { return says(launcher, words_of_binding); }
 
 void share_output_of(int launcher) {
-  if (process_status(launcher, "Name") != "prterun" || has_word(launcher, words_of_output)) return;
+  if (process_status(launcher, "Name") != "prterun" || says(launcher, words_of_output)) return;
   for (const int descriptor : {STDOUT_FILENO, STDERR_FILENO}) {
     const int opened = open_output_of(launcher, descriptor);
     if (opened < 0) continue;
