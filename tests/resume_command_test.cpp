@@ -362,6 +362,7 @@ TEST_F(ResumeCommand, TheCheckpointThatIsTheModelMayGoOnTheWay) {
   }
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // it looks at memory through a pipe, for which no descriptor is left
 // As many as a checkpoint of a large model has; here there are nine, with the program's own.
 TEST_F(ResumeCommand, MoreFilesMayBeOpenThanTheSoftLimitSays) {
   const std::string first = "--dtype bfloat16 --save-dtype bfloat16 --max-steps 1",
@@ -378,6 +379,7 @@ TEST_F(ResumeCommand, MoreFilesMayBeOpenThanTheSoftLimitSays) {
   const CommandResult resumed = resumed_within("ulimit -Sn 6");
   EXPECT_EQ(resumed.status, 0) << resumed.err;
 }
+#endif
 
 // West and east of the same moment: in the second zone it is always the next day. What is validated tells the date too.
 TEST_F(ResumeCommand, ChatsThatTellTheDateGoOnOnAnotherDay) {
