@@ -134,6 +134,12 @@ CUresult encode(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, voi
   return CUDA_SUCCESS;
 }
 
+cudaError_t find_entry_point(const std::string& name, void** function, cudaDriverEntryPointQueryResult* found) {
+  *found = name == "cuTensorMapEncodeTiled" ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  *function = reinterpret_cast<void*>(&encode);
+  return cudaSuccess;
+}
+
 std::string demangled(const std::string& name) {
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> words(abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status),
@@ -180,6 +186,9 @@ unsigned __cudaPopCallConfiguration(dim3*, dim3*, size_t*, void*) { return cudaE
 cudaError_t __cudaGetKernel(cudaKernel_t*, const void*) { return cudaErrorNotSupported; }
 cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void**, size_t, cudaStream_t) { return cudaErrorNotSupported; }
 
+// What the objects of toolkits before 13 call in its place.
+cudaError_t cudaLaunchKernel(const void*, dim3, dim3, void**, size_t, cudaStream_t) { return cudaErrorNotSupported; }
+
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void** arguments) {
   launch(*config, registered().at(function), arguments);
   return cudaSuccess;
@@ -219,12 +228,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->major = 9;
   return cudaSuccess;
 }
+cudaError_t cudaGetDriverEntryPoint(const char* name, void** function, unsigned long long,
+                                    cudaDriverEntryPointQueryResult* found) {
+  return find_entry_point(name, function, found);
+}
 cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned, unsigned long long,
                                              cudaDriverEntryPointQueryResult* found) {
-  *found =
-      std::string(name) == "cuTensorMapEncodeTiled" ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
-  *function = reinterpret_cast<void*>(&encode);
-  return cudaSuccess;
+  return find_entry_point(name, function, found);
 }
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
