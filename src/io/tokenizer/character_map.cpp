@@ -16,7 +16,7 @@ bool is_sound(std::string_view map) {
   if (map.size() < sizeof(trie_bytes)) return map.empty();
   std::memcpy(&trie_bytes, map.data(), sizeof(trie_bytes));
   map.remove_prefix(sizeof(trie_bytes));
-  if (trie_bytes >= map.size() || map.back() != '\0') return false;
+  if (trie_bytes < sizeof(uint32_t) || trie_bytes >= map.size() || map.back() != '\0') return false;
   std::vector<uint32_t> units(trie_bytes / sizeof(uint32_t));
   std::memcpy(units.data(), map.data(), units.size() * sizeof(uint32_t));
   const size_t replacements = map.size() - trie_bytes;
@@ -28,7 +28,7 @@ bool is_sound(std::string_view map) {
     if ((children | 0xff) >= units.size()) return false;
     if (has_value && (units[children] & 0x7fffffff) >= replacements) return false;
   }
-  return !units.empty();
+  return true;
 }
 
 }  // namespace
