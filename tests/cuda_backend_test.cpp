@@ -21,6 +21,9 @@
 namespace llama_tp {
 namespace {
 
+// The major version that the tests are built with, and a driver of the one before.
+constexpr int toolkit = CUDART_VERSION / 1000, older_driver = (toolkit - 1) * 1000 + 40;
+
 class Cuda : public testing::Test {
  protected:
   void TearDown() override { cuda_double() = {}; }
@@ -38,13 +41,14 @@ TEST_F(Cuda, ARankTakesTheDeviceOfItsPlaceOnTheHost) {
 TEST_F(Cuda, WhatCannotRunIsRefusedInOneLineWithTheMend) {
   struct Case {
     CudaDouble machine;
-    std::vector<const char*> words;
+    std::vector<std::string> words;
   };
   for (const auto& [machine, words] :
        {Case{{.driver = 0}, {"--backend cuda: no NVIDIA driver is loaded", "--backend cpu"}},
         Case{{.devices = 0}, {"--backend cuda: the NVIDIA driver shows no device", "--backend cpu"}},
-        Case{{.driver = 12040},
-             {"--backend cuda: the NVIDIA driver of node1 knows CUDA 12.4", "made with 13.", "update the driver"}},
+        Case{{.driver = older_driver},
+             {text("--backend cuda: the NVIDIA driver of node1 knows CUDA ", toolkit - 1, ".4"),
+              text("made with ", toolkit, "."), "update the driver"}},
         Case{{.runs_kernels = false},
              {"--backend cuda: cuda device 0 (Double), an sm_85, does not run", "make CUDA_ARCH=85"}},
         Case{{.majors = {7, 7}},
@@ -54,7 +58,7 @@ TEST_F(Cuda, WhatCannotRunIsRefusedInOneLineWithTheMend) {
               "hide it with CUDA_VISIBLE_DEVICES", "--backend cpu"}}}) {
     cuda_double() = machine;
     const std::string said = error_of([] { make_backend("cuda", {.host = "node1"}); });
-    for (const char* word : words) EXPECT_NE(said.find(word), std::string::npos) << said;
+    for (const std::string& word : words) EXPECT_NE(said.find(word), std::string::npos) << said;
     EXPECT_EQ(said.find('\n'), std::string::npos) << said;
   }
 }
@@ -78,7 +82,7 @@ TEST_F(Cuda, AutoIsTheCpuWhereNoDeviceCanRunTheKernelsButNoWayAroundABrokenOne) 
   EXPECT_NE(
       make_backend("auto", {})->description().find("; Double is an sm_75; the kernels need sm_80 (Ampere) or later"),
       std::string::npos);
-  for (const CudaDouble& broken : {CudaDouble{.driver = 12040}, CudaDouble{.majors = {7, 8}}}) {
+  for (const CudaDouble& broken : {CudaDouble{.driver = older_driver}, CudaDouble{.majors = {7, 8}}}) {
     cuda_double() = broken;
     EXPECT_THROW(make_backend("auto", {}), Error);
   }

@@ -54,15 +54,15 @@ void store(Warp& warp, const Instruction& i, uint32_t lanes) {
   });
 }
 
-// d, [a], b: one lane after the other.
-template <class Value>
+// d, [a], b, or without d: one lane after the other.
+template <class Value, int of_address>
 void add_in_shared(Warp& warp, const Instruction& i, uint32_t lanes) {
   in_turn(lanes, [&](int lane) {
-    char* at = warp.block().shared(static_cast<uint32_t>(warp.address(i, 1, lane)), sizeof(Value));
+    char* at = warp.block().shared(static_cast<uint32_t>(warp.address(i, of_address, lane)), sizeof(Value));
     Value value;
     std::memcpy(&value, at, sizeof value);
-    warp[i.operands[0]].set(lane, value);
-    value += warp[i.operands[2]].get<Value>(lane);
+    if constexpr (of_address > 0) warp[i.operands[0]].set(lane, value);
+    value += warp[i.operands[of_address + 1]].get<Value>(lane);
     std::memcpy(at, &value, sizeof value);
   });
 }
@@ -108,8 +108,10 @@ void add_memory_accesses(Table& table) {
   add_space<Space::shared>(table, ".shared");
   add_space<Space::local>(table, ".local");
   table["ld.global.nc.L1::no_allocate.v4.u32"] = {load<Space::global, uint32_t, 4>};
-  table["atom.shared.add.u32"] = {add_in_shared<uint32_t>};
-  table["atom.shared.add.u64"] = {add_in_shared<uint64_t>};
+  table["atom.shared.add.u32"] = {add_in_shared<uint32_t, 1>};
+  table["atom.shared.add.u64"] = {add_in_shared<uint64_t, 1>};
+  table["red.shared.add.u32"] = {add_in_shared<uint32_t, 0>};  // nvcc 12's, where the sum before is not used
+  table["red.shared.add.u64"] = {add_in_shared<uint64_t, 0>};
   table["cvta.param.u64"] = {generic_address_of_parameter};
   for (const char* name : {"cvta.to.global.u64", "cvta.to.local.u64", "cvta.local.u64"}) table[name] = {same_address};
 }
