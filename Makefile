@@ -116,7 +116,7 @@ found:
 	@[ -n "$(MPI_LIBS)" ] || { echo "make: no MPI; scripts/dependencies installs what is missing"; exit 1; }
 	@[ -n "$(call pkg,--libs,libutf8proc)$(wildcard /usr/include/utf8proc.h)" ] || { echo "make: no utf8proc; scripts/dependencies installs what is missing"; exit 1; }
 	@echo "compiler  $$($(CXX) --version | head -n 1), -march=$(ARCH)"
-	@echo "MPI       $$(mpirun --version 2>/dev/null | head -n 1)"
+	@echo "MPI      " $$(mpirun --version 2>/dev/null | sed '/[0-9]/q')
 	@echo "oneDNN    $$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd. -)"
 	@echo "CUDA      $(if $(CUDA),nvcc $(NVCC_VERSION) for $(CUDA_NAMES),left out: no $(CUDA_MISSING))"
 

@@ -25,11 +25,15 @@ class Makefile : public testing::Test {
   // As make expands it, on a machine where nvidia-smi lists GPUs of these compute capabilities.
   std::string expanded(const std::string& text, const std::string& gpus = "", const std::string& variables = "") const {
     add_program(folder_ / "tools/nvidia-smi", "printf '%s\\n' " + gpus);
-    const CommandResult made = run_command(
-        "env -i PATH=" + (folder_ / "tools") + ":$PATH make -s BUILD=" + (folder_ / "build") + " NVCC=" + toolkit_ +
-        "/bin/nvcc " + variables + " " + quoted("--eval=expanded: ; @echo " + text) + " expanded");
-    EXPECT_EQ(made.status, 0) << made.err;
-    return made.out;
+    return made(variables + " " + quoted("--eval=expanded: ; @echo " + text) + " expanded");
+  }
+  // What make says.
+  std::string made(const std::string& what) const {
+    const CommandResult result =
+        run_command("env -i PATH=" + (folder_ / "tools") + ":$PATH make -s BUILD=" + (folder_ / "build") +
+                    " NVCC=" + toolkit_ + "/bin/nvcc " + what);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
   }
 
   ScratchFolder folder_;
@@ -87,6 +91,18 @@ TEST_F(Makefile, TakesTheMpiWhoseMpiccStandsFirstInPath) {
   add_program(folder_ / "tools/mpicc", "exit 127");
   add_program(folder_ / "tools/pkg-config", R"([ "$2" = ompi-c ] && echo "options$1")");
   EXPECT_EQ(expanded("$(MPI_CFLAGS) $(MPI_LIBS)"), "options--cflags options--libs\n");
+}
+
+// Open MPI has both in one line, MPICH in two.
+TEST_F(Makefile, NamesTheLauncherAndItsVersion) {
+  const auto found = [&](const std::string& said) {
+    add_program(folder_ / "tools/mpirun", "printf '" + said + "'");
+    return made("found");
+  };
+  const std::string of_open_mpi = found("mpirun (Open MPI) 4.1.4\\n\\nReport bugs to http://www.open-mpi.org/\\n"),
+                    of_mpich = found("HYDRA build details:\\n    Version:        4.0.2\\n    CC:     gcc\\n");
+  EXPECT_NE(of_open_mpi.find("\nMPI       mpirun (Open MPI) 4.1.4\n"), std::string::npos) << of_open_mpi;
+  EXPECT_NE(of_mpich.find("\nMPI       HYDRA build details: Version: 4.0.2\n"), std::string::npos) << of_mpich;
 }
 
 }  // namespace
