@@ -178,15 +178,20 @@ TEST_F(GpuCheck, OneGpuIsSeen) {
   EXPECT_NE(report().find("cuda: GPU 2 by PCI_BUS_ID"), std::string::npos) << report();
 }
 
-// What LD_LIBRARY_PATH names comes before the machine's own, which may be older than the program allows.
-TEST_F(GpuCheck, PythonsLibrariesAreOnlyForWhatTheMachineHasNotOrHasTooOld) {
+// What LD_LIBRARY_PATH names comes before the machine's own, which may be older than that. The program takes any NCCL, but
+// has one stream for all groups where it is older than 2.26.
+TEST_F(GpuCheck, PythonsLibrariesAreOnlyForWhatTheMachineHasNotOrHasOlder) {
   const std::string of_nccl = folder_ / "python/nvidia/nccl/lib", of_cublas = folder_ / "python/nvidia/cublas/lib",
                     toolkit = folder_ / "toolkit";
   add_program("llama_tp", "echo \"cuda: $LD_LIBRARY_PATH end\"");
-  // Lists what it has, or says whether an NCCL is new enough.
-  add_program("tools/python3",
-              "case \"$*\" in *ncclGetVersion*/old/*' 22600') exit 1 ;; *ncclGetVersion*) ;; *) echo " + of_nccl +
-                  "/libnccl.so.2 " + of_cublas + "/libcublasLt.so.13 ;; esac");
+  // Lists what it has, or says an NCCL's version.
+  const auto python_has = [&](const std::string& libraries) {
+    add_program("tools/python3",
+                "case \"$*\" in *ncclGetVersion*/older/*) echo 21805 ;; *ncclGetVersion*/old/*) echo 22505 ;; "
+                "*ncclGetVersion*) echo 22600 ;; *) echo " +
+                    libraries + " ;; esac");
+  };
+  python_has(of_nccl + "/libnccl.so.2 " + of_cublas + "/libcublasLt.so.13");
   add_program("tools/readelf", "echo ' 0x1d (RUNPATH)  Library runpath: [/nowhere:" + toolkit + "]'");
   const auto searched = [&](const std::string& known) {
     add_program("tools/ldconfig", "echo '\tlibc.so.6 (libc6,x86-64) => /libc.so.6'; echo '\t" + known + "'");
@@ -203,6 +208,17 @@ TEST_F(GpuCheck, PythonsLibrariesAreOnlyForWhatTheMachineHasNotOrHasTooOld) {
   add_program("toolkit/libcublasLt.so.13", "");
   EXPECT_EQ(searched("nothing else"), of_nccl + ":" + without);
   EXPECT_EQ(searched("libnccl.so.2 (libc6,x86-64) => /lib/libnccl.so.2"), without);
+
+  for (const char* folder : {"older", "old", "python/nvidia/nccl/lib"})
+    add_program(folder + std::string("/libnccl.so.2"), "");
+  const std::string older = folder_ / "older", old = folder_ / "old", file = "/libnccl.so.2";
+  python_has(older + file);
+  EXPECT_EQ(searched("nothing else"), older + ":" + without);
+  python_has(older + file + " " + old + file);
+  EXPECT_EQ(searched("nothing else"), old + ":" + without);
+  EXPECT_EQ(searched("libnccl.so.2 (libc6,x86-64) => /old/libnccl.so.2"), without);
+  python_has(old + file + " " + of_nccl + file);
+  EXPECT_EQ(searched("nothing else"), of_nccl + ":" + without);
 }
 
 TEST_F(GpuCheck, ACheckoutThatWouldBuildNoCudaIsRefused) {
