@@ -378,8 +378,16 @@ TEST_F(WithinPermissions, WhatBenchMayNotWriteItSaysBeforeItMeasures) {
   for (const std::string& option : {"--report " + kept_ + "/page.html", "--report " + written_,
                                     "--trace " + kept_ + "/trace.json", "--report-svg " + kept_})
     expect_refused_within(compare + option, {option + ": this user may not write there; name another"});
-  const std::string tune = "--tune-products " + kept_ + "/products.json";
-  expect_refused_within(bench + tune, {tune + ": this user may not write there; name another"});
+  const std::string tune = "--tune-products ", of_kept = tune + kept_ + "/products.json";
+  expect_refused_within(bench + of_kept, {of_kept + ": this user may not write there; name another"});
+  // Another file takes this one's place.
+  expect_refused_within(bench + "--backend cpu " + tune + written_, {"the CPU backend has no products to choose for"});
+  const std::string link = path("link");
+  for (const std::string& folder : {kept_, path("none")}) {
+    fs::create_symlink(folder + "/page.html", link);
+    expect_refused_within(compare + "--report " + link, {"--report " + link + ": this user may not write there"});
+    fs::remove(link);
+  }
 }
 
 TEST_F(BadOptions, AResultThatDoesNotArriveIsAnError) {

@@ -92,21 +92,20 @@ BenchSettings bench_settings(const Options& options) {
 
 constexpr const char* may_not_write = ": this user may not write there; name another place";
 
-void check_path(const Options& options, const char* name) {
+// may: whether this user may write a file of this name in the way that it is written.
+void check_path(const Options& options, const char* name, bool (*may)(const std::string&)) {
   if (!options.given(name)) return;
   require(!options.word(name).empty(), "--", name, " is empty; give a path");
   const std::string folder = std::filesystem::path(options.word(name)).parent_path();
   require(folder.empty() || folder_exists(folder), "--", name, " ", options.word(name), ": there is no folder ", folder,
           "; make it first");
   require(!folder_exists(options.word(name)), "--", name, " ", options.word(name), " is a folder; give a file");
-  require(may_write(options.word(name)), "--", name, " ", options.word(name), may_not_write);
+  require(may(options.word(name)), "--", name, " ", options.word(name), may_not_write);
 }
 
 void check_tuning_options(const Options& options, const Launch& launch) {
   if (!options.given("tune-products")) return;
-  check_path(options, "tune-products");
-  const std::string file = options.word("tune-products");
-  require(may_replace(file), "--tune-products ", file, may_not_write);
+  check_path(options, "tune-products", may_replace);
   for (const char* name : {"products", "compare", "json"})
     require(!options.given(name), "--", name, " does not go with --tune-products; leave one of them out");
   require(launch.size() == 1, "--tune-products times the products of one process, but mpirun started ", launch.size(),
@@ -128,7 +127,7 @@ void check_comparison(const Options& options) {
   for (const char* name : {"global-batch-size", "sweep", "report", "report-svg", "trace"})
     require(!options.given(name) || options.given("compare"), "--", name,
             " belongs to --compare; give the meshes, too");
-  for (const char* name : {"report", "trace"}) check_path(options, name);
+  for (const char* name : {"report", "trace"}) check_path(options, name, may_write);
   require(!options.given("report-svg") || !options.word("report-svg").empty(), "--report-svg is empty; give a path");
   require(!options.given("report-svg") || folder_exists(options.path("report-svg")), "--report-svg ",
           options.path("report-svg"), " is no folder; make it first");

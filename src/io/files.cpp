@@ -189,7 +189,12 @@ bool regular_file_exists(const std::string& path) { return kind_of(path) == std:
 bool folder_exists(const std::string& path) { return kind_of(path) == std::filesystem::file_type::directory; }
 
 bool may_write(const std::string& path) {
-  return ::access(path.c_str(), W_OK) == 0 || (errno == ENOENT && may_make_files_in(folder_of(path)));
+  if (::access(path.c_str(), W_OK) == 0) return true;
+  if (errno != ENOENT) return false;
+  // A link to nothing makes the file that it names.
+  std::error_code no_link;
+  const std::filesystem::path target = std::filesystem::read_symlink(path, no_link);
+  return no_link ? may_make_files_in(folder_of(path)) : may_write(folder_of(path) / target);
 }
 
 bool may_replace(const std::string& path) { return may_make_files_in(folder_of(path)); }
