@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#define OMPI_SKIP_MPICXX 1  // the C interface alone
+#include <mpi.h>
 #include <omp.h>
 #include <pty.h>
 #include <sys/syscall.h>
@@ -184,6 +186,10 @@ int print_in_pieces(const Launch& launch) {
   return 0;
 }
 
+// "fails at the start: rank 1", or all with "every"
+constexpr std::string_view fails_at_start = "fails at the start: rank ";
+std::string failing_at_start;
+
 int play(const std::string& role, Launch& launch) {
   if (role == "all fail alike") throw Error("config.json: no such file");
   if (role == "all but rank 0 fail") {
@@ -300,6 +306,21 @@ TEST(Launch, AnErrorOfSeveralHostsNamesThemAll) {
   };
   EXPECT_EQ(said_on("hosta:1,hostb:2"), "llama_tp: ranks 1, 2 of 3 on hostb: config.json: no such file");
   EXPECT_EQ(said_on("hosta:2,hostb:1"), "llama_tp: ranks 1, 2 of 3 on hosta, hostb: config.json: no such file");
+}
+
+TEST(Launch, AnErrorAtTheStartIsPrintedWhicheverRankHasIt) {
+  for (const int failing : {0, 1}) {
+    const Result result = run(mpirun(2, text(fails_at_start, failing)));
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.count("llama_tp: MPI_Iallgather failed: "), 1) << result.output;
+    EXPECT_EQ(result.count("llama_tp:"), 1) << result.output;
+  }
+}
+
+TEST(Launch, AnErrorAtTheStartThatAllRanksHaveIsPrintedOnce) {
+  const Result result = run(mpirun(3, text(fails_at_start, "every")));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.count("llama_tp:"), 1) << result.output;
 }
 
 TEST(Launch, OutOfMemoryIsAnErrorWithAMend) {
@@ -619,12 +640,25 @@ extern "C" int rename(const char* from, const char* to) noexcept {
   return renameat(AT_FDCWD, from, AT_FDCWD, to);
 }
 
+// In place of MPI's: the second one, the first of a node, fails on ranks that are to fail.
+extern "C" int MPI_Iallgather(const void* part, int count, MPI_Datatype type, void* whole, int count_of_each,
+                              MPI_Datatype type_of_each, MPI_Comm comm, MPI_Request* request) {
+  static int calls = 0;
+  int rank = 0;
+  PMPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  const std::string& failing = llama_tp::failing_at_start;
+  if (++calls == 2 && (failing == "every" || failing == std::to_string(rank))) return MPI_ERR_OTHER;
+  return PMPI_Iallgather(part, count, type, whole, count_of_each, type_of_each, comm, request);
+}
+
 int main(int argc, char** argv) {
   using namespace llama_tp;
   const std::string first = argc > 1 ? argv[1] : "";
   if (first.starts_with("--as=")) {
+    const std::string role = first.substr(5);
+    if (role.starts_with(fails_at_start)) failing_at_start = role.substr(fails_at_start.size());
     Launch launch;
-    return launch.guard([&] { return play(first.substr(5), launch); });
+    return launch.guard([&] { return play(role, launch); });
   }
   // As root, in a container, Open MPI wants to be told twice.
   setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);

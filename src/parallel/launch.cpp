@@ -313,11 +313,13 @@ std::string listed(const std::vector<Item>& items) {
 
 }  // namespace
 
-// Before there is all by which ranks end together.
+// Before there is all by which ranks end together. A node's first rank prints what all have; the others print only what
+// it has not, since it then has not stopped them.
 void Launch::end_at_start(const std::string& message) const {
-  if (local_rank_ == 0) print_error(message);
+  if (has_mpi() && local_rank_ > 0) std::this_thread::sleep_for(time_to_be_stopped);
+  print_error(message);
   if (has_mpi()) {
-    std::this_thread::sleep_for(local_rank_ == 0 ? time_to_print : time_to_be_stopped);
+    std::this_thread::sleep_for(time_to_print);
     abort_job();
   }
   std::_Exit(EXIT_FAILURE);
