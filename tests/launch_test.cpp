@@ -469,11 +469,12 @@ TEST(Launch, ALoneRankTouchesNoMpiAndFailsPlainly) {
 TEST(Launch, ProcessesThatDoNotFindEachOtherAreNotTakenForOneEach) {
   for (const auto& [name, others] : {std::pair{"PMI_SIZE", "PMI_RANK=1"},
                                      {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID=0"},
+                                     {"SLURM_STEP_NUM_TASKS", "SLURM_PTY_PORT=40000 SLURM_TASK_PID=$$"},
                                      {"WORLD_SIZE", "RANK=1"},
                                      {"OMPI_COMM_WORLD_SIZE", "WORLD_SIZE=1 RANK=0"}}) {
     const Result result = run(text("env ", others, " ", name, "=2 ", as("mpi")));
     EXPECT_EQ(result.status, 1);
-    EXPECT_EQ(result.count(text("llama_tp: ", name, "=2 says that 2 processes were started, but MPI joins 1 of them: ",
+    EXPECT_EQ(result.count(text("llama_tp: ", name, "=2 says that 2 processes were started, but to MPI each is alone: ",
                                 "start them with the mpirun of ")),
               1)
         << result.output;
@@ -483,11 +484,17 @@ TEST(Launch, ProcessesThatDoNotFindEachOtherAreNotTakenForOneEach) {
 }
 
 TEST(Launch, WhatLaunchersSayOfOthersIsNotOfThisProcess) {
-  for (const char* said : {"PMI_SIZE=1 PMI_RANK=0 SLURM_STEP_NUM_TASKS=2", "SLURM_NTASKS=2", "SLURM_STEP_NUM_TASKS=1",
-                           "SLURM_STEP_NUM_TASKS=2 SLURM_PTY_PORT=40000", "WORLD_SIZE=2", "WORLD_SIZE=none RANK=0"})
+  for (const char* said :
+       {"PMI_SIZE=1 PMI_RANK=0 SLURM_STEP_NUM_TASKS=2", "SLURM_NTASKS=2", "SLURM_STEP_NUM_TASKS=1",
+        "SLURM_STEP_NUM_TASKS=2 SLURM_PTY_PORT=40000", "SLURM_STEP_NUM_TASKS=2 SLURM_PTY_PORT=40000 SLURM_TASK_PID=1",
+        "WORLD_SIZE=2", "WORLD_SIZE=none RANK=0"})
     EXPECT_EQ(run(text("env ", said, " ", as("mpi"))).count(" size 1\n"), 1) << said;
   const Result result = run(text("env PMI_SIZE=3 SLURM_STEP_NUM_TASKS=1 WORLD_SIZE=5 RANK=0 ", mpirun(2, "mpi")));
   EXPECT_EQ(result.count("mpi 1 size 2\n"), 2) << result.output;
+  for (const int others : {1, 3}) {
+    const Result joined = run(text("mpirun -np 2 --oversubscribe env OMPI_COMM_WORLD_SIZE=", others, " ", as("mpi")));
+    EXPECT_EQ(joined.count("mpi 1 size 2\n"), 2) << joined.output;
+  }
 }
 
 // "rank 0 threads 2 of 2 | 0-1 | 0-1"

@@ -43,13 +43,19 @@ const char* environment(std::initializer_list<const char*> names) {
 // What Open MPI, MPICH and Slurm tell each rank.
 bool started_by_mpirun() { return environment({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) != nullptr; }
 
+// Whether the shell of a step with a terminal (srun --pty) has started this process, and not Slurm itself, as it does a
+// task of a further step.
+bool started_by_slurms_shell() {
+  const char* const task = environment({"SLURM_TASK_PID"});
+  return environment({"SLURM_PTY_PORT"}) != nullptr && (task == nullptr || std::atoi(task) != getpid());
+}
+
 // The variable by which a launcher says how many processes it has started. Slurm's of a job, SLURM_NTASKS, is a batch
-// script's as well, and that of a step also a shell's, of srun --pty.
+// script's as well.
 const char* count_variable() {
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
     if (environment({name}) != nullptr) return name;
-  if (environment({"SLURM_STEP_NUM_TASKS"}) != nullptr && environment({"SLURM_PTY_PORT"}) == nullptr)
-    return "SLURM_STEP_NUM_TASKS";
+  if (environment({"SLURM_STEP_NUM_TASKS"}) != nullptr && !started_by_slurms_shell()) return "SLURM_STEP_NUM_TASKS";
   return environment({"WORLD_SIZE"}) != nullptr && environment({"RANK"}) != nullptr ? "WORLD_SIZE" : nullptr;
 }
 
@@ -62,13 +68,14 @@ std::string name_of_mpi() {
   return all.substr(0, all.find_first_of(",\n"));
 }
 
-// Processes that another MPI's launcher starts do not find each other: each would do all the work alone.
+// Processes that another MPI's launcher starts do not find each other: each would do all the work alone. Where MPI joins
+// some, the variable may be that of a launcher further out.
 void check_count(int joined) {
   const char* const name = count_variable();
-  const int started = name == nullptr ? joined : std::atoi(std::getenv(name));
-  if (started == joined || started < 1) return;
-  fail(name, "=", started, " says that ", started, " processes were started, but MPI joins ", joined,
-       " of them: start them with the mpirun of ", name_of_mpi(),
+  const int started = name == nullptr ? 1 : std::atoi(std::getenv(name));
+  if (joined > 1 || started <= 1) return;
+  fail(name, "=", started, " says that ", started,
+       " processes were started, but to MPI each is alone: start them with the mpirun of ", name_of_mpi(),
        ", which this program was built with, or with srun --mpi=pmix or --mpi=pmi2, as that MPI knows it; where each ",
        "is to run alone, unset ", name);
 }
