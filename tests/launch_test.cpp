@@ -8,6 +8,7 @@
 #include <mpi.h>
 #include <omp.h>
 #include <pty.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -628,6 +629,42 @@ TEST(Launch, EachStreamGetsItsPiecesInOrder) {
     EXPECT_EQ(run(pieces + " >" + file + " 2>&1").output, "");
     EXPECT_EQ(whole_file(file).size(), line.size() + other.size());  // in whatever order
   }
+}
+
+// By a shell in each rank's place.
+TEST(Launch, WhatIsRedirectedWithinMpirunGoesThere) {
+  const ScratchFolder folder;
+  const std::string file = folder / "said", line = "half a line\n", other = "in between\n";
+  const auto in_shells = [](const std::string& redirected) {
+    return "mpirun -np 2 --oversubscribe sh -c " + quoted(as("pieces") + redirected);
+  };
+  EXPECT_EQ(run(in_shells(" 2>/dev/null >>" + file)).output, "");
+  EXPECT_EQ(whole_file(file), line);
+  EXPECT_EQ(run(in_shells(" >/dev/null 2>>" + file) + " 2>&1").output, "");
+  EXPECT_EQ(whole_file(file), line + other);
+  EXPECT_EQ(run(in_shells(" 2>/dev/null | tr a-z A-Z")).output, "HALF A LINE\n");
+  EXPECT_EQ(run(in_shells(" 2>&1 >/dev/null") + " 2>/dev/null").output, other);
+  EXPECT_EQ(run(in_shells(" 2>/dev/null >&2") + " >/dev/null").output, "");
+  EXPECT_EQ(run(in_shells(" >&2 2>/dev/null") + " 2>&1 >/dev/null").output, line);
+}
+
+// A background process of such a terminal that writes is stopped, unless it says otherwise.
+TEST(Launch, RanksWriteToATerminalThatStopsTheBackground) {
+  const std::string ranks = "stty tostop && exec timeout --foreground 20 " + mpirun(2, "pieces") + " 2>/dev/null";
+  const Result result = run("setsid --ctty --wait sh -c " + quoted(ranks) + " <&1", true);
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.output, "half a line\r\n");
+}
+
+TEST(Launch, OutputThatIsClosedOrThatNobodyReadsStopsNoRank) {
+  EXPECT_EQ(run("timeout 20 " + mpirun(2, "pieces") + " 2>/dev/null >&-").status, 0);
+  const ScratchFolder folder;
+  const std::string pipe = folder / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  // Its reader goes before a rank opens it.
+  EXPECT_NE(
+      run("timeout 20 sh -c " + quoted("sleep 0.1 <" + pipe + " & exec " + mpirun(2, "pieces") + " >" + pipe)).status,
+      124);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "base/fingerprint.h"
 #include "parallel/cores.h"
 #include "parallel/launcher_process.h"
+#include "parallel/shared_output.h"
 
 // What Open MPI's MPI_Abort calls when it has sent mpirun a text of seven lines, which would bury the error's one. More
 // than that: mpirun 4.1 takes the text for damaged now and then, complains, and ends the job a second later. Null where

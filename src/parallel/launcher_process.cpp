@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,43 +21,12 @@ constexpr int default_columns = 80;  // of a terminal that does not say
 // What says how ranks are bound, on a command line: options, and parameters of Open MPI 5, which are options of its daemons.
 constexpr std::array<std::string_view, 5> words_of_binding{"bind-to", "cpu-set", "cpu-list",
                                                            "hwloc_default_binding_policy", "hwloc_default_cpu_list"};
-// What sends the ranks' output elsewhere or adds to it.
-constexpr std::array<std::string_view, 8> words_of_output{
-    "output", "output-filename", "output-directory", "merge-stderr-to-stdout", "tag-output", "timestamp-output", "xml",
-    "xterm"};
-
 // The launcher's own words: not those of the program that it starts, which is this one.
 std::vector<std::string> own_words(int launcher) {
   std::vector<std::string> words = process_words(launcher);
   const std::vector<std::string> program = process_words(getpid());
   if (!program.empty()) words.erase(std::ranges::find(words, program.front()), words.end());
   return words;
-}
-
-// Whether one is among them: "--bind-to", "-bind-to", "--bind-to=core".
-template <size_t count>
-bool says(int launcher, const std::array<std::string_view, count>& words) {
-  return std::ranges::any_of(own_words(launcher), [&words](std::string_view word) {
-    word.remove_prefix(std::min(word.find_first_not_of('-'), word.size()));
-    return std::ranges::find(words, word.substr(0, word.find('='))) != words.end();
-  });
-}
-
-std::string descriptor_path(int process, int descriptor) {
-  return "/proc/" + std::to_string(process) + "/fd/" + std::to_string(descriptor);
-}
-
-// What another process writes to. Of a regular file this is the same opened file, since both write where the other has
-// ended; of a pipe or a terminal another one, since the other process does not wait in its own. Negative: not allowed.
-int open_output_of(int process, int descriptor) {
-  const std::string path = descriptor_path(process, descriptor);
-  struct stat kind {};
-  if (stat(path.c_str(), &kind) != 0) return -1;
-  if (!S_ISREG(kind.st_mode)) return open(path.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
-  const int held = static_cast<int>(syscall(SYS_pidfd_open, process, 0));
-  const int opened = static_cast<int>(syscall(SYS_pidfd_getfd, held, descriptor, 0));
-  close(held);
-  return opened;
 }
 
 }  // namespace
@@ -89,17 +57,17 @@ int find_launcher() {
   return 0;
 }
 
-bool launcher_says_binding(int launcher) { return says(launcher, words_of_binding); }
+bool launcher_says(int launcher, std::span<const std::string_view> options) {
+  return std::ranges::any_of(own_words(launcher), [&options](std::string_view word) {
+    word.remove_prefix(std::min(word.find_first_not_of('-'), word.size()));
+    return std::ranges::find(options, word.substr(0, word.find('='))) != options.end();
+  });
+}
 
-void share_output_of(int launcher) {
-  if (process_status(launcher, "Name") != "prterun" || says(launcher, words_of_output)) return;
-  for (const int descriptor : {STDOUT_FILENO, STDERR_FILENO}) {
-    const int opened = open_output_of(launcher, descriptor);
-    if (opened < 0) continue;
-    fcntl(descriptor, F_DUPFD_CLOEXEC, 0);  // stays open: by the ends of both mpirun knows a process that reads no more
-    dup2(opened, descriptor);
-    close(opened);
-  }
+bool launcher_says_binding(int launcher) { return launcher_says(launcher, words_of_binding); }
+
+std::string descriptor_path(int process, int descriptor) {
+  return "/proc/" + std::to_string(process) + "/fd/" + std::to_string(descriptor);
 }
 
 int terminal_columns(int process, int descriptor) {

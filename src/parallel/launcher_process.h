@@ -1,7 +1,8 @@
-// mpirun as its ranks see it in /proc: what it may run on, and where its output goes. A rank's own stdout is a pty and
+// mpirun as its ranks see it in /proc: what it may run on, what it was told, and where its output goes. A rank's own stdout is a pty and
 // its own processors are one core, whatever the user's terminal and machine are.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,14 +18,15 @@ std::vector<std::string> process_words(int process);
 // mpirun, or its daemon on this node, among this process's ancestors; 0 when there is none.
 int find_launcher();
 
+// Whether the launcher's command line has one of these options: "--bind-to", "-bind-to" or "--bind-to=core" for "bind-to".
+bool launcher_says(int launcher, std::span<const std::string_view> options);
+
 // Whether the launcher's command line says how ranks are bound. Open MPI 5 tells its ranks nothing of that, and its
 // daemons on other nodes only what the environment said: PRTE_MCA_hwloc_default_binding_policy.
 bool launcher_says_binding(int launcher);
 
-// On the host of Open MPI 5's mpirun, this process writes from now on to where mpirun's own stdout and stderr go, where the
-// system allows that and mpirun is told nothing of output. mpirun would keep an unfinished line to itself until its end
-// comes, and print it on stderr where a line for that comes first (openpmix issue 3858; its option --output :raw helps).
-void share_output_of(int launcher);
+// Where one process opens what another's descriptor is.
+std::string descriptor_path(int process, int descriptor);
 
 // Columns of the terminal that a process's descriptor 0, 1 or 2 is; 0 when that is no terminal, or not to be seen
 // from here (a daemon on another node than mpirun's has none).
