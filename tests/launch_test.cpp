@@ -542,12 +542,21 @@ TEST(Launch, WhatTheUserSaysAboutThreadsAndBindingHolds) {
     EXPECT_EQ(processors_of_ranks(mpirun(1, "processors", text("-x OMP_NUM_THREADS=3 -x ", limit)))[0].threads, 1)
         << limit;
   const auto expect_one_core = [](const std::string& command) {
-    const auto bound = processors_of_ranks("env -u OMP_NUM_THREADS " + command);
-    ASSERT_TRUE(bound.contains(0)) << command;
-    EXPECT_EQ(bound.at(0).threads, 1) << command;
-    EXPECT_EQ(one_per_core(parse_processor_list(*bound.at(0).lists.begin())).size(), 1u) << command;
+    const auto found = processors_of_ranks("env -u OMP_NUM_THREADS " + command);
+    ASSERT_TRUE(found.contains(0)) << command;
+    EXPECT_EQ(found.at(0).threads, 1) << command;
+    EXPECT_EQ(one_per_core(parse_processor_list(*found.at(0).lists.begin())).size(), 1u) << command;
   };
-  expect_one_core(mpirun(1, "processors", "--bind-to core"));
+  const std::string bound = "mpirun -np 1 ", processors = " " + as("processors");  // not where --oversubscribe is said
+  for (const char* said : {"--bind-to core", "--map-by slot:pe=1", "-map-by core:PE=1"})
+    expect_one_core(bound + said + processors);
+  const Processors cores = one_per_core(allowed_processors(getpid()));
+  EXPECT_EQ(processors_of_ranks(mpirun(1, "processors", "--map-by slot"))[0].seen_by_openmp,
+            static_cast<int>(cores.size()));
+  for (const char* variable : {"PRTE_MCA_hwloc_default_cpu_list=0 ", "PRTE_MCA_hwloc_default_binding_policy=core "})
+    expect_one_core(variable + bound + processors);
+  if (run("mpirun --version").output.find("(Open MPI) 4.") == std::string::npos)
+    expect_one_core(bound + "--map-by=pe-list=0:ordered" + processors);
   if (mpirun_on_hosts("hosta:1").empty()) GTEST_SKIP() << "this user may not give the machine other names";
   expect_one_core("PRTE_MCA_hwloc_default_binding_policy=core " + mpirun_on_hosts("hosta:1") + as("processors"));
 }

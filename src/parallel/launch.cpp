@@ -123,9 +123,9 @@ int team_of(int threads) {
 Processors share_of_cores(int launcher, const Processors& now) {
   const char* local_rank = environment({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"});
   const char* local_size = environment({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"});
-  const bool user_has_bound = environment({"OMPI_MCA_hwloc_base_binding_policy", "OMPI_MCA_hwloc_base_cpu_list",
-                                           "PRTE_MCA_hwloc_default_binding_policy"}) != nullptr ||
-                              launcher_says_binding(launcher);
+  const bool user_has_bound =
+      environment({"OMPI_MCA_hwloc_base_binding_policy", "OMPI_MCA_hwloc_base_cpu_list"}) != nullptr ||
+      launcher_says_binding(launcher);
   if (launcher == 0 || local_rank == nullptr || local_size == nullptr || user_has_bound) return now;
 
   const Processors all = allowed_processors(launcher), cores = one_per_core(all);

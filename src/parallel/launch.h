@@ -19,9 +19,10 @@ namespace llama_tp {
 class Launch {
  public:
   // Under mpirun: starts MPI, and gives this rank its contiguous share of the node's cores, for all its threads, unless
-  // mpirun was told --bind-to. OMP_NUM_THREADS wins over the count. Lets OpenMP's threads spin shortly, unless
-  // OMP_WAIT_POLICY or GOMP_SPINCOUNT says otherwise. Both may start the program again in place (same process, same
-  // arguments), because the OpenMP runtime reads processors and environment only at load: hence "first thing".
+  // mpirun was told how to bind its ranks (--bind-to, --cpu-set, --map-by slot:pe=8, or a variable for these).
+  // OMP_NUM_THREADS wins over the count. Lets OpenMP's threads spin shortly, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT
+  // says otherwise. Both may start the program again in place (same process, same arguments), because the OpenMP runtime
+  // reads processors and environment only at load: hence "first thing".
   // Where /dev/shm is full or not shared, or another MPI's launcher has started several processes, says so and ends the
   // job.
   Launch();

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdlib>
 #include <fstream>
 
@@ -21,12 +22,48 @@ constexpr int default_columns = 80;  // of a terminal that does not say
 // What says how ranks are bound, on a command line: options, and parameters of Open MPI 5, which are options of its daemons.
 constexpr std::array<std::string_view, 5> words_of_binding{"bind-to", "cpu-set", "cpu-list",
                                                            "hwloc_default_binding_policy", "hwloc_default_cpu_list"};
-// The launcher's own words: not those of the program that it starts, which is this one.
-std::vector<std::string> own_words(int launcher) {
+// Those parameters as variables, which Open MPI 5 keeps from its ranks.
+constexpr std::array<std::string_view, 2> variables_of_binding{"PRTE_MCA_hwloc_default_binding_policy=",
+                                                               "PRTE_MCA_hwloc_default_cpu_list="};
+
+// What ends with a zero byte each, as /proc has it.
+std::vector<std::string> strings_in(const std::string& file) {
+  std::ifstream in(file);
+  std::vector<std::string> strings;
+  for (std::string string; std::getline(in, string, '\0');) strings.push_back(string);
+  return strings;
+}
+
+struct Option {
+  std::string name, value;
+};
+
+// The launcher's own words, not those of the program that it starts, which is this one. Each may be an option with what
+// follows, "--map-by core", "-map-by=core", or what follows.
+std::vector<Option> own_options(int launcher) {
   std::vector<std::string> words = process_words(launcher);
   const std::vector<std::string> program = process_words(getpid());
   if (!program.empty()) words.erase(std::ranges::find(words, program.front()), words.end());
-  return words;
+  std::vector<Option> options;
+  for (size_t at = 0; at < words.size(); at++) {
+    const std::string word = words[at].substr(std::min(words[at].find_first_not_of('-'), words[at].size()));
+    const size_t sign = word.find('=');
+    const std::string next = at + 1 < words.size() ? words[at + 1] : "";
+    options.push_back({word.substr(0, sign), sign == std::string::npos ? next : word.substr(sign + 1)});
+  }
+  return options;
+}
+
+bool is_among(std::span<const std::string_view> names, const Option& option) {
+  return std::ranges::find(names, option.name) != names.end();
+}
+
+// Whether it says which processors each rank gets, or how many: "--map-by slot:PE=8", "--map-by pe-list=0,2:ordered".
+bool maps_processors(const Option& option) {
+  std::string value = option.value;
+  std::ranges::transform(value, value.begin(), [](unsigned char letter) { return std::tolower(letter); });
+  return option.name == "map-by" &&
+         (value.find("pe=") != std::string::npos || value.find("pe-list=") != std::string::npos);
 }
 
 }  // namespace
@@ -42,10 +79,7 @@ std::string process_status(int process, std::string_view field) {
 }
 
 std::vector<std::string> process_words(int process) {
-  std::ifstream in("/proc/" + std::to_string(process) + "/cmdline");
-  std::vector<std::string> words;
-  for (std::string word; std::getline(in, word, '\0');) words.push_back(word);
-  return words;
+  return strings_in("/proc/" + std::to_string(process) + "/cmdline");
 }
 
 int find_launcher() {
@@ -57,14 +91,20 @@ int find_launcher() {
   return 0;
 }
 
-bool launcher_says(int launcher, std::span<const std::string_view> options) {
-  return std::ranges::any_of(own_words(launcher), [&options](std::string_view word) {
-    word.remove_prefix(std::min(word.find_first_not_of('-'), word.size()));
-    return std::ranges::find(options, word.substr(0, word.find('='))) != options.end();
-  });
+bool launcher_says(int launcher, std::span<const std::string_view> names) {
+  return std::ranges::any_of(own_options(launcher), [&](const Option& option) { return is_among(names, option); });
 }
 
-bool launcher_says_binding(int launcher) { return launcher_says(launcher, words_of_binding); }
+bool launcher_says_binding(int launcher) {
+  const auto is_told = [](const Option& option) {
+    return is_among(words_of_binding, option) || maps_processors(option);
+  };
+  const auto is_set = [](const std::string& variable) {
+    return std::ranges::any_of(variables_of_binding, [&](std::string_view name) { return variable.starts_with(name); });
+  };
+  return std::ranges::any_of(own_options(launcher), is_told) ||
+         std::ranges::any_of(strings_in("/proc/" + std::to_string(launcher) + "/environ"), is_set);
+}
 
 std::string descriptor_path(int process, int descriptor) {
   return "/proc/" + std::to_string(process) + "/fd/" + std::to_string(descriptor);

@@ -19,10 +19,10 @@ std::vector<std::string> process_words(int process);
 int find_launcher();
 
 // Whether the launcher's command line has one of these options: "--bind-to", "-bind-to" or "--bind-to=core" for "bind-to".
-bool launcher_says(int launcher, std::span<const std::string_view> options);
+bool launcher_says(int launcher, std::span<const std::string_view> names);
 
-// Whether the launcher's command line says how ranks are bound. Open MPI 5 tells its ranks nothing of that, and its
-// daemons on other nodes only what the environment said: PRTE_MCA_hwloc_default_binding_policy.
+// Whether the launcher's command line or environment says how ranks are bound. Open MPI 5 tells its ranks nothing of that,
+// and its daemons on other nodes only what the environment said, PRTE_MCA_hwloc_default_binding_policy, as their options.
 bool launcher_says_binding(int launcher);
 
 // Where one process opens what another's descriptor is.
