@@ -322,6 +322,7 @@ TEST_F(WithOwnMounts, RanksThatFindNoPlaceForWhatTheyShareSayWhichItIs) {
               {"/dev/shm: ", "there is no /dev/shm here; mount it: mount -t tmpfs -o size=1g tmpfs /dev/shm"});
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // which reads /proc itself
 TEST_F(WithOwnMounts, WithoutProcARunGoesOnAndSaysNothingOfResidentMemory) {
   // The second one would start itself again.
   for (const char* places : {"", "env -u GOMP_SPINCOUNT OMP_PLACES=cores "}) {
@@ -334,6 +335,7 @@ TEST_F(WithOwnMounts, WithoutProcARunGoesOnAndSaysNothingOfResidentMemory) {
     fs::remove_all(path("new"));
   }
 }
+#endif
 
 // A folder that nobody may search, one that nobody may fill and a file that nobody may write.
 class WithinPermissions : public BadOptions {
