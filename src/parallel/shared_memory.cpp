@@ -25,8 +25,7 @@ const char* mend_of(int error, bool of_maker) {
     case ENOSPC:
     case ENOMEM:
       return "make /dev/shm larger (docker run --shm-size=1g), remove the /dev/shm/llama_tp.* of programs that have "
-             "ended, "
-             "or start fewer ranks a node";
+             "ended, or start fewer ranks a node";
     case EFBIG:
       return "raise the limit of a file's size (ulimit -f), or start fewer ranks a node";
     case ENOENT:
