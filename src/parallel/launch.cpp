@@ -18,6 +18,7 @@
 #include "base/fingerprint.h"
 #include "parallel/cores.h"
 #include "parallel/launcher_process.h"
+#include "parallel/launcher_variables.h"
 #include "parallel/shared_output.h"
 
 // What Open MPI's MPI_Abort calls when it has sent mpirun a text of seven lines, which would bury the error's one. More
@@ -33,52 +34,6 @@ namespace {
   if (ompi_mpi_abort != nullptr) ompi_mpi_abort(MPI_COMM_WORLD, EXIT_FAILURE);
   MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
   std::_Exit(EXIT_FAILURE);
-}
-
-const char* environment(std::initializer_list<const char*> names) {
-  for (const char* name : names)
-    if (const char* value = std::getenv(name); value != nullptr && *value != '\0') return value;
-  return nullptr;
-}
-
-// What Open MPI, MPICH and Slurm tell each rank.
-bool started_by_mpirun() { return environment({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) != nullptr; }
-
-// Whether the shell of a step with a terminal (srun --pty) has started this process, and not Slurm itself, as it does a
-// task of a further step.
-bool started_by_slurms_shell() {
-  const char* const task = environment({"SLURM_TASK_PID"});
-  return environment({"SLURM_PTY_PORT"}) != nullptr && (task == nullptr || std::atoi(task) != getpid());
-}
-
-// The variable by which a launcher says how many processes it has started. Slurm's of a job, SLURM_NTASKS, is a batch
-// script's as well.
-const char* count_variable() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
-    if (environment({name}) != nullptr) return name;
-  if (environment({"SLURM_STEP_NUM_TASKS"}) != nullptr && !started_by_slurms_shell()) return "SLURM_STEP_NUM_TASKS";
-  return environment({"WORLD_SIZE"}) != nullptr && environment({"RANK"}) != nullptr ? "WORLD_SIZE" : nullptr;
-}
-
-// "Open MPI v4.1.4": what comes before the date and the like.
-std::string name_of_mpi() {
-  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> version{};
-  int length = 0;
-  MPI_Get_library_version(version.data(), &length);
-  const std::string all(version.data(), static_cast<size_t>(length));
-  return all.substr(0, all.find_first_of(",\n"));
-}
-
-// Processes that another MPI's launcher starts do not find each other: each would do all the work alone. Where MPI joins
-// some, the variable may be that of a launcher further out.
-void check_count(int joined) {
-  const char* const name = count_variable();
-  const int started = name == nullptr ? 1 : std::atoi(std::getenv(name));
-  if (joined > 1 || started <= 1) return;
-  fail(name, "=", started, " says that ", started,
-       " processes were started, but to MPI each is alone: start them with the mpirun of ", name_of_mpi(),
-       ", which this program was built with, or with srun --mpi=pmix or --mpi=pmi2, as that MPI knows it; where each ",
-       "is to run alone, unset ", name);
 }
 
 constexpr const char* again = "LLAMA_TP_STARTED_AGAIN";

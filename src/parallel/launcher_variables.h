@@ -1,0 +1,20 @@
+// What a launcher (mpirun of Open MPI or MPICH, Slurm's srun, torchrun) tells its processes by variables of the
+// environment.
+#pragma once
+
+#include <initializer_list>
+
+namespace llama_tp {
+
+// The value of the first of these variables that is set and not empty; null where none is.
+const char* environment(std::initializer_list<const char*> names);
+
+// What Open MPI, MPICH and Slurm tell each rank.
+bool started_by_mpirun();
+
+// Processes that another MPI's launcher starts do not find each other: each would do all the work alone. joined: how many
+// MPI joins; where these are several, the variable may be that of a launcher further out. Errors: several were started and
+// MPI joins this one alone.
+void check_count(int joined);
+
+}  // namespace llama_tp
