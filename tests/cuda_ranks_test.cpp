@@ -53,8 +53,9 @@ class CudaRanks : public testing::Test {
     cuda_double().devices = ranks().size();
     backend_ = make_backend("cuda", ranks().place());
     mesh_ = std::make_unique<Mesh>(ranks(), MeshShape{1, 1, ranks().size()}, 1, *backend_);
-    arena_.reserve(*backend_, Arena::alignment);
+    arena_.reserve(*backend_, 2 * Arena::alignment);
     value_ = arena_.push(Category::data, {1}, DType::f32);
+    pair_ = arena_.push(Category::data, {2}, DType::f32);
   }
   void TearDown() override { cuda_double() = {}; }
 
@@ -68,7 +69,7 @@ class CudaRanks : public testing::Test {
   std::unique_ptr<Backend> backend_;
   Arena arena_{"memory", ledger_};
   std::unique_ptr<Mesh> mesh_;
-  Tensor value_;
+  Tensor value_, pair_;
 };
 
 TEST_F(CudaRanks, TooFewDevicesAreRefusedWithTheirHost) {
@@ -315,6 +316,36 @@ TEST_F(CudaRanks, AGroupThatNcclNeverConnectsIsLeftThoughAllHaveCome) {
   EXPECT_EQ(said,
             "waited 1 s in setup (group data), to which all ranks have come; see with NCCL_DEBUG=INFO what NCCL does, "
             "or raise --timeout");
+}
+
+// NCCL's own call would wait for it in connecting, without end: in the first collective, and in one of another size than
+// before.
+TEST_F(CudaRanks, WhereNcclMayConnectAHostDoesNotCallItBeforeAllHaveCome) {
+  const int late = ranks().size() - 1;
+  for (const int64_t first : {4, 8}) {
+    const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_);
+    const std::string said = said_of_waiting(mesh_->world(), [&] {
+      if (first == 8) mesh.tensor().all_reduce(value_).wait();
+      if (ranks().rank() == late) return be_elsewhere();
+      mesh.tensor().all_reduce(first == 8 ? pair_ : value_).wait();
+    });
+    EXPECT_TRUE(said.starts_with(text("waited 1 s in all_reduce (number ", first / 4, " of group tensor, ", first,
+                                      " bytes) for rank ", late, " on ")))
+        << said;
+  }
+}
+
+TEST_F(CudaRanks, WhereNcclHasConnectedAHostGoesOnThoughOthersHaveNotCome) {
+  const int late = ranks().size() - 1;
+  mesh_->tensor().all_reduce(value_).wait();
+  mesh_->tensor().all_reduce(pair_).wait();
+  EXPECT_EQ(said_of_waiting(mesh_->world(),
+                            [&] {
+                              if (ranks().rank() == late) be_elsewhere();
+                              mesh_->tensor().all_reduce(value_).wait();
+                              mesh_->tensor().all_reduce(pair_).wait();
+                            }),
+            "");
 }
 
 TEST_F(CudaRanks, AWaitForTheDeviceBehindARankThatDoesNotComeNamesIt) {

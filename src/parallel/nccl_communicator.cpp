@@ -2,10 +2,12 @@
 
 #include <nccl.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <thread>
 
@@ -72,6 +74,7 @@ class NcclCommunicator : public Communicator, private Watcher {
  public:
   NcclCommunicator(MpiGroup group, MeetingPoint point, const WaitPolicy& policy, DeviceStreams& device)
       : Communicator(group.rank(), group.size()),
+        group_(std::move(group)),
         point_(std::move(point)),
         policy_(policy),
         device_(device),
@@ -79,7 +82,7 @@ class NcclCommunicator : public Communicator, private Watcher {
     for (Done& done : done_) done.compute = device.compute;
     ncclUniqueId id{};
     if (rank() == 0) expect(nccl().get_unique_id(&id), "ncclGetUniqueId");
-    group.broadcast(&id, sizeof id, 0);
+    group_.broadcast(&id, sizeof id, 0);
     connect(id);
     device_.watchers.push_back(this);
   }
@@ -111,6 +114,7 @@ class NcclCommunicator : public Communicator, private Watcher {
  protected:
   Pending run_all_reduce(const Tensor& x) override {
     const MeetingPoint::Visit visit(point_, Meeting::all_reduce, x.bytes());
+    meet_where_nccl_may_connect(Meeting::all_reduce, x.bytes());
     return start("ncclAllReduce", [&](cudaStream_t stream) {
       return nccl().all_reduce(x.data, x.data, static_cast<size_t>(x.elements()), type_of(x.dtype), ncclSum, comm_,
                                stream);
@@ -118,12 +122,14 @@ class NcclCommunicator : public Communicator, private Watcher {
   }
   Pending run_all_gather(const Tensor& part, const Tensor& whole) override {
     const MeetingPoint::Visit visit(point_, Meeting::all_gather, whole.bytes());
+    meet_where_nccl_may_connect(Meeting::all_gather, whole.bytes());
     return start("ncclAllGather", [&](cudaStream_t stream) {
       return nccl().all_gather(part.data, whole.data, static_cast<size_t>(part.bytes()), ncclInt8, comm_, stream);
     });
   }
   Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override {
     const MeetingPoint::Visit visit(point_, Meeting::reduce_scatter, whole.bytes());
+    meet_where_nccl_may_connect(Meeting::reduce_scatter, whole.bytes());
     return start("ncclReduceScatter", [&](cudaStream_t stream) {
       return nccl().reduce_scatter(whole.data, part.data, static_cast<size_t>(part.elements()), type_of(part.dtype),
                                    ncclSum, comm_, stream);
@@ -131,6 +137,7 @@ class NcclCommunicator : public Communicator, private Watcher {
   }
   Pending run_broadcast(const Tensor& x, int root) override {
     const MeetingPoint::Visit visit(point_, Meeting::broadcast, x.bytes());
+    meet_where_nccl_may_connect(Meeting::broadcast, x.bytes());
     return start("ncclBroadcast", [&](cudaStream_t stream) {
       return nccl().broadcast(x.data, x.data, static_cast<size_t>(x.bytes()), ncclInt8, root, comm_, stream);
     });
@@ -143,6 +150,10 @@ class NcclCommunicator : public Communicator, private Watcher {
     CudaEvent called, event;
     cudaStream_t compute = nullptr;
     void wait() override { event.hold(compute); }
+  };
+
+  struct Sizes {
+    int64_t least = std::numeric_limits<int64_t>::max(), most = -1;
   };
 
   // ncclCommInitRank waits for all ranks, for ever where one does not come. So a thread of its own calls it, which is left
@@ -166,6 +177,16 @@ class NcclCommunicator : public Communicator, private Watcher {
     while (!connecting->done.load(std::memory_order_acquire)) patience.pause();
     expect(connecting->result, "ncclCommInitRank");
     comm_ = connecting->comm;
+  }
+
+  // NCCL completes a group's connections where it first needs them, in a call that returns when all ranks have come to it,
+  // for ever where one does not. So ranks meet before it, in a wait that leaves. Which connections a collective needs depends
+  // on its kind and its size, one way for the small and another for the large: within the sizes seen there is no third.
+  void meet_where_nccl_may_connect(Meeting kind, int64_t bytes) {
+    Sizes& seen = seen_[static_cast<size_t>(kind)];
+    if (bytes >= seen.least && bytes <= seen.most) return;
+    seen = {std::min(seen.least, bytes), std::max(seen.most, bytes)};
+    group_.barrier();
   }
 
   template <class Call>
@@ -204,11 +225,13 @@ class NcclCommunicator : public Communicator, private Watcher {
 
   bool someone_failed() const { return policy_.board != nullptr && policy_.board->someone_failed(); }
 
+  MpiGroup group_;
   MeetingPoint point_;
   const WaitPolicy& policy_;
   DeviceStreams& device_;
   const std::shared_ptr<CudaStream> stream_;
   ncclComm_t comm_ = nullptr;
+  std::array<Sizes, static_cast<size_t>(Meeting::count_)> seen_;  // of collectives, by kind
   std::array<Done, 512> done_;
   int64_t called_ = 0, ended_ = 0;  // collectives; of the latter only what the host has seen
   bool is_recorded_ = false;        // some were, in a graph
