@@ -1,6 +1,7 @@
 // Damaged weights are refused in one line that names the file and the tensor, whatever the number of ranks.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -187,6 +188,24 @@ TEST_F(BadWeights, OfATiedPairTheFilesMayHoldEither) {
     const std::string without_head = loss(ranks, [](Container& container) { remove(container, head); });
     EXPECT_EQ(loss(ranks, [](Container&) {}), without_head);
     EXPECT_EQ(loss(ranks, [](Container& container) { remove(container, embedding); }), without_head);
+  }
+}
+
+// Without what eval says of samples that it can take.
+TEST_F(BadWeights, TheirErrorStandsAlone) {
+  const auto err = [&](const Change& change) {
+    const std::string model = damaged([&](const std::string& folder) {
+      write_file(folder + "/config.json", small_config({{"max_position_embeddings", 16}}).dump());
+      change(folder);
+    });
+    return run_command(llama_tp_with(0) + " " + eval(model)).err;
+  };
+  EXPECT_EQ(err([](const std::string&) {}), "samples of 20 tokens are longer than the model's 16 positions\n");
+  for (const Change& change :
+       {Change([](const std::string& folder) { fs::remove(folder + "/model.safetensors"); }), with("shape", {1, 1})}) {
+    const std::string error = err(change);
+    EXPECT_TRUE(error.starts_with("llama_tp: ")) << error;
+    EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 1) << error;
   }
 }
 

@@ -37,15 +37,9 @@ class Evaluation {
                mesh_from(options), options.word("backend"), launch, options.word("family")) {}
 
   int run() {
-    std::vector<std::string> said = left_out_of(model_.config);
-    if (!model_.placement_said.empty()) said.insert(said.begin(), model_.placement_said);
-    if (leads())
-      for (const std::string& line : said) std::fprintf(stderr, "%s\n", line.c_str());
     launch_.begin(Activity::reading_data);
     read_data();
     const int64_t block = data_.longest_sample();
-    if (const std::string beyond = beyond_positions(block, model_.config); leads() && !beyond.empty())
-      std::fprintf(stderr, "%s\n", beyond.c_str());
     // Every rank sees every sample whose logits are dumped; else the ranks with data of their own divide them.
     const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
     shape_ = {dumps() ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, data_ranks, block};
@@ -56,6 +50,7 @@ class Evaluation {
     launch_.begin(Activity::loading_weights);
     model_.load(evaluator_->parameters());
     if (dumps()) open_dump();
+    if (leads()) introduce();
     launch_.begin(Activity::evaluating);
     evaluate();
     return 0;
@@ -75,10 +70,19 @@ class Evaluation {
       data_ = read_dataset(options_.word("file"), options);
     }
     exchange(data_, model_.mesh->world());
-    if (leads() && data_.cut_samples > 0)
-      std::fprintf(stderr, "%s: longer than --block-size %s and cut: %s, which lost %s\n",
-                   options_.word("file").c_str(), options_.word("block-size").c_str(),
-                   counted(data_.cut_samples, "sample").c_str(), counted(data_.cut_tokens, "token").c_str());
+  }
+
+  // Once nothing can be refused any more: an error stands alone.
+  void introduce() const {
+    const auto say = [](const std::string& line) {
+      if (!line.empty()) std::fprintf(stderr, "%s\n", line.c_str());
+    };
+    say(model_.placement_said);
+    for (const std::string& line : left_out_of(model_.config)) say(line);
+    if (data_.cut_samples > 0)
+      say(text(options_.word("file"), ": longer than --block-size ", options_.word("block-size"), " and cut: ",
+               counted(data_.cut_samples, "sample"), ", which lost ", counted(data_.cut_tokens, "token")));
+    say(beyond_positions(shape_.block_size, model_.config));
   }
 
   void open_dump() {
