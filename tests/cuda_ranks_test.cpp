@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
-#include <numeric>
 #include <set>
 
 #include "backend/cuda/tuned_products.h"
@@ -22,6 +21,7 @@
 #include "cuda/nccl_double.h"
 #include "parallel/mesh.h"
 #include "parallel/nccl_communicator.h"
+#include "support/all_ranks.h"
 #include "support/error_of.h"
 #include "support/ranks.h"
 
@@ -36,12 +36,6 @@ NcclDouble& nccl_double() {
     return static_cast<NcclDouble*>(dlsym(library, "nccl_double"));
   }();
   return *one;
-}
-
-std::vector<int> all_ranks() {
-  std::vector<int> all(static_cast<size_t>(ranks().size()));
-  std::iota(all.begin(), all.end(), 0);
-  return all;
 }
 
 // All ranks as one tensor group, with a value on each one's device.
@@ -120,7 +114,7 @@ double contribution(int rank, int64_t i) { return 10 * rank + static_cast<double
 TEST_F(CudaRanks, NcclIsAskedForWhatACommunicatorPromises) {
   constexpr int64_t part = 5;
   const int64_t size = ranks().size(), me = ranks().rank();
-  MpiGroup group(all_ranks(), ranks().wait_policy());
+  MpiGroup group(all_ranks(ranks()), ranks().wait_policy());
   nccl_double().run = [&](const NcclCollective& asked) { do_by_mpi(group, asked); };
   Arena arena("tensors", ledger_);
   arena.reserve(*backend_, 8 * Arena::alignment);
@@ -291,7 +285,7 @@ struct EndsLate : Watcher {
 // A group with the name of one that the mesh has not, whose ranks NCCL never connects.
 void make_a_group(Backend& backend) {
   std::atomic_ref(nccl_double().never_connects) = true;
-  make_nccl_communicator(ranks(), all_ranks(), GroupName::data, *backend.device());
+  make_nccl_communicator(ranks(), all_ranks(ranks()), GroupName::data, *backend.device());
 }
 
 TEST_F(CudaRanks, AGroupToWhichARankDoesNotConnectIsLeftWithItsName) {
@@ -299,7 +293,8 @@ TEST_F(CudaRanks, AGroupToWhichARankDoesNotConnectIsLeftWithItsName) {
   const std::string said = said_of_waiting(mesh_->world(), [&] {
     if (ranks().rank() != late) return make_a_group(*backend_);
     ncclUniqueId id{};
-    MpiGroup(all_ranks(), ranks().wait_policy()).broadcast(&id, sizeof id, 0);  // where it would be missed before
+    MpiGroup(all_ranks(ranks()), ranks().wait_policy())
+        .broadcast(&id, sizeof id, 0);  // where it would be missed before
     be_elsewhere();
   });
   std::atomic_ref(nccl_double().never_connects) = false;

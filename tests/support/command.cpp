@@ -84,6 +84,13 @@ std::vector<std::string> CommandResult::errors() const {
   return found;
 }
 
+int CommandResult::count(const std::string& piece) const {
+  const std::string all = said();
+  int found = 0;
+  for (size_t at = all.find(piece); at != std::string::npos; at = all.find(piece, at + 1)) found++;
+  return found;
+}
+
 CommandResult run_command(const std::string& line, double limit_seconds, Output output) {
   CommandResult result;
   const bool piped = output == Output::piped;
@@ -124,11 +131,13 @@ CommandResult run_command(const std::string& line, double limit_seconds, Output 
   return result;
 }
 
+std::string mpirun(int ranks) { return text("mpirun --oversubscribe -np ", ranks, " "); }
+
 std::string llama_tp_with(int ranks) {
   const char* given = std::getenv("LLAMA_TP_BINARY");
   const std::string binary =
       quoted(std::filesystem::absolute(given == nullptr ? "./llama_tp" : given).lexically_normal());
-  return ranks == 0 ? binary : text("mpirun --oversubscribe -np ", ranks, " ", binary);
+  return ranks == 0 ? binary : mpirun(ranks) + binary;
 }
 
 std::string mpirun_on_hosts(const std::string& hosts) {

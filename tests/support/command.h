@@ -13,6 +13,9 @@ struct CommandResult {
   double seconds_after_error = 0;  // from the first line that begins with "llama_tp: " on stderr to the end
   bool timed_out = false;          // and was killed
 
+  std::string said() const { return out + err; }
+  // How often a piece is in what it said.
+  int count(const std::string& piece) const;
   // The program's own error lines on stderr, without mpirun's.
   std::vector<std::string> errors() const;
 };
@@ -24,7 +27,10 @@ enum class Output { piped, on_terminal };  // on_terminal: one of 100 columns ta
 // Open MPI is told that this is meant.
 CommandResult run_command(const std::string& line, double limit_seconds = 100, Output output = Output::piped);
 
-// The beginning of a command line: the program, under mpirun or, with 0 ranks, without.
+// The beginning of a command line: mpirun for so many ranks, whose further options or program follow.
+std::string mpirun(int ranks);
+
+// The same: the program, under mpirun or, with 0 ranks, without.
 std::string llama_tp_with(int ranks);
 
 // A command of the shell that prints the processes that $job has started. cat goes on where a process has ended
