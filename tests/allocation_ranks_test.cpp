@@ -18,10 +18,9 @@
 #include <cstring>
 
 #include "backend/cpu/onednn.h"
-#include "backend/meta.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
-#include "parallel/local_communicator.h"
+#include "model/rehearsal.h"
 #include "scratch_folder.h"
 #include "support/golden_model.h"
 #include "support/settings.h"
@@ -276,10 +275,10 @@ void expect_none_in_a_larger_model(const Setting& setting) {
   std::string said;
   const auto backend = make_backend("cpu", ranks().place());
   const auto mesh = make_mesh(ranks(), config, plan, setting.mesh, *backend, said);
-  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), setting.dtype);
+  Runtime runtime(*backend, mesh->groups(), setting.dtype);
   const TrainerOptions options{{1, 1, mesh->shape().data_ranks(), 799, setting.sequence_ranks()}, false, false, {}};
-  runtime.reserve(plan_training(config, plan, options, *backend, runtime, mesh->replicas()));
-  Trainer trainer(config, plan, options, runtime, mesh->replicas());
+  runtime.reserve(plan_training(config, plan, options, *backend, runtime));
+  Trainer trainer(config, plan, options, runtime);
   initialize_weights(config, 1, trainer.parameters(), *backend);
   Dataset data;
   for (int32_t i = 0; i < 799; i++) data.tokens.push_back(i * 123 % 50021);
@@ -309,7 +308,7 @@ std::vector<double> counted(const Runtime& runtime) {
     const Work& work = runtime.backend.work(static_cast<Operation>(i));
     for (const double value : {static_cast<double>(work.calls), work.flops, work.bytes}) all.push_back(value);
   }
-  for (const Communicator* group : {&runtime.tp, &runtime.kv_replicas, &runtime.shards})
+  for (const Communicator* group : runtime.groups.all())
     for (int i = 0; i < static_cast<int>(Collective::count_); i++) {
       const Traffic& traffic = group->traffic(static_cast<Collective>(i));
       for (const int64_t value : {traffic.calls, traffic.bytes}) all.push_back(static_cast<double>(value));
@@ -332,19 +331,17 @@ void expect_run_as_rehearsed(GoldenModel& model, const Setting& setting) {
   SCOPED_TRACE(model.folder + " in " + setting.name());
   const auto trainer = model.trainer(setting.recompute, 1, setting.fsdp);
   const Runtime& run = *model.runtime;
-  const auto like = [](const Communicator& group) { return MetaCommunicator(group.rank(), group.size()); };
-  MetaBackend meta(*model.backend);
-  MetaCommunicator tp = like(run.tp), kv = like(run.kv_replicas), shards = like(run.shards),
-                   replicas = like(model.mesh->replicas());
-  Runtime rehearsal(meta, tp, kv, shards, setting.dtype);
-  Trainer planned(model.config, model.plan, {model.shape, setting.recompute, true, setting.fsdp}, rehearsal, replicas);
   const HostBatch batch = model.batch_of_round(0);
-  EXPECT_EQ(added_by_a_step(planned, batch, rehearsal), added_by_a_step(*trainer, batch, run));
-  EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
-  EXPECT_EQ(rehearsal.step.high_water(), run.step.high_water());
-  EXPECT_EQ(rehearsal.ledger.at_peak(), run.ledger.at_peak());
-  for (int i = 0; i < phase_count; i++)
-    EXPECT_EQ(rehearsal.ledger.peak_of(static_cast<Phase>(i)), run.ledger.peak_of(static_cast<Phase>(i)));
+  const std::vector<double> added = added_by_a_step(*trainer, batch, run);
+  rehearse(*model.backend, run, [&](Runtime& rehearsal) {
+    Trainer planned(model.config, model.plan, {model.shape, setting.recompute, true, setting.fsdp}, rehearsal);
+    EXPECT_EQ(added_by_a_step(planned, batch, rehearsal), added);
+    EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
+    EXPECT_EQ(rehearsal.step.high_water(), run.step.high_water());
+    EXPECT_EQ(rehearsal.ledger.at_peak(), run.ledger.at_peak());
+    for (int i = 0; i < phase_count; i++)
+      EXPECT_EQ(rehearsal.ledger.peak_of(static_cast<Phase>(i)), run.ledger.peak_of(static_cast<Phase>(i)));
+  });
 }
 
 TEST(Rehearsal, IsTheRunInWorkTrafficAndMemoryOfEveryPhase) {

@@ -92,8 +92,7 @@ TEST_F(Cuda, APlanBeyondTheFreeMemoryIsRefusedWithItsFigure) {
   GoldenModel model("gqa", DType::f32);
   model.runtime.reset();
   model.backend = make_backend("cuda", {});
-  model.runtime = std::make_unique<Runtime>(*model.backend, model.mesh->tensor(), model.mesh->kv_replicas(),
-                                            model.mesh->shards(), DType::f32);
+  model.runtime = std::make_unique<Runtime>(*model.backend, model.mesh->groups(), DType::f32);
   cuda_double().free_bytes = 1000;
   const std::string said = error_of([&] { model.trainer(); });
   EXPECT_NE(said.find("but 1000 B are free (cuda: Double"), std::string::npos) << said;

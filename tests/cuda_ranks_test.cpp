@@ -142,15 +142,15 @@ TEST_F(CudaRanks, NcclIsAskedForWhatACommunicatorPromises) {
       return all;
     };
     fill(one);
-    mesh_->tensor().all_gather(one, whole).wait();
+    mesh_->groups().tensor.all_gather(one, whole).wait();
     expect(Collective::all_gather, whole,
            [&](int64_t i) { return contribution(static_cast<int>(i / part), i % part); });
-    mesh_->tensor().all_reduce(one).wait();
+    mesh_->groups().tensor.all_reduce(one).wait();
     expect(Collective::all_reduce, one, sum);
     fill(one), fill(whole);
-    mesh_->tensor().reduce_scatter(whole, one).wait();
+    mesh_->groups().tensor.reduce_scatter(whole, one).wait();
     expect(Collective::reduce_scatter, one, [&](int64_t i) { return sum(me * part + i); });
-    mesh_->tensor().broadcast(whole, 1).wait();
+    mesh_->groups().tensor.broadcast(whole, 1).wait();
     expect(Collective::broadcast, whole, [&](int64_t i) { return contribution(1, i); });
   }
 }
@@ -162,7 +162,7 @@ TEST_F(CudaRanks, ACollectiveHasItsPlaceAmongOperations) {
   nccl_double().run = [](const NcclCollective& asked) {
     cuda_double().stream_calls.push_back({What::collective, nullptr, asked.stream});
   };
-  Communicator& group = mesh_->tensor();
+  Communicator& group = mesh_->groups().tensor;
   const Tensor part = value_, whole{value_.data, DType::f32, {ranks().size()}};
   const void* const compute = backend_->device()->compute;
   for (const std::function<Pending()>& start : std::vector<std::function<Pending()>>{
@@ -186,11 +186,11 @@ TEST_F(CudaRanks, ACollectiveHasItsPlaceAmongOperations) {
 
 TEST_F(CudaRanks, NcclsOwnWordsArePassedOn) {
   nccl_double().result = ncclSystemError;
-  EXPECT_EQ(error_of([&] { mesh_->tensor().all_reduce(value_).wait(); }),
+  EXPECT_EQ(error_of([&] { mesh_->groups().tensor.all_reduce(value_).wait(); }),
             text("nccl: ncclAllReduce of ", ranks().size(), " ranks on cuda device ", ranks().local_rank(),
                  " (Double): what NCCL says (and where); NCCL_DEBUG=INFO tells more"));
   nccl_double() = {.state = ncclRemoteError};
-  mesh_->tensor().all_reduce(value_).wait();
+  mesh_->groups().tensor.all_reduce(value_).wait();
   cuda_double().never_ends = true;
   const std::string later = error_of([&] { backend_->synchronize(); });
   EXPECT_TRUE(later.starts_with(text("nccl: a collective of ", ranks().size(), " ranks on cuda device "))) << later;
@@ -206,10 +206,10 @@ TEST_F(CudaRanks, CollectivesOfAllGroupsShareAStreamWhereNcclDoesNotStartThemInO
     streams.clear();
     for (int times = 0; times < 2; times++) {  // the stream is there again for the groups of a second mesh
       const Mesh mesh(ranks(), data_and_model, 1, *backend_);
-      mesh.tensor().all_reduce(value_).wait();
-      mesh.shards().all_reduce(value_).wait();
-      mesh.tensor().all_reduce(value_).wait();
-      EXPECT_EQ(streams.size(), version < 22600 || mesh.shards().size() == 1 ? 1u : 2u);
+      mesh.groups().tensor.all_reduce(value_).wait();
+      mesh.groups().shards.all_reduce(value_).wait();
+      mesh.groups().tensor.all_reduce(value_).wait();
+      EXPECT_EQ(streams.size(), version < 22600 || mesh.groups().shards.size() == 1 ? 1u : 2u);
       streams.clear();
     }
   }
@@ -320,9 +320,9 @@ TEST_F(CudaRanks, WhereNcclMayConnectAHostDoesNotCallItBeforeAllHaveCome) {
   for (const int64_t first : {4, 8}) {
     const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, *backend_);
     const std::string said = said_of_waiting(mesh_->world(), [&] {
-      if (first == 8) mesh.tensor().all_reduce(value_).wait();
+      if (first == 8) mesh.groups().tensor.all_reduce(value_).wait();
       if (ranks().rank() == late) return be_elsewhere();
-      mesh.tensor().all_reduce(first == 8 ? pair_ : value_).wait();
+      mesh.groups().tensor.all_reduce(first == 8 ? pair_ : value_).wait();
     });
     EXPECT_TRUE(said.starts_with(text("waited 1 s in all_reduce (number ", first / 4, " of group tensor, ", first,
                                       " bytes) for rank ", late, " on ")))
@@ -332,13 +332,13 @@ TEST_F(CudaRanks, WhereNcclMayConnectAHostDoesNotCallItBeforeAllHaveCome) {
 
 TEST_F(CudaRanks, WhereNcclHasConnectedAHostGoesOnThoughOthersHaveNotCome) {
   const int late = ranks().size() - 1;
-  mesh_->tensor().all_reduce(value_).wait();
-  mesh_->tensor().all_reduce(pair_).wait();
+  mesh_->groups().tensor.all_reduce(value_).wait();
+  mesh_->groups().tensor.all_reduce(pair_).wait();
   EXPECT_EQ(said_of_waiting(mesh_->world(),
                             [&] {
                               if (ranks().rank() == late) be_elsewhere();
-                              mesh_->tensor().all_reduce(value_).wait();
-                              mesh_->tensor().all_reduce(pair_).wait();
+                              mesh_->groups().tensor.all_reduce(value_).wait();
+                              mesh_->groups().tensor.all_reduce(pair_).wait();
                             }),
             "");
 }
@@ -346,9 +346,9 @@ TEST_F(CudaRanks, WhereNcclHasConnectedAHostGoesOnThoughOthersHaveNotCome) {
 TEST_F(CudaRanks, AWaitForTheDeviceBehindARankThatDoesNotComeNamesIt) {
   const int late = ranks().size() - 1;
   const std::string all = said_of_waiting(mesh_->world(), [&] {
-    mesh_->tensor().all_reduce(value_).wait();
+    mesh_->groups().tensor.all_reduce(value_).wait();
     if (ranks().rank() == late) return be_elsewhere();
-    mesh_->tensor().all_reduce(value_).wait();
+    mesh_->groups().tensor.all_reduce(value_).wait();
     stand_in_collectives();
     backend_->synchronize();
   });
@@ -363,7 +363,7 @@ TEST_F(CudaRanks, AWaitForTheDeviceBehindARankThatDoesNotComeNamesIt) {
 TEST_F(CudaRanks, ARankWhoseDeviceDoesNotComeIsNamedThoughItHasAskedForAsMuch) {
   const int late = ranks().size() - 1;
   const std::string all = said_of_waiting(mesh_->world(), [&] {
-    mesh_->tensor().all_reduce(value_).wait();
+    mesh_->groups().tensor.all_reduce(value_).wait();
     if (ranks().rank() != late) {
       stand_in_collectives();
       return backend_->synchronize();
@@ -384,7 +384,7 @@ TEST_F(CudaRanks, ARankWhoseDeviceDoesNotComeIsNamedThoughItHasAskedForAsMuch) {
 TEST_F(CudaRanks, ADeviceMayComputeForLongerThanTheTimeout) {
   for (const bool ahead : {true, false}) {
     const std::string said = said_of_waiting(mesh_->world(), [&] {
-      mesh_->tensor().all_reduce(value_).wait();
+      mesh_->groups().tensor.all_reduce(value_).wait();
       if (!ahead) backend_->synchronize();
       const EndsLate late(*backend_->device());
       cuda_double().never_ends = true;
@@ -399,9 +399,9 @@ TEST_F(CudaRanks, TheCollectiveInWhichTheDeviceStandsNeedNotBeTheLast) {
   const int late = ranks().size() - 1;
   const std::string said = said_of_waiting(mesh_->world(), [&] {
     if (ranks().rank() == late) return be_elsewhere();
-    for (int i = 0; i < 10; i++) mesh_->tensor().all_reduce(value_).wait();
+    for (int i = 0; i < 10; i++) mesh_->groups().tensor.all_reduce(value_).wait();
     stand_in_collectives();
-    while (true) mesh_->tensor().all_reduce(value_).wait();
+    while (true) mesh_->groups().tensor.all_reduce(value_).wait();
   });
   cuda_double().never_ends = false;
   EXPECT_TRUE(said.starts_with("waited 1 s in all_reduce (number ")) << said;
@@ -413,9 +413,9 @@ TEST_F(CudaRanks, AWaitForWhatWasRecordedNamesTheRankThatDoesNotCome) {
   const int late = ranks().size() - 1;
   const std::string said = said_of_waiting(mesh_->world(), [&] {
     for (int token = 0; token < 3; token++)
-      backend_->recorder()->repeat({1}, [&] { mesh_->tensor().all_reduce(value_).wait(); });
+      backend_->recorder()->repeat({1}, [&] { mesh_->groups().tensor.all_reduce(value_).wait(); });
     if (ranks().rank() == late) return be_elsewhere();
-    mesh_->tensor().all_reduce(value_).wait();
+    mesh_->groups().tensor.all_reduce(value_).wait();
     cuda_double().never_ends = true;
     backend_->synchronize();
   });

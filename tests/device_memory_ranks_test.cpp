@@ -36,14 +36,13 @@ void poison(Runtime& runtime) {
 struct DeviceModel : GoldenModel {
   DeviceModel(const std::string& name, DType dtype, const MeshOptions& mesh_options)
       : GoldenModel(name, dtype, "config.json", mesh_options),
-        tensor(mesh->tensor(), backend),
-        kv(mesh->kv_replicas(), backend),
-        shards(mesh->shards(), backend),
-        copies(mesh->replicas(), backend) {
+        tensor(mesh->groups().tensor, backend),
+        kv_replicas(mesh->groups().kv_replicas, backend),
+        shards(mesh->groups().shards, backend),
+        replicas(mesh->groups().replicas, backend) {
     runtime.reset();
     backend = std::make_unique<EmulatedBackend>();
-    runtime = std::make_unique<Runtime>(*backend, tensor, kv, shards, dtype);
-    replicas = &copies;
+    runtime = std::make_unique<Runtime>(*backend, MeshGroups{tensor, kv_replicas, shards, replicas}, dtype);
   }
   ~DeviceModel() override { runtime.reset(); }
 
@@ -52,7 +51,7 @@ struct DeviceModel : GoldenModel {
     poison(*runtime);
   }
 
-  LateCommunicator tensor, kv, shards, copies;
+  LateCommunicator tensor, kv_replicas, shards, replicas;
 };
 
 // Every mesh of the ranks that the model's sizes allow.
@@ -121,7 +120,7 @@ TEST(DeviceMemory, CollectivesRunBesideProducts) {
   EXPECT_EQ(model.shards.beside_products(Collective::reduce_scatter), all_but_one);
   DeviceModel copies(a_model(), DType::f32, {size, 1, 1});
   take_a_step(copies, false);
-  EXPECT_EQ(copies.copies.beside_products(Collective::all_reduce), copies.config.layers);
+  EXPECT_EQ(copies.replicas.beside_products(Collective::all_reduce), copies.config.layers);
 }
 
 // In f32 within the tolerance of the CPU; in bf16 no worse than 1.5 times transformers' own bf16 run (tests of the
@@ -159,12 +158,12 @@ TEST(DeviceMemory, ARankThatRehearsesAMeshAloneReadsNothingUnwritten) {
   for (const MeshShape& shape : {MeshShape{1, 1, 2}, MeshShape{1, 2, 1}, MeshShape{2, 2, 2}}) {
     EmulatedBackend backend;
     const Mesh mesh(shape, shape.ranks() - 1, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
-    Runtime runtime(backend, mesh.tensor(), mesh.kv_replicas(), mesh.shards(), DType::bf16);
+    Runtime runtime(backend, mesh.groups(), DType::bf16);
     const TrainerOptions options{{1, 1, shape.data_ranks(), 23, shape.tensor}, false, false, {}};
     const RankPlan own = plan_rank(config, plan, options, shape, mesh.rank(), DType::bf16, backend);
     runtime.reserve(own.memory);
     poison(runtime);
-    Trainer trainer(config, plan, options, runtime, mesh.replicas());
+    Trainer trainer(config, plan, options, runtime);
     initialize_weights(config, 1, trainer.parameters(), backend);
     Dataset data;
     for (int32_t i = 0; i < 23; i++) data.tokens.push_back(i * 7 % static_cast<int32_t>(config.vocabulary));
@@ -249,8 +248,8 @@ TEST(DeviceMemory, APlanOfGenerationHasRoomForAnyPast) {
   const TensorParallelPlan plan = resolve_plan(config);
   constexpr int64_t context = 1100;
   EmulatedBackend backend;
-  LoneCommunicator lone;
-  Runtime runtime(backend, lone, lone, lone, DType::f32);
+  LoneGroups lone;
+  Runtime runtime(backend, lone, DType::f32);
   runtime.reserve(plan_generation(config, plan, context, {{1}}, backend, runtime));
   Generator generator(config, plan, context, runtime);
   const std::vector<int32_t> token{1};

@@ -56,8 +56,8 @@ class SmallDevice : public MetaBackend {
 TEST(Device, APlanThatDoesNotFitIsRefusedBeforeAnythingIsTaken) {
   const auto cpu = make_backend("cpu", {.threads = 1});
   SmallDevice small(*cpu);
-  LoneCommunicator lone;
-  Runtime runtime(small, lone, lone, lone, DType::f32);
+  LoneGroups lone;
+  Runtime runtime(small, lone, DType::f32);
   const std::string said = error_of([&] { runtime.reserve({.state = 1 << 20, .cache = 0, .step = 1 << 19}); });
   EXPECT_NE(said.find("needs 1.50 MiB"), std::string::npos) << said;
   EXPECT_NE(said.find("but 1.00 MiB are free"), std::string::npos) << said;

@@ -79,7 +79,7 @@ void expect_formula(const char* name, const FsdpOptions& fsdp) {
   const int64_t ends = parameters.unit_of(trainer->parameters().embedding()).elements +
                        parameters.unit_of(trainer->parameters().head()).elements,
                 norms = parameters.norm_unit().elements, again = fsdp.reshard_after_forward ? 2 : 1;
-  const auto traffic = [&](Collective kind) { return model.mesh->shards().traffic(kind); };
+  const auto traffic = [&](Collective kind) { return model.mesh->groups().shards.traffic(kind); };
   const Traffic gathered = traffic(Collective::all_gather), scattered = traffic(Collective::reduce_scatter);
   EXPECT_EQ(gathered.calls, model.rounds() * (again * model.config.layers + 2) + 1);
   EXPECT_EQ(gathered.bytes, (model.rounds() * (again * blocks + ends) + norms) * size_of(DType::bf16));
@@ -99,7 +99,7 @@ TEST(Fsdp, SendsWhatTheFormulaSays) {
 void expect_sums_of_replicas(const char* name, const MeshOptions& mesh, const FsdpOptions& fsdp) {
   GoldenModel model(name, DType::bf16, "config.json", mesh);
   const auto trainer = model.trainer(false, 1, fsdp);
-  const auto sums = [&] { return model.replicas->traffic(Collective::all_reduce); };
+  const auto sums = [&] { return model.mesh->groups().replicas.traffic(Collective::all_reduce); };
   constexpr int64_t micro_batches = 3;
   trainer->begin(micro_batches);
   for (int64_t micro = 1; micro <= micro_batches; micro++) {

@@ -66,7 +66,7 @@ TEST(Loading, ARankReadsItsSliceAndHoldsNoMore) {
   std::string said;
   const auto backend = make_backend("cpu", ranks().place());
   const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend, said);
-  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), DType::bf16);
+  Runtime runtime(*backend, mesh->groups(), DType::bf16);
   runtime.reserve(plan_generation(config, plan, 8, {{4}}, *backend, runtime));
   Generator generator(config, plan, 8, runtime, 1);
   mesh->world().barrier();

@@ -270,8 +270,8 @@ TEST(TensorParallel, ABlockSendsTwoAllReducesForwardAndTwoBackward) {
   const auto trainer = model.trainer();
   trainer->begin();
   trainer->accumulate(model.batch(0), model.targets);
-  const Traffic sums = model.mesh->tensor().traffic(Collective::all_reduce),
-                gathers = model.mesh->tensor().traffic(Collective::all_gather);
+  const Traffic sums = model.mesh->groups().tensor.traffic(Collective::all_reduce),
+                gathers = model.mesh->groups().tensor.traffic(Collective::all_gather);
   const bool alone = ranks().size() == 1;
   const int64_t tokens = model.shape.tokens(), bytes = tokens * model.config.hidden * size_of(DType::f32);
   EXPECT_EQ(sums.calls, alone ? 0 : 4 * model.config.layers + 2);
@@ -311,7 +311,7 @@ struct Sent {
   bool operator==(const Sent&) const = default;
 };
 Sent sent(const GoldenModel& model) {
-  const auto calls = [&](Collective kind) { return model.mesh->tensor().traffic(kind).calls; };
+  const auto calls = [&](Collective kind) { return model.mesh->groups().tensor.traffic(kind).calls; };
   return {calls(Collective::all_reduce), calls(Collective::all_gather), calls(Collective::reduce_scatter)};
 }
 
@@ -337,9 +337,9 @@ TEST(SequenceParallel, ABlockGathersAndScattersTwiceForwardAndFourTimesAndTwiceB
     EXPECT_EQ(both.reductions, 0);
     const int64_t whole = model.shape.tokens() * model.config.hidden * size_of(DType::f32),
                   statistics = ranks().size() * model.shape.tokens() * 3 * size_of(DType::f32);
-    EXPECT_EQ(model.mesh->tensor().traffic(Collective::all_gather).bytes,
+    EXPECT_EQ(model.mesh->groups().tensor.traffic(Collective::all_gather).bytes,
               send * ((both.gathers - 2) * whole + 2 * statistics));
-    EXPECT_EQ(model.mesh->tensor().traffic(Collective::reduce_scatter).bytes, both.scatters * whole);
+    EXPECT_EQ(model.mesh->groups().tensor.traffic(Collective::reduce_scatter).bytes, both.scatters * whole);
     trainer->finish(model.targets);
     EXPECT_EQ(sent(model).reductions, send * (2 * layers + 1 + 1));
   }
@@ -356,9 +356,8 @@ StepMemory step_memory(int64_t sequence_ranks) {
   constexpr int64_t tokens = 64 * 24;  // so that parts of statistics fill whole pieces of an arena, of 256 bytes
   model.shape = {1, 1, 1, tokens, sequence_ranks};
   const TrainerOptions options{model.shape, false, false, {}};
-  model.runtime->reserve(
-      plan_training(model.config, model.plan, options, *model.backend, *model.runtime, model.mesh->replicas()));
-  Trainer trainer(model.config, model.plan, options, *model.runtime, model.mesh->replicas());
+  model.runtime->reserve(plan_training(model.config, model.plan, options, *model.backend, *model.runtime));
+  Trainer trainer(model.config, model.plan, options, *model.runtime);
   initialize_weights(model.config, 1, trainer.parameters(), *model.backend);
   HostBatch batch;
   fill_batch(Dataset{}, {}, model.shape, batch);

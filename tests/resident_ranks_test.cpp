@@ -44,14 +44,14 @@ void expect_growth_is_the_ledgers(DType dtype) {
   std::string said;
   const auto backend = make_backend("cpu", ranks().place());
   const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend, said);
-  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
+  Runtime runtime(*backend, mesh->groups(), dtype);
   const TrainerOptions options{{1, 1, 1, 64, ranks().size()}, false, false, {}};
-  const MemoryPlan memory = plan_training(config, plan, options, *backend, runtime, mesh->replicas());
+  const MemoryPlan memory = plan_training(config, plan, options, *backend, runtime);
   mesh->world().barrier();
 
   const int64_t before = memory_in_use();
   runtime.reserve(memory);
-  Trainer trainer(config, plan, options, runtime, mesh->replicas());
+  Trainer trainer(config, plan, options, runtime);
   initialize_weights(config, 1, trainer.parameters(), *backend);
   HostBatch batch;
   fill_batch(Dataset{}, {}, options.batch, batch);

@@ -47,8 +47,8 @@ double Bench::product_rate() const {
   // On a GPU large enough for a call's own time to be nothing beside the product's.
   const bool device = backend->device() != nullptr;
   const int64_t rows = device ? 8192 : 1024, width = device ? 8192 : 2048;
-  LoneCommunicator lone;
-  Runtime own(*backend, lone, lone, lone, settings.dtype);
+  LoneGroups lone;
+  Runtime own(*backend, lone, settings.dtype);
   const auto work = [&](Runtime& on) {
     const Tensor x = on.state.push(Category::transient, {rows, width}, on.dtype),
                  w = on.state.push(Category::transient, {width, width}, on.dtype),

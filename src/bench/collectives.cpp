@@ -10,8 +10,8 @@ namespace llama_tp {
 void bench_collectives(const Bench& bench) {
   constexpr int64_t times = 201, most_bytes = int64_t{4} << 20;
   const std::unique_ptr<Mesh> mesh = bench.mesh();
-  Communicator& group = mesh->tensor();
-  Runtime own(*bench.backend, group, mesh->kv_replicas(), mesh->shards(), DType::bf16);
+  Communicator& group = mesh->groups().tensor;
+  Runtime own(*bench.backend, mesh->groups(), DType::bf16);
   own.reserve({.state = 2 * most_bytes});
   const auto time = [&](const std::function<void()>& collective) {
     const double seconds = median_seconds(times, [&] {

@@ -11,7 +11,7 @@ void bench_generation(const Bench& bench, const MachineRates& machine) {
                 sequences = bench.settings.sequences, context = prompt + tokens + 1;
   const ModelConfig& config = bench.config;
   const std::unique_ptr<Mesh> mesh = bench.mesh();
-  Runtime own(*bench.backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), bench.settings.dtype);
+  Runtime own(*bench.backend, mesh->groups(), bench.settings.dtype);
   const std::vector<int64_t> prompts(static_cast<size_t>(sequences), prompt);
   own.reserve(plan_generation(config, bench.plan, context, {prompts}, *bench.backend, own), MemoryUse::generation);
   Generator generator(config, bench.plan, context, own, sequences);

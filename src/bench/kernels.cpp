@@ -250,8 +250,8 @@ void bench_kernels(const Bench& bench, const MachineRates& machine) {
   const Parameters parameters(bench.config, bench.plan, bench.launch.rank() % mesh.tensor, mesh.tensor,
                               sequence_ranks > 1);
   Kernels kernels(bench, parameters, sequence_ranks);
-  LoneCommunicator lone;
-  Runtime own(*bench.backend, lone, lone, lone, bench.settings.dtype);
+  LoneGroups lone;
+  Runtime own(*bench.backend, lone, bench.settings.dtype);
   own.reserve(rehearse(*bench.backend, own, [&](Runtime& meta) { kernels.run(meta); }));
   bench.say(text("operations on all ranks, each as one of ", counted(mesh.tensor, "tensor-parallel rank"), ": ",
                  kernels.shapes(), "\n", padded("µs", name_width + 10), padded("GFLOP/s", 10), padded("GB/s", 8),

@@ -19,11 +19,12 @@ constexpr int64_t readings = 5;
 // The weights of this rank as eval and generate hold them, in memory that nobody has touched yet.
 struct Held {
   Held(const Bench& bench, const Mesh& mesh)
-      : runtime(*bench.backend, mesh.tensor(), mesh.kv_replicas(), mesh.shards(), bench.settings.dtype),
-        parameters(bench.config, bench.plan, mesh.tensor().rank(), mesh.tensor().size()) {
-    const Sharding sharding{mesh.shards().rank(), mesh.shards().size()};
+      : runtime(*bench.backend, mesh.groups(), bench.settings.dtype),
+        parameters(bench.config, bench.plan, mesh.tensor_rank(), mesh.shape().tensor) {
+    const Sharding sharding{mesh.fsdp_rank(), mesh.shape().fsdp};
     runtime.reserve(rehearse(*bench.backend, runtime, [&](Runtime& on) {
-      Parameters(bench.config, bench.plan, on.tp.rank(), on.tp.size()).allocate(on.state, on.dtype, false, sharding);
+      Parameters(bench.config, bench.plan, on.groups.tensor.rank(), on.groups.tensor.size())
+          .allocate(on.state, on.dtype, false, sharding);
     }));
     parameters.allocate(runtime.state, runtime.dtype, false, sharding);
   }

@@ -40,7 +40,7 @@ class SchemeRun {
         scheme_(scheme),
         batch_(batch),
         mesh_(bench.mesh_of(scheme.mesh)),
-        runtime_(*bench.backend, mesh_->tensor(), mesh_->kv_replicas(), mesh_->shards(), bench.settings.dtype) {}
+        runtime_(*bench.backend, mesh_->groups(), bench.settings.dtype) {}
 
   SchemeResult run() {
     const RankPlan own = plan();
@@ -84,7 +84,7 @@ class SchemeRun {
 
   void make_trainer(const MemoryPlan& memory) {
     runtime_.reserve(memory);
-    trainer_ = std::make_unique<Trainer>(bench_.config, bench_.plan, options(), runtime_, mesh_->replicas());
+    trainer_ = std::make_unique<Trainer>(bench_.config, bench_.plan, options(), runtime_);
     initialize_weights(bench_.config, weight_seed, trainer_->parameters(), *bench_.backend);
   }
 
@@ -119,7 +119,7 @@ class SchemeRun {
     return records[order[order.size() / 2].second];
   }
 
-  std::array<Communicator*, group_count> groups() const { return communicators(*mesh_); }
+  std::array<Communicator*, group_count> groups() const { return runtime_.groups.all(); }
 
   GroupTraffics traffic() const {
     GroupTraffics all{};

@@ -6,10 +6,6 @@
 
 namespace llama_tp {
 
-std::array<Communicator*, group_count> communicators(const Mesh& mesh) {
-  return {&mesh.tensor(), &mesh.kv_replicas(), &mesh.shards(), &mesh.replicas()};
-}
-
 PhaseTimes StepRecord::times() const {
   PhaseTimes times{};
   for (const PhaseSpan& span : phases) times[static_cast<size_t>(span.phase)].compute += span.end - span.begin;
@@ -39,7 +35,7 @@ StepRecorder::~StepRecorder() { log_to_own(false); }
 
 void StepRecorder::log_to_own(bool on) {
   runtime_.ledger.log_to(on ? &ledger_ : nullptr);
-  for (size_t i = 0; i < group_count; i++) communicators(mesh_)[i]->log_to(on ? &exchanges_[i] : nullptr);
+  for (size_t i = 0; i < group_count; i++) runtime_.groups.all()[i]->log_to(on ? &exchanges_[i] : nullptr);
 }
 
 void StepRecorder::begin() {

@@ -12,10 +12,9 @@ namespace llama_tp {
 
 // Groups of a mesh that communicate in a step. In "world" ranks wait for each other at the step's end, as they would in
 // the next step's first collective.
-inline constexpr std::array<const char*, 5> group_names{"tensor", "kv_replicas", "fsdp", "data", "world"};
-inline constexpr int group_count = 4, world_group = 4;
-// Without the last, which is no Communicator.
-std::array<Communicator*, group_count> communicators(const Mesh& mesh);
+inline constexpr int group_count = mesh_group_count, world_group = group_count;
+inline constexpr std::array<const char*, group_count + 1> group_names{
+    mesh_group_names[0], mesh_group_names[1], mesh_group_names[2], mesh_group_names[3], "world"};
 
 struct PhaseSpan {
   Phase phase;

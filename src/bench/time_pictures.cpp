@@ -9,14 +9,10 @@ namespace llama_tp {
 
 namespace {
 
-// Of the groups that communicate in a step, and the wait at its end.
-const std::vector<Series>& group_series() {
-  static const std::vector<Series> all{{"collective: tensor", "#d62728"},
-                                       {"collective: kv_replicas", "#9467bd"},
-                                       {"collective: fsdp", "#e67300"},
-                                       {"collective: data", "#0b7a8f"},
-                                       {"wait at the end", "#7f7f7f"}};
-  return all;
+// Of a group that communicates in a step, or waits at its end.
+Series group_series(size_t group) {
+  constexpr std::array<const char*, group_names.size()> colors{"#d62728", "#9467bd", "#e67300", "#0b7a8f", "#7f7f7f"};
+  return {group == world_group ? "wait at the end" : text("collective: ", group_names[group]), colors[group]};
 }
 
 // Nearer than this share of a step, spans of one kind are drawn as one.
@@ -76,7 +72,7 @@ Figure picture_of_step(const SchemeResult& result, size_t number) {
   std::vector<size_t> kind_of_group(group_names.size());
   for (size_t group = 0; group < group_names.size(); group++) {
     kind_of_group[group] = chart.kinds.size();
-    if (group == world_group || result.group_sizes[group] > 1) chart.kinds.push_back(group_series()[group]);
+    if (group == world_group || result.group_sizes[group] > 1) chart.kinds.push_back(group_series(group));
   }
   for (size_t rank = 0; rank < result.records.size(); rank++) {
     const StepRecord& record = result.records[rank];

@@ -55,7 +55,7 @@ void rehearse_tokens(Generator& generator) {
 Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime,
                      int64_t sequences, const Sampling& sampling)
     : runtime_(runtime),
-      parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
+      parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size()),
       model_(config, allocated(parameters_, runtime), runtime),
       context_(context),
       sampling_(sampling),

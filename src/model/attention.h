@@ -26,7 +26,7 @@ class Attention {
         layout_(layout),
         weights_(weights),
         runtime_(runtime),
-        tp_(runtime.tp, runtime.backend, layout.attention_split, layout.sequence_parallel) {}
+        tp_(runtime.groups.tensor, runtime.backend, layout.attention_split, layout.sequence_parallel) {}
 
   // Memory of `saved` for T tokens: kept until backward, or (generation) inside a frame, with the cache's keys and
   // values.

@@ -49,7 +49,7 @@ void Block::backward(const Tensor& dx, const Stream& in, const Batch& batch, con
   const auto take = [&] { return frame.take(Category::transient, dx.shape, runtime_.dtype); };
   const Tensor normed = take();  // [S, H]
   // Its gradient has a place of its own where ranks sum it while normed is read.
-  const Tensor dnormed = runtime_.tp.size() > 1 && !sequence_parallel_ ? take() : normed;
+  const Tensor dnormed = runtime_.groups.tensor.size() > 1 && !sequence_parallel_ ? take() : normed;
 
   const Norm& second = weights_.mlp_norm;
   backend.norm_apply(saved.middle, second.weight->value, second.bias_value(), config_.norm, saved.middle_statistics,

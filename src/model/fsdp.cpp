@@ -28,13 +28,13 @@ void Fsdp::reduce_norms() const {
 }
 
 Pending Fsdp::gather(const Unit& unit, const Tensor& whole) const {
-  return runtime_.shards.all_gather(unit.value, whole);
+  return runtime_.groups.shards.all_gather(unit.value, whole);
 }
 
 void Fsdp::reduce(const Unit& unit, const Tensor& whole) const {
   Frame frame(runtime_.step);
   const Tensor part = frame.take(Category::communication, unit.gradient.shape, DType::f32);
-  runtime_.shards.reduce_scatter(whole, part).wait();
+  runtime_.groups.shards.reduce_scatter(whole, part).wait();
   runtime_.backend.add(part, unit.gradient);
 }
 
@@ -76,7 +76,8 @@ BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass, UnitDone done)
     if (pass_ == Pass::backward) gradient_slots_[i] = frame.take(Category::unsharded_gradients, shape, DType::f32);
   }
   if (pass_ == Pass::backward && prefetch)
-    part_ = frame.take(Category::communication, {fsdp_.block_elements_ / fsdp_.runtime_.shards.size()}, DType::f32);
+    part_ =
+        frame.take(Category::communication, {fsdp_.block_elements_ / fsdp_.runtime_.groups.shards.size()}, DType::f32);
 }
 
 Tensor& BlockLoop::buffer(int64_t layer) {
@@ -128,7 +129,7 @@ void BlockLoop::release_gradients(const Unit& unit, int64_t layer) {
 void BlockLoop::start_to_reduce(const Unit& unit, const Tensor& gradients) {
   end();
   reducing_ = &unit;
-  pending_part_ = fsdp_.runtime_.shards.reduce_scatter(gradients, part_.rows(0, unit.gradient.elements()));
+  pending_part_ = fsdp_.runtime_.groups.shards.reduce_scatter(gradients, part_.rows(0, unit.gradient.elements()));
 }
 
 void BlockLoop::end() {

@@ -22,7 +22,7 @@ void Head::piece(const Tensor& x, const Tensor& targets, float scale, const Tens
   backend.cross_entropy_statistics(logits, targets, slice_.begin, slice_.count, statistics);
   if (ranks() > 1) {
     const Tensor gathered = frame.take(Category::communication, {ranks(), tokens, 3}, DType::f32);
-    runtime_.tp.all_gather(statistics, gathered).wait();
+    runtime_.groups.tensor.all_gather(statistics, gathered).wait();
     backend.cross_entropy_loss(gathered, targets, lse, loss);
   } else {
     backend.cross_entropy_loss(statistics.reshaped({1, tokens, 3}), targets, lse, loss);
@@ -76,7 +76,7 @@ void Head::gathered_logits(const Tensor& x, const Tensor& logits) const {
   }
   const Tensor part = frame.take(Category::logits, own, DType::f32);
   product(x, part);
-  runtime_.tp.all_gather(part, logits).wait();
+  runtime_.groups.tensor.all_gather(part, logits).wait();
 }
 
 void Head::assemble_row(const float* gathered, int64_t rows, int64_t row, std::span<float> vocabulary) const {

@@ -20,7 +20,7 @@ class Head {
         slice_(slice),
         multiplier_(multiplier),
         runtime_(runtime),
-        tp_(runtime.tp, runtime.backend, slice.split, slice.sequence_parallel) {}
+        tp_(runtime.groups.tensor, runtime.backend, slice.split, slice.sequence_parallel) {}
 
   // loss[0] += Σ of −log p(target) over the targets of `batch` that are not ignored ([1] f64). x: [S, H], the normed
   // hidden states; targets: [T].
@@ -44,7 +44,7 @@ class Head {
   // logits[n, V] = multiplier · x[n, H] · Wᵀ
   void product(const Tensor& x, const Tensor& logits) const;
   LossTokens loss_tokens() const { return runtime_.backend.loss_tokens(slice_.rows, runtime_.dtype); }
-  int64_t ranks() const { return slice_.split ? runtime_.tp.size() : 1; }
+  int64_t ranks() const { return slice_.split ? runtime_.groups.tensor.size() : 1; }
 
   const Weight& weight_;
   const VocabularySlice& slice_;

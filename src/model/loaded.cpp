@@ -46,8 +46,7 @@ ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, 
       plan(resolve_plan(config)),
       backend(make_backend(backend_name, launch.place())),
       mesh(make_mesh(launch, config, plan, mesh_options, *backend, placement_said)),
-      runtime(std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(),
-                                        running_dtype(dtype, config.dtype))) {
+      runtime(std::make_unique<Runtime>(*backend, mesh->groups(), running_dtype(dtype, config.dtype))) {
   check_same_checkpoint(launch, mesh->world(), path, folder);
 }
 

@@ -21,7 +21,7 @@ class Mlp {
         layout_(layout),
         weights_(weights),
         runtime_(runtime),
-        tp_(runtime.tp, runtime.backend, layout.mlp_split, layout.sequence_parallel) {}
+        tp_(runtime.groups.tensor, runtime.backend, layout.mlp_split, layout.sequence_parallel) {}
 
   MlpSaved push_saved(int64_t tokens) const;
   MlpSaved take_saved(Frame& frame, int64_t tokens) const;

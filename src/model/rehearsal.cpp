@@ -7,9 +7,10 @@ namespace llama_tp {
 
 MemoryPlan rehearse(Backend& backend, const Runtime& like, const std::function<void(Runtime&)>& work) {
   MetaBackend meta(backend);
-  MetaCommunicator tp(like.tp.rank(), like.tp.size()), replicas(like.kv_replicas.rank(), like.kv_replicas.size()),
-      shards(like.shards.rank(), like.shards.size());
-  Runtime rehearsal(meta, tp, replicas, shards, like.dtype);
+  const auto as = [](const Communicator& group) { return MetaCommunicator(group.rank(), group.size()); };
+  MetaCommunicator tensor = as(like.groups.tensor), kv_replicas = as(like.groups.kv_replicas),
+                   shards = as(like.groups.shards), replicas = as(like.groups.replicas);
+  Runtime rehearsal(meta, {tensor, kv_replicas, shards, replicas}, like.dtype);
   work(rehearsal);
   return rehearsal.high_water();
 }

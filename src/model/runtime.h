@@ -1,11 +1,11 @@
-// What a rank computes with: its device, its place among the tensor-parallel ranks, and its memory. The real thing and
+// What a rank computes with: its device, the groups of ranks that it belongs to, and its memory. The real thing and
 // its rehearsal (MetaBackend, MetaCommunicator, arenas that only count) are both a Runtime; nothing in model/ can tell
 // them apart.
 #pragma once
 
 #include "backend/arena.h"
 #include "backend/backend.h"
-#include "parallel/communicator.h"
+#include "parallel/mesh_groups.h"
 
 namespace llama_tp {
 
@@ -22,10 +22,8 @@ enum class MemoryUse { training, evaluation, generation };
 const char* more_ranks(Backend& backend);
 
 struct Runtime {
-  // kv_replicas: the ranks that hold the same key/value heads as this one (a group of one where heads suffice). shards:
-  // the ranks that share this one's weights (FSDP).
-  Runtime(Backend& backend_, Communicator& tp_, Communicator& kv_replicas_, Communicator& shards_, DType dtype_)
-      : backend(backend_), tp(tp_), kv_replicas(kv_replicas_), shards(shards_), dtype(dtype_) {
+  Runtime(Backend& backend_, const MeshGroups& groups_, DType dtype_)
+      : backend(backend_), groups(groups_), dtype(dtype_) {
     backend.use_workspace(&step);
   }
 
@@ -34,9 +32,7 @@ struct Runtime {
   MemoryPlan high_water() const { return {state.high_water(), cache.high_water(), step.high_water()}; }
 
   Backend& backend;
-  Communicator& tp;
-  Communicator& kv_replicas;
-  Communicator& shards;
+  MeshGroups groups;
   DType dtype;  // of activations and of the weights that products read
   Ledger ledger;
   Arena state{"state", ledger};  // parameters, gradients, optimizer state

@@ -21,7 +21,7 @@ Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runt
       runtime_(runtime),
       recompute_(options.recompute),
       fsdp_(parameters, runtime, options.fsdp, config.layers),
-      embedding_tp_(runtime.tp, runtime.backend, parameters.embedding_slice().split,
+      embedding_tp_(runtime.groups.tensor, runtime.backend, parameters.embedding_slice().split,
                     parameters.embedding_slice().sequence_parallel),
       head_(parameters.head(), parameters.head_slice(), config.logits_multiplier, runtime) {
   for (int64_t layer = 0; layer < config.layers; layer++)
@@ -223,7 +223,7 @@ bool Transformer::is_finite(const Tensor& tensor) const {
   auto count = static_cast<double>(
       std::count_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); }));
   runtime_.backend.upload(&count, bad);
-  runtime_.tp.all_reduce(bad).wait();
+  runtime_.groups.tensor.all_reduce(bad).wait();
   runtime_.backend.download(bad, &count);
   return count == 0;
 }

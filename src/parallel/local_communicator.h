@@ -5,7 +5,7 @@
 #include <deque>
 
 #include "backend/backend.h"
-#include "parallel/communicator.h"
+#include "parallel/mesh_groups.h"
 #include "parallel/timeline.h"
 
 namespace llama_tp {
@@ -20,6 +20,15 @@ class LoneCommunicator : public Communicator {
   Pending run_all_gather(const Tensor& part, const Tensor& whole) override;
   Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override;
   Pending run_broadcast(const Tensor&, int) override { return {}; }
+};
+
+// The groups of a mesh of one rank.
+class LoneGroups {
+ public:
+  operator MeshGroups() { return {lone_, lone_, lone_, lone_}; }
+
+ private:
+  LoneCommunicator lone_;
 };
 
 // Rank `rank` of `size` as a rehearsal sees it: sends nothing and touches no memory; traffic() says what a real one

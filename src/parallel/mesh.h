@@ -6,9 +6,9 @@
 #include <memory>
 
 #include "backend/backend.h"
-#include "parallel/communicator.h"
 #include "parallel/host_group.h"
 #include "parallel/launch.h"
+#include "parallel/mesh_groups.h"
 
 namespace llama_tp {
 
@@ -38,12 +38,7 @@ class Mesh {
   // Which copy of the weights this rank has a part of.
   int replica() const { return rank_ / (shape_.tensor * shape_.fsdp); }
 
-  Communicator& tensor() const { return *tensor_; }
-  // The ranks with which this one shares its tensor rank's weights (fsdp), and those that hold the same as this one
-  // (data).
-  Communicator& shards() const { return *shards_; }
-  Communicator& replicas() const { return *replicas_; }
-  Communicator& kv_replicas() const { return *kv_replicas_; }
+  MeshGroups groups() const { return {*tensor_, *kv_replicas_, *shards_, *replicas_}; }
   // In host memory: all ranks, and those that hold one copy of the weights together, tensor ranks fastest.
   HostGroup& world() const { return *world_host_; }
   HostGroup& replica_host() const { return *replica_host_; }
@@ -51,7 +46,7 @@ class Mesh {
  private:
   MeshShape shape_;
   int rank_;
-  std::unique_ptr<Communicator> tensor_, shards_, replicas_, kv_replicas_;
+  std::unique_ptr<Communicator> tensor_, kv_replicas_, shards_, replicas_;
   std::unique_ptr<HostGroup> world_host_, replica_host_;
 };
 

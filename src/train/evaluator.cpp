@@ -9,7 +9,8 @@ namespace llama_tp {
 namespace {
 
 Parameters& with_weights(Parameters& parameters, Runtime& runtime) {
-  parameters.allocate(runtime.state, runtime.dtype, false, {runtime.shards.rank(), runtime.shards.size()});
+  parameters.allocate(runtime.state, runtime.dtype, false,
+                      {runtime.groups.shards.rank(), runtime.groups.shards.size()});
   return parameters;
 }
 
@@ -18,7 +19,7 @@ Parameters& with_weights(Parameters& parameters, Runtime& runtime) {
 Evaluator::Evaluator(const ModelConfig& config, const TensorParallelPlan& plan, const BatchShape& shape,
                      Runtime& runtime)
     : runtime_(runtime),
-      parameters_(config, plan, runtime.tp.rank(), runtime.tp.size()),
+      parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size()),
       batch_(push_batch(runtime.state, shape.tokens(), shape.sequences(), config.window())),
       loss_(runtime.state.push(Category::data, {1}, DType::f64)),
       model_(config, with_weights(parameters_, runtime), runtime) {}

@@ -2,14 +2,15 @@
 
 namespace llama_tp {
 
-GradientSums::GradientSums(const Parameters& parameters, Runtime& runtime, Communicator& replicas)
-    : parameters_(parameters), runtime_(runtime), replicas_(replicas) {
+GradientSums::GradientSums(const Parameters& parameters, Runtime& runtime)
+    : parameters_(parameters), runtime_(runtime) {
   under_way_.reserve(parameters.units().size());  // a step allocates nothing
 }
 
 void GradientSums::begin(const Unit& unit) {
   sum_over_tensor_ranks(unit);
-  if (replicas_.size() > 1) under_way_.push_back(replicas_.all_reduce(unit.gradient));
+  Communicator& replicas = runtime_.groups.replicas;
+  if (replicas.size() > 1) under_way_.push_back(replicas.all_reduce(unit.gradient));
 }
 
 void GradientSums::sum_over_tensor_ranks(const Unit& unit) {
@@ -17,7 +18,7 @@ void GradientSums::sum_over_tensor_ranks(const Unit& unit) {
     if (row.sum == GradientSum::none || &parameters_.unit_of(row) != &unit) continue;
     const Piece piece = parameters_.piece(row);
     if (piece.count == 0) continue;
-    Communicator& group = row.sum == GradientSum::kv_replicas ? runtime_.kv_replicas : runtime_.tp;
+    Communicator& group = row.sum == GradientSum::kv_replicas ? runtime_.groups.kv_replicas : runtime_.groups.tensor;
     group.all_reduce(piece.of(unit.gradient)).wait();
   }
 }

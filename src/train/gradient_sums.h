@@ -12,7 +12,7 @@ namespace llama_tp {
 
 class GradientSums {
  public:
-  GradientSums(const Parameters& parameters, Runtime& runtime, Communicator& replicas);
+  GradientSums(const Parameters& parameters, Runtime& runtime);
 
   // The unit's gradient has all that this rank adds to it in this step. It must be left alone until end().
   void begin(const Unit& unit);
@@ -24,7 +24,6 @@ class GradientSums {
 
   const Parameters& parameters_;
   Runtime& runtime_;
-  Communicator& replicas_;
   std::vector<Pending> under_way_;
 };
 

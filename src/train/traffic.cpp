@@ -24,14 +24,12 @@ void subtract(Traffics& after, const Traffics& before) {
 
 }  // namespace
 
-std::vector<GroupTraffic> traffic_of(const MeshShape& mesh, const Communicator& tensor, const Communicator& kv_replicas,
-                                     const Communicator& shards, const Communicator& replicas) {
-  return {traffic_of_group("tensor", tensor, 1), traffic_of_group("kv_replicas", kv_replicas, 1),
-          traffic_of_group("fsdp", shards, mesh.tensor), traffic_of_group("data", replicas, mesh.tensor * mesh.fsdp)};
-}
-
-std::vector<GroupTraffic> traffic_of(const Mesh& mesh) {
-  return traffic_of(mesh.shape(), mesh.tensor(), mesh.kv_replicas(), mesh.shards(), mesh.replicas());
+std::vector<GroupTraffic> traffic_of(const MeshShape& mesh, const MeshGroups& groups) {
+  const std::array<int64_t, mesh_group_count> strides{1, 1, mesh.tensor, int64_t{mesh.tensor} * mesh.fsdp};
+  std::vector<GroupTraffic> all;
+  for (size_t i = 0; i < mesh_group_count; i++)
+    all.push_back(traffic_of_group(mesh_group_names[i], *groups.all()[i], strides[i]));
+  return all;
 }
 
 std::vector<GroupTraffic> operator-(std::vector<GroupTraffic> after, const std::vector<GroupTraffic>& before) {

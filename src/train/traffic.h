@@ -4,23 +4,20 @@
 #include <array>
 #include <vector>
 
-#include "parallel/communicator.h"
 #include "parallel/mesh.h"
 
 namespace llama_tp {
 
 struct GroupTraffic {
-  const char* group;  // "tensor", "kv_replicas", "fsdp", "data"
+  const char* group;  // of mesh_group_names
   int size = 1;
   int64_t reach = 1;  // successive ranks of the world among which the group's are
   Traffics of{};
   std::array<Traffics, phase_count> of_phase{};  // which together are `of`
 };
 
-// Of a rank's four groups in a mesh of this shape, since they were made.
-std::vector<GroupTraffic> traffic_of(const MeshShape& mesh, const Communicator& tensor, const Communicator& kv_replicas,
-                                     const Communicator& shards, const Communicator& replicas);
-std::vector<GroupTraffic> traffic_of(const Mesh& mesh);
+// Of a rank's groups in a mesh of this shape, since they were made.
+std::vector<GroupTraffic> traffic_of(const MeshShape& mesh, const MeshGroups& groups);
 
 // What came after `before` was taken.
 std::vector<GroupTraffic> operator-(std::vector<GroupTraffic> after, const std::vector<GroupTraffic>& before);

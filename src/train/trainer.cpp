@@ -4,27 +4,26 @@
 #include <cmath>
 
 #include "model/rehearsal.h"
-#include "parallel/local_communicator.h"
 
 namespace llama_tp {
 
 namespace {
 
 Parameters& with_training_state(Parameters& parameters, Runtime& runtime) {
-  parameters.allocate(runtime.state, runtime.dtype, true, {runtime.shards.rank(), runtime.shards.size()});
+  parameters.allocate(runtime.state, runtime.dtype, true, {runtime.groups.shards.rank(), runtime.groups.shards.size()});
   return parameters;
 }
 
 }  // namespace
 
 Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                 Runtime& runtime, Communicator& replicas)
+                 Runtime& runtime)
     : runtime_(runtime),
-      replicas_(replicas),
       options_(options),
-      parameters_(config, plan, runtime.tp.rank(), runtime.tp.size(), options.batch.sequence_ranks > 1),
+      parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size(),
+                  options.batch.sequence_ranks > 1),
       model_(config, with_training_state(parameters_, runtime), runtime, {options.recompute, options.fsdp}),
-      sums_(parameters_, runtime, replicas) {
+      sums_(parameters_, runtime) {
   batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences(), config.window());
   loss_ = runtime.state.push(Category::data, {1}, DType::f64);
   squared_norm_ = runtime.state.push(Category::data, {1}, DType::f64);
@@ -52,16 +51,16 @@ StepResult Trainer::finish(int64_t targets) {
   runtime_.ledger.enter(Phase::gradient_sync);
   model_.reduce_norms();
   sums_.begin(parameters_.norm_unit());
-  runtime_.shards.all_reduce(loss_).wait();
-  replicas_.all_reduce(loss_).wait();
+  runtime_.groups.shards.all_reduce(loss_).wait();
+  runtime_.groups.replicas.all_reduce(loss_).wait();
   sums_.end();
   runtime_.ledger.enter(Phase::optimizer);
   runtime_.backend.zero(squared_norm_);
   for (const Parameter& row : parameters_.rows())
     if (const Piece piece = parameters_.piece(row); row.counted && piece.count > 0)
       runtime_.backend.add_sum_of_squares(piece.of(parameters_.unit_of(row).gradient), squared_norm_);
-  runtime_.tp.all_reduce(squared_norm_).wait();
-  runtime_.shards.all_reduce(squared_norm_).wait();
+  runtime_.groups.tensor.all_reduce(squared_norm_).wait();
+  runtime_.groups.shards.all_reduce(squared_norm_).wait();
   return {scalar(loss_) / static_cast<double>(std::max<int64_t>(1, targets)), std::sqrt(scalar(squared_norm_))};
 }
 
@@ -110,8 +109,8 @@ std::string Trainer::blame_gradient() const {
 }
 
 void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                       Runtime& runtime, Communicator& replicas) {
-  Trainer trainer(config, plan, options, runtime, replicas);
+                       Runtime& runtime) {
+  Trainer trainer(config, plan, options, runtime);
   HostBatch batch;
   outline_batch(options.batch, batch);
   trainer.begin(options.batch.accumulation);
@@ -123,13 +122,10 @@ void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan
 }
 
 MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                         Backend& backend, const Runtime& runtime, const Communicator& replicas) {
+                         Backend& backend, const Runtime& runtime) {
   TrainerOptions one = options;
   one.batch.accumulation = 1;  // each forward and backward ends as it began
-  return rehearse(backend, runtime, [&](Runtime& rehearsal) {
-    MetaCommunicator other_replicas(replicas.rank(), replicas.size());
-    rehearse_training(config, plan, one, rehearsal, other_replicas);
-  });
+  return rehearse(backend, runtime, [&](Runtime& rehearsal) { rehearse_training(config, plan, one, rehearsal); });
 }
 
 }  // namespace llama_tp

@@ -91,21 +91,24 @@ struct Place {
 RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
                        MeshShape mesh, Place place, DType dtype, Backend& backend) {
   MetaBackend meta(backend);
-  const auto replicas = static_cast<int>(kv_replicas(config, plan, mesh.tensor));
-  MetaCommunicator tensor(place.tensor, mesh.tensor), same_keys(place.tensor % replicas, replicas),
-      shards(place.fsdp, mesh.fsdp), copies(0, mesh.data);
-  Runtime runtime(meta, tensor, same_keys, shards, dtype);
+  const auto same_keys = static_cast<int>(kv_replicas(config, plan, mesh.tensor));
+  // In the order of MeshGroups::all.
+  std::array<MetaCommunicator, mesh_group_count> metas{MetaCommunicator{place.tensor, mesh.tensor},
+                                                       {place.tensor % same_keys, same_keys},
+                                                       {place.fsdp, mesh.fsdp},
+                                                       {0, mesh.data}};
+  Runtime runtime(meta, {metas[0], metas[1], metas[2], metas[3]}, dtype);
   Timeline timeline(meta);
-  int index = 0;  // as in traffic_of
-  for (MetaCommunicator* group : {&tensor, &same_keys, &shards, &copies}) {
-    group->follow(runtime.ledger);
-    group->tell(timeline, index++);
+  for (int i = 0; i < mesh_group_count; i++) {
+    MetaCommunicator& group = metas[static_cast<size_t>(i)];
+    group.follow(runtime.ledger);
+    group.tell(timeline, i);
   }
-  rehearse_training(config, plan, options, runtime, copies);
+  rehearse_training(config, plan, options, runtime);
   RankPlan result;
   result.memory = runtime.high_water();
   result.ledger = runtime.ledger;
-  result.traffic = traffic_of(mesh, tensor, same_keys, shards, copies);
+  result.traffic = traffic_of(mesh, runtime.groups);
   for (size_t i = 0; i < result.work.size(); i++) result.work[i] = meta.work(static_cast<Operation>(i));
   result.events = timeline.end();
   return result;

@@ -45,9 +45,9 @@ class TrainingRun {
         launch_(launch),
         progress_(progress),
         options_{setup.shape, settings_.recompute, setup.data.validation.samples() > 0, settings_.fsdp},
-        runtime_(backend_, mesh_.tensor(), mesh_.kv_replicas(), mesh_.shards(), settings_.dtype),
+        runtime_(backend_, mesh_.groups(), settings_.dtype),
         memory_(reserve()),
-        trainer_(setup.config, setup.plan, options_, runtime_, mesh_.replicas()),
+        trainer_(setup.config, setup.plan, options_, runtime_),
         state_(setup.state),
         first_step_(state_.step + 1) {
     // Where nothing refuses the run any more, and before what takes long and may fail.
@@ -94,9 +94,8 @@ class TrainingRun {
   bool is_due(int64_t every, int64_t step) const { return step == setup_.steps() || (every > 0 && step % every == 0); }
 
   MemoryPlan reserve() {
-    for (Communicator* group : {&mesh_.tensor(), &mesh_.kv_replicas(), &mesh_.shards(), &mesh_.replicas()})
-      group->follow(runtime_.ledger);
-    const MemoryPlan memory = plan_training(setup_.config, setup_.plan, options_, backend_, runtime_, mesh_.replicas());
+    for (Communicator* group : runtime_.groups.all()) group->follow(runtime_.ledger);
+    const MemoryPlan memory = plan_training(setup_.config, setup_.plan, options_, backend_, runtime_);
     if (const int64_t free = backend_.free_memory(); memory.total() > free)
       fail(describe_too_large({setup_.config, setup_.plan, options_, mesh_.shape(), mesh_.rank(), settings_.dtype,
                                settings_.micro_batch, settings_.global_batch},
@@ -147,7 +146,7 @@ class TrainingRun {
   bool checks_batches(int64_t step) const { return step < first_step_ + checked_steps || checks_parameters(step); }
 
   StepMetrics one_step(int64_t step, const std::vector<int64_t>& samples) {
-    const std::vector<GroupTraffic> before = traffic_of(mesh_);
+    const std::vector<GroupTraffic> before = traffic_of(mesh_.shape(), runtime_.groups);
     const StepResult result = find_gradients(step, samples);
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
       fail("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
@@ -155,7 +154,7 @@ class TrainingRun {
     const double rate = settings_.schedule.rate(step);
     trainer_.update({rate, settings_.adam_beta1, settings_.adam_beta2, settings_.adam_epsilon, settings_.weight_decay,
                      step, settings_.max_grad_norm});
-    step_traffic_ = traffic_of(mesh_) - before;
+    step_traffic_ = traffic_of(mesh_.shape(), runtime_.groups) - before;
     if (checks_parameters(step)) check_replicas(step, trainer_.parameters(), backend_, mesh_);
     StepMetrics metrics;
     metrics.step = step;

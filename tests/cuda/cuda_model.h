@@ -11,7 +11,7 @@ struct CudaModel : GoldenModel {
   explicit CudaModel(const char* name) : GoldenModel(name, DType::f32) {
     runtime.reset();
     backend = make_backend("cuda", {});
-    runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), DType::f32);
+    runtime = std::make_unique<Runtime>(*backend, mesh->groups(), DType::f32);
   }
   ~CudaModel() override { runtime.reset(); }
 };

@@ -24,8 +24,7 @@ GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string
   std::string said;
   backend = make_backend("cpu", ranks().place());
   mesh = make_mesh(ranks(), config, plan, mesh_options, *backend, said);
-  runtime = std::make_unique<Runtime>(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), dtype);
-  replicas = &mesh->replicas();
+  runtime = std::make_unique<Runtime>(*backend, mesh->groups(), dtype);
   data = read_dataset(folder + "/input.jsonl", {1024, config.vocabulary, {}, {}});
   shape = {1, 1, mesh->shape().data_ranks(), data.longest_sample()};
   for (int64_t i = 0; i < data.samples(); i++) targets += count_targets(data.sample(i));
@@ -59,8 +58,8 @@ std::vector<float> GoldenModel::golden(const std::string& tensor) const {
 std::unique_ptr<Trainer> GoldenModel::trainer(bool recompute, int64_t micro_batch, const FsdpOptions& fsdp) {
   shape.micro_batch = micro_batch;
   const TrainerOptions options{shape, recompute, true, fsdp};
-  reserve(plan_training(config, plan, options, *backend, *runtime, *replicas));
-  auto made = std::make_unique<Trainer>(config, plan, options, *runtime, *replicas);
+  reserve(plan_training(config, plan, options, *backend, *runtime));
+  auto made = std::make_unique<Trainer>(config, plan, options, *runtime);
   load_weights(ModelFiles(folder), config, made->parameters(), *backend);
   return made;
 }

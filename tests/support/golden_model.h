@@ -44,7 +44,6 @@ struct GoldenModel {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Runtime> runtime;
-  Communicator* replicas;  // of its trainers
   Dataset data;
   BatchShape shape;
   int64_t targets = 0;  // of all samples
