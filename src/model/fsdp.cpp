@@ -66,8 +66,7 @@ WholeUnit::~WholeUnit() {
 
 // ---- the blocks
 
-BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass, UnitDone done)
-    : fsdp_(fsdp), pass_(pass), done_(std::move(done)) {
+BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass) : fsdp_(fsdp), pass_(pass) {
   if (!fsdp_.is_sharded()) return;
   const bool prefetch = fsdp_.options_.prefetch;
   const Shape shape{fsdp_.block_elements_};
@@ -112,31 +111,29 @@ void BlockLoop::gather(int64_t layer) {
   unit.bind_gradients(gradients(layer));
 }
 
-void BlockLoop::release(int64_t layer) {
+void BlockLoop::reduce(int64_t layer, const OnGradientReady& on_gradient_ready) {
   const Unit& unit = fsdp_.parameters_.block_unit(layer);
-  if (pass_ == Pass::backward) release_gradients(unit, layer);
-  if (fsdp_.is_sharded()) unit.bind_values({});
-}
-
-void BlockLoop::release_gradients(const Unit& unit, int64_t layer) {
-  if (!fsdp_.is_sharded()) return done_(unit);
+  if (!fsdp_.is_sharded()) return on_gradient_ready(unit);
   unit.bind_gradients({});
-  if (fsdp_.options_.prefetch) return start_to_reduce(unit, gradients(layer));
-  fsdp_.reduce(unit, gradients(layer));
-  done_(unit);
-}
-
-void BlockLoop::start_to_reduce(const Unit& unit, const Tensor& gradients) {
-  end();
+  if (!fsdp_.options_.prefetch) {
+    fsdp_.reduce(unit, gradients(layer));
+    return on_gradient_ready(unit);
+  }
+  end_reduce(on_gradient_ready);
   reducing_ = &unit;
-  pending_part_ = fsdp_.runtime_.groups.shards.reduce_scatter(gradients, part_.rows(0, unit.gradient.elements()));
+  pending_part_ =
+      fsdp_.runtime_.groups.shards.reduce_scatter(gradients(layer), part_.rows(0, unit.gradient.elements()));
 }
 
-void BlockLoop::end() {
+void BlockLoop::end_reduce(const OnGradientReady& on_gradient_ready) {
   if (reducing_ == nullptr) return;
   pending_part_.wait();
   fsdp_.runtime_.backend.add(part_.rows(0, reducing_->gradient.elements()), reducing_->gradient);
-  done_(*std::exchange(reducing_, nullptr));
+  on_gradient_ready(*std::exchange(reducing_, nullptr));
+}
+
+void BlockLoop::release(int64_t layer) {
+  if (fsdp_.is_sharded()) fsdp_.parameters_.block_unit(layer).bind_values({});
 }
 
 }  // namespace llama_tp

@@ -3,8 +3,8 @@
 // piece of its weights, gradients and optimizer state. A unit's weights are gathered whole just before their use and
 // dropped behind it; its gradients are made whole and summed into the pieces (reduce-scatter) as soon as backward has
 // them. Layers know nothing of it: they read Weight::value and add to Weight::gradient, which are views of what is
-// gathered here. On top of tensor parallelism a unit is this tensor rank's slice. Where nothing is sharded every call
-// here does nothing.
+// gathered here. On top of tensor parallelism a unit is this tensor rank's slice. Where nothing is sharded nothing is
+// gathered or summed here.
 //
 // A micro-batch, of L blocks: forward gathers the embedding, each block, the head; backward gathers each block again
 // unless they were kept, and reduce-scatters head, each block, embedding. The norms' unit is gathered once a step and
@@ -53,7 +53,7 @@ class Fsdp {
 };
 
 // Called in backward with a unit once its gradient, with FSDP this rank's piece of it, has all of the micro-batch.
-using UnitDone = std::function<void(const Unit&)>;
+using OnGradientReady = std::function<void(const Unit&)>;
 
 enum class Use : uint8_t { values, gradients, both };
 
@@ -80,19 +80,18 @@ enum class Pass : uint8_t { forward, training_forward, backward };
 // The blocks in the order of a pass, each whole between gather and release.
 class BlockLoop {
  public:
-  // frame: holds the buffers. done: of backward.
-  BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass, UnitDone done = {});
+  // frame: holds the buffers.
+  BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass);
   void gather(int64_t layer);
-  // In backward the block's gradients are on their way to the ranks' pieces from here on, and there once the loop has
-  // released the next block or ended.
+  // In backward, before a block's release: sums its gradients into the ranks' pieces. With prefetch that goes on while the
+  // next block computes, so that the gradient that gets ready here is the one of the block before.
+  void reduce(int64_t layer, const OnGradientReady& on_gradient_ready);
+  // Behind the last block's, and before the frame ends.
+  void end_reduce(const OnGradientReady& on_gradient_ready);
   void release(int64_t layer);
-  // Behind the last block, and before the frame ends.
-  void end();
 
  private:
   void start(int64_t layer);
-  void release_gradients(const Unit& unit, int64_t layer);
-  void start_to_reduce(const Unit& unit, const Tensor& gradients);
   bool keeps() const { return pass_ != Pass::forward && !fsdp_.options_.reshard_after_forward; }
   bool gathers() const { return !(pass_ == Pass::backward && keeps()); }
   // Of the second buffers, where there are some.
@@ -102,12 +101,11 @@ class BlockLoop {
 
   Fsdp& fsdp_;
   Pass pass_;
-  UnitDone done_;
   int64_t started_ = -1;  // the block whose gathering began last
   std::array<Tensor, 2> slots_;
   std::array<Pending, 2> pending_;
   std::array<Tensor, 2> gradient_slots_;
-  // Of the block that backward released last, this rank's part on its way.
+  // Of the block that was reduced last, this rank's part on its way.
   const Unit* reducing_ = nullptr;
   Tensor part_;
   Pending pending_part_;

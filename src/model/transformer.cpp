@@ -44,7 +44,7 @@ const Norm& Transformer::norm_after(size_t layer) const {
 
 // ---- training
 
-void Transformer::train(const Batch& batch, float scale, const Tensor& loss, const UnitDone& done) {
+void Transformer::train(const Batch& batch, float scale, const Tensor& loss, const OnGradientReady& on_gradient_ready) {
   runtime_.ledger.enter(Phase::forward);
   Saved kept(runtime_.step);
   Frame frame(runtime_.step);
@@ -57,9 +57,9 @@ void Transformer::train(const Batch& batch, float scale, const Tensor& loss, con
     head_.add_loss_and_gradient(x, batch.targets, scale, loss);  // x is its own gradient from here on
     head.reduce();
   }
-  if (!config_.tied) done(head_unit());
+  if (!config_.tied) on_gradient_ready(head_unit());
   runtime_.ledger.enter(Phase::backward);
-  backward(batch, rope, x, done);
+  backward(batch, rope, x, on_gradient_ready);
 }
 
 void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& normed) {
@@ -82,7 +82,8 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
   }
 }
 
-void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor& dnormed, const UnitDone& done) {
+void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor& dnormed,
+                           const OnGradientReady& on_gradient_ready) {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const Tensor dx = frame.take(Category::transient, dnormed.shape, runtime_.dtype);  // [S, H] of the residual stream
@@ -90,7 +91,7 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
   const Norm& last = parameters_.final_norm();
   backend.norm_backward(dnormed, streams_.back().residual, last.weight->value, config_.norm, streams_.back().statistics,
                         dx, last.weight->gradient, last.bias_gradient());
-  backward_blocks(batch, rope, dx, done);
+  backward_blocks(batch, rope, dx, on_gradient_ready);
   multiply(backend, dx, embedding_multiplier());
   const int64_t skipped = config_.pad_id.value_or(-1);           // torch's padding_idx
   const Tensor whole = embedding_tp_.leave_backward(frame, dx);  // [T, H]
@@ -98,12 +99,13 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
   backend.embedding_backward(batch.ids, whole, parameters_.embedding_slice().begin, skipped,
                              parameters_.embedding().gradient);
   embedding.reduce();
-  done(embedding_unit());
+  on_gradient_ready(embedding_unit());
 }
 
-void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done) {
+void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx,
+                                  const OnGradientReady& on_gradient_ready) {
   Frame units(runtime_.step);
-  BlockLoop whole(fsdp_, units, Pass::backward, done);
+  BlockLoop whole(fsdp_, units, Pass::backward);
   for (size_t layer = blocks_.size(); layer-- > 0;) {
     const Block& block = blocks_[layer];
     const Stream& in = streams_[layer];
@@ -119,9 +121,10 @@ void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const 
     } else {
       block.backward(dx, in, batch, rope, saved_[layer]);
     }
+    whole.reduce(static_cast<int64_t>(layer), on_gradient_ready);
     whole.release(static_cast<int64_t>(layer));
   }
-  whole.end();
+  whole.end_reduce(on_gradient_ready);
 }
 
 Stream Transformer::push_stream(const Tensor& normed) const {

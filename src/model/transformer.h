@@ -33,8 +33,8 @@ class Transformer {
   void open_step() const { fsdp_.open_norms(); }
 
   // Forward, loss and backward of one micro-batch. Adds the gradient of scale · Σ loss to the gradients and Σ loss to
-  // loss[0] ([1] f64). done: told of every unit but the norms.
-  void train(const Batch& batch, float scale, const Tensor& loss, const UnitDone& done);
+  // loss[0] ([1] f64). on_gradient_ready: called with every unit but the norms'.
+  void train(const Batch& batch, float scale, const Tensor& loss, const OnGradientReady& on_gradient_ready);
   // Behind a step's last backward: the norms' gradients are in the ranks' pieces.
   void reduce_norms() const { fsdp_.reduce_norms(); }
 
@@ -63,8 +63,9 @@ class Transformer {
   void make_rope_table(const Batch& batch, const Tensor& table);
   void make_rope_table(const Tensor& positions, int64_t length, const Tensor& table);
   void forward(const Batch& batch, const Tensor& rope, const Tensor& normed);
-  void backward(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done);
-  void backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx, const UnitDone& done);
+  void backward(const Batch& batch, const Tensor& rope, const Tensor& dx, const OnGradientReady& on_gradient_ready);
+  void backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx,
+                       const OnGradientReady& on_gradient_ready);
   const Norm& norm_after(size_t layer) const;
   float embedding_multiplier() const;
   const Unit& embedding_unit() const { return parameters_.unit_of(parameters_.embedding()); }
