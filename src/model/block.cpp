@@ -20,7 +20,7 @@ BlockSaved Block::take_saved(Frame& frame, int64_t tokens, const Tensor& keys, c
           mlp_.take_saved(frame, tokens)};
 }
 
-void Block::forward_to_middle(const Stream& in, const Batch& batch, const Tensor& rope, const BlockSaved& saved) const {
+void Block::forward_to_up(const Stream& in, const Batch& batch, const Tensor& rope, const BlockSaved& saved) const {
   Frame frame(runtime_.step);
   const Tensor part = frame.take(Category::transient, in.residual.shape, runtime_.dtype);    // [S, H]
   const Tensor normed = frame.take(Category::transient, in.residual.shape, runtime_.dtype);  // [S, H]
@@ -33,7 +33,7 @@ void Block::forward_to_middle(const Stream& in, const Batch& batch, const Tensor
   mlp_.expand(normed, saved.mlp);
 }
 
-void Block::forward_from_middle(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const {
+void Block::forward_from_up(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const {
   Frame frame(runtime_.step);
   const Tensor part = frame.take(Category::transient, saved.middle.shape, runtime_.dtype);  // [S, H]
   mlp_.contract(saved.mlp, part);

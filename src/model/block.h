@@ -1,8 +1,14 @@
 // One block of the transformer, pre-norm (Touvron et al. 2023):
 //   middle = residual + m · attention(norm(residual));   out = middle + m · mlp(norm(middle))
-// with m, the residual multiplier, 1 in most families.
-// The residual addition at a block's end is fused with the norm that opens the next block, so a block takes its input
-// already normed.
+// with m, the residual multiplier, 1 in most families. Its forward is cut within the mlp, in front of the last product:
+//
+//                         forward_to_up                          ┊  forward_from_up
+//   in.residual ──────────────────────────+─ middle ─────────────┊──────────────────────+─┬─────────────── out.residual
+//                                         │    └─ norm ── [up] ──┊─ activation ── [down]┘ └─ next norm ─── out.normed
+//   in.normed ── [qkv] ── attention ── [o]┘                      ┊
+//
+// All that backward needs is there before the cut, so recompute does the first half alone. The addition at the end is
+// fused with the norm that opens the next block, so a block takes its input already normed.
 #pragma once
 
 #include "model/attention.h"
@@ -45,11 +51,11 @@ class Block {
   // Generation: nothing is kept but keys and values. The middle of the stream takes the place of its beginning.
   BlockSaved take_saved(Frame& frame, int64_t tokens, const Tensor& keys, const Tensor& values, const Stream& in) const;
 
-  // Fills saved up to what backward needs: all but the last product.
-  void forward_to_middle(const Stream& in, const Batch& batch, const Tensor& rope, const BlockSaved& saved) const;
+  // Fills all of saved.
+  void forward_to_up(const Stream& in, const Batch& batch, const Tensor& rope, const BlockSaved& saved) const;
   // out.residual = saved.middle + mlp; out.normed = next_norm(out.residual). Buffers of `out` may be those of the
   // input.
-  void forward_from_middle(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const;
+  void forward_from_up(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const;
 
   // dx: [S, H], the gradient of the residual stream behind the block, turned into the one before it.
   void backward(const Tensor& dx, const Stream& in, const Batch& batch, const Tensor& rope,

@@ -70,13 +70,14 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
     const Block& block = blocks_[layer];
     whole.gather(static_cast<int64_t>(layer));
-    // With recompute the stream behind the block is pushed first: what the block saved can then be popped at once.
+    // With recompute the stream behind the block is pushed first: what the block saved can then be popped at once. Else
+    // as late as can be, where forward_to_up needs no memory for its transients any more.
     if (recompute_) streams_[layer + 1] = push_stream(normed);
     const size_t before = runtime_.step.mark();
     saved_[layer] = block.push_saved(batch.tokens(), streams_[layer]);
-    block.forward_to_middle(streams_[layer], batch, rope, saved_[layer]);
+    block.forward_to_up(streams_[layer], batch, rope, saved_[layer]);
     if (!recompute_) streams_[layer + 1] = push_stream(normed);
-    block.forward_from_middle(saved_[layer], norm_after(layer), streams_[layer + 1]);
+    block.forward_from_up(saved_[layer], norm_after(layer), streams_[layer + 1]);
     if (recompute_) runtime_.step.pop_to(before);
     whole.release(static_cast<int64_t>(layer));
   }
@@ -116,7 +117,7 @@ void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const 
       const BlockSaved saved = block.push_saved(batch.tokens(), in);
       runtime_.backend.norm_apply(in.residual, norm.weight->value, norm.bias_value(), config_.norm, in.statistics,
                                   in.normed);
-      block.forward_to_middle(in, batch, rope, saved);
+      block.forward_to_up(in, batch, rope, saved);
       block.backward(dx, in, batch, rope, saved);
     } else {
       block.backward(dx, in, batch, rope, saved_[layer]);
@@ -199,8 +200,8 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
     const Tensor values =
         cache != nullptr ? cache->values[layer] : inner.take(Category::transient, own, runtime_.dtype);
     const BlockSaved saved = blocks_[layer].take_saved(inner, tokens, keys, values, stream);
-    blocks_[layer].forward_to_middle(stream, batch, rope, saved);
-    blocks_[layer].forward_from_middle(saved, norm_after(layer), stream);
+    blocks_[layer].forward_to_up(stream, batch, rope, saved);
+    blocks_[layer].forward_from_up(saved, norm_after(layer), stream);
     whole.release(static_cast<int64_t>(layer));
   }
 }
