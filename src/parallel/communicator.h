@@ -2,6 +2,14 @@
 // (nccl_communicator.h), a lone rank, or a rehearsal that only counts (both in local_communicator.h). Every rank gets
 // the same bits, so replicas stay equal by construction, and two runs of one mesh agree bitwise. With MPI sums run in
 // f32 in the order of the ranks; NCCL has an order of its own.
+//
+// All that ranks exchange, and by which class:
+//   TensorParallel   tensor_parallel.h   activations, into a layer's split region and out of it, by a Communicator
+//   Communicator     here                tensors: checks and counts, then one virtual call of MPI, NCCL or none
+//   HostGroup        host_group.h        small values and pieces of files, in host memory
+//   MpiGroup         mpi_group.h         bytes of host memory by MPI: below HostGroup, and Communicator across nodes
+//   SharedWindow     shared_window.h     the same by memory that ranks share: below Communicator within a node
+//   MeetingPoint     whereabouts.h       nothing: notes in which collective this rank is, for who waits too long
 #pragma once
 
 #include <array>

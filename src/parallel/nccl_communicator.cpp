@@ -113,32 +113,24 @@ class NcclCommunicator : public Communicator, private Watcher {
 
  protected:
   Pending run_all_reduce(const Tensor& x) override {
-    const MeetingPoint::Visit visit(point_, Meeting::all_reduce, x.bytes());
-    meet_where_nccl_may_connect(Meeting::all_reduce, x.bytes());
-    return start("ncclAllReduce", [&](cudaStream_t stream) {
+    return start(Meeting::all_reduce, x.bytes(), "ncclAllReduce", [&](cudaStream_t stream) {
       return nccl().all_reduce(x.data, x.data, static_cast<size_t>(x.elements()), type_of(x.dtype), ncclSum, comm_,
                                stream);
     });
   }
   Pending run_all_gather(const Tensor& part, const Tensor& whole) override {
-    const MeetingPoint::Visit visit(point_, Meeting::all_gather, whole.bytes());
-    meet_where_nccl_may_connect(Meeting::all_gather, whole.bytes());
-    return start("ncclAllGather", [&](cudaStream_t stream) {
+    return start(Meeting::all_gather, whole.bytes(), "ncclAllGather", [&](cudaStream_t stream) {
       return nccl().all_gather(part.data, whole.data, static_cast<size_t>(part.bytes()), ncclInt8, comm_, stream);
     });
   }
   Pending run_reduce_scatter(const Tensor& whole, const Tensor& part) override {
-    const MeetingPoint::Visit visit(point_, Meeting::reduce_scatter, whole.bytes());
-    meet_where_nccl_may_connect(Meeting::reduce_scatter, whole.bytes());
-    return start("ncclReduceScatter", [&](cudaStream_t stream) {
+    return start(Meeting::reduce_scatter, whole.bytes(), "ncclReduceScatter", [&](cudaStream_t stream) {
       return nccl().reduce_scatter(whole.data, part.data, static_cast<size_t>(part.elements()), type_of(part.dtype),
                                    ncclSum, comm_, stream);
     });
   }
   Pending run_broadcast(const Tensor& x, int root) override {
-    const MeetingPoint::Visit visit(point_, Meeting::broadcast, x.bytes());
-    meet_where_nccl_may_connect(Meeting::broadcast, x.bytes());
-    return start("ncclBroadcast", [&](cudaStream_t stream) {
+    return start(Meeting::broadcast, x.bytes(), "ncclBroadcast", [&](cudaStream_t stream) {
       return nccl().broadcast(x.data, x.data, static_cast<size_t>(x.bytes()), ncclInt8, root, comm_, stream);
     });
   }
@@ -189,8 +181,11 @@ class NcclCommunicator : public Communicator, private Watcher {
     group_.barrier();
   }
 
+  // bytes: of the payload, on every rank the same. name: of NCCL's function, which `call` calls.
   template <class Call>
-  Pending start(const char* name, const Call& call) {
+  Pending start(Meeting kind, int64_t bytes, const char* name, const Call& call) {
+    const MeetingPoint::Visit visit(point_, kind, bytes);
+    meet_where_nccl_may_connect(kind, bytes);
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     check_cuda(cudaStreamIsCapturing(device_.compute, &capture), "cudaStreamIsCapturing");
     is_recorded_ = is_recorded_ || capture == cudaStreamCaptureStatusActive;
