@@ -65,7 +65,6 @@ class LinearCpu {
  public:
   explicit LinearCpu(Bf16 products, int threads = 2) : backend_(threads, products == Bf16::direct) {
     scratch_.reserve(backend_, int64_t{1} << 27);
-    backend_.use_workspace(&scratch_);
   }
   Backend* operator->() { return &backend_; }
 
@@ -73,6 +72,7 @@ class LinearCpu {
   CpuBackend backend_;
   Ledger ledger_;
   Arena scratch_{"scratch", ledger_};
+  Workspace workspace_{backend_, scratch_};
 };
 
 struct Sizes {

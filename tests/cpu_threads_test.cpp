@@ -39,7 +39,7 @@ TEST(CpuThreads, OnlyLargeOperationsAskForThem) {
   Ledger ledger;
   Arena memory("memory", ledger);
   memory.reserve(backend, int64_t{1} << 27);
-  backend.use_workspace(&memory);
+  const Workspace workspace(backend, memory);
   Frame frame(memory);
   for (const int64_t tokens : {1, 8, 12}) work(backend, frame, tokens, 192);
   EXPECT_EQ(running_threads(), 1);

@@ -70,6 +70,28 @@ TEST(Device, APlanThatDoesNotFitIsRefusedBeforeAnythingIsTaken) {
   EXPECT_EQ(of_texts.find("gradient"), std::string::npos) << of_texts;
 }
 
+// Else operations of the first would take scratch memory of the second, and of what is no more when that has ended.
+TEST(Device, ASecondRuntimeIsRefusedWhileTheFirstLives) {
+  const auto cpu = make_backend("cpu", {.threads = 1});
+  LoneGroups lone;
+  const auto scratch_of_an_operation = [](Runtime& runtime) {
+    runtime.reserve({.state = 1 << 10, .step = 1 << 10});
+    const Tensor x = runtime.state.push(Category::data, {1}, DType::f32),
+                 sum = runtime.state.push(Category::data, {1}, DType::f64);
+    runtime.backend.zero(x);
+    runtime.backend.add_sum_of_squares(x, sum);
+    return runtime.step.high_water();
+  };
+  {
+    Runtime first(*cpu, lone, DType::f32);
+    const std::string said = error_of([&] { Runtime second(*cpu, lone, DType::f32); });
+    EXPECT_NE(said.find("a second runtime on one device (cpu: 1 thread"), std::string::npos) << said;
+    EXPECT_GT(scratch_of_an_operation(first), 0);
+  }
+  Runtime next(*cpu, lone, DType::f32);
+  EXPECT_GT(scratch_of_an_operation(next), 0);
+}
+
 // A collective behind the host's back is waited for when Pending is, and one that has ended is not.
 TEST(Pending, WaitsForWhatGoesOn) {
   struct Counted : Pending::Work {

@@ -108,7 +108,6 @@ class Device {
   explicit Device(int threads = 2) : Device(backend_under_test(threads)) {}
   explicit Device(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {
     scratch_.reserve(*backend_, 1 << 24);
-    backend_->use_workspace(&scratch_);
   }
   Called operator->() { return Called(*backend_); }
 
@@ -116,6 +115,7 @@ class Device {
   Ledger ledger_;
   std::unique_ptr<Backend> backend_;
   Arena scratch_{"scratch", ledger_};
+  Workspace workspace_{*backend_, scratch_};
 };
 
 // Half a unit in the last place of 1, relative: the most that one rounding loses.

@@ -54,7 +54,7 @@ class ProductTuning : public testing::Test {
       return tensor;
     };
     const Tensor of_x = take(x), of_w = take(w), of_bias = take(bias), of_y = take(y);
-    backend.use_workspace(&scratch);
+    const Workspace workspace(backend, scratch);
     backend.linear_forward(of_x, of_w, of_bias, of_y);
     std::vector<float> result(tokens * N);
     backend.download(of_y, result.data());

@@ -48,6 +48,12 @@ void Backend::count(Operation operation, double flops, double bytes) {
   work.bytes += bytes;
 }
 
+Workspace::Workspace(Backend& backend, Arena& arena) : backend_(backend) {
+  require(backend.workspace_ == nullptr, "a second runtime on one device (", backend.description(),
+          "), whose scratch memory is the first one's; end that one before");
+  backend.workspace_ = &arena;
+}
+
 Tensor Backend::scratch(Frame& frame, int64_t bytes) const {
   return bytes > 0 ? frame.take(Category::workspace, {bytes}, DType::u8) : Tensor{};
 }

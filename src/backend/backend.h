@@ -268,8 +268,6 @@ class Backend {
   // "cpu: 2 threads, AVX512-BF16 …": one line for the user.
   virtual std::string description() const = 0;
 
-  // Where operations take scratch memory from; set before the first of them.
-  void use_workspace(Arena* arena) { workspace_ = arena; }
   const Work& work(Operation operation) const { return work_[static_cast<size_t>(operation)]; }
 
   // Bytes of scratch that an operation needs, from shapes alone. Asking also prepares it (oneDNN makes its primitive),
@@ -343,11 +341,24 @@ class Backend {
                          const Tensor& m, const Tensor& v, const Tensor& squared_norm) = 0;
 
  private:
+  friend class Workspace;
   void count(Operation operation, double flops, double bytes);
   Tensor scratch(Frame& frame, int64_t bytes) const;
 
   Arena* workspace_ = nullptr;
   std::array<Work, static_cast<size_t>(Operation::count_)> work_{};
+};
+
+// While it lives, the backend's operations take their scratch memory from this arena. Errors: from another one until now.
+class Workspace {
+ public:
+  Workspace(Backend& backend, Arena& arena);
+  ~Workspace() { backend_.workspace_ = nullptr; }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+ private:
+  Backend& backend_;
 };
 
 }  // namespace llama_tp

@@ -22,10 +22,9 @@ enum class MemoryUse { training, evaluation, generation };
 const char* more_ranks(Backend& backend);
 
 struct Runtime {
+  // Errors: the backend works for another one that lives.
   Runtime(Backend& backend_, const MeshGroups& groups_, DType dtype_)
-      : backend(backend_), groups(groups_), dtype(dtype_) {
-    backend.use_workspace(&step);
-  }
+      : backend(backend_), groups(groups_), dtype(dtype_) {}
 
   // Takes the memory that a rehearsal found to be needed. Errors: the device has less; nothing was taken then.
   void reserve(const MemoryPlan& plan, MemoryUse use = MemoryUse::training);
@@ -38,6 +37,9 @@ struct Runtime {
   Arena state{"state", ledger};  // parameters, gradients, optimizer state
   Arena cache{"cache", ledger};  // keys and values of generation
   Arena step{"step", ledger};    // activations and scratch
+
+ private:
+  Workspace workspace_{backend, step};
 };
 
 }  // namespace llama_tp

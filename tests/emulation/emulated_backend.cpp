@@ -26,10 +26,7 @@ class DeliveryAtOnce : public Delivery {
 std::unique_ptr<Backend> backend_under_test(int) { return std::make_unique<EmulatedBackend>(); }
 std::vector<int> thread_counts_under_test() { return {1, 1}; }
 
-EmulatedBackend::EmulatedBackend() : cpu_(make_cpu_backend({})) {
-  scratch_.reserve(*cpu_, scratch_bytes);
-  cpu_->use_workspace(&scratch_);
-}
+EmulatedBackend::EmulatedBackend() : cpu_(make_cpu_backend({})) { scratch_.reserve(*cpu_, scratch_bytes); }
 
 void* EmulatedBackend::reserve(int64_t bytes) { return emulation::reserve_device_memory(bytes); }
 void EmulatedBackend::release(void* base, int64_t bytes) { emulation::release_device_memory(base, bytes); }

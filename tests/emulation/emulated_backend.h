@@ -38,6 +38,7 @@ class EmulatedBackend : public CudaOperations, public Recorder {
   std::unique_ptr<Backend> cpu_;
   Ledger ledger_;
   Arena scratch_{"products", ledger_};  // the CPU's own
+  Workspace workspace_{*cpu_, scratch_};
 };
 
 }  // namespace llama_tp
