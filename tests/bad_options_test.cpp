@@ -97,6 +97,7 @@ TEST_F(BadOptions, ThoseOfGenerateAreNamedWithTheMend) {
       {generate("-p a --top-p 1.5"), {"--top-p 1.5 must lie between 0 and 1"}},
       {generate("-p a --repeat-penalty 0"), {"--repeat-penalty 0 must lie between 0.001"}},
       {generate("-p a --dtype float64"), {"--dtype float64", "float32 or bfloat16"}},
+      {generate("-p a --dtype ''"), {"--dtype  is not known", "float32 or bfloat16"}},
       {generate("-p a -t 0"), {"--threads 0 must be 1 or more"}},
       {generate("-p a --backend tpu"), {"--backend tpu", "auto, cpu or cuda"}},
       {generate("-p a --echo=perhaps"), {"generate: ", "perhaps"}},

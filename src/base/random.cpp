@@ -63,10 +63,6 @@ float random_uniform(uint64_t seed, uint64_t stream, uint64_t index) {
   return static_cast<float>(block(seed, stream, index)[0] >> 8) * 0x1p-24f;
 }
 
-float random_normal(uint64_t seed, uint64_t stream, uint64_t index) {
-  return normals(seed, stream, index / 4)[index % 4];
-}
-
 void fill_normal(float* to, int64_t count, float scale, uint64_t seed, uint64_t stream, uint64_t first) {
   for (int64_t done = 0; done < count;) {
     const uint64_t index = first + static_cast<uint64_t>(done);

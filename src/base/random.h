@@ -24,12 +24,8 @@ uint64_t random_uint64(uint64_t seed, uint64_t stream, uint64_t index);
 // In [0, 1), a multiple of 2^-24.
 float random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 
-// Standard normal by Box and Muller (1958). Elements 4 k … 4 k + 3 come from one Philox block, two from each pair of
-// its words.
-float random_normal(uint64_t seed, uint64_t stream, uint64_t index);
-
-// to[i] = scale * random_normal(seed, stream, first + i), bit for bit, at a quarter of the work. Serial: callers split
-// the range.
+// to[i] = scale * value first + i of the stream. Values are standard normal by Box and Muller (1958): 4 k … 4 k + 3 come
+// from one Philox block, two from each pair of its words. Serial: callers split the range.
 void fill_normal(float* to, int64_t count, float scale, uint64_t seed, uint64_t stream, uint64_t first);
 
 }  // namespace llama_tp

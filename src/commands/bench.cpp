@@ -71,7 +71,7 @@ BenchSettings bench_settings(const Options& options) {
   settings.config = options.word("config");
   settings.family = options.word("family");
   settings.backend = options.word("backend");
-  settings.dtype = options.dtype("dtype", DType::bf16);
+  settings.dtype = options.dtype("dtype");
   settings.mesh = mesh_from(options);
   if (options.given("rehearse")) settings.rehearsal = parse_rehearsal(options.word("rehearse"));
   settings.sequence_parallel = options.is_on("sequence-parallel");

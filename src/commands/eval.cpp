@@ -32,8 +32,7 @@ class Evaluation {
   Evaluation(const Options& options, const Launch& launch)
       : options_(options),
         launch_(launch),
-        model_(options.path("model"),
-               options.given("dtype") ? std::optional(options.dtype("dtype", DType::f32)) : std::nullopt,
+        model_(options.path("model"), options.given("dtype") ? std::optional(options.dtype("dtype")) : std::nullopt,
                mesh_from(options), options.word("backend"), launch, options.word("family")) {}
 
   int run() {

@@ -98,7 +98,7 @@ GenerationSettings generation_settings(const Options& options) {
   if (options.given("repeat-penalty")) settings.given.repeat_penalty = options.number("repeat-penalty", 1e-3, 1000);
   settings.ignore_eos = options.is_set("ignore-eos");
   settings.echo = options.is_set("echo");
-  if (options.given("dtype")) settings.dtype = options.dtype("dtype", DType::f32);
+  if (options.given("dtype")) settings.dtype = options.dtype("dtype");
   settings.tensor_parallel = options.integer_or_auto("tensor-parallel", most_ranks);
   settings.backend = options.word("backend");
   return settings;

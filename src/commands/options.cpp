@@ -304,11 +304,9 @@ double Options::number(const std::string& name, double least, double most) const
   return value;
 }
 
-DType Options::dtype(const std::string& name, DType otherwise) const {
-  const std::string written = word(name);
-  if (written.empty()) return otherwise;
-  const std::optional<DType> dtype = dtype_with_torch_name(written);
-  require(dtype == DType::f32 || dtype == DType::bf16, "--", name, " ", written,
+DType Options::dtype(const std::string& name) const {
+  const std::optional<DType> dtype = dtype_with_torch_name(word(name));
+  require(dtype == DType::f32 || dtype == DType::bf16, "--", name, " ", word(name),
           " is not known; it can be float32 or bfloat16");
   return *dtype;
 }

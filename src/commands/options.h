@@ -55,8 +55,8 @@ class Options {
   int64_t bytes(const std::string& name) const;
   // Errors: no number, not finite, outside of [least, most].
   double number(const std::string& name, double least = -1e300, double most = 1e300) const;
-  // float32 or bfloat16, what models run in; `otherwise` where the option was not given. Errors: another word.
-  DType dtype(const std::string& name, DType otherwise) const;
+  // float32 or bfloat16, what models run in. Errors: another word.
+  DType dtype(const std::string& name) const;
   // float32, bfloat16 or float16, what models are stored in. Errors: another word.
   DType stored_dtype(const std::string& name) const;
   // 0 for "auto". Errors: neither it nor a whole number from 1 to `most`.

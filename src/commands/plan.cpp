@@ -74,9 +74,7 @@ class PlanRun {
       : options_(options),
         config_(read_model_config(options.word("config"), read_family_file(options.word("family")))),
         plan_(resolve_plan(config_)),
-        step_{.config = config_,
-              .dtype = options.dtype("dtype", DType::bf16),
-              .longest = options.is_set("max-sequence")} {
+        step_{.config = config_, .dtype = options.dtype("dtype"), .longest = options.is_set("max-sequence")} {
     const int64_t data = options.integer("data-parallel", 1, most_ranks), fsdp = options.integer("fsdp", 1, most_ranks),
                   tensor = options.integer("tensor-parallel", 1, most_ranks);
     require(data * fsdp <= most_ranks && data * fsdp * tensor <= most_ranks, "--data-parallel ", data, " × --fsdp ",
@@ -165,7 +163,7 @@ void run_search(const Options& options, int threads) {
           "; leave one of them out");
   SearchSpace space{config,
                     plan,
-                    options.dtype("dtype", DType::bf16),
+                    options.dtype("dtype"),
                     options.integer("world", 1, most_ranks),
                     options.integer("block-size", 2, most_forward_tokens),
                     1,
@@ -209,7 +207,7 @@ void run_plan_comparison(const Options& options, int threads) {
   }
   SchemesToPlan asked{config,
                       plan,
-                      options.dtype("dtype", DType::bf16),
+                      options.dtype("dtype"),
                       parse_schemes(words, setting),
                       options.integer("block-size", 2, most_forward_tokens),
                       0,

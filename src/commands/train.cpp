@@ -107,7 +107,7 @@ TrainingSettings training_settings(const Options& options) {
   settings.adam_beta2 = options.number("adam-beta2", 0, 0.9999999);
   settings.adam_epsilon = options.number("adam-epsilon", least_adam_epsilon, 1);
   settings.max_grad_norm = options.number("max-grad-norm", 0, 1e9);
-  settings.dtype = options.dtype("dtype", DType::bf16);
+  settings.dtype = options.dtype("dtype");
   if (options.given("save-dtype")) settings.save_dtype = options.stored_dtype("save-dtype");
   settings.recompute = options.is_set("gradient-checkpointing");
   settings.seed = static_cast<uint64_t>(options.integer("seed", 0));

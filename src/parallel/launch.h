@@ -37,7 +37,6 @@ class Launch {
   int rank() const { return rank_; }
   int size() const { return size_; }
   int local_rank() const { return local_rank_; }
-  int local_size() const { return local_size_; }
   // A number that the ranks of one node share: the lowest of their ranks.
   int node_of(int world_rank) const { return node_of_[static_cast<size_t>(world_rank)]; }
   // The largest count that divides the ranks of each node.
