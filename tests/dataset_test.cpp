@@ -133,9 +133,9 @@ TEST(Dataset, TargetsAreTheLabelsOfTheNextPosition) {
   std::vector<int32_t> targets(4);
   shifted_targets({tokens, labels}, targets);
   EXPECT_EQ(targets, (std::vector<int32_t>{-100, 6, 7, -100}));
-  EXPECT_EQ(count_targets({tokens, labels}), 2);
-  EXPECT_EQ(count_targets({tokens, tokens}), 3);
-  EXPECT_EQ(count_targets({std::span(tokens).first(1), std::span(tokens).first(1)}), 0);
+  EXPECT_EQ(count_targets(Sample{tokens, labels}), 2);
+  EXPECT_EQ(count_targets(Sample{tokens, tokens}), 3);
+  EXPECT_EQ(count_targets(Sample{std::span(tokens).first(1), std::span(tokens).first(1)}), 0);
   EXPECT_TRUE(holds(error_of([&] { shifted_targets({tokens, labels}, std::span(targets).first(3)); }), "4", "3"));
 }
 

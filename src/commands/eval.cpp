@@ -57,6 +57,7 @@ class Evaluation {
 
  private:
   bool leads() const { return launch_.rank() == 0; }
+  int64_t block_size() const { return options_.integer("block-size", 2); }
   bool dumps() const { return options_.given("dump-logits"); }
 
   void read_data() {
@@ -64,8 +65,8 @@ class Evaluation {
       DataTokenizerOptions reading = data_options(options_);
       reading.date = saved_date(model_.folder);  // as in the run's own evaluation
       const DataTokenizer tokenizer(holds_tokenizer(model_.folder) ? model_.folder : "", reading);
-      const DatasetOptions options = tokenizer.dataset_options(
-          options_.integer("block-size", 2), model_.config.vocabulary, model_.config.eos_ids, model_.config.source);
+      const DatasetOptions options = tokenizer.dataset_options(block_size(), model_.config.vocabulary,
+                                                               model_.config.eos_ids, model_.config.source);
       data_ = read_dataset(options_.word("file"), options);
     }
     exchange(data_, model_.mesh->world());
@@ -78,9 +79,7 @@ class Evaluation {
     };
     say(model_.placement_said);
     for (const std::string& line : left_out_of(model_.config)) say(line);
-    if (data_.cut_samples > 0)
-      say(text(options_.word("file"), ": longer than --block-size ", options_.word("block-size"), " and cut: ",
-               counted(data_.cut_samples, "sample"), ", which lost ", counted(data_.cut_tokens, "token")));
+    say(beyond_block_size(options_.word("file"), data_, block_size()));
     say(beyond_positions(shape_.block_size, model_.config));
   }
 

@@ -91,9 +91,7 @@ void print_sample(const Dataset& data, int64_t sample, const Tokenizer& tokenize
 }
 
 void print_sums(const std::string& file, const Dataset& data) {
-  int64_t learned = 0;
-  for (int64_t i = 0; i < data.samples(); i++) learned += count_targets(data, i);
-  const auto tokens = static_cast<int64_t>(data.tokens.size());
+  const auto tokens = static_cast<int64_t>(data.tokens.size()), learned = count_targets(data);
   std::printf("%s: %s of %s, %s, of which %s (%s%%) are learned", file.c_str(),
               counted(data.samples(), "sample").c_str(), counted(data.sequences(), "sequence").c_str(),
               counted(tokens, "token").c_str(), with_commas(learned).c_str(),

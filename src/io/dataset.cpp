@@ -190,4 +190,10 @@ int64_t count_targets(const Dataset& data, int64_t sample) {
   return count;
 }
 
+int64_t count_targets(const Dataset& data) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < data.samples(); i++) count += count_targets(data, i);
+  return count;
+}
+
 }  // namespace llama_tp

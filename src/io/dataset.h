@@ -87,7 +87,8 @@ void shifted_targets(const Sample& sample, std::span<int32_t> targets);
 
 // How many of shifted_targets are not ignored_label.
 int64_t count_targets(const Sample& sequence);
-// Those of a sample's sequences.
+// Those of a sample's sequences, and of all.
 int64_t count_targets(const Dataset& data, int64_t sample);
+int64_t count_targets(const Dataset& data);
 
 }  // namespace llama_tp

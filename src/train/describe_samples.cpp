@@ -10,16 +10,17 @@ std::vector<std::string> describe_samples(const std::string& file, const Dataset
   if (!data.blocks.empty())
     lines.push_back(
         text(file, ": ", counted(data.sequences(), "sequence"), " packed into ", counted(data.samples(), "sample")));
-  if (!data.labels.empty()) {
-    int64_t learned = 0;
-    for (int64_t i = 0; i < data.samples(); i++) learned += count_targets(data, i);
-    lines.push_back(text(file, ": ", counted(learned, "token"), " of ",
+  if (!data.labels.empty())
+    lines.push_back(text(file, ": ", counted(count_targets(data), "token"), " of ",
                          with_commas(static_cast<int64_t>(data.tokens.size())), " are learned"));
-  }
-  if (data.cut_samples > 0)
-    lines.push_back(text(file, ": longer than --block-size ", block_size, " and cut: ",
-                         counted(data.cut_samples, "sample"), ", which lost ", counted(data.cut_tokens, "token")));
+  if (const std::string cut = beyond_block_size(file, data, block_size); !cut.empty()) lines.push_back(cut);
   return lines;
+}
+
+std::string beyond_block_size(const std::string& file, const Dataset& data, int64_t block_size) {
+  if (data.cut_samples == 0) return "";
+  return text(file, ": longer than --block-size ", block_size, " and cut: ", counted(data.cut_samples, "sample"),
+              ", which lost ", counted(data.cut_tokens, "token"));
 }
 
 std::string beyond_positions(int64_t sample_tokens, const ModelConfig& config) {
