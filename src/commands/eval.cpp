@@ -15,9 +15,9 @@
 #include "model/loaded.h"
 #include "report/format.h"
 #include "report/output.h"
-#include "train/dataset_exchange.h"
 #include "train/describe_samples.h"
 #include "train/evaluator.h"
+#include "train/training_data.h"
 #include "train/training_state.h"
 
 namespace llama_tp {

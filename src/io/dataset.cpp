@@ -121,6 +121,13 @@ void cut(Dataset& data, int64_t block_size) {
 
 }  // namespace
 
+void Dataset::set_numbers(std::span<const int64_t> numbers) {
+  packed = numbers[0] != 0;
+  documents = numbers[1];
+  cut_samples = numbers[2];
+  cut_tokens = numbers[3];
+}
+
 int64_t Dataset::longest_sample() const {
   int64_t longest = 0;
   for (int64_t i = 0; i < samples(); i++) longest = std::max(longest, static_cast<int64_t>(sample(i).tokens.size()));
@@ -165,8 +172,7 @@ Dataset read_dataset(const std::string& path, const DatasetOptions& options) {
 
 uint64_t fingerprint_of(const Dataset& data) {
   uint64_t hash = 0;
-  for (const auto* ids : {&data.tokens, &data.labels}) hash = data_fingerprint(std::span(*ids), hash);
-  for (const auto* places : {&data.starts, &data.blocks}) hash = data_fingerprint(std::span(*places), hash);
+  each_array(data, [&](const char*, const auto& values) { hash = data_fingerprint(std::span(values), hash); });
   return hash;
 }
 

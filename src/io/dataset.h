@@ -48,7 +48,7 @@ struct Sample {
   std::span<const int32_t> tokens, labels;
 };
 
-// The arrays are plain, so that one rank can read and send them to others.
+// Arrays and numbers are plain, so that they can be kept in a file and sent to other ranks: see each_array.
 struct Dataset {
   std::vector<int32_t> tokens;
   std::vector<int32_t> labels;     // empty: each token is its own label
@@ -58,6 +58,10 @@ struct Dataset {
   int64_t documents = 0;           // of text, those without a token left out
   int64_t cut_samples = 0;         // sequences that were longer than block_size,
   int64_t cut_tokens = 0;          // and what they lost
+
+  // The last four as one array, and from it.
+  std::vector<int64_t> numbers() const { return {packed ? 1 : 0, documents, cut_samples, cut_tokens}; }
+  void set_numbers(std::span<const int64_t> numbers);
 
   int64_t sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
   int64_t samples() const { return blocks.empty() ? sequences() : static_cast<int64_t>(blocks.size()) - 1; }
@@ -72,6 +76,15 @@ struct Dataset {
  private:
   Sample between(int64_t first_sequence, int64_t last_sequence) const;
 };
+
+// visit(name, array) for each array of a Dataset, which may be const.
+template <class Data, class Visit>
+void each_array(Data& data, const Visit& visit) {
+  visit("tokens", data.tokens);
+  visit("labels", data.labels);
+  visit("starts", data.starts);
+  visit("blocks", data.blocks);
+}
 
 // Of the arrays: that of the same samples, whatever file they come from.
 uint64_t fingerprint_of(const Dataset& data);

@@ -38,32 +38,32 @@ std::string key_of(const std::string& path, const DatasetOptions& options, const
   return name;
 }
 
-// The arrays by name, each with its type, and the numbers beside them.
-template <class Visit>
-void each_array(Dataset& data, std::vector<int64_t>& numbers, const Visit& visit) {
-  visit("tokens", DType::i32, data.tokens);
-  visit("labels", DType::i32, data.labels);
-  visit("starts", DType::i64, data.starts);
-  visit("blocks", DType::i64, data.blocks);
-  visit("numbers", DType::i64, numbers);
+// visit(name, type, array): the data's, and its numbers as one more.
+template <class Data, class Numbers, class Visit>
+void each_stored(Data& data, Numbers& numbers, const Visit& visit) {
+  const auto with_type = [&](const char* name, auto& values) {
+    visit(name, sizeof values[0] == sizeof(int32_t) ? DType::i32 : DType::i64, values);
+  };
+  each_array(data, with_type);
+  with_type("numbers", numbers);
 }
 
-// Of the arrays and the numbers: the last number, by which damage is found.
+// Of the arrays and the numbers; kept behind the latter: damage is found by it.
 int64_t check_sum(const Dataset& data, std::span<const int64_t> numbers) {
   return static_cast<int64_t>(data_fingerprint(numbers, fingerprint_of(data)));
 }
 
-void write(Dataset& data, const std::string& folder, const std::string& name) {
+void write(const Dataset& data, const std::string& folder, const std::string& name) {
   std::filesystem::create_directories(folder);
-  std::vector<int64_t> numbers{data.packed ? 1 : 0, data.documents, data.cut_samples, data.cut_tokens};
+  std::vector<int64_t> numbers = data.numbers();
   numbers.push_back(check_sum(data, numbers));
   std::vector<PlannedTensor> planned;
-  each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
+  each_stored(data, numbers, [&](const char* array, DType dtype, const auto& values) {
     planned.push_back({array, dtype, {static_cast<int64_t>(values.size())}});
   });
   const FilePlan plan = plan_file(name, planned);
   SafetensorsWriter writer(folder, plan);
-  each_array(data, numbers, [&](const char* array, DType dtype, const auto& values) {
+  each_stored(data, numbers, [&](const char* array, DType dtype, const auto& values) {
     writer.write(array, 0, values.data(), static_cast<int64_t>(values.size()) * size_of(dtype));
   });
   writer.finish();
@@ -73,20 +73,17 @@ Dataset read_arrays(const std::string& path) {
   Dataset data;
   std::vector<int64_t> numbers;
   const SafetensorsFile file(path);
-  each_array(data, numbers, [&](const char* array, DType dtype, auto& values) {
+  each_stored(data, numbers, [&](const char* array, DType dtype, auto& values) {
     const StoredTensor* const stored = file.find(array);
     require(stored != nullptr && stored->dtype() == dtype && stored->shape.size() == 1, path, ": has no ", array);
     values.resize(static_cast<size_t>(stored->shape[0]));
     file.read(*stored, whole(*stored), dtype, values.data());
   });
-  require(numbers.size() == 5, path, ": has no numbers");
+  require(numbers.size() == data.numbers().size() + 1, path, ": has no numbers");
   const int64_t sum = numbers.back();
   numbers.pop_back();
   require(check_sum(data, numbers) == sum, path, ": is damaged");
-  data.packed = numbers[0] != 0;
-  data.documents = numbers[1];
-  data.cut_samples = numbers[2];
-  data.cut_tokens = numbers[3];
+  data.set_numbers(numbers);
   return data;
 }
 
@@ -111,7 +108,7 @@ Dataset DatasetCache::read(const std::string& path, const DatasetOptions& option
   return read_dataset(path, options);
 }
 
-std::string DatasetCache::keep(Dataset& data) const {
+std::string DatasetCache::keep(const Dataset& data) const {
   if (name_.empty() || is_hit_) return "";
   try {
     write(data, folder_, name_);

@@ -21,7 +21,7 @@ class DatasetCache {
   Dataset read(const std::string& path, const DatasetOptions& options, const std::string& tokenizer);
   // Keeps what was read, unless it comes from here. Where that fails, or what was kept was damaged, the run does without:
   // returns what to say of it, else "".
-  std::string keep(Dataset& data) const;
+  std::string keep(const Dataset& data) const;
 
   // The file that spared the work, or "".
   std::string hit() const { return is_hit_ ? folder_ + "/" + name_ : ""; }

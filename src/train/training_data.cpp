@@ -3,7 +3,7 @@
 #include "base/fingerprint.h"
 #include "io/checkpoint_files.h"
 #include "io/data_tokenizer.h"
-#include "train/dataset_exchange.h"
+#include "parallel/host_values.h"
 
 namespace llama_tp {
 
@@ -14,6 +14,13 @@ std::string describe_size(const Dataset& data) {
 }
 
 }  // namespace
+
+void exchange(Dataset& data, HostGroup& group) {
+  each_array(data, [&](const char*, auto& values) { broadcast_values(group, values); });
+  std::vector<int64_t> numbers = data.numbers();
+  broadcast_values(group, numbers);
+  data.set_numbers(numbers);
+}
 
 TrainingData::TrainingData(const TrainingSettings& settings, const ModelConfig& config, const std::string& tokenizer,
                            HostGroup& world)
@@ -43,7 +50,7 @@ std::string TrainingData::earlier_description() const {
               number(training.tokens) ^ (number(training.starts) << 1) ^ (number(training.labels) << 2) ^ blocks);
 }
 
-std::vector<std::string> TrainingData::keep() {
+std::vector<std::string> TrainingData::keep() const {
   std::vector<std::string> troubles;
   for (std::string& trouble : std::vector{training_cache_.keep(training), validation_cache_.keep(validation)})
     if (!trouble.empty()) troubles.push_back(std::move(trouble));

@@ -1,4 +1,4 @@
-// The samples that a run trains on and validates with, on every rank.
+// Data that rank 0 has read, on every rank; and the samples that a run trains on and validates with.
 #pragma once
 
 #include <string>
@@ -10,6 +10,9 @@
 #include "train/training_settings.h"
 
 namespace llama_tp {
+
+// Rank 0's data in place of the others'. Collective.
+void exchange(Dataset& data, HostGroup& group);
 
 class TrainingData {
  public:
@@ -26,7 +29,7 @@ class TrainingData {
   std::string earlier_description() const;
 
   // Rank 0: keeps what was tokenized for a later run; what is to be said where that fails.
-  std::vector<std::string> keep();
+  std::vector<std::string> keep() const;
   // The file that spared rank 0 the work, or "".
   std::string tokenized_before() const { return training_cache_.hit(); }
 
