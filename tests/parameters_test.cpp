@@ -282,7 +282,7 @@ TEST(Parameters, ShardsDivideEachSliceWithoutGapOrOverlap) {
       Ledger ledger;
       Arena state("state", ledger);
       Parameters& rank = *ranks.back();
-      rank.allocate(state, DType::f32, false, {0, shards});
+      rank.allocate(state, DType::f32, Holds::weights, {0, shards});
       for (const Parameter& row : rank.rows()) {
         int64_t next = 0;
         for (int shard = 0; shard < shards; shard++) {

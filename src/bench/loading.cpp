@@ -21,12 +21,11 @@ struct Held {
   Held(const Bench& bench, const Mesh& mesh)
       : runtime(*bench.backend, mesh.groups(), bench.settings.dtype),
         parameters(bench.config, bench.plan, mesh.tensor_rank(), mesh.shape().tensor) {
-    const Sharding sharding{mesh.fsdp_rank(), mesh.shape().fsdp};
     runtime.reserve(rehearse(*bench.backend, runtime, [&](Runtime& on) {
       Parameters(bench.config, bench.plan, on.groups.tensor.rank(), on.groups.tensor.size())
-          .allocate(on.state, on.dtype, false, sharding);
+          .allocate(on, Holds::weights);
     }));
-    parameters.allocate(runtime.state, runtime.dtype, false, sharding);
+    parameters.allocate(runtime, Holds::weights);
   }
   int64_t bytes() const {
     int64_t sum = 0;

@@ -22,11 +22,6 @@ constexpr int64_t keys_of_recording = 256;
 constexpr int64_t chances_behind(int64_t n) { return round_up(n, int64_t{2}); }
 constexpr int64_t chosen_numbers(int64_t n) { return chances_behind(n) + 4 * n; }
 
-Parameters& allocated(Parameters& parameters, Runtime& runtime) {
-  parameters.allocate(runtime.state, runtime.dtype, false, {});
-  return parameters;
-}
-
 void rehearse_prompts(Generator& generator, const std::vector<int64_t>& lengths) {
   const std::vector<int32_t> zeros(static_cast<size_t>(*std::max_element(lengths.begin(), lengths.end())));
   std::vector<Feed> feeds;
@@ -56,7 +51,7 @@ Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, 
                      int64_t sequences, const Sampling& sampling)
     : runtime_(runtime),
       parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size()),
-      model_(config, allocated(parameters_, runtime), runtime),
+      model_(config, parameters_.allocate(runtime, Holds::weights), runtime),
       context_(context),
       sampling_(sampling),
       cache_(model_.push_cache(context * sequences)),

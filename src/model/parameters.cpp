@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/runtime.h"
+
 namespace llama_tp {
 
 std::vector<int64_t> Parameter::file_extents() const {
@@ -37,7 +39,13 @@ Piece Parameters::piece(const Parameter& row, int shard) const {
   return unit_of(row).piece(row.weight->offset + row.row * columns, row.slice_rows() * columns, shard);
 }
 
-void Parameters::allocate(Arena& state, DType dtype, bool trains, Sharding sharding) {
+Parameters& Parameters::allocate(Runtime& runtime, Holds holds) {
+  allocate(runtime.state, runtime.dtype, holds, {runtime.groups.shards.rank(), runtime.groups.shards.size()});
+  return *this;
+}
+
+void Parameters::allocate(Arena& state, DType dtype, Holds holds, Sharding sharding) {
+  const bool trains = holds == Holds::training_state;
   for (Unit& unit : units_) {
     unit.sharding = sharding;
     const Weight& last = *unit.weights.back();

@@ -17,6 +17,8 @@
 
 namespace llama_tp {
 
+struct Runtime;
+
 // A tensor as products see it: [out, in] with out split (column-parallel), in split (row-parallel) or neither. Views of
 // its unit.
 struct Weight {
@@ -127,6 +129,9 @@ struct VocabularySlice {
   bool sequence_parallel = false;  // of what the embedding gives and the head gets
 };
 
+// What a rank has memory for: the weights alone, or also gradients, master weights and moments.
+enum class Holds : uint8_t { weights, training_state };
+
 class Parameters {
  public:
   // sequence_parallel: between the regions that the plan splits each rank has its part of the tokens, and so a part of
@@ -136,9 +141,10 @@ class Parameters {
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
-  // Takes the memory of this rank's shard of the weights, and of gradients, master weights and moments where the run
-  // trains.
-  void allocate(Arena& state, DType dtype, bool trains, Sharding sharding);
+  // Takes the memory of this rank's shard. Before a Transformer is made of them; returns *this, for its initializer.
+  Parameters& allocate(Runtime& runtime, Holds holds);
+  // The same of any rank's, by a plan.
+  void allocate(Arena& state, DType dtype, Holds holds, Sharding sharding);
 
   // The embedding (with a tied head), the blocks, the head, and all norms of the residual stream together: the end of a
   // block is fused with the norm that opens the next one, so they are needed longer than a block is.

@@ -6,23 +6,13 @@
 
 namespace llama_tp {
 
-namespace {
-
-Parameters& with_weights(Parameters& parameters, Runtime& runtime) {
-  parameters.allocate(runtime.state, runtime.dtype, false,
-                      {runtime.groups.shards.rank(), runtime.groups.shards.size()});
-  return parameters;
-}
-
-}  // namespace
-
 Evaluator::Evaluator(const ModelConfig& config, const TensorParallelPlan& plan, const BatchShape& shape,
                      Runtime& runtime)
     : runtime_(runtime),
       parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size()),
       batch_(push_batch(runtime.state, shape.tokens(), shape.sequences(), config.window())),
       loss_(runtime.state.push(Category::data, {1}, DType::f64)),
-      model_(config, with_weights(parameters_, runtime), runtime) {}
+      model_(config, parameters_.allocate(runtime, Holds::weights), runtime) {}
 
 double Evaluator::loss(const HostBatch& batch) {
   upload(runtime_.backend, batch, batch_);

@@ -7,22 +7,13 @@
 
 namespace llama_tp {
 
-namespace {
-
-Parameters& with_training_state(Parameters& parameters, Runtime& runtime) {
-  parameters.allocate(runtime.state, runtime.dtype, true, {runtime.groups.shards.rank(), runtime.groups.shards.size()});
-  return parameters;
-}
-
-}  // namespace
-
 Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
                  Runtime& runtime)
     : runtime_(runtime),
       options_(options),
       parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size(),
                   options.batch.sequence_ranks > 1),
-      model_(config, with_training_state(parameters_, runtime), runtime, {options.recompute, options.fsdp}),
+      model_(config, parameters_.allocate(runtime, Holds::training_state), runtime, {options.recompute, options.fsdp}),
       sums_(parameters_, runtime) {
   batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences(), config.window());
   loss_ = runtime.state.push(Category::data, {1}, DType::f64);

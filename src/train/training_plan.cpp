@@ -171,7 +171,7 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallel
     Ledger ledger;
     Arena unreserved("state", ledger);
     Parameters parameters = parameters_of(same_slices.front());
-    parameters.allocate(unreserved, dtype, true, {0, mesh.fsdp});
+    parameters.allocate(unreserved, dtype, Holds::training_state, {0, mesh.fsdp});
     for (const auto& same_pieces : alike(first_of_runs(parameters, mesh.fsdp), mesh.fsdp,
                                          [&](int shard) { return likeness_of_shard(parameters, shard, backend); })) {
       const Place first{same_pieces.front(), same_slices.front()};
