@@ -164,11 +164,11 @@ TEST(TrainingPlan, FlopsOfSamplesAreThoseOfTheirSequences) {
   // Half a key for a token itself: 3²/2 and 5²/2 of the whole layer, and of the other one less behind the window.
   const double keys = 9 / 2.0 + 25 / 2.0 + 9 / 2.0 + (25 - 1) / 2.0;
   const double first = 6 * multiplied * 8 + 12 * double(config.heads * config.head_dim) * keys;
-  EXPECT_DOUBLE_EQ(model_flops(config, data, std::vector<int64_t>{0}), first);
+  const StepFlops flops(config);
+  EXPECT_DOUBLE_EQ(flops.of(data, std::vector<int64_t>{0}), first);
   TrainerOptions options;
   options.batch = {1, 1, 1, 7, 1};
-  EXPECT_DOUBLE_EQ(model_flops(config, data, std::vector<int64_t>{1, 0, 1}),
-                   first + 2 * model_flops(config, options.batch));
+  EXPECT_DOUBLE_EQ(flops.of(data, std::vector<int64_t>{1, 0, 1}), first + 2 * model_flops(config, options.batch));
 }
 
 }  // namespace

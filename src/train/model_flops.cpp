@@ -24,12 +24,13 @@ double of_sequence(const ModelConfig& config, double parameters, int64_t length)
 
 }  // namespace
 
-double model_flops(const ModelConfig& config, const Dataset& data, std::span<const int64_t> samples) {
-  const double parameters = multiplying_parameters(config);
+StepFlops::StepFlops(const ModelConfig& config) : config_(config), parameters_(multiplying_parameters(config)) {}
+
+double StepFlops::of(const Dataset& data, std::span<const int64_t> samples) const {
   double flops = 0;
   for (const int64_t sample : samples)
     for (int64_t i = data.first_sequence(sample); i < data.first_sequence(sample + 1); i++)
-      flops += of_sequence(config, parameters, std::ssize(data.sequence(i).tokens));
+      flops += of_sequence(config_, parameters_, std::ssize(data.sequence(i).tokens));
   return flops;
 }
 

@@ -14,8 +14,17 @@
 
 namespace llama_tp {
 
-// Of these samples, whose sequences do not see each other.
-double model_flops(const ModelConfig& config, const Dataset& data, std::span<const int64_t> samples);
+// Of a run's steps, one after another: the parameters are counted once, by a table of all of them.
+class StepFlops {
+ public:
+  explicit StepFlops(const ModelConfig& config);
+  // Of these samples, whose sequences do not see each other.
+  double of(const Dataset& data, std::span<const int64_t> samples) const;
+
+ private:
+  const ModelConfig& config_;
+  double parameters_;
+};
 
 // Of a step of the whole mesh, in which every sample is one whole sequence.
 double model_flops(const ModelConfig& config, const BatchShape& batch);

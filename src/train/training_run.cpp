@@ -48,6 +48,7 @@ class TrainingRun {
         runtime_(backend_, mesh_.groups(), settings_.dtype),
         memory_(reserve()),
         trainer_(setup.config, setup.plan, options_, runtime_),
+        flops_(setup.config),
         state_(setup.state),
         first_step_(state_.step + 1) {
     // Where nothing refuses the run any more, and before what takes long and may fail.
@@ -126,8 +127,7 @@ class TrainingRun {
     for (const int64_t sample : samples) state_.tokens += std::ssize(setup_.data.training.sample(sample).tokens);
     now.tokens = state_.tokens;
     now.tokens_per_second = static_cast<double>(state_.tokens - tokens_before) / now.seconds;
-    now.model_flops_per_second =
-        model_flops(setup_.config, setup_.data.training, samples) / now.seconds / mesh_.world().size();
+    now.model_flops_per_second = flops_.of(setup_.data.training, samples) / now.seconds / mesh_.world().size();
     const std::vector<double> peaks = mesh_.world().all_gather(static_cast<double>(memory_taken()));
     now.peak_memory_bytes = static_cast<int64_t>(*std::max_element(peaks.begin(), peaks.end()));
     if (options_.evaluates && is_due(settings_.evaluation_steps, step)) now.evaluation_loss = evaluate(step);
@@ -256,6 +256,7 @@ class TrainingRun {
   Runtime runtime_;
   MemoryPlan memory_;
   Trainer trainer_;
+  StepFlops flops_;
   TrainingState state_;  // after the step that is done
   int64_t first_step_;
   std::vector<std::string> troubles_;       // of keeping the tokenized data
