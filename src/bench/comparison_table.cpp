@@ -10,7 +10,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int row_label_width = 42, least_column = 19;
+constexpr TableWidths least_widths{.label = 42, .cell = 19};
 constexpr double mib = 1024.0 * 1024;
 
 // What would be rounded to nothing is said to be less than the last digit.
@@ -22,34 +22,39 @@ std::string rounded(double value, int digits) {
 
 class Table {
  public:
-  explicit Table(const Comparison& comparison) : comparison_(comparison), width_(least_column) {
-    for (const SchemeResult& result : comparison.results)
-      width_ = std::max(width_, static_cast<int>(result.scheme.name.size()) + 2);
+  explicit Table(const std::vector<SchemeResult>& results) : results_(results) {
+    for (const SchemeResult& result : results)
+      widths_.cell = std::max(widths_.cell, static_cast<int>(result.scheme.name.size()) + 2);
   }
 
+  void head(const std::string& label) { text_ += label + "\n"; }
+  void schemes(const std::string& label) {
+    line(label, [](const SchemeResult& result) { return result.scheme.name; });
+  }
   // One value a scheme.
   template <class Value>
   void line(const std::string& label, const Value& value) {
-    text_ += label +
-             std::string(static_cast<size_t>(std::max<int>(0, row_label_width - static_cast<int>(label.size()))), ' ');
-    for (const SchemeResult& result : comparison_.results) text_ += padded(value(result), width_);
-    text_ += "\n";
+    line(label, results_, value);
   }
-  void head(const std::string& label) { text_ += label + "\n"; }
-
+  // Of other results of the same schemes.
+  template <class Value>
+  void line(const std::string& label, const std::vector<SchemeResult>& results, const Value& value) {
+    std::vector<std::string> cells;
+    for (const SchemeResult& result : results) cells.push_back(value(result));
+    text_ += widths_.line(label, cells) + "\n";
+  }
   // Left out where all are 0.
   template <class Value>
   void numbers(const std::string& label, int digits, const Value& value) {
-    const auto& all = comparison_.results;
-    if (std::any_of(all.begin(), all.end(), [&](const SchemeResult& result) { return value(result) != 0; }))
+    if (std::any_of(results_.begin(), results_.end(), [&](const SchemeResult& result) { return value(result) != 0; }))
       line(label, [&](const SchemeResult& result) { return rounded(value(result), digits); });
   }
 
   const std::string& text() const { return text_; }
 
  private:
-  const Comparison& comparison_;
-  int width_;
+  const std::vector<SchemeResult>& results_;
+  TableWidths widths_ = least_widths;
   std::string text_;
 };
 
@@ -92,17 +97,11 @@ void add_traffic(Table& table) {
                     [=](const SchemeResult& result) { return result.sent(group, static_cast<Collective>(i)) / mib; });
 }
 
-std::string schemes_in_columns(const std::vector<SchemeResult>& results, int width) {
-  std::string line;
-  for (const SchemeResult& result : results) line += padded(result.scheme.name, width);
-  return line;
-}
-
 }  // namespace
 
 std::string comparison_table(const Comparison& comparison) {
-  Table table(comparison);
-  table.line(text(name_of(comparison.rule)), [](const SchemeResult& result) { return result.scheme.name; });
+  Table table(comparison.results);
+  table.schemes(text(name_of(comparison.rule)));
   table.line("sequences x tokens of a step", [](const SchemeResult& result) {
     return text(result.batch.global_batch(), " x ", result.batch.block_size);
   });
@@ -115,28 +114,21 @@ std::string comparison_table(const Comparison& comparison) {
 }
 
 std::string growth_table(const ComparisonRun& run) {
-  std::string out;
+  if (run.growth.empty()) return "";
+  Table table(run.growth.front().results);
   for (const BatchRule rule : {BatchRule::equal, BatchRule::smallest}) {
-    if (run.growth.empty()) continue;
-    int width = least_column;
-    for (const Scheme& scheme : run.schemes) width = std::max(width, static_cast<int>(scheme.name.size()) + 2);
-    std::string label = text("growth with context, ", name_of(rule));
-    label.resize(row_label_width, ' ');
-    out += label + schemes_in_columns(run.growth.front().results, width) + "\n";
+    table.schemes(text("growth with context, ", name_of(rule)));
     for (const bool memory : {true, false})
-      for (const Comparison& comparison : run.growth) {
-        if (comparison.rule != rule) continue;
-        std::string line = text("  ", comparison.block_size, " tokens, ", memory ? "peak MiB a rank" : "ms a step");
-        line.resize(row_label_width, ' ');
-        for (const SchemeResult& result : comparison.results)
-          line += padded(!result.is_measured() ? "does not fit"
-                         : memory              ? mebibytes(static_cast<double>(result.fullest().peak), 3)
-                                               : fixed(result.seconds() * 1e3, 1),
-                         width);
-        out += line + "\n";
-      }
+      for (const Comparison& comparison : run.growth)
+        if (comparison.rule == rule)
+          table.line(text("  ", comparison.block_size, " tokens, ", memory ? "peak MiB a rank" : "ms a step"),
+                     comparison.results, [&](const SchemeResult& result) {
+                       if (!result.is_measured()) return std::string("does not fit");
+                       return memory ? mebibytes(static_cast<double>(result.fullest().peak), 3)
+                                     : fixed(result.seconds() * 1e3, 1);
+                     });
   }
-  return out;
+  return table.text();
 }
 
 std::string unfit_lines(const ComparisonRun& run) {

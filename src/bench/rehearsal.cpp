@@ -11,7 +11,7 @@ namespace llama_tp {
 namespace {
 
 constexpr int most_rehearsed = 1 << 14;  // the samples of all of them are made
-constexpr int row_name_width = 34, column = 14;
+constexpr TableWidths columns{.label = 34, .cell = 14};
 
 // The number behind `key=`, and what follows it.
 int number_behind(const std::string& key, const std::string& part, const std::string& written) {
@@ -22,9 +22,7 @@ int number_behind(const std::string& key, const std::string& part, const std::st
 }
 
 std::string table_line(const std::string& label, const std::string& first, const std::string& second) {
-  std::string line = label;
-  line.resize(row_name_width, ' ');
-  return line + padded(first, column) + padded(second, column);
+  return columns.line(label, {first, second});
 }
 
 std::string in_mib(int64_t bytes) { return mebibytes(static_cast<double>(bytes), 3); }

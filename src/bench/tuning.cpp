@@ -7,25 +7,16 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int kind_width = 36, extent_width = 9, figure_width = 9;
-
-std::string row(const std::string& kind, const std::string& m, const std::string& n, const std::string& k,
-                const std::string& algorithms, const std::string& first, const std::string& chosen,
-                const std::string& ratio) {
-  std::string line = kind;
-  line.resize(kind_width, ' ');
-  for (const std::string* extent : {&m, &n, &k}) line += padded(*extent, extent_width);
-  for (const std::string* figure : {&algorithms, &first, &chosen, &ratio}) line += padded(*figure, figure_width);
-  return line;
-}
+constexpr TableWidths product_widths{.label = 36, .cell = 9};
 
 std::string row_of(const TimedProduct& product) {
   const ProductTimes& times = product.times;
   const double flops = 2.0 * static_cast<double>(product.m) * static_cast<double>(product.n * product.k);
   const auto rate = [&](double seconds) { return fixed(flops / seconds / 1e12, 1); };
-  return row("  " + product.kind, std::to_string(product.m), std::to_string(product.n), std::to_string(product.k),
-             std::to_string(times.algorithms), rate(times.first_seconds), rate(times.chosen_seconds),
-             fixed(times.first_seconds / times.chosen_seconds, 3));
+  return product_widths.line("  " + product.kind,
+                             {std::to_string(product.m), std::to_string(product.n), std::to_string(product.k),
+                              std::to_string(times.algorithms), rate(times.first_seconds), rate(times.chosen_seconds),
+                              fixed(times.first_seconds / times.chosen_seconds, 3)});
 }
 
 }  // namespace
@@ -39,7 +30,7 @@ void check_tuning(const Bench& bench, const ProductFile& before) {
 
 void bench_tuning(const Bench& bench, const std::string& path, const ProductFile& before) {
   bench.say("products, in TFLOP/s by the first heuristic and by what was chosen");
-  bench.say(row("", "m", "n", "k", "tried", "first", "chosen", "ratio"));
+  bench.say(product_widths.line("", {"m", "n", "k", "tried", "first", "chosen", "ratio"}));
   int64_t count = 0;
   const std::string text_of_file = bench.backend->product_tuner()->tune(before, [&](const TimedProduct& product) {
     count++;

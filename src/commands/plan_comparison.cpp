@@ -11,7 +11,7 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int row_label_width = 46, least_column = 14;
+constexpr TableWidths least_widths{.label = 46, .cell = 14};
 
 int64_t peak(const std::vector<RankPlan>& step) { return fullest(step).ledger.peak(); }
 int64_t peak(const PlannedScheme& scheme) { return peak(scheme.smallest); }
@@ -46,14 +46,13 @@ class Table {
  public:
   explicit Table(const PlannedComparison& planned) : planned_(planned), unit_(unit_for(highest_peak(planned))) {
     for (const PlannedScheme& one : planned.schemes)
-      width_ = std::max(width_, static_cast<int>(one.scheme.name.size()) + 2);
+      widths_.cell = std::max(widths_.cell, static_cast<int>(one.scheme.name.size()) + 2);
   }
   template <class Value>
   void line(const std::string& label, const Value& value) const {
-    std::string line = label;
-    line.resize(static_cast<size_t>(row_label_width), ' ');
-    for (const PlannedScheme& one : planned_.schemes) line += padded(value(one), width_);
-    std::printf("%s\n", line.c_str());
+    std::vector<std::string> cells;
+    for (const PlannedScheme& one : planned_.schemes) cells.push_back(value(one));
+    std::printf("%s\n", widths_.line(label, cells).c_str());
   }
   // Left out where all are 0.
   template <class Value>
@@ -67,7 +66,7 @@ class Table {
  private:
   const PlannedComparison& planned_;
   ByteUnit unit_;
-  int width_ = least_column;
+  TableWidths widths_ = least_widths;
 };
 
 void print_memory(const SchemesToPlan& asked, const Table& table, std::vector<RankPlan> PlannedScheme::*step) {

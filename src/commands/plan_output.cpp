@@ -12,21 +12,17 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int label_width = 38, column_width = 18;
+constexpr TableWidths widths{.label = 38, .cell = 18};
 
 // Column heads that fit: of many scattered ranks, the first.
 std::string column_head(const std::vector<int64_t>& ranks) {
   const std::string all = (ranks.size() == 1 ? "rank " : "ranks ") + ranges_text(ranks);
-  if (static_cast<int>(all.size()) < column_width) return all;
+  if (static_cast<int>(all.size()) < widths.cell) return all;
   return text("rank ", *std::min_element(ranks.begin(), ranks.end()), " +", ranks.size() - 1, " more");
 }
 
 void print_line(const std::string& label, const std::vector<std::string>& values) {
-  std::string line =
-      label + std::string(static_cast<size_t>(std::max<int>(0, label_width - static_cast<int>(label.size()))), ' ');
-  for (const std::string& value : values) line += padded(value, column_width);
-  line.resize(line.find_last_not_of(' ') + 1);
-  std::printf("%s\n", line.c_str());
+  std::printf("%s\n", widths.line(label, values).c_str());
 }
 
 // Lines of one value a rank. Ranks whose values are written alike share a column.

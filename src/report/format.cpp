@@ -71,6 +71,13 @@ std::string padded(const std::string& text, int width) {
   return have >= width ? text : std::string(static_cast<size_t>(width - have), ' ') + text;
 }
 
+std::string TableWidths::line(const std::string& label_text, const std::vector<std::string>& cells) const {
+  std::string all = label_text;
+  all.resize(std::max(all.size(), static_cast<size_t>(label)), ' ');
+  for (const std::string& one : cells) all += padded(one, cell);
+  return all.substr(0, all.find_last_not_of(' ') + 1);
+}
+
 ByteUnit unit_for(double most) {
   constexpr double kib = 1024, mib = kib * kib, gib = mib * kib;
   if (most >= 4 * gib) return {"GiB", gib};

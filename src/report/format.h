@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Numbers and tables as people read them.
 #pragma once
 
 #include <cstdint>
@@ -25,5 +25,12 @@ struct ByteUnit {
 };
 // In which the largest of them, `most` bytes, has one to four digits.
 ByteUnit unit_for(double most);
+
+// A line of a table: the label fills its columns, each cell ends at the right edge of its own. What is longer pushes the
+// rest to the right. No spaces behind the last one.
+struct TableWidths {
+  int label, cell;
+  std::string line(const std::string& label_text, const std::vector<std::string>& cells) const;
+};
 
 }  // namespace llama_tp
