@@ -2,7 +2,6 @@
 // nothing.
 #include "backend/device.h"
 #include "commands/commands.h"
-#include "commands/memory_limit.h"
 #include "commands/mesh_options.h"
 #include "commands/plan_comparison.h"
 #include "commands/plan_output.h"
@@ -68,21 +67,45 @@ std::unique_ptr<Backend> backend_from(const Options& options, bool for_device, i
   return make_backend(options.word("backend"), {.threads = threads, .products = products_from(options)});
 }
 
+// --memory, all of which may be taken; else the device's, but for what is reserved; else none.
+std::optional<MemoryLimit> memory_limit(const Options& options, const std::optional<DeviceSheet>& device) {
+  if (options.given("memory")) return MemoryLimit{options.bytes("memory"), bytes_text(options.bytes("memory"))};
+  if (!device.has_value()) return std::nullopt;
+  return MemoryLimit{device->free_bytes(),
+                     text(bytes_text(device->free_bytes()), " (", device->name, "'s ", bytes_text(device->memory_bytes),
+                          " less ", bytes_text(device->reserved_bytes), " for CUDA's context and NCCL)")};
+}
+
+PlanQuestion plan_question(const Options& options, int threads) {
+  PlanQuestion question;
+  question.config = read_model_config(options.word("config"), read_family_file(options.word("family")));
+  question.plan = resolve_plan(question.config);
+  question.dtype = options.dtype("dtype");
+  question.block_size = options.integer("block-size", 2, most_forward_tokens);
+  question.fsdp = fsdp_from(options);
+  const bool is_search = options.is_set("search");
+  if (options.given("device"))
+    question.device = read_device_sheet(options.word("device"));
+  else if (is_search)
+    question.device = read_device_sheet("h100");
+  require(!question.device || question.dtype == DType::bf16, is_search ? "--search" : "--device",
+          ": datasheets give bfloat16's speed; leave --dtype float32 out");
+  question.memory = memory_limit(options, question.device);
+  question.backend = backend_from(options, question.device.has_value(), threads);
+  return question;
+}
+
 class PlanRun {
  public:
-  PlanRun(const Options& options, int threads)
-      : options_(options),
-        config_(read_model_config(options.word("config"), read_family_file(options.word("family")))),
-        plan_(resolve_plan(config_)),
-        step_{.config = config_, .dtype = options.dtype("dtype"), .longest = options.is_set("max-sequence")} {
+  PlanRun(const Options& options, int threads) : step_{plan_question(options, threads)} {
     const int64_t data = options.integer("data-parallel", 1, most_ranks), fsdp = options.integer("fsdp", 1, most_ranks),
                   tensor = options.integer("tensor-parallel", 1, most_ranks);
     require(data * fsdp <= most_ranks && data * fsdp * tensor <= most_ranks, "--data-parallel ", data, " × --fsdp ",
             fsdp, " × --tensor-parallel ", tensor, " is more than ", most_ranks, " ranks");
     step_.mesh = {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
-    step_.options.fsdp = fsdp_from(options);
+    step_.options.fsdp = step_.fsdp;
     step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples_a_rank), 1,
-                           step_.mesh.data_ranks(), options.integer("block-size", 2, most_forward_tokens),
+                           step_.mesh.data_ranks(), step_.block_size,
                            options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");
     BatchShape& batch = step_.options.batch;
@@ -90,13 +113,15 @@ class PlanRun {
       batch.accumulation =
           accumulation_for(options.integer("global-batch-size", 1, batch.global_batch() * most_accumulation),
                            batch.micro_batch, batch.data_ranks);
-    read_limits();
-    backend_ = backend_from(options, step_.device.has_value(), threads);
-    step_.workspace_of = backend_->description();
-    const Parameters parameters(config_, plan_, 0, 1);
+    step_.longest = options.is_set("max-sequence");
+    require(!step_.longest || step_.memory.has_value(),
+            "--max-sequence needs the memory to fill: --memory 80GiB, or a --device");
+    require(!step_.longest || !options.given("block-size"),
+            "--max-sequence finds the --block-size; leave one of them out");
+    const Parameters parameters(step_.config, step_.plan, 0, 1);
     step_.checkpoint_bytes = tensor_file_bytes(step_.dtype, step_.dtype, false, parameters);
     step_.model_bytes = tensor_file_bytes(step_.dtype, step_.dtype, true, parameters);
-    check_forward_tokens(step_.options.batch.micro_batch, step_.options.batch.block_size);
+    check_forward_tokens(batch.micro_batch, batch.block_size);
   }
 
   const PlannedStep& run() {
@@ -108,26 +133,14 @@ class PlanRun {
   }
 
  private:
-  void read_limits() {
-    if (options_.given("device")) {
-      step_.device = read_device_sheet(options_.word("device"));
-      require(step_.dtype == DType::bf16, "--device: datasheets give bfloat16's speed; leave --dtype float32 out");
-    }
-    step_.memory_limit = memory_limit_from(options_, step_.device);
-    require(!step_.longest || step_.memory_limit.has_value(),
-            "--max-sequence needs the memory to fill: --memory 80GiB, or a --device");
-    require(!step_.longest || !options_.given("block-size"),
-            "--max-sequence finds the --block-size; leave one of them out");
-  }
-
   void rehearse(int64_t block) {
     step_.options.batch.block_size = block;
-    step_.ranks = plan_ranks(config_, plan_, step_.options, step_.mesh, step_.dtype, *backend_);
+    step_.ranks = plan_ranks(step_.config, step_.plan, step_.options, step_.mesh, step_.dtype, *step_.backend);
   }
 
   bool fits(int64_t block) {
     rehearse(block);
-    return step_.peak_bytes() <= step_.memory_limit->bytes;
+    return step_.peak_bytes() <= step_.memory->bytes;
   }
 
   void find_longest() {
@@ -135,7 +148,7 @@ class PlanRun {
                                                [&](int64_t block) { return fits(block); });
     const BatchShape& batch = step_.options.batch;
     require(longest.tokens > 0, "not even ", batch.micro_batch, " × ", batch.block_size, " tokens fit ",
-            step_.memory_limit->words, ": they need ", bytes_text(step_.peak_bytes()), "; take ",
+            step_.memory->words, ": they need ", bytes_text(step_.peak_bytes()), "; take ",
             batch.micro_batch > 1 ? "--per-device-train-batch-size 1, " : "",
             step_.options.recompute ? "" : "--gradient-checkpointing, ",
             "more --tensor-parallel or --fsdp ranks, or more memory");
@@ -143,16 +156,10 @@ class PlanRun {
     rehearse(longest.tokens);
   }
 
-  const Options& options_;
-  ModelConfig config_;
-  TensorParallelPlan plan_;
   PlannedStep step_;
-  std::unique_ptr<Backend> backend_;
 };
 
 void run_search(const Options& options, int threads) {
-  const ModelConfig config = read_model_config(options.word("config"), read_family_file(options.word("family")));
-  const TensorParallelPlan plan = resolve_plan(config);
   require(options.given("world"), "--search needs the number of ranks to place: --world 8");
   for (const char* fixed :
        {"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size", "gradient-checkpointing"})
@@ -161,26 +168,12 @@ void run_search(const Options& options, int threads) {
           "--sequence-parallel out, or name schemes with sp=off to --compare");
   require(!options.given("max-sequence"), "--search is for one --block-size, --max-sequence for one mesh",
           "; leave one of them out");
-  SearchSpace space{config,
-                    plan,
-                    options.dtype("dtype"),
-                    options.integer("world", 1, most_ranks),
-                    options.integer("block-size", 2, most_forward_tokens),
-                    1,
-                    1,
-                    fsdp_from(options),
-                    {},
-                    {},
-                    read_device_sheet(options.given("device") ? options.word("device") : "h100")};
-  require(space.dtype == DType::bf16, "--search: datasheets give bfloat16's speed; leave --dtype float32 out");
-  space.memory = *memory_limit_from(options, space.device);
+  SearchSpace space{plan_question(options, threads), options.integer("world", 1, most_ranks)};
   space.global_batch = options.given("global-batch-size")
                            ? options.integer("global-batch-size", 1, space.ranks * most_accumulation)
                            : space.ranks;
   space.most_samples = std::min(most_samples_a_rank, most_forward_tokens / space.block_size);
-  const auto backend = backend_from(options, true, threads);
-  space.workspace_of = backend->description();
-  const SearchResult result = search(space, *backend);
+  const SearchResult result = search(space);
   require(result.tried > 0, "--search: no mesh of ", space.ranks, " ranks can divide --global-batch-size ",
           space.global_batch, "; give a multiple of the ranks");
   options.is_set("json") ? print_search_json(space, result) : print_search(space, result);
@@ -192,38 +185,22 @@ void run_plan_comparison(const Options& options, int threads) {
             "; leave one of them out");
   const std::vector<std::string> words = options.words("compare");
   require(!words.empty(), "--compare is empty; give schemes like tp=8 fsdp=8");
-  const ModelConfig config = read_model_config(options.word("config"), read_family_file(options.word("family")));
-  const TensorParallelPlan plan = resolve_plan(config);
-  SchemeSetting setting{config,
-                        plan,
+  SchemesToPlan asked{plan_question(options, threads), {}};
+  SchemeSetting setting{asked.config,
+                        asked.plan,
                         ranks_of_scheme(words.front()),
                         words.front() + " has",
                         options.is_on("sequence-parallel"),
                         options.is_set("gradient-checkpointing"),
-                        fsdp_from(options)};
+                        asked.fsdp};
   if (options.given("world")) {
     setting.ranks = options.integer("world", 1, most_ranks);
     setting.ranks_by = "--world is";
   }
-  SchemesToPlan asked{config,
-                      plan,
-                      options.dtype("dtype"),
-                      parse_schemes(words, setting),
-                      options.integer("block-size", 2, most_forward_tokens),
-                      0,
-                      {},
-                      {},
-                      {}};
+  asked.schemes = parse_schemes(words, setting);
   if (options.given("global-batch-size"))
     asked.global_batch = options.integer("global-batch-size", 1, setting.ranks * most_accumulation);
-  if (options.given("device")) {
-    asked.device = read_device_sheet(options.word("device"));
-    require(asked.dtype == DType::bf16, "--device: datasheets give bfloat16's speed; leave --dtype float32 out");
-  }
-  asked.memory = memory_limit_from(options, asked.device);
-  const auto backend = backend_from(options, asked.device.has_value(), threads);
-  asked.workspace_of = backend->description();
-  const PlannedComparison planned = compare_plans(asked, *backend);
+  const PlannedComparison planned = compare_plans(asked);
   options.is_set("json") ? print_comparison_json(asked, planned) : print_comparison(asked, planned);
 }
 

@@ -164,13 +164,13 @@ int64_t equal_samples(const SchemesToPlan& asked) {
 
 }  // namespace
 
-PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend) {
+PlannedComparison compare_plans(const SchemesToPlan& asked) {
   PlannedComparison planned;
   planned.global_batch = asked.global_batch > 0 ? asked.global_batch : fewest_equal_samples(asked.schemes);
   planned.samples_in_flight = equal_samples(asked);
   for (const Scheme& scheme : asked.schemes) {
     const auto ranks = [&](const BatchShape& batch) {
-      return plan_ranks(asked.config, asked.plan, options_of(scheme, batch), scheme.mesh, asked.dtype, backend);
+      return plan_ranks(asked.config, asked.plan, options_of(scheme, batch), scheme.mesh, asked.dtype, *asked.backend);
     };
     BatchShape batch = smallest_batch(scheme, asked.block_size);
     PlannedScheme one{scheme, ranks(batch), ranks(equal_batch(scheme, planned.global_batch, asked.block_size)), {}, {}};
@@ -213,7 +213,7 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
   if (std::any_of(all.begin(), all.end(), [](const PlannedScheme& one) { return one.longest.longer_was_not_tried; }))
     std::printf("+: no longer sample was tried.\n");
   if (asked.memory) std::printf("A rank may take %s.\n", asked.memory->words.c_str());
-  std::printf("Workspace is that of %s.\n", asked.workspace_of.c_str());
+  std::printf("Workspace is that of %s.\n", asked.backend->description().c_str());
 }
 
 void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& planned) {
@@ -245,7 +245,7 @@ void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& 
   OrderedJson json{{"config", asked.config.source},
                    {"block_size", asked.block_size},
                    {"global_batch", planned.global_batch},
-                   {"workspace_of", asked.workspace_of},
+                   {"workspace_of", asked.backend->description()},
                    {"schemes", schemes}};
   if (asked.memory) json["memory_limit"] = asked.memory->bytes;
   if (asked.device) json["device"] = asked.device->name;

@@ -2,25 +2,17 @@
 // it fits, and why.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "bench/scheme.h"
-#include "commands/memory_limit.h"
+#include "commands/plan_question.h"
 #include "train/step_estimate.h"
 
 namespace llama_tp {
 
-struct SchemesToPlan {
-  const ModelConfig& config;
-  const TensorParallelPlan& plan;
-  DType dtype = DType::bf16;
+struct SchemesToPlan : PlanQuestion {
   std::vector<Scheme> schemes;
-  int64_t block_size = 1024;
-  int64_t global_batch = 0;           // samples of a step; 0: the fewest that all schemes can divide
-  std::optional<MemoryLimit> memory;  // of a rank
-  std::string workspace_of;           // whose scratch memory is counted
-  std::optional<DeviceSheet> device;
+  int64_t global_batch = 0;  // samples of a step; 0: the fewest that all schemes can divide
 };
 
 struct LongestBlock {
@@ -57,7 +49,7 @@ struct PlannedComparison {
 };
 
 // Errors: a global batch that a scheme cannot divide.
-PlannedComparison compare_plans(const SchemesToPlan& asked, Backend& backend);
+PlannedComparison compare_plans(const SchemesToPlan& asked);
 
 void print_comparison(const SchemesToPlan& asked, const PlannedComparison& planned);
 void print_comparison_json(const SchemesToPlan& asked, const PlannedComparison& planned);

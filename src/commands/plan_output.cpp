@@ -179,9 +179,9 @@ void print_summary(const PlannedStep& step) {
   for (const auto& [bytes, name] : parts)
     if (bytes * worth_naming >= step.peak_bytes()) named += text(named.empty() ? "" : "; ", name, " ", amount(bytes));
   std::printf("a rank needs %s: %s\n", amount(step.peak_bytes()).c_str(), named.c_str());
-  if (step.memory_limit.has_value())
-    std::printf("%s %s\n", step.peak_bytes() <= step.memory_limit->bytes ? "fits" : "DOES NOT FIT",
-                step.memory_limit->words.c_str());
+  if (step.memory.has_value())
+    std::printf("%s %s\n", step.peak_bytes() <= step.memory->bytes ? "fits" : "DOES NOT FIT",
+                step.memory->words.c_str());
 }
 
 void print_checkpoint(const PlannedStep& step) {
@@ -241,7 +241,7 @@ void print_plan(const PlannedStep& step, bool by_phase) {
       text(step.options.recompute ? ", recomputed" : "", longest_words(step)).c_str());
   print_summary(step);
   print_memory(step.ranks, by_phase);
-  std::printf("workspace is that of %s\n", step.workspace_of.c_str());
+  std::printf("workspace is that of %s\n", step.backend->description().c_str());
   if (step.world() > 1) print_communication(step.ranks, by_phase);
   print_checkpoint(step);
   print_line("FLOPs of a step, all ranks, 10^12", {});
@@ -265,14 +265,14 @@ void print_plan_json(const PlannedStep& step) {
       {"gradient_checkpointing", step.options.recompute},
       {"checkpoint_bytes", step.checkpoint_bytes},
       {"model_bytes", step.model_bytes},
-      {"workspace_of", step.workspace_of},
+      {"workspace_of", step.backend->description()},
       {"ranks", ranks_json(step.ranks)},
       {"communication", communication_json(step.ranks)},
       {"flops", {{"performed", performed_flops(step)}, {"model", model_flops(step.config, step.options.batch)}}}};
   if (step.device.has_value()) json["estimate"] = estimate_json(step);
-  if (step.memory_limit.has_value()) {
-    json["memory_limit"] = step.memory_limit->bytes;
-    json["fits"] = step.peak_bytes() <= step.memory_limit->bytes;
+  if (step.memory.has_value()) {
+    json["memory_limit"] = step.memory->bytes;
+    json["fits"] = step.peak_bytes() <= step.memory->bytes;
   }
   if (step.longest) json["longer_was_not_tried"] = step.longer_was_not_tried;
   std::printf("%s\n", json_text(json, 1).c_str());

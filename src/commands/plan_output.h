@@ -1,26 +1,18 @@
 // What `llama_tp plan` prints: tables for people, or JSON.
 #pragma once
 
-#include <optional>
-#include <string>
-
-#include "commands/memory_limit.h"
+#include "commands/plan_question.h"
 #include "train/step_estimate.h"
 
 namespace llama_tp {
 
-struct PlannedStep {
-  const ModelConfig& config;
-  DType dtype;
+struct PlannedStep : PlanQuestion {
   MeshShape mesh = {};
   TrainerOptions options = {};
   std::vector<RankPlan> ranks = {};
   int64_t checkpoint_bytes = 0;  // of its safetensors files, and of the model's alone
   int64_t model_bytes = 0;
-  std::string workspace_of = {};  // whose scratch memory is counted, as a backend describes itself
-  std::optional<DeviceSheet> device = {};
-  std::optional<MemoryLimit> memory_limit = {};
-  bool longest = false;               // the block size is what --max-sequence found
+  bool longest = false;               // options' block size is what --max-sequence found
   bool longer_was_not_tried = false;  // and might fit
 
   int64_t peak_bytes() const;  // of the rank that needs the most

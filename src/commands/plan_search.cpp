@@ -21,7 +21,7 @@ bool is_faster(const PlannedSetting& a, const PlannedSetting& b) {
 
 class Search {
  public:
-  Search(const SearchSpace& space, Backend& backend) : space_(space), backend_(backend) {}
+  explicit Search(const SearchSpace& space) : space_(space) {}
 
   SearchResult run() {
     for (int64_t tensor = 1; tensor <= space_.ranks; tensor++) {
@@ -51,7 +51,7 @@ class Search {
     setting.options.recompute = recompute;
     setting.options.fsdp = space_.fsdp;
     const std::vector<RankPlan> ranks =
-        plan_ranks(space_.config, space_.plan, setting.options, mesh, space_.dtype, backend_);
+        plan_ranks(space_.config, space_.plan, setting.options, mesh, space_.dtype, *space_.backend);
     const RankPlan& most = fullest(ranks);
     const CategoryBytes& held = most.ledger.at_peak();
     setting.peak = most.ledger.peak();
@@ -60,17 +60,17 @@ class Search {
     setting.activations = sum_of(held, MemoryGroup::activations);
     result_.smallest = result_.tried == 0 ? setting.peak : std::min(result_.smallest, setting.peak);
     result_.tried++;
-    if (setting.peak > space_.memory.bytes) return false;
-    setting.estimate = estimate_step(ranks, space_.device);
+    if (setting.peak > space_.memory->bytes) return false;
+    setting.estimate = estimate_step(ranks, *space_.device);
     const double seconds = setting.estimate.seconds();
     setting.tokens_per_second = static_cast<double>(space_.global_batch * space_.block_size) / seconds;
-    setting.mfu = model_flops(space_.config, setting.options.batch) / seconds / mesh.ranks() / space_.device.bf16_flops;
+    setting.mfu =
+        model_flops(space_.config, setting.options.batch) / seconds / mesh.ranks() / space_.device->bf16_flops;
     result_.fitting.push_back(setting);
     return true;
   }
 
   const SearchSpace& space_;
-  Backend& backend_;
   SearchResult result_;
 };
 
@@ -127,12 +127,12 @@ void print_table(const std::vector<PlannedSetting>& settings) {
 
 }  // namespace
 
-SearchResult search(const SearchSpace& space, Backend& backend) { return Search(space, backend).run(); }
+SearchResult search(const SearchSpace& space) { return Search(space).run(); }
 
 void print_search(const SearchSpace& space, const SearchResult& result) {
   std::printf("%s: steps of %s × %s tokens on %s of %s, times estimated for %s\n", space.config.source.c_str(),
               with_commas(space.global_batch).c_str(), with_commas(space.block_size).c_str(),
-              counted(space.ranks, "rank").c_str(), space.memory.words.c_str(), space.device.name.c_str());
+              counted(space.ranks, "rank").c_str(), space.memory->words.c_str(), space.device->name.c_str());
   if (result.fitting.empty()) {
     std::printf("none of the %s fits: the smallest needs %s; take more ranks, a shorter --block-size or more memory\n",
                 counted(result.tried, "setting").c_str(), bytes_text(result.smallest).c_str());
@@ -147,17 +147,22 @@ void print_search(const SearchSpace& space, const SearchResult& result) {
           ? text("; the fastest of each mesh is shown, and, up to ", usual_lines, " lines in all, of the others")
                 .c_str()
           : "");
-  std::printf("workspace is that of %s\n", space.workspace_of.c_str());
+  std::printf("workspace is that of %s\n", space.backend->description().c_str());
 }
 
 void print_search_json(const SearchSpace& space, const SearchResult& result) {
   OrderedJson fitting = OrderedJson::array();
   for (const PlannedSetting& setting : result.fitting) fitting.push_back(setting_json(setting));
-  const OrderedJson json{{"config", space.config.source},      {"world", space.ranks},
-                         {"block_size", space.block_size},     {"global_batch", space.global_batch},
-                         {"memory_limit", space.memory.bytes}, {"device", space.device.name},
-                         {"workspace_of", space.workspace_of}, {"tried", result.tried},
-                         {"smallest_bytes", result.smallest},  {"fitting", fitting}};
+  const OrderedJson json{{"config", space.config.source},
+                         {"world", space.ranks},
+                         {"block_size", space.block_size},
+                         {"global_batch", space.global_batch},
+                         {"memory_limit", space.memory->bytes},
+                         {"device", space.device->name},
+                         {"workspace_of", space.backend->description()},
+                         {"tried", result.tried},
+                         {"smallest_bytes", result.smallest},
+                         {"fitting", fitting}};
   std::printf("%s\n", json_text(json, 1).c_str());
 }
 

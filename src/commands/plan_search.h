@@ -3,23 +3,16 @@
 
 #include <vector>
 
-#include "commands/memory_limit.h"
-#include "train/device_sheet.h"
+#include "commands/plan_question.h"
 #include "train/step_estimate.h"
 
 namespace llama_tp {
 
-struct SearchSpace {
-  const ModelConfig& config;
-  const TensorParallelPlan& plan;
-  DType dtype = DType::bf16;
-  int64_t ranks = 1, block_size = 1024;
+// With a device, and so with a memory to fit.
+struct SearchSpace : PlanQuestion {
+  int64_t ranks = 1;
   int64_t global_batch = 1;  // samples of a step, the same for all settings
   int64_t most_samples = 1;  // of a forward
-  FsdpOptions fsdp;
-  MemoryLimit memory;        // of a rank
-  std::string workspace_of;  // whose scratch memory is counted
-  DeviceSheet device;
 };
 
 struct PlannedSetting {
@@ -38,7 +31,7 @@ struct SearchResult {
 
 // A tensor-parallel size is tried if the model's sizes allow it, a micro-batch if with the mesh it divides the global
 // batch; no larger one where one did not fit. tried counts those that were rehearsed.
-SearchResult search(const SearchSpace& space, Backend& backend);
+SearchResult search(const SearchSpace& space);
 
 // The fastest setting of each mesh, and some more.
 void print_search(const SearchSpace& space, const SearchResult& result);
