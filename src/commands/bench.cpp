@@ -106,27 +106,26 @@ void check_path(const Options& options, const char* name, bool (*may)(const std:
 void check_tuning_options(const Options& options, const Launch& launch) {
   if (!options.given("tune-products")) return;
   check_path(options, "tune-products", may_replace);
-  for (const char* name : {"products", "compare", "json"})
-    require(!options.given(name), "--", name, " does not go with --tune-products; leave one of them out");
+  options.refuse({"products", "compare", "json"}, " does not go with --tune-products; leave one of them out");
   require(launch.size() == 1, "--tune-products times the products of one process, but mpirun started ", launch.size(),
           "; start it without mpirun, with --rehearse rank=R,world=N for those of a rank");
 }
 
 void check_rehearsal(const Options& options, const Launch& launch) {
-  require(!options.is_set("json") || options.given("compare") || options.given("rehearse"),
-          "--json belongs to --compare and --rehearse; give one of them, too");
+  if (!options.given("compare") && !options.given("rehearse"))
+    options.refuse({"json"}, " belongs to --compare and --rehearse; give one of them, too");
   if (!options.given("rehearse")) return;
-  for (const char* name : {"train", "generate", "kernels", "collectives", "loading", "compare"})
-    require(!options.given(name), "--", name, " does not go with --rehearse; leave one of them out");
+  options.refuse({"train", "generate", "kernels", "collectives", "loading", "compare"},
+                 " does not go with --rehearse; leave one of them out");
   require(launch.size() == 1, "--rehearse is one process in the place of a mesh's rank, but mpirun started ",
           launch.size(), "; start it without mpirun");
 }
 
 // Options that only mean something beside --compare, and those that --compare's words replace.
 void check_comparison(const Options& options) {
-  for (const char* name : {"global-batch-size", "sweep", "report", "report-svg", "trace"})
-    require(!options.given(name) || options.given("compare"), "--", name,
-            " belongs to --compare; give the meshes, too");
+  if (!options.given("compare"))
+    options.refuse({"global-batch-size", "sweep", "report", "report-svg", "trace"},
+                   " belongs to --compare; give the meshes, too");
   for (const char* name : {"report", "trace"}) check_path(options, name, may_write);
   require(!options.given("report-svg") || !options.word("report-svg").empty(), "--report-svg is empty; give a path");
   require(!options.given("report-svg") || folder_exists(options.path("report-svg")), "--report-svg ",
@@ -137,10 +136,9 @@ void check_comparison(const Options& options) {
           " is no folder; make it first");
   if (!options.given("compare")) return;
   require(!options.words("compare").empty(), "--compare is empty; give meshes like tp=4 fsdp=4");
-  for (const char* name : {"train", "generate", "kernels", "collectives", "loading", "tensor-parallel", "fsdp",
-                           "data-parallel", "per-device-train-batch-size", "gradient-accumulation-steps"})
-    require(!options.given(name), "--", name, " does not go with --compare, whose words are the meshes",
-            "; leave one of them out");
+  options.refuse({"train", "generate", "kernels", "collectives", "loading", "tensor-parallel", "fsdp", "data-parallel",
+                  "per-device-train-batch-size", "gradient-accumulation-steps"},
+                 " does not go with --compare, whose words are the meshes; leave one of them out");
 }
 
 std::vector<std::string> introduction(const Bench& bench) {

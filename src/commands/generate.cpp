@@ -68,16 +68,13 @@ GenerationSettings generation_settings(const Options& options) {
   sources += options.is_set("chat") ? 1 : 0;
   require(sources == 1, "generate needs one of -p TEXT, -f FILE, --prompts-file FILE and --chat",
           sources > 1 ? "; leave the others out" : "");
-  require(options.is_set("chat") || !options.given("system"), "--system is for --chat; put it into the prompt");
-  require(!options.is_set("chat") || !options.is_set("logprobs"),
-          "--logprobs is not for --chat; leave one of them out");
-  const bool has_messages = options.is_set("chat") || options.given("prompts-file");
-  require(!options.is_set("echo") || !(has_messages || options.is_set("logprobs")),
-          "--echo is for -p and -f without --logprobs; leave it out");
-  require(has_messages || !options.given("chat-template"),
-          "--chat-template is for --chat and --prompts-file; leave it out");
-  require(options.given("prompts-file") || !options.given("batch-size"),
-          "--batch-size is for --prompts-file; leave it out");
+  const bool is_chat = options.is_set("chat"), has_messages = is_chat || options.given("prompts-file");
+  if (!is_chat) options.refuse({"system"}, " is for --chat; put it into the prompt");
+  if (is_chat) options.refuse({"logprobs"}, " is not for --chat; leave one of them out");
+  if (has_messages || options.is_set("logprobs"))
+    options.refuse({"echo"}, " is for -p and -f without --logprobs; leave it out");
+  if (!has_messages) options.refuse({"chat-template"}, " is for --chat and --prompts-file; leave it out");
+  if (!options.given("prompts-file")) options.refuse({"batch-size"}, " is for --prompts-file; leave it out");
   settings.prompt = options.word("prompt");
   settings.prompt_file = options.word("file");
   settings.prompts_file = options.word("prompts-file");

@@ -147,11 +147,11 @@ FamilyPointer infer(const Options& options, const std::string& folder, const std
 }
 
 void check_table_options(const Options& options) {
-  for (const char* other :
-       {"tokenizer", "samples", "block-size", "chat-template", "assistant-only-loss", "truncation", "packing"})
-    require(!options.given(other), "--", other, " is for --data; give its file, too, or leave it out");
-  require(!options.given("rank") || !options.is_set("json"),
-          "--rank does not go with --json, which has all ranks; leave one of them out");
+  options.refuse(
+      {"tokenizer", "samples", "block-size", "chat-template", "assistant-only-loss", "truncation", "packing"},
+      " is for --data; give its file, too, or leave it out");
+  if (options.is_set("json"))
+    options.refuse({"rank"}, " does not go with --json, which has all ranks; leave one of them out");
 }
 
 // speaks: of ranks that mpirun started, all look and one prints.

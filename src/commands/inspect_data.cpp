@@ -113,8 +113,7 @@ void declare_inspect_data(Options& options) {
 }
 
 void inspect_data(const Options& options, bool in_colour) {
-  for (const char* other : {"infer", "json", "config", "tensor-parallel", "rank"})
-    require(!options.given(other), "--", other, " is not for --data; leave one of them out");
+  options.refuse({"infer", "json", "config", "tensor-parallel", "rank"}, " is not for --data; leave one of them out");
   const std::string folder = options.given("model") ? resolve_model_folder(options.path("model")) : "";
   const std::string place = options.given("tokenizer") ? options.path("tokenizer") : folder;
   require(!place.empty(), "inspect --data needs -m DIR, or --tokenizer PATH");

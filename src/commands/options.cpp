@@ -250,6 +250,10 @@ bool Options::is_set(const std::string& flag_name) const {
   return parser_->result.count(flag_name) > 0 && parser_->result[flag_name].as<bool>();
 }
 
+void Options::refuse(std::initializer_list<const char*> names, std::string_view why) const {
+  for (const char* name : names) require(!given(name), "--", name, why);
+}
+
 bool Options::is_on(const std::string& name) const {
   const std::string written = word(name);
   require(written == "on" || written == "off", "--", name, " ", written, " is not known; it can be on or off");

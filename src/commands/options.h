@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
@@ -42,6 +44,8 @@ class Options {
   // A flag that is false, as a file may have it, is not given.
   bool given(const std::string& name) const;
   bool is_set(const std::string& flag_name) const;
+  // Errors: one of them was given; `why` goes on behind its name.
+  void refuse(std::initializer_list<const char*> names, std::string_view why) const;
   // Of a value that is on or off. Errors: another word.
   bool is_on(const std::string& name) const;
   std::string word(const std::string& name) const;

@@ -180,9 +180,8 @@ void run_search(const Options& options, int threads) {
 }
 
 void run_plan_comparison(const Options& options, int threads) {
-  for (const char* fixed : {"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size", "max-sequence"})
-    require(!options.given(fixed), "--", fixed, " does not go with --compare, whose words are the meshes",
-            "; leave one of them out");
+  options.refuse({"tensor-parallel", "fsdp", "data-parallel", "per-device-train-batch-size", "max-sequence"},
+                 " does not go with --compare, whose words are the meshes; leave one of them out");
   const std::vector<std::string> words = options.words("compare");
   require(!words.empty(), "--compare is empty; give schemes like tp=8 fsdp=8");
   SchemesToPlan asked{plan_question(options, threads), {}};
@@ -215,13 +214,12 @@ int plan(const Arguments& arguments, bool speaks, int threads) {
   require(!options.is_set("search") || !options.given("compare"),
           "--search tries every mesh, --compare those that it names; leave one of them out");
   if (options.is_set("search") || options.given("compare")) {
-    require(!options.is_set("verbose"), "--verbose is for the plan of one mesh; leave it out");
+    options.refuse({"verbose"}, " is for the plan of one mesh; leave it out");
     options.is_set("search") ? run_search(options, threads) : run_plan_comparison(options, threads);
     flush_stdout();
     return 0;
   }
-  require(!options.given("world"),
-          "--world belongs to --search and --compare; a mesh is --tensor-parallel, --fsdp, --data-parallel");
+  options.refuse({"world"}, " belongs to --search and --compare; a mesh is --tensor-parallel, --fsdp, --data-parallel");
   PlanRun run(options, threads);
   if (options.is_set("json"))
     print_plan_json(run.run());
