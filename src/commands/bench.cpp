@@ -9,8 +9,7 @@
 #include "bench/tuning.h"
 #include "bench/verdict.h"
 #include "commands/commands.h"
-#include "commands/mesh_options.h"
-#include "commands/product_options.h"
+#include "commands/run_options.h"
 #include "io/files.h"
 #include "report/format.h"
 #include "report/output.h"
@@ -49,12 +48,10 @@ void declare_bench_options(Options& options) {
   options.value("trace", "--compare: the timed step in Chrome's trace format, for ui.perfetto.dev", "FILE.json");
   declare_mesh(options);
   declare_fsdp(options);
-  declare_threads(options);
-  declare_timeout(options);
+  declare_launch(options);
   options.value("sequence-parallel", "between the products tensor ranks divide the tokens, too", "on|off", "on");
   options.value("dtype", "float32 or bfloat16", "WORD", "bfloat16");
-  options.value("backend", "auto, cpu or cuda", "WORD", "auto");
-  declare_products(options);
+  declare_backend(options);
   options.value("block-size", "tokens of a training sample", "N", "512");
   options.value("per-device-train-batch-size", "samples per forward on each data-parallel or FSDP rank", "N", "2");
   options.value("gradient-accumulation-steps", "forwards of a step", "N", "1");
@@ -221,9 +218,7 @@ int bench_command(const Arguments& arguments) {
     check_rehearsal(options, launch);
     check_tuning_options(options, launch);
     check_comparison(options);
-    set_threads(options, launch);
-    set_timeout(options, launch);
-    set_products(options, launch);
+    set_launch(options, launch);
     launch.begin(Activity::measuring);
     const Bench bench(bench_settings(options), launch);
     if (options.given("compare"))

@@ -7,8 +7,7 @@
 #include "base/json.h"
 #include "commands/commands.h"
 #include "commands/data_options.h"
-#include "commands/mesh_options.h"
-#include "commands/product_options.h"
+#include "commands/run_options.h"
 #include "io/checkpoint_files.h"
 #include "io/safetensors_writer.h"
 #include "io/tokenizer/tokenizer.h"
@@ -168,21 +167,17 @@ int evaluate_command(const Arguments& arguments) {
     declare_data(options);
     options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
     declare_mesh(options);
-    declare_threads(options);
-    declare_timeout(options);
+    declare_launch(options);
     options.flag(
         "json",
         "one JSON object on stdout: loss, perplexity (null where it is beyond a double, of a loss above 709), tokens");
     options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
                   "FILE");
-    options.value("backend", "auto, cpu or cuda", "WORD", "auto");
-    declare_products(options);
+    declare_backend(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     require(options.given("model"), "-m is missing; give a model folder");
     require(options.given("file"), "--file is missing; give a .txt or .jsonl file");
-    set_threads(options, launch);
-    set_timeout(options, launch);
-    set_products(options, launch);
+    set_launch(options, launch);
     return Evaluation(options, launch).run();
   });
 }

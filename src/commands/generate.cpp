@@ -1,6 +1,5 @@
 #include "commands/commands.h"
-#include "commands/mesh_options.h"
-#include "commands/product_options.h"
+#include "commands/run_options.h"
 #include "generate/chat_run.h"
 #include "generate/generation_run.h"
 
@@ -52,10 +51,8 @@ void declare_generation_options(Options& options) {
   options.flag("echo", "print the prompt, too");
   options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
   options.value("tensor-parallel", "ranks that share each layer, or auto", "auto|N", "auto");
-  declare_threads(options);
-  declare_timeout(options);
-  options.value("backend", "auto, cpu or cuda", "WORD", "auto");
-  declare_products(options);
+  declare_launch(options);
+  declare_backend(options);
 }
 
 GenerationSettings generation_settings(const Options& options) {
@@ -112,9 +109,7 @@ int generate_command(const Arguments& arguments) {
     declare_generation_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     const GenerationSettings settings = generation_settings(options);
-    set_threads(options, launch);
-    set_timeout(options, launch);
-    set_products(options, launch);
+    set_launch(options, launch);
     launch.begin(Activity::generating);
     if (settings.chat) return run_chat(settings, launch);
     const bool as_json = !settings.prompts_file.empty() || settings.log_probabilities;

@@ -2,11 +2,10 @@
 // nothing.
 #include "backend/device.h"
 #include "commands/commands.h"
-#include "commands/mesh_options.h"
 #include "commands/plan_comparison.h"
 #include "commands/plan_output.h"
 #include "commands/plan_search.h"
-#include "commands/product_options.h"
+#include "commands/run_options.h"
 #include "parallel/launch.h"
 #include "report/format.h"
 #include "report/output.h"

@@ -2,8 +2,7 @@
 
 #include "commands/commands.h"
 #include "commands/data_options.h"
-#include "commands/mesh_options.h"
-#include "commands/product_options.h"
+#include "commands/run_options.h"
 #include "train/training_run.h"
 
 namespace llama_tp {
@@ -66,10 +65,8 @@ void declare_training_options(Options& options) {
                 "every N steps compare the ranks' batches, and to the bit what several ranks hold of weights and "
                 "optimizer; 0: only the batches of the first two steps",
                 "N", "0");
-  declare_threads(options);
-  declare_timeout(options);
-  options.value("backend", "auto, cpu or cuda", "WORD", "auto");
-  declare_products(options);
+  declare_launch(options);
+  declare_backend(options);
 }
 
 TrainingSettings training_settings(const Options& options) {
@@ -132,9 +129,7 @@ int train_command(const Arguments& arguments) {
         "mpirun -np 2 ./llama_tp train --model Llama-3.2-1B --train-file notes.txt --output-dir out --max-steps 100");
     declare_training_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
-    set_threads(options, launch);
-    set_timeout(options, launch);
-    set_products(options, launch);
+    set_launch(options, launch);
     return run_training(training_settings(options), launch);
   });
 }

@@ -1,12 +1,14 @@
-#include "commands/mesh_options.h"
+#include "commands/run_options.h"
 
 #include "base/error.h"
+#include "io/files.h"
 
 namespace llama_tp {
 
 namespace {
 
-constexpr int usual_timeout = 600;  // seconds
+constexpr int usual_timeout = 600;                          // seconds
+constexpr int64_t largest_product_file = int64_t{1} << 24;  // some ten thousand products
 
 }  // namespace
 
@@ -42,12 +44,8 @@ void declare_threads(Options& options) {
   options.value("t,threads", "OpenMP threads of a rank (default: OMP_NUM_THREADS, else its share of the cores)", "N");
 }
 
-void set_threads(const Options& options, Launch& launch) {
-  constexpr int64_t most_threads = 1024;
-  if (options.given("threads")) launch.use_threads(static_cast<int>(options.integer("threads", 1, most_threads)));
-}
-
-void declare_timeout(Options& options) {
+void declare_launch(Options& options) {
+  declare_threads(options);
   options.value("timeout",
                 text("end the run, naming the rank, when others have waited so many seconds for it, whatever it does, "
                      "reading data or writing a checkpoint, too; 0: never (default: ",
@@ -55,11 +53,36 @@ void declare_timeout(Options& options) {
                 "SECONDS");
 }
 
-void set_timeout(const Options& options, Launch& launch) {
+void declare_products(Options& options) {
+  options.value(
+      "products",
+      "with cuda: the algorithm of each matrix product that this file of bench --tune-products has; of others, "
+      "cuBLASLt's first heuristic",
+      "FILE");
+}
+
+ProductFile products_from(const Options& options) {
+  if (!options.given("products")) return {};
+  const std::string path = options.word("products");
+  require(file_exists(path), "--products ", path, ": there is no such file; bench --tune-products makes one");
+  return read_product_file(path);
+}
+
+ProductFile read_product_file(const std::string& path) { return {path, read_text(path, largest_product_file)}; }
+
+void declare_backend(Options& options) {
+  options.value("backend", "auto, cpu or cuda", "WORD", "auto");
+  declare_products(options);
+}
+
+void set_launch(const Options& options, Launch& launch) {
+  constexpr int64_t most_threads = 1024;
+  if (options.given("threads")) launch.use_threads(static_cast<int>(options.integer("threads", 1, most_threads)));
   if (options.given("timeout"))
     launch.set_timeout(static_cast<double>(options.integer("timeout", 0)), TimeLimited::everything);
   else
     launch.set_timeout(usual_timeout, TimeLimited::all_but_files);
+  launch.set_products(products_from(options));
 }
 
 }  // namespace llama_tp
