@@ -1,17 +1,11 @@
 #include "bench/comparison_json.h"
 
 #include "base/json.h"
+#include "train/memory_json.h"
 
 namespace llama_tp {
 
 namespace {
-
-OrderedJson categories_json(const CategoryBytes& bytes) {
-  OrderedJson json = OrderedJson::object();
-  for (size_t i = 0; i < bytes.size(); i++)
-    if (bytes[i] > 0) json[std::string(name_of(static_cast<Category>(i)))] = bytes[i];
-  return json;
-}
 
 OrderedJson traffic_json(const GroupTraffics& traffic) {
   OrderedJson json = OrderedJson::array();

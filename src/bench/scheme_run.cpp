@@ -15,13 +15,6 @@ namespace {
 constexpr uint64_t weight_seed = 1;
 constexpr double learning_rate = 3e-4;
 
-bool same(const GroupTraffics& a, const GroupTraffics& b) {
-  for (size_t group = 0; group < a.size(); group++)
-    for (size_t i = 0; i < a[group].size(); i++)
-      if (a[group][i].calls != b[group][i].calls || a[group][i].bytes != b[group][i].bytes) return false;
-  return true;
-}
-
 // The same samples in every step: token i of sample s.
 Dataset make_samples(const ModelConfig& config, const BatchShape& batch) {
   Dataset data;
@@ -141,7 +134,7 @@ class SchemeRun {
 }  // namespace
 
 bool RankMemory::as_planned() const {
-  return peak == planned_peak && peak == reserved && measured == planned && same(traffic, planned_traffic);
+  return peak == planned_peak && peak == reserved && measured == planned && traffic == planned_traffic;
 }
 
 const RankMemory& SchemeResult::fullest() const {

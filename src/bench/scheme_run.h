@@ -8,7 +8,7 @@
 
 namespace llama_tp {
 
-using GroupTraffics = std::array<std::array<Traffic, static_cast<size_t>(Collective::count_)>, group_count>;
+using GroupTraffics = std::array<Traffics, group_count>;
 
 // Of one rank, in a form that can be sent.
 struct RankMemory {

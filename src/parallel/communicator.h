@@ -54,6 +54,7 @@ struct Traffic {
   int64_t calls = 0;
   int64_t bytes = 0;  // payload: of the whole tensor (all-reduce, broadcast: the tensor; all-gather, reduce-scatter:
                       // all ranks' parts together)
+  bool operator==(const Traffic&) const = default;
 };
 
 // One of each collective.

@@ -41,17 +41,21 @@ std::vector<RankEntry> in_order(const std::vector<std::string>& of_ranks) {
 
 }  // namespace
 
+OrderedJson categories_json(const CategoryBytes& bytes) {
+  OrderedJson json = OrderedJson::object();
+  for (size_t i = 0; i < bytes.size(); i++)
+    if (bytes[i] > 0) json[std::string(name_of(static_cast<Category>(i)))] = bytes[i];
+  return json;
+}
+
 std::string memory_entry(const MemoryPlan& planned, const Ledger& ledger) {
-  OrderedJson categories = OrderedJson::object(), phases = OrderedJson::object();
-  for (int i = 0; i < category_count; i++)
-    if (const int64_t bytes = ledger.at_peak()[static_cast<size_t>(i)]; bytes > 0)
-      categories[std::string(name_of(static_cast<Category>(i)))] = bytes;
+  OrderedJson phases = OrderedJson::object();
   for (int i = 0; i < phase_count; i++)
     if (const int64_t bytes = ledger.peak_of(static_cast<Phase>(i)); bytes > 0)
       phases[std::string(name_of(static_cast<Phase>(i)))] = bytes;
   return json_text(OrderedJson{{"planned_bytes", planned.total()},
                                {"peak_bytes", ledger.peak()},
-                               {"categories", categories},
+                               {"categories", categories_json(ledger.at_peak())},
                                {"phases", phases}});
 }
 

@@ -6,6 +6,7 @@
 // Categories, phases and collectives with nothing in them are left out; ranks that are alike share one entry.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct RankEntry {
   std::string json;
 };
 
+// {name: bytes}
+nlohmann::ordered_json categories_json(const CategoryBytes& bytes);
 // planned: what the rank's arenas were to reserve.
 std::string memory_entry(const MemoryPlan& planned, const Ledger& ledger);
 std::string traffic_entry(const std::vector<GroupTraffic>& traffic);
