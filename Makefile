@@ -106,15 +106,21 @@ $(BUILD)/src/io/tokenizer/%.o: CXXFLAGS += -Wno-maybe-uninitialized
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests test test-all demo bench bundle sanitize racecheck accesses format clean found force
+.PHONY: all tests test test-all demo bench bundle sanitize racecheck accesses format clean needs found force
 
 all: found $(BINARY)
 
-# One line each on what this build uses.
-found:
+# Before anything is compiled.
+needs:
 	@command -v $(CXX) >/dev/null || { echo "make: no C++ compiler ($(CXX)); scripts/dependencies installs what is missing"; exit 1; }
+	@printf '%s\n' '#if __clang_major__ ? __clang_major__ < 14 : __GNUC__ < 12' '#error' '#endif' | $(CXX) -E -x c++ - >/dev/null 2>&1 || \
+	  { echo "make: $$($(CXX) --version | head -n 1) is too old; CXX= names another: g++ 12, clang 14 or later"; exit 1; }
 	@[ -n "$(MPI_LIBS)" ] || { echo "make: no MPI; scripts/dependencies installs what is missing"; exit 1; }
 	@[ -n "$(call pkg,--libs,libutf8proc)$(wildcard /usr/include/utf8proc.h)" ] || { echo "make: no utf8proc; scripts/dependencies installs what is missing"; exit 1; }
+$(OBJECTS) $(BUILD)/src/main.o: | needs
+
+# One line each on what this build uses.
+found: needs
 	@echo "compiler  $$($(CXX) --version | head -n 1), -march=$(ARCH)"
 	@echo "MPI      " $$(mpirun --version 2>/dev/null | sed '/[0-9]/q')
 	@echo "oneDNN    $$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd. -)"

@@ -1,4 +1,5 @@
-// What the Makefile makes of a machine's GPUs and its CUDA toolkit, both of which are only played here.
+// What the Makefile makes of a machine's GPUs, CUDA toolkit and compiler, and scripts/dependencies of its packages, all of
+// which are only played here.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -103,6 +104,53 @@ TEST_F(Makefile, NamesTheLauncherAndItsVersion) {
                     of_mpich = found("HYDRA build details:\\n    Version:        4.0.2\\n    CC:     gcc\\n");
   EXPECT_NE(of_open_mpi.find("\nMPI       mpirun (Open MPI) 4.1.4\n"), std::string::npos) << of_open_mpi;
   EXPECT_NE(of_mpich.find("\nMPI       HYDRA build details: Version: 4.0.2\n"), std::string::npos) << of_mpich;
+}
+
+TEST_F(Makefile, ACompilerThatIsTooOldIsRefusedBeforeItCompiles) {
+  const std::string old = folder_ / "tools/old";
+  add_program(old,
+              R"(if [ "$1" = --version ]; then echo 'g++ 11.4.0'; else exec g++ -U__GNUC__ -D__GNUC__=11 "$@"; fi)");
+  const CommandResult result = run_command("env -i PATH=\"$PATH\" make -s NVCC= BUILD=" + (folder_ / "build") +
+                                           " CXX=" + old + " " + (folder_ / "build/src/main.o"));
+  EXPECT_EQ(result.status, 2);
+  EXPECT_EQ(result.out, "make: g++ 11.4.0 is too old; CXX= names another: g++ 12, clang 14 or later\n");
+}
+
+// scripts/dependencies on a Debian where nothing is installed but SentencePiece, and the packages have these versions.
+class Dependencies : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (run_command("command -v dpkg").status != 0) GTEST_SKIP() << "no dpkg, which compares versions";
+  }
+  CommandResult result_with(const std::string& of_cxxopts, const std::string& of_sentencepiece) const {
+    add_program(folder_ / "dpkg-query", "[ ${!#} = libsentencepiece-dev ] && echo installed " + of_sentencepiece);
+    add_program(folder_ / "apt-cache", "case ${!#} in libcxxopts-dev) echo 'Version: " + of_cxxopts +
+                                           "' ;; libonednn-dev) ;; *) echo 'Version: 99:1' ;; esac");
+    add_program(folder_ / "apt-get", "");
+    add_program(folder_ / "sudo", R"(exec "$@")");
+    return run_command("PATH=" + folder_.path() + ":$PATH scripts/dependencies");
+  }
+  ScratchFolder folder_;
+};
+
+TEST_F(Dependencies, AreThePackagesThatAreMissingOrTooOld) {
+  const std::string begin =
+      "scripts/dependencies: apt-get update\n"
+      "scripts/dependencies: apt-get install g++ make pkg-config openmpi-bin libopenmpi-dev libdnnl-dev libcxxopts-dev "
+      "nlohmann-json3-dev libpcre2-dev libutf8proc-dev ";
+  const std::string end = "libgtest-dev\nscripts/dependencies: done\n";
+  EXPECT_EQ(result_with("3.1.1-1", "0.1.97-3+b1").out, begin + end);
+  EXPECT_EQ(result_with("3.1.1-1", "0.1.96-1build1").out, begin + "libsentencepiece-dev " + end);
+}
+
+TEST_F(Dependencies, OfASystemThatHasOnlyOlderOnesAreRefusedBeforeAnythingIsInstalled) {
+  const CommandResult result = result_with("3.0.0-1", "0.1.97");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.out, "scripts/dependencies: apt-get update\n");
+  EXPECT_EQ(
+      result.err,
+      "scripts/dependencies: this system's packages are too old: libcxxopts-dev 3.0.0-1 (needed: 3.1); Debian 12 and "
+      "Ubuntu 24.04 have newer ones, in a container as well\n");
 }
 
 }  // namespace
