@@ -20,8 +20,14 @@ std::string text_of(double value);
 // One part of a message at a message's end. No streams: this header is everywhere, and they are slow to compile.
 inline void append(std::string& out, std::string_view part) { out += part; }
 inline void append(std::string& out, char part) { out += part; }
-inline void append(std::string& out, std::integral auto part) { out += std::to_string(part); }
-inline void append(std::string& out, std::floating_point auto part) { out += text_of(static_cast<double>(part)); }
+template <std::integral Part>  // not std::integral auto, whose constraint nvcc 12.0 loses
+void append(std::string& out, Part part) {
+  out += std::to_string(part);
+}
+template <std::floating_point Part>
+void append(std::string& out, Part part) {
+  out += text_of(static_cast<double>(part));
+}
 
 // Joins its arguments.
 template <class... Parts>
