@@ -48,6 +48,17 @@ TEST(Launch, TheTerminalIsMpirunsNotTheRanksPty) {
   EXPECT_EQ(on_terminal(alone).count("stdout 100\r\n"), 1);
 }
 
+// As srun starts a step's only task, and what it says with --pty alone: with -u it gives a pty, too, of which its own output
+// need not be the end.
+TEST(Launch, TheTerminalThatSrunGivesIsTheRanksOwn) {
+  const std::string task = "env -u SLURM_PTY_PORT PMI_SIZE=1 SLURM_STEP_ID=0 ", with_pty = "SLURM_PTY_PORT=40000 ",
+                    alone = as("terminal");
+  EXPECT_EQ(on_terminal(task + alone).count("stdout 0\r\n"), 1);
+  EXPECT_EQ(on_terminal(task + with_pty + alone).count("stdout 100\r\n"), 1);
+  EXPECT_EQ(run_command(task + with_pty + alone).count("stdout 0\n"), 1);
+  EXPECT_EQ(on_terminal("env " + with_pty + mpirun(2) + alone + " >/dev/null").count("stdout 0\r\n"), 1);
+}
+
 // Where this process may hold a file that its parent has opened, as ranks do with mpirun's; containers often forbid it.
 bool may_share_files() {
   const int parent = static_cast<int>(syscall(SYS_pidfd_open, getppid(), 0));

@@ -238,8 +238,10 @@ void Launch::meet() const {
   world_->barrier();
 }
 
+// What a launcher that is not to be seen gives its ranks may be a pty, wherever their output ends.
 int Launch::columns(int descriptor) const {
-  return has_mpi() && launcher_ == 0 ? 0 : terminal_columns(has_mpi() ? launcher_ : getpid(), descriptor);
+  const bool own = !has_mpi() || (launcher_ == 0 && srun_gave_terminal());
+  return own || launcher_ != 0 ? terminal_columns(own ? getpid() : launcher_, descriptor) : 0;
 }
 
 bool Launch::stdin_is_terminal() const { return columns(STDIN_FILENO) > 0; }

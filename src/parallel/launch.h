@@ -64,7 +64,8 @@ class Launch {
   // Waits for all ranks.
   void meet() const;
 
-  // Where stdin begins and stdout ends: mpirun's own, for its ranks. Columns are 0 when that is no terminal.
+  // Where stdin begins and stdout ends: mpirun's own, for its ranks; of srun's rank 0 its own, where srun has given it a
+  // terminal (--pty). Columns are 0 when that is no terminal.
   bool stdout_is_terminal() const { return stdout_columns() > 0; }
   bool stdin_is_terminal() const;
   int stdout_columns() const;

@@ -18,7 +18,7 @@ namespace {
 // task of a further step.
 bool started_by_slurms_shell() {
   const char* const task = environment({"SLURM_TASK_PID"});
-  return environment({"SLURM_PTY_PORT"}) != nullptr && (task == nullptr || std::atoi(task) != getpid());
+  return srun_gave_terminal() && (task == nullptr || std::atoi(task) != getpid());
 }
 
 // The variable by which a launcher says how many processes it has started. Slurm's of a job, SLURM_NTASKS, is a batch
@@ -48,6 +48,8 @@ const char* environment(std::initializer_list<const char*> names) {
 }
 
 bool started_by_mpirun() { return environment({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) != nullptr; }
+
+bool srun_gave_terminal() { return environment({"SLURM_PTY_PORT"}) != nullptr; }
 
 void check_count(int joined) {
   const char* const name = count_variable();
