@@ -75,6 +75,10 @@ int play(const std::string& role, Launch& launch) {
     return 0;
   }
   if (role == "status 3") return 3;
+  if (role == "starter") {
+    std::printf("%s %d\n", launch.starter(), launch.size());
+    return 0;
+  }
   if (role == "mpi") {
     std::printf("mpi %d size %d\n", launch.has_mpi(), launch.size());
     return 0;
@@ -262,6 +266,13 @@ TEST(Launch, KnowsWhatDividesTheRanksOfEveryHost) {
   };
   EXPECT_EQ(ranks_on("hosta:4,hostb:2").count("2 of every node\n"), 6);
   EXPECT_EQ(ranks_on("hosta:2,hostb:1,hostc:1").count("1 of every node\n"), 4);
+}
+
+TEST(Launch, WhoHasStartedTheRanksIsSaidByName) {
+  EXPECT_EQ(run_command(as("starter")).said(), "you started 1\n");
+  EXPECT_EQ(run_command("env PMI_SIZE=1 SLURM_STEP_ID=0 " + as("starter")).said(), "srun started 1\n");
+  EXPECT_EQ(run_command("env SLURM_STEP_ID=0 " + mpirun(2) + as("starter")).count("mpirun started 2\n"),
+            2);  // within a step
 }
 
 }  // namespace

@@ -97,7 +97,7 @@ TEST_F(RehearseCommand, RefusesWhatIsNoRankOfAMesh) {
   refuse("--rehearse rank=0,world=2 --generate", {"--generate", "--rehearse", "leave one"});
   refuse("--rehearse rank=0,world=2 --loading " + folder_.path(), {"--loading", "--rehearse", "leave one"});
   refuse("--rehearse rank=0,world=2 --compare tp=2", {"--compare", "--rehearse", "leave one"});
-  expect_refused(2, bench("--rehearse rank=0,world=2"), {"mpirun started 2", "without mpirun"});
+  expect_refused(2, bench("--rehearse rank=0,world=2"), {"mpirun started 2", "start it as one"});
 }
 
 }  // namespace

@@ -104,8 +104,8 @@ void check_tuning_options(const Options& options, const Launch& launch) {
   if (!options.given("tune-products")) return;
   check_path(options, "tune-products", may_replace);
   options.refuse({"products", "compare", "json"}, " does not go with --tune-products; leave one of them out");
-  require(launch.size() == 1, "--tune-products times the products of one process, but mpirun started ", launch.size(),
-          "; start it without mpirun, with --rehearse rank=R,world=N for those of a rank");
+  require(launch.size() == 1, "--tune-products times the products of one process, but ", launch.starter(), " ",
+          launch.size(), "; start it as one, with --rehearse rank=R,world=N for those of a rank");
 }
 
 void check_rehearsal(const Options& options, const Launch& launch) {
@@ -114,8 +114,8 @@ void check_rehearsal(const Options& options, const Launch& launch) {
   if (!options.given("rehearse")) return;
   options.refuse({"train", "generate", "kernels", "collectives", "loading", "compare"},
                  " does not go with --rehearse; leave one of them out");
-  require(launch.size() == 1, "--rehearse is one process in the place of a mesh's rank, but mpirun started ",
-          launch.size(), "; start it without mpirun");
+  require(launch.size() == 1, "--rehearse is one process in the place of a mesh's rank, but ", launch.starter(), " ",
+          launch.size(), "; start it as one");
 }
 
 // Options that only mean something beside --compare, and those that --compare's words replace.

@@ -238,6 +238,11 @@ void Launch::meet() const {
   world_->barrier();
 }
 
+const char* Launch::starter() const {
+  if (!has_mpi()) return "you started";
+  return launcher_ == 0 && started_by_srun() ? "srun started" : "mpirun started";
+}
+
 // What a launcher that is not to be seen gives its ranks may be a pty, wherever their output ends.
 int Launch::columns(int descriptor) const {
   const bool own = !has_mpi() || (launcher_ == 0 && srun_gave_terminal());

@@ -33,7 +33,7 @@ class Launch {
 
   bool has_mpi() const { return world_ != nullptr; }
   // For an error that tells how many ranks there are.
-  const char* starter() const { return has_mpi() ? "mpirun started" : "you started"; }
+  const char* starter() const;
   int rank() const { return rank_; }
   int size() const { return size_; }
   int local_rank() const { return local_rank_; }

@@ -49,6 +49,8 @@ const char* environment(std::initializer_list<const char*> names) {
 
 bool started_by_mpirun() { return environment({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"}) != nullptr; }
 
+bool started_by_srun() { return environment({"SLURM_STEP_ID"}) != nullptr; }
+
 bool srun_gave_terminal() { return environment({"SLURM_PTY_PORT"}) != nullptr; }
 
 void check_count(int joined) {

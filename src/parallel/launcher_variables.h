@@ -12,8 +12,9 @@ const char* environment(std::initializer_list<const char*> names);
 // What Open MPI, MPICH and Slurm tell each rank.
 bool started_by_mpirun();
 
-// Whether this process is of a step of Slurm whose first task has a terminal of its own (srun --pty), be it that mpirun
-// started it within that.
+// Whether this process is of a step of Slurm, be it that mpirun started it within that; and of one whose first task has a
+// terminal of its own (srun --pty).
+bool started_by_srun();
 bool srun_gave_terminal();
 
 // Processes that another MPI's launcher starts do not find each other: each would do all the work alone. joined: how many
