@@ -42,6 +42,7 @@ NcclDouble& nccl_double() {
 class CudaRanks : public testing::Test {
  protected:
   void SetUp() override {
+    unsetenv("SLURM_JOB_ID");
     nccl_double() = {};
     cuda_double() = {};
     cuda_double().devices = ranks().size();
@@ -75,6 +76,28 @@ TEST_F(CudaRanks, TooFewDevicesAreRefusedWithTheirHost) {
       text(ranks().host(), " has 1 CUDA device for its ", ranks().size(),
            " ranks: ranks 0 and 1 meet on one; start a rank a device, take --backend cpu, or let them share it with "
            "LLAMA_TP_SHARE_DEVICE=1, which is slow"));
+}
+
+// As with Slurm's --gpus-per-task or --gpu-bind: to each the first that it sees has the number 0.
+TEST_F(CudaRanks, EachMaySeeDevicesOfItsOwnAlone) {
+  for (const int each : {1, 2}) {
+    cuda_double().devices = each;
+    cuda_double().hidden = each * ranks().local_rank();
+    const auto backend = make_backend("cuda", ranks().place());
+    const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, *backend);
+    EXPECT_FALSE(backend->device()->shared);
+  }
+}
+
+TEST_F(CudaRanks, OfASlurmJobsTooFewDevicesAllAreToBeSeen) {
+  cuda_double().devices = 1;
+  const auto backend = make_backend("cuda", ranks().place());
+  setenv("SLURM_JOB_ID", "7", 1);
+  const std::string said = error_of([&] { Mesh(ranks(), {1, 1, ranks().size()}, 1, *backend); });
+  unsetenv("SLURM_JOB_ID");
+  EXPECT_NE(said.find("; start a rank a device that they see (--gpus-per-node, --gpu-bind=none), take --backend cpu"),
+            std::string::npos)
+      << said;
 }
 
 // Else the same sum could be other bits on ranks that are to hold the same.

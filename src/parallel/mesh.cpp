@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/environment.h"
+#include "parallel/launcher_variables.h"
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
@@ -49,6 +50,9 @@ void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device
   const std::vector<double> counts = world.all_gather(device == nullptr ? 0 : device->devices),
                             ahead = world.all_gather(device == nullptr || device->tokens_ahead ? 1 : 0),
                             graphs = world.all_gather(device == nullptr || device->graphs ? 1 : 0);
+  // mpirun within a Slurm job of --gpus-per-task sees the devices of one task, and so do all ranks of its host.
+  const char* const that_ranks_see =
+      environment({"SLURM_JOB_ID"}) != nullptr ? " that they see (--gpus-per-node, --gpu-bind=none)" : "";
   const auto need_alike = [&](const std::vector<double>& values, size_t rank, const char* name) {
     require(values[rank] == values[0], "rank ", rank, " on ", hosts[rank], " has another ", name, " than rank 0 on ",
             hosts[0], "; give it to all hosts (mpirun -x ", name, ")");
@@ -66,7 +70,8 @@ void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device
       require(environment_switch("LLAMA_TP_SHARE_DEVICE", false), hosts[rank], " has ", static_cast<int>(counts[rank]),
               counts[rank] == 1 ? " CUDA device" : " CUDA devices", " for its ",
               std::count(hosts.begin(), hosts.end(), hosts[rank]), " ranks: ranks ", other, " and ", rank,
-              " meet on one; start a rank a device, take --backend cpu, or let them share it with "
+              " meet on one; start a rank a device", that_ranks_see,
+              ", take --backend cpu, or let them share it with "
               "LLAMA_TP_SHARE_DEVICE=1, which is slow");
       const auto own = static_cast<size_t>(launch.rank());
       if (own == rank || own == other) device->shared = true;

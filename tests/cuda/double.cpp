@@ -102,7 +102,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   const std::vector<int>& majors = cuda_double().majors;
   properties->major = majors[std::min(static_cast<size_t>(device), majors.size() - 1)];
   properties->minor = 5;
-  properties->uuid.bytes[0] = static_cast<char>('a' + device);
+  properties->uuid.bytes[0] = static_cast<char>('a' + cuda_double().hidden + device);
   return cudaSuccess;
 }
 

@@ -16,8 +16,9 @@ struct StreamCall {
 };
 
 struct CudaDouble {
-  int driver = 13000;  // the version that it knows; 0: there is none
-  int devices = 2;
+  int driver = 13000;                // the version that it knows; 0: there is none
+  int devices = 2;                   // that the process sees,
+  int hidden = 0;                    // behind so many of the host's
   std::vector<int> majors = {8, 8};  // of the devices' compute capabilities; further ones are as the last
   bool runs_kernels = true;
   size_t free_bytes = size_t{1} << 30;
