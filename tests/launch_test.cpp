@@ -271,8 +271,8 @@ TEST(Launch, KnowsWhatDividesTheRanksOfEveryHost) {
 TEST(Launch, WhoHasStartedTheRanksIsSaidByName) {
   EXPECT_EQ(run_command(as("starter")).said(), "you started 1\n");
   EXPECT_EQ(run_command("env PMI_SIZE=1 SLURM_STEP_ID=0 " + as("starter")).said(), "srun started 1\n");
-  EXPECT_EQ(run_command("env SLURM_STEP_ID=0 " + mpirun(2) + as("starter")).count("mpirun started 2\n"),
-            2);  // within a step
+  const std::string within_a_step = "env SLURM_STEP_ID=0 ";
+  EXPECT_EQ(run_command(within_a_step + mpirun(2) + as("starter")).count("mpirun started 2\n"), 2);
 }
 
 }  // namespace
