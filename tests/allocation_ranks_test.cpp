@@ -272,9 +272,8 @@ void expect_none_in_a_larger_model(const Setting& setting) {
                    "num_key_value_heads": 24, "intermediate_size": 360, "vocab_size": 50021})");
   const ModelConfig config = read_model_config(scratch / "config.json");
   const TensorParallelPlan plan = resolve_plan(config);
-  std::string said;
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, plan, setting.mesh, *backend, said);
+  const auto mesh = make_mesh(ranks(), config, plan, setting.mesh, *backend);
   Runtime runtime(*backend, mesh->groups(), setting.dtype);
   const TrainerOptions options{{1, 1, mesh->shape().data_ranks(), 799, setting.sequence_ranks()}, false, false, {}};
   runtime.reserve(plan_training(config, plan, options, *backend, runtime));

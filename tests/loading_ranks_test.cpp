@@ -63,9 +63,8 @@ TEST(Loading, ARankReadsItsSliceAndHoldsNoMore) {
   const ModelConfig config = read_model_config(scratch / "config.json");
   write_hollow_model(scratch / "", config);
   const TensorParallelPlan plan = resolve_plan(config);
-  std::string said;
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend, said);
+  const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend);
   Runtime runtime(*backend, mesh->groups(), DType::bf16);
   runtime.reserve(plan_generation(config, plan, 8, {{4}}, *backend, runtime));
   Generator generator(config, plan, 8, runtime, 1);

@@ -41,9 +41,8 @@ void expect_growth_is_the_ledgers(DType dtype) {
   write_text(scratch / "config.json", config_text());
   const ModelConfig config = read_model_config(scratch / "config.json");
   const TensorParallelPlan plan = resolve_plan(config);
-  std::string said;
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend, said);
+  const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend);
   Runtime runtime(*backend, mesh->groups(), dtype);
   const TrainerOptions options{{1, 1, 1, 64, ranks().size()}, false, false, {}};
   const MemoryPlan memory = plan_training(config, plan, options, *backend, runtime);

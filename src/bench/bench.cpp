@@ -66,8 +66,7 @@ double Bench::product_rate() const {
 }
 
 std::unique_ptr<Mesh> Bench::mesh() const {
-  std::string said;  // of training, which copies would divide
-  std::unique_ptr<Mesh> made = make_mesh(launch, config, plan, settings.mesh, *backend, said);
+  std::unique_ptr<Mesh> made = make_mesh(launch, config, plan, settings.mesh, *backend);
   const std::string repeated = repeated_work(config, plan, made->shape().tensor, launch.size());
   if (!repeated.empty()) say(repeated);
   return made;

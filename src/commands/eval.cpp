@@ -76,7 +76,7 @@ class Evaluation {
     const auto say = [](const std::string& line) {
       if (!line.empty()) std::fprintf(stderr, "%s\n", line.c_str());
     };
-    say(model_.placement_said);
+    say(describe_placement(mesh_from(options_), model_.mesh->shape()));
     for (const std::string& line : left_out_of(model_.config)) say(line);
     say(beyond_block_size(options_.word("file"), data_, block_size()));
     say(beyond_positions(shape_.block_size, model_.config));

@@ -72,15 +72,17 @@ std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& p
 }
 
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                const MeshOptions& options, Backend& backend, std::string& said) {
+                                const MeshOptions& options, Backend& backend) {
   const MeshShape shape =
       resolve_mesh(config, plan, options, launch.size(), launch.ranks_of_every_node(), launch.starter());
-  const bool chosen = options.tensor.value_or(auto_size) == auto_size && options.data.value_or(auto_size) == auto_size;
-  if (chosen && options.fsdp != auto_size && shape.data > 1)
-    said =
-        text("tensor-parallel auto: ", shape.tensor, " of ", shape.data * shape.tensor,
-             " ranks, the largest count that divides the heads and the ranks of each node; the rest is data-parallel");
   return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
+}
+
+std::string describe_placement(const MeshOptions& options, const MeshShape& shape) {
+  const bool chosen = options.tensor.value_or(auto_size) == auto_size && options.data.value_or(auto_size) == auto_size;
+  if (!chosen || options.fsdp == auto_size || shape.data == 1) return "";
+  return text("tensor-parallel auto: ", shape.tensor, " of ", shape.data * shape.tensor,
+              " ranks, the largest count that divides the heads and the ranks of each node; the rest is data-parallel");
 }
 
 }  // namespace llama_tp

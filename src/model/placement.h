@@ -26,9 +26,12 @@ struct MeshOptions {
 MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
                        int ranks_of_node, const char* ranks_by);
 
-// `said` gets a line where the default could not take all ranks for tensor parallelism.
+// resolve_mesh of the launched ranks. Collective.
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                const MeshOptions& options, Backend& backend, std::string& said);
+                                const MeshOptions& options, Backend& backend);
+
+// What is said where these options, which leave the choice, could not take all ranks for tensor parallelism; else empty.
+std::string describe_placement(const MeshOptions& options, const MeshShape& shape);
 
 // What is said where nothing is trained and so many ranks hold a model `tensor` at a time: that the copies all do the same
 // work. Empty without copies.

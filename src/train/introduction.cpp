@@ -61,7 +61,8 @@ Lines data_lines(const TrainingSetup& run) {
 
 Lines introduction(const TrainingSetup& run, const MemoryPlan& memory) {
   Lines lines;
-  if (!run.placement_said.empty()) lines.push_back(run.placement_said);
+  if (const std::string choice = describe_placement(run.settings.mesh, run.mesh->shape()); !choice.empty())
+    lines.push_back(choice);
   append(lines, model_lines(run));
   append(lines, resumption(run));
   lines.push_back(mesh_line(run));

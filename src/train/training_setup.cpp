@@ -61,7 +61,7 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       config_text(saved_config_text(config, settings.stored_dtype())),
       plan(resolve_plan(config)),
       backend(make_backend(settings.backend, launch.place())),
-      mesh(make_mesh(launch, config, plan, settings.mesh, *backend, placement_said)),
+      mesh(make_mesh(launch, config, plan, settings.mesh, *backend)),
       output(open_output(settings.output_dir, launch)),
       checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
       data(read_data(settings, checkpoint, config, source, *mesh)),

@@ -27,22 +27,27 @@ struct TrainingSetup {
   // The folder that the weights come from; "" where they are random.
   const std::string& origin() const { return saved ? saved->checkpoint() : source.folder; }
 
-  TrainingSettings settings;  // as asked for, with the number of steps and the date
+  // In the order of their making, which has effects: a later stage needs all before it, and errors come in this order.
+  // 1. The model.
+  TrainingSettings settings;  // as asked for; stage 4 adds the date and the number of steps
   TrainingSource source;
   ModelConfig config;
   std::string config_text;  // for the checkpoints; the file may change before the last one
   TensorParallelPlan plan;
+  // 2. Device and ranks. Collective.
   std::unique_ptr<Backend> backend;
-  std::string placement_said;  // by who made the mesh
   std::unique_ptr<Mesh> mesh;
+  // 3. The output folder, which rank 0 locks and cleans, and what to go on from, found before data is read. Collective.
   std::unique_ptr<OutputFolder> output;  // rank 0's
-  std::string checkpoint;                // to go on from, or ""; found before data is read, opened after
+  std::string checkpoint;                // or ""
+  // 4. The data, read and tokenized. Collective.
   TrainingData data;
   CheckpointContents contents;  // of its checkpoints; read where the tokenizer is known to be one
   BatchShape shape;
   EpochBatches batches;
+  // 5. The checkpoint, opened.
   TrainingState state;                   // of the checkpoint, or of a run that has done nothing
-  std::unique_ptr<SavedTraining> saved;  // the checkpoint, if there is one
+  std::unique_ptr<SavedTraining> saved;  // null without one
 };
 
 }  // namespace llama_tp

@@ -21,9 +21,8 @@ GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string
     : folder("tests/goldens/models/" + name),
       config(read_model_config(folder + "/" + config_name)),
       plan(resolve_plan(config)) {
-  std::string said;
   backend = make_backend("cpu", ranks().place());
-  mesh = make_mesh(ranks(), config, plan, mesh_options, *backend, said);
+  mesh = make_mesh(ranks(), config, plan, mesh_options, *backend);
   runtime = std::make_unique<Runtime>(*backend, mesh->groups(), dtype);
   data = read_dataset(folder + "/input.jsonl", {1024, config.vocabulary, {}, {}});
   shape = {1, 1, mesh->shape().data_ranks(), data.longest_sample()};
