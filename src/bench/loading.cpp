@@ -44,9 +44,9 @@ void write_model(const Bench& bench, const Mesh& mesh, const std::string& folder
   Held model(bench, mesh);
   initialize_weights(bench.config, 1, model.parameters, *bench.backend);
   const SavePlan plan = plan_model(planned_tensors(model.parameters, bench.settings.dtype));
-  if (mesh.replica() == 0)
+  if (mesh.copy_index() == 0)
     write_parameters(model.parameters, &Unit::value, bench.settings.dtype, plan, folder, *bench.backend,
-                     mesh.replica_host());
+                     mesh.copy_host());
   if (bench.launch.rank() == 0 && !plan.index.empty()) write_text(folder + "/" + index_file_name, plan.index);
 }
 
@@ -96,7 +96,7 @@ void bench_loading(const Bench& bench, const std::string& folder) {
       each->push_back(bench.most_of_ranks(seconds_of([&] { read(held); })));
     }
   };
-  const int64_t bytes = Held(bench, *mesh).bytes(), skipped = bench.launch.rank() % mesh->replica_host().size() * bytes;
+  const int64_t bytes = Held(bench, *mesh).bytes(), skipped = bench.launch.rank() % mesh->copy_host().size() * bytes;
   for (int64_t time = 0; time < readings + 1; time++) {
     measure(loading, [&](Held& held) { load_weights(model, bench.config, held.parameters, *bench.backend); });
     measure(plain, [&](Held& held) { read_plainly(files, bytes, skipped, held.memory()); });

@@ -89,13 +89,13 @@ Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& back
   const int copy = shape.fsdp * shape.tensor;  // ranks that hold the weights once
   world_host_ = make_host_group(launch);
   check_shapes(launch, *world_host_, shape);
-  replica_host_ = make_host_group(launch, ranks(replica() * copy, copy, 1), GroupName::copy);
+  copy_host_ = make_host_group(launch, ranks(copy_index() * copy, copy, 1), GroupName::copy);
   check_devices(launch, *world_host_, backend.device());
   const auto group = [&](const std::vector<int>& members, GroupName name) {
     return communicator(launch, members, name, backend);
   };
   tensor_ = group(ranks(rank_ - tensor_rank(), shape.tensor, 1), GroupName::tensor);
-  shards_ = group(ranks(replica() * copy + tensor_rank(), shape.fsdp, shape.tensor), GroupName::fsdp);
+  shards_ = group(ranks(copy_index() * copy + tensor_rank(), shape.fsdp, shape.tensor), GroupName::fsdp);
   replicas_ = group(ranks(rank_ % copy, shape.data, copy), GroupName::data);
   kv_replicas_ = group(ranks(rank_ - tensor_rank() % kv_replicas, kv_replicas, 1), GroupName::kv_replicas);
 }
@@ -105,10 +105,10 @@ Mesh::Mesh(MeshShape shape, int rank, int kv_replicas, Backend& backend) : shape
           written(shape));
   const auto alone = [&](int own, int size) { return std::make_unique<StandInCommunicator>(own, size, backend); };
   world_host_ = make_lone_host_group();
-  replica_host_ = make_lone_host_group();
+  copy_host_ = make_lone_host_group();
   tensor_ = alone(tensor_rank(), shape.tensor);
   shards_ = alone(fsdp_rank(), shape.fsdp);
-  replicas_ = alone(replica(), shape.data);
+  replicas_ = alone(copy_index(), shape.data);
   kv_replicas_ = alone(tensor_rank() % kv_replicas, kv_replicas);
 }
 

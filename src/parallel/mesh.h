@@ -35,19 +35,19 @@ class Mesh {
   int data_rank() const { return rank_ / shape_.tensor; }
   int fsdp_rank() const { return data_rank() % shape_.fsdp; }
   int tensor_rank() const { return rank_ % shape_.tensor; }
-  // Which copy of the weights this rank has a part of.
-  int replica() const { return rank_ / (shape_.tensor * shape_.fsdp); }
+  // Of the copy of the weights that this rank has a part of.
+  int copy_index() const { return rank_ / (shape_.tensor * shape_.fsdp); }
 
   MeshGroups groups() const { return {*tensor_, *kv_replicas_, *shards_, *replicas_}; }
   // In host memory: all ranks, and those that hold one copy of the weights together, tensor ranks fastest.
   HostGroup& world() const { return *world_host_; }
-  HostGroup& replica_host() const { return *replica_host_; }
+  HostGroup& copy_host() const { return *copy_host_; }
 
  private:
   MeshShape shape_;
   int rank_;
   std::unique_ptr<Communicator> tensor_, kv_replicas_, shards_, replicas_;
-  std::unique_ptr<HostGroup> world_host_, replica_host_;
+  std::unique_ptr<HostGroup> world_host_, copy_host_;
 };
 
 }  // namespace llama_tp

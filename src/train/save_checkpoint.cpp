@@ -17,10 +17,10 @@ std::vector<CheckpointPart> parts_of(DType dtype, DType save_dtype, bool only_mo
 // Data-parallel ranks hold the same: those of the first copy write.
 void write_part(const CheckpointPart& part, const std::string& checkpoint, const Parameters& parameters,
                 Backend& backend, const Mesh& mesh) {
-  if (mesh.replica() != 0) return;
+  if (mesh.copy_index() != 0) return;
   const std::string folder = part.folder.empty() ? checkpoint : checkpoint + "/" + part.folder;
   const SavePlan files = plan_model(planned_tensors(parameters, part.dtype));
-  write_parameters(parameters, part.tensor, part.dtype, files, folder, backend, mesh.replica_host());
+  write_parameters(parameters, part.tensor, part.dtype, files, folder, backend, mesh.copy_host());
   if (mesh.world().rank() == 0 && !files.index.empty()) write_text(folder + "/" + index_file_name, files.index);
 }
 
@@ -63,12 +63,12 @@ int64_t checkpoint_bytes(const TrainingState& state, const CheckpointContents& c
 }
 
 void save_gradients(const std::string& path, const Parameters& parameters, Backend& backend, const Mesh& mesh) {
-  if (mesh.replica() != 0) return;
+  if (mesh.copy_index() != 0) return;
   const size_t slash = path.find_last_of('/');
   SavePlan files;
   files.files.push_back(plan_file(path.substr(slash + 1), planned_tensors(parameters, DType::f32)));
   write_parameters(parameters, &Unit::gradient, DType::f32, files,
-                   slash == std::string::npos ? "." : path.substr(0, slash), backend, mesh.replica_host());
+                   slash == std::string::npos ? "." : path.substr(0, slash), backend, mesh.copy_host());
 }
 
 }  // namespace llama_tp

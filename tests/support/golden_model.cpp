@@ -90,8 +90,8 @@ std::vector<std::pair<std::string, std::vector<float>>> GoldenModel::gradients(T
   std::filesystem::create_directories(scratch);
   SavePlan files;
   files.files.push_back(plan_file("gradients.safetensors", planned_tensors(trainer.parameters(), DType::f32)));
-  if (mesh->replica() == 0)
-    write_parameters(trainer.parameters(), &Unit::gradient, DType::f32, files, scratch, *backend, mesh->replica_host());
+  if (mesh->copy_index() == 0)
+    write_parameters(trainer.parameters(), &Unit::gradient, DType::f32, files, scratch, *backend, mesh->copy_host());
   std::vector<std::pair<std::string, std::vector<float>>> all;
   mesh->world().barrier();
   if (ranks().rank() > 0) return all;
