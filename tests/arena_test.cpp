@@ -70,7 +70,7 @@ class Script {
   void scope(int depth) {
     const size_t before = live_.size();
     {
-      Saved kept(arena_);
+      PushScope kept(arena_);
       Frame frame(arena_);
       for (int64_t i = below(8); i >= 0; i--) {
         if (below(2) == 0) take([&](auto... what) { return frame.take(what...); });

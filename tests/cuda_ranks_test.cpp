@@ -142,7 +142,7 @@ TEST_F(CudaRanks, NcclIsAskedForWhatACommunicatorPromises) {
   Arena arena("tensors", ledger_);
   arena.reserve(*backend_, 8 * Arena::alignment);
   for (const DType type : {DType::f32, DType::bf16, DType::f64}) {
-    const Saved saved(arena);
+    const PushScope scope(arena);
     const Tensor one = arena.push(Category::data, {part}, type),
                  whole = arena.push(Category::data, {size * part}, type);
     const auto fill = [&](const Tensor& tensor) {

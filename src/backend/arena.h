@@ -75,12 +75,12 @@ class Frame {
 };
 
 // Pops what was pushed since, at the end of the scope.
-class Saved {
+class PushScope {
  public:
-  explicit Saved(Arena& arena) : arena_(arena), mark_(arena.mark()) {}
-  ~Saved() { arena_.pop_to(mark_); }
-  Saved(const Saved&) = delete;
-  Saved& operator=(const Saved&) = delete;
+  explicit PushScope(Arena& arena) : arena_(arena), mark_(arena.mark()) {}
+  ~PushScope() { arena_.pop_to(mark_); }
+  PushScope(const PushScope&) = delete;
+  PushScope& operator=(const PushScope&) = delete;
 
  private:
   Arena& arena_;

@@ -24,7 +24,7 @@ void bench_collectives(const Bench& bench) {
                  padded("all-reduce", 13), padded("all-gather", 12), padded("reduce-scatter", 16)));
   for (const int64_t bytes :
        {int64_t{8} << 10, int64_t{64} << 10, int64_t{256} << 10, int64_t{1536} << 10, most_bytes}) {
-    Saved saved(own.state);
+    PushScope scope(own.state);
     const int64_t elements = bytes / size_of(DType::bf16) / group.size();
     const Tensor all = own.state.push(Category::communication, {elements * group.size()}, DType::bf16),
                  part = own.state.push(Category::communication, {elements}, DType::bf16);

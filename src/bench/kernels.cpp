@@ -108,7 +108,7 @@ class Kernels {
 
   // y = x · wᵀ and its backward, each of as many tokens as y and dy have.
   void product(const std::string& weight, const Tensor& y, const Tensor& dy, int64_t inputs) {
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     Backend& backend = runtime_->backend;
     const Shape shape{y.shape[1], inputs};
     const Tensor x = numbers({y.shape[0], inputs}), dx = numbers({dy.shape[0], inputs}), w = numbers(shape),
@@ -119,7 +119,7 @@ class Kernels {
   }
 
   void product_of_block(const std::string& weight, int64_t inputs, int64_t outputs) {
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     const Tensor y = numbers({T, outputs});
     product(weight, y, y, inputs);
   }
@@ -129,7 +129,7 @@ class Kernels {
     product_of_block("o", A * D, H);
     product_of_block(bench_.config.activation.gated ? "gate and up" : "up", H, up_rows());
     product_of_block("down", F, H);
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     product("head", numbers({loss_tokens(), V}, DType::f32), numbers({gradient_tokens(), V}), H);
   }
 
@@ -153,7 +153,7 @@ class Kernels {
   }
 
   void embedding() {
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     Backend& backend = runtime_->backend;
     const int64_t skipped = bench_.config.pad_id.value_or(-1);
     const Batch batch = samples();
@@ -164,7 +164,7 @@ class Kernels {
   }
 
   void attention() {
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     Backend& backend = runtime_->backend;
     const Batch batch = samples();
     const AttentionOptions options{bench_.config.attention_scale, layout_.window};
@@ -181,7 +181,7 @@ class Kernels {
   }
 
   void head_norms(const Tensor& qkv) {
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     Backend& backend = runtime_->backend;
     const HeadNorms norms{numbers({D}), numbers({D}), A, bench_.config.norm.epsilon};
     const Tensor y = numbers(qkv.shape), dq = zeros({D}, DType::f32), dk = zeros({D}, DType::f32);
@@ -190,7 +190,7 @@ class Kernels {
   }
 
   void elementwise() {
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     Backend& backend = runtime_->backend;
     const NormOptions& norm = bench_.config.norm;
     const Tensor part = numbers({S, H}), residual = numbers({S, H}), y = numbers({S, H}), w = numbers({H}),
@@ -213,7 +213,7 @@ class Kernels {
   int64_t gradient_tokens() const { return std::min(T, bench_.backend->loss_tokens(V, bench_.settings.dtype).chunk); }
 
   void loss() {
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     Backend& backend = runtime_->backend;
     const int64_t rows = loss_tokens(), begin = vocabulary_.begin, count = vocabulary_.count;
     const Tensor logits = numbers({rows, V}, DType::f32), targets = zeros({rows}, DType::i32),
@@ -224,7 +224,7 @@ class Kernels {
   }
 
   void optimizer() {
-    Saved saved(runtime_->state);
+    PushScope scope(runtime_->state);
     Backend& backend = runtime_->backend;
     const Shape all{std::max(up_rows() * H, least_weights)};
     const Tensor w = numbers(all), gradient = numbers(all, DType::f32), m = zeros(all, DType::f32),

@@ -104,7 +104,7 @@ void Generator::finish() {
 }
 
 void Generator::forward(const Pieces& pieces, bool is_of_all) {
-  Saved kept(runtime_.step);
+  PushScope kept(runtime_.step);
   Frame frame(runtime_.step);
   Forward forward = take_forward(frame, pieces);
   std::vector<int64_t> sequences;  // whose choices come

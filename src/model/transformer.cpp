@@ -46,7 +46,7 @@ const Norm& Transformer::norm_after(size_t layer) const {
 
 void Transformer::train(const Batch& batch, float scale, const Tensor& loss, const OnGradientReady& on_gradient_ready) {
   runtime_.ledger.enter(Phase::forward);
-  Saved kept(runtime_.step);
+  PushScope kept(runtime_.step);
   Frame frame(runtime_.step);
   const Tensor x = frame.take(Category::transient, stream_shape(batch), runtime_.dtype);  // [S, H]
   const Tensor rope = push_rope(batch);
@@ -112,7 +112,7 @@ void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const 
     const Stream& in = streams_[layer];
     whole.gather(static_cast<int64_t>(layer));
     if (recompute_) {
-      Saved again(runtime_.step);
+      PushScope again(runtime_.step);
       const Norm& norm = block.first_norm();
       const BlockSaved saved = block.push_saved(batch.tokens(), in);
       runtime_.backend.norm_apply(in.residual, norm.weight->value, norm.bias_value(), config_.norm, in.statistics,
@@ -233,7 +233,7 @@ bool Transformer::is_finite(const Tensor& tensor) const {
 }
 
 std::string Transformer::first_not_finite(const Batch& batch) {
-  Saved kept(runtime_.step);
+  PushScope kept(runtime_.step);
   Frame frame(runtime_.step);
   const Tensor normed = frame.take(Category::transient, stream_shape(batch), runtime_.dtype);
   const Tensor rope = push_rope(batch);
