@@ -66,10 +66,10 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
   streams_[0] = push_stream(normed);
   embed(batch, streams_[0]);
   Frame units(runtime_.step);
-  BlockLoop whole(fsdp_, units, Pass::training_forward);
+  BlockLoop gathered_blocks(fsdp_, units, Pass::training_forward);
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
     const Block& block = blocks_[layer];
-    whole.gather(static_cast<int64_t>(layer));
+    gathered_blocks.gather(static_cast<int64_t>(layer));
     // With recompute the stream behind the block is pushed first: what the block saved can then be popped at once. Else
     // as late as can be, where forward_to_up needs no memory for its transients any more.
     if (recompute_) streams_[layer + 1] = push_stream(normed);
@@ -79,7 +79,7 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
     if (!recompute_) streams_[layer + 1] = push_stream(normed);
     block.forward_from_up(saved_[layer], norm_after(layer), streams_[layer + 1]);
     if (recompute_) runtime_.step.pop_to(before);
-    whole.release(static_cast<int64_t>(layer));
+    gathered_blocks.release(static_cast<int64_t>(layer));
   }
 }
 
@@ -94,10 +94,10 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
                         dx, last.weight->gradient, last.bias_gradient());
   backward_blocks(batch, rope, dx, on_gradient_ready);
   multiply(backend, dx, embedding_multiplier());
-  const int64_t skipped = config_.pad_id.value_or(-1);           // torch's padding_idx
-  const Tensor whole = embedding_tp_.leave_backward(frame, dx);  // [T, H]
+  const int64_t skipped = config_.pad_id.value_or(-1);                // torch's padding_idx
+  const Tensor all_tokens = embedding_tp_.leave_backward(frame, dx);  // [T, H]
   const WholeUnit embedding(fsdp_, embedding_unit(), Use::gradients);
-  backend.embedding_backward(batch.ids, whole, parameters_.embedding_slice().begin, skipped,
+  backend.embedding_backward(batch.ids, all_tokens, parameters_.embedding_slice().begin, skipped,
                              parameters_.embedding().gradient);
   embedding.reduce();
   on_gradient_ready(embedding_unit());
@@ -106,11 +106,11 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
 void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const Tensor& dx,
                                   const OnGradientReady& on_gradient_ready) {
   Frame units(runtime_.step);
-  BlockLoop whole(fsdp_, units, Pass::backward);
+  BlockLoop gathered_blocks(fsdp_, units, Pass::backward);
   for (size_t layer = blocks_.size(); layer-- > 0;) {
     const Block& block = blocks_[layer];
     const Stream& in = streams_[layer];
-    whole.gather(static_cast<int64_t>(layer));
+    gathered_blocks.gather(static_cast<int64_t>(layer));
     if (recompute_) {
       PushScope again(runtime_.step);
       const Norm& norm = block.first_norm();
@@ -122,10 +122,10 @@ void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const 
     } else {
       block.backward(dx, in, batch, rope, saved_[layer]);
     }
-    whole.reduce(static_cast<int64_t>(layer), on_gradient_ready);
-    whole.release(static_cast<int64_t>(layer));
+    gathered_blocks.reduce(static_cast<int64_t>(layer), on_gradient_ready);
+    gathered_blocks.release(static_cast<int64_t>(layer));
   }
-  whole.end_reduce(on_gradient_ready);
+  gathered_blocks.end_reduce(on_gradient_ready);
 }
 
 Stream Transformer::push_stream(const Tensor& normed) const {
@@ -191,9 +191,9 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
   const Stream stream{frame.take(Category::transient, x.shape, runtime_.dtype),
                       frame.take(Category::transient, statistics_shape(config_.norm, x.shape[0]), DType::f32), x};
   embed(batch, stream);
-  BlockLoop whole(fsdp_, frame, Pass::forward);
+  BlockLoop gathered_blocks(fsdp_, frame, Pass::forward);
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
-    whole.gather(static_cast<int64_t>(layer));
+    gathered_blocks.gather(static_cast<int64_t>(layer));
     Frame inner(runtime_.step);
     const Shape own{parameters_.layout(static_cast<int64_t>(layer)).kv_heads, tokens, config_.head_dim};
     const Tensor keys = cache != nullptr ? cache->keys[layer] : inner.take(Category::transient, own, runtime_.dtype);
@@ -202,7 +202,7 @@ void Transformer::infer(const Batch& batch, KeyValueCache* cache, const Tensor& 
     const BlockSaved saved = blocks_[layer].take_saved(inner, tokens, keys, values, stream);
     blocks_[layer].forward_to_up(stream, batch, rope, saved);
     blocks_[layer].forward_from_up(saved, norm_after(layer), stream);
-    whole.release(static_cast<int64_t>(layer));
+    gathered_blocks.release(static_cast<int64_t>(layer));
   }
 }
 
