@@ -73,15 +73,15 @@ std::unique_ptr<Mesh> Bench::mesh() const {
 }
 
 MeshShape Bench::shape() const {
-  if (!settings.rehearsal)
+  if (!settings.lone_rank)
     return resolve_mesh(config, plan, settings.mesh, launch.size(), launch.ranks_of_every_node(), launch.starter());
-  const int ranks = settings.rehearsal->world;
+  const int ranks = settings.lone_rank->world;
   return resolve_mesh(config, plan, settings.mesh, ranks, ranks, "--rehearse names");
 }
 
 std::unique_ptr<Mesh> Bench::mesh_of(const MeshShape& shape) const {
   const auto same_keys = static_cast<int>(kv_replicas(config, plan, shape.tensor));
-  if (settings.rehearsal) return std::make_unique<Mesh>(shape, settings.rehearsal->rank, same_keys, *backend);
+  if (settings.lone_rank) return std::make_unique<Mesh>(shape, settings.lone_rank->rank, same_keys, *backend);
   return std::make_unique<Mesh>(launch, shape, same_keys, *backend);
 }
 

@@ -13,7 +13,7 @@
 namespace llama_tp {
 
 // One rank of a larger mesh that runs alone.
-struct Rehearsal {
+struct LoneRank {
   int rank = 0, world = 1;
 };
 
@@ -22,7 +22,7 @@ struct BenchSettings {
   std::string family;  // a family file, "" for the family that config.json names
   DType dtype = DType::bf16;
   MeshOptions mesh;
-  std::optional<Rehearsal> rehearsal;  // the mesh is then one of its ranks
+  std::optional<LoneRank> lone_rank;  // the mesh is then one of its ranks
   bool sequence_parallel = true, recompute = false;
   FsdpOptions fsdp;
   int64_t block_size = 512, micro_batch = 1, accumulation = 1, steps = 5;  // of training
@@ -51,7 +51,7 @@ class Bench {
   // The mesh of the options.
   std::unique_ptr<Mesh> mesh() const;
   MeshShape shape() const;
-  // A mesh of this shape, or this rehearsal's rank of it.
+  // A mesh of this shape, or the lone rank's of it.
   std::unique_ptr<Mesh> mesh_of(const MeshShape& shape) const;
 
   BenchSettings settings;

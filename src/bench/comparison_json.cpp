@@ -72,11 +72,11 @@ std::string comparison_json(const ComparisonRun& run, const std::string& verdict
                    1);
 }
 
-std::string rehearsal_json(const SchemeResult& result, const Rehearsal& rehearsal) {
+std::string lone_rank_json(const SchemeResult& result, const LoneRank& lone) {
   OrderedJson json = result_json(result);
   json.erase("losses");
-  json["rank"] = rehearsal.rank;
-  json["world"] = rehearsal.world;
+  json["rank"] = lone.rank;
+  json["world"] = lone.world;
   return json_text(json, 1);
 }
 

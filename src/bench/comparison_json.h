@@ -10,6 +10,6 @@ namespace llama_tp {
 
 // verdict: the sentences that were printed.
 std::string comparison_json(const ComparisonRun& run, const std::string& verdict);
-std::string rehearsal_json(const SchemeResult& result, const Rehearsal& rehearsal);
+std::string lone_rank_json(const SchemeResult& result, const LoneRank& lone);
 
 }  // namespace llama_tp

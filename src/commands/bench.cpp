@@ -4,8 +4,8 @@
 #include "bench/comparison_json.h"
 #include "bench/comparison_report.h"
 #include "bench/comparison_table.h"
+#include "bench/lone_rank.h"
 #include "bench/rates.h"
-#include "bench/rehearsal.h"
 #include "bench/tuning.h"
 #include "bench/verdict.h"
 #include "commands/commands.h"
@@ -70,7 +70,7 @@ BenchSettings bench_settings(const Options& options) {
   settings.backend = options.word("backend");
   settings.dtype = options.dtype("dtype");
   settings.mesh = mesh_from(options);
-  if (options.given("rehearse")) settings.rehearsal = parse_rehearsal(options.word("rehearse"));
+  if (options.given("rehearse")) settings.lone_rank = parse_lone_rank(options.word("rehearse"));
   settings.sequence_parallel = options.is_on("sequence-parallel");
   settings.recompute = options.is_set("gradient-checkpointing");
   settings.fsdp = fsdp_from(options);
@@ -108,7 +108,7 @@ void check_tuning_options(const Options& options, const Launch& launch) {
           launch.size(), "; start it as one, with --rehearse rank=R,world=N for those of a rank");
 }
 
-void check_rehearsal(const Options& options, const Launch& launch) {
+void check_lone_rank(const Options& options, const Launch& launch) {
   if (!options.given("compare") && !options.given("rehearse"))
     options.refuse({"json"}, " belongs to --compare and --rehearse; give one of them, too");
   if (!options.given("rehearse")) return;
@@ -179,7 +179,7 @@ void run_comparison(const Bench& bench, const Options& options) {
 }
 
 void measure(const Bench& bench, const Options& options, const MachineRates& machine) {
-  if (bench.settings.rehearsal) return bench_rehearsal(bench, machine);
+  if (bench.settings.lone_rank) return bench_lone_rank(bench, machine);
   const bool kernels = options.is_set("kernels"), collectives = options.is_set("collectives"),
              train = options.is_set("train"), generate = options.is_set("generate"), loading = options.given("loading");
   const bool usual = !kernels && !collectives && !train && !generate && !loading;
@@ -215,7 +215,7 @@ int bench_command(const Arguments& arguments) {
                     "mpirun -np 2 ./llama_tp bench --config data/configs/bench-134m.json --block-size 512");
     declare_bench_options(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
-    check_rehearsal(options, launch);
+    check_lone_rank(options, launch);
     check_tuning_options(options, launch);
     check_comparison(options);
     set_launch(options, launch);
@@ -223,8 +223,8 @@ int bench_command(const Arguments& arguments) {
     const Bench bench(bench_settings(options), launch);
     if (options.given("compare"))
       run_comparison(bench, options);
-    else if (bench.settings.rehearsal && options.is_set("json"))
-      bench.say(rehearsal_json(run_usual_scheme(bench), *bench.settings.rehearsal));
+    else if (bench.settings.lone_rank && options.is_set("json"))
+      bench.say(lone_rank_json(run_usual_scheme(bench), *bench.settings.lone_rank));
     else
       run_measurements(bench, options);
     flush_stdout();

@@ -1,5 +1,5 @@
 // How much memory a piece of work needs, found by doing it with nothing behind it. (`bench --rehearse` is no such dry run:
-// it takes the memory of one rank and computes for real, src/bench/rehearsal.h.)
+// it takes the memory of one rank and computes for real, src/bench/lone_rank.h.)
 #pragma once
 
 #include <functional>

@@ -1,4 +1,4 @@
-#include "bench/rehearsal.h"
+#include "bench/lone_rank.h"
 
 #include "base/parse_count.h"
 #include "bench/rates.h"
@@ -74,21 +74,21 @@ void say_traffic(const Bench& bench, const SchemeResult& result) {
 
 }  // namespace
 
-Rehearsal parse_rehearsal(const std::string& written) {
+LoneRank parse_lone_rank(const std::string& written) {
   const size_t comma = std::min(written.find(','), written.size());
-  const Rehearsal rehearsal{number_behind("rank", written.substr(0, comma), written),
-                            number_behind("world", comma < written.size() ? written.substr(comma + 1) : "", written)};
-  require(rehearsal.world >= 1 && rehearsal.world <= most_rehearsed, "--rehearse ", written, ": a world has 1 to ",
+  const LoneRank lone{number_behind("rank", written.substr(0, comma), written),
+                      number_behind("world", comma < written.size() ? written.substr(comma + 1) : "", written)};
+  require(lone.world >= 1 && lone.world <= most_rehearsed, "--rehearse ", written, ": a world has 1 to ",
           most_rehearsed, " ranks");
-  require(rehearsal.rank < rehearsal.world, "--rehearse ", written, ": rank ", rehearsal.rank, " is not one of ",
-          rehearsal.world, "; give 0 to ", rehearsal.world - 1);
-  return rehearsal;
+  require(lone.rank < lone.world, "--rehearse ", written, ": rank ", lone.rank, " is not one of ", lone.world,
+          "; give 0 to ", lone.world - 1);
+  return lone;
 }
 
-void bench_rehearsal(const Bench& bench, const MachineRates& machine) {
+void bench_lone_rank(const Bench& bench, const MachineRates& machine) {
   const SchemeResult result = run_usual_scheme(bench);
-  const Rehearsal& rehearsal = *bench.settings.rehearsal;
-  bench.say(text("rehearsal   rank ", rehearsal.rank, " of ", result.scheme.name,
+  const LoneRank& lone = *bench.settings.lone_rank;
+  bench.say(text("rehearsal   rank ", lone.rank, " of ", result.scheme.name,
                  ", alone: ", result.batch.accumulation > 1 ? text(result.batch.accumulation, " × ") : "",
                  with_commas(result.batch.tokens()), " tokens; nothing is sent or saved, and losses mean nothing"));
   say_memory(bench, result.ranks[0]);

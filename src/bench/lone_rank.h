@@ -8,9 +8,9 @@
 namespace llama_tp {
 
 // "rank=0,world=8". Errors: other keys, no numbers, a rank that is not one of the world's.
-Rehearsal parse_rehearsal(const std::string& written);
+LoneRank parse_lone_rank(const std::string& written);
 
 // A few training steps, as a table.
-void bench_rehearsal(const Bench& bench, const MachineRates& machine);
+void bench_lone_rank(const Bench& bench, const MachineRates& machine);
 
 }  // namespace llama_tp
