@@ -10,7 +10,7 @@
 
 #include "backend/device.h"
 #include "backend/fill.h"
-#include "bench/rates.h"
+#include "bench/measurements.h"
 #include "bench/scheme_run.h"
 #include "bench/tuning.h"
 #include "cuda/cublas_lt_double.h"

@@ -5,6 +5,7 @@
 #include <functional>
 #include <numbers>
 
+#include "model/rope.h"
 #include "support/error_of.h"
 #include "support/written_config.h"
 

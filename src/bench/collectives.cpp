@@ -1,6 +1,6 @@
 #include <functional>
 
-#include "bench/rates.h"
+#include "bench/measurements.h"
 #include "bench/timing.h"
 #include "model/runtime.h"
 #include "report/format.h"

@@ -1,4 +1,4 @@
-#include "bench/rates.h"
+#include "bench/measurements.h"
 #include "bench/timing.h"
 #include "generate/generator.h"
 #include "model/checkpoint.h"

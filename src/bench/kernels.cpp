@@ -5,7 +5,7 @@
 #include "backend/fill.h"
 #include "base/parts.h"
 #include "base/random.h"
-#include "bench/rates.h"
+#include "bench/measurements.h"
 #include "bench/timing.h"
 #include "model/batch.h"
 #include "model/parameters.h"

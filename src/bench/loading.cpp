@@ -2,7 +2,7 @@
 #include <filesystem>
 
 #include "base/parts.h"
-#include "bench/rates.h"
+#include "bench/measurements.h"
 #include "bench/timing.h"
 #include "io/for_each_item.h"
 #include "model/checkpoint.h"

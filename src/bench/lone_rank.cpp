@@ -1,7 +1,7 @@
 #include "bench/lone_rank.h"
 
 #include "base/parse_count.h"
-#include "bench/rates.h"
+#include "bench/measurements.h"
 #include "bench/scheme_run.h"
 #include "report/format.h"
 #include "train/model_flops.h"

@@ -1,4 +1,4 @@
-#include "bench/rates.h"
+#include "bench/measurements.h"
 #include "bench/scheme_run.h"
 #include "report/format.h"
 #include "report/resident.h"

@@ -5,7 +5,7 @@
 #include "bench/comparison_report.h"
 #include "bench/comparison_table.h"
 #include "bench/lone_rank.h"
-#include "bench/rates.h"
+#include "bench/measurements.h"
 #include "bench/tuning.h"
 #include "bench/verdict.h"
 #include "commands/commands.h"

@@ -9,6 +9,7 @@
 #include "io/chat/chat_tokens.h"
 #include "io/chat/white_space.h"
 #include "model/rehearsal.h"
+#include "model/rope.h"
 
 namespace llama_tp {
 

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "io/tokenizer/tokenizer.h"
 #include "model/rehearsal.h"
+#include "model/rope.h"
 
 namespace llama_tp {
 

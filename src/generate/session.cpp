@@ -6,6 +6,7 @@
 
 #include "io/files.h"
 #include "io/tokenizer/utf8.h"
+#include "model/rope.h"
 #include "parallel/host_values.h"
 #include "report/format.h"
 #include "report/output.h"

@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -84,17 +83,6 @@ std::vector<std::string> left_out_of(const ModelConfig& config);
 std::string saved_config_text(const ModelConfig& config, DType dtype);
 // The family in such a config.json; null where it has none, or is not JSON. Errors: what is kept is no family.
 FamilyPointer kept_family(const std::filesystem::path& file);
-
-// The positions that a model is meant for. Linear scaling and YaRN stretch them, and many a file keeps the
-// max_position_embeddings from before.
-int64_t trained_positions(const ModelConfig& config);
-// Do the frequencies depend on a sequence's length?
-bool rope_follows_length(const RopeConfig& rope);
-// Writes the rotation frequencies, [rotary_dim / 2] in radians a position, for a sequence of `length` tokens.
-void rope_frequencies(const ModelConfig& config, int64_t length, std::span<float> frequencies);
-
-// The number of the model's parameters, tied ones once.
-int64_t parameter_count(const ModelConfig& config);
 
 // The shape of a part's weight, [rows, columns]; of a norm, [rows].
 int64_t rows_of_part(const ModelConfig& config, Part part);

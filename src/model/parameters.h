@@ -181,4 +181,7 @@ class Parameters {
   VocabularySlice embedding_slice_, head_slice_;
 };
 
+// The number of the model's parameters, tied ones once.
+int64_t parameter_count(const ModelConfig& config);
+
 }  // namespace llama_tp

@@ -1,10 +1,8 @@
-// Rotation frequencies: f32 arithmetic in the order that transformers' modeling_rope_utils uses, so that f32 runs agree
-// with it.
+#include "model/rope.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-
-#include "model/config.h"
 
 namespace llama_tp {
 

@@ -5,6 +5,7 @@
 
 #include "base/convert_floats.h"
 #include "model/multiplier.h"
+#include "model/rope.h"
 
 namespace llama_tp {
 

@@ -1,6 +1,7 @@
 #include "train/describe_samples.h"
 
 #include "base/error.h"
+#include "model/rope.h"
 #include "report/format.h"
 
 namespace llama_tp {

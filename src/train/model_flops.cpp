@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/parameters.h"
+
 namespace llama_tp {
 
 namespace {
