@@ -1,5 +1,4 @@
 // Speed and memory of this machine on a model of random weights: measurements one by one, or schemes side by side.
-#include <filesystem>
 
 #include "bench/comparison_json.h"
 #include "bench/comparison_report.h"
@@ -93,8 +92,8 @@ constexpr const char* may_not_write = ": this user may not write there; name ano
 void check_path(const Options& options, const char* name, bool (*may)(const std::string&)) {
   if (!options.given(name)) return;
   require(!options.word(name).empty(), "--", name, " is empty; give a path");
-  const std::string folder = std::filesystem::path(options.word(name)).parent_path();
-  require(folder.empty() || folder_exists(folder), "--", name, " ", options.word(name), ": there is no folder ", folder,
+  const std::string folder = folder_of_file(options.word(name));
+  require(folder_exists(folder), "--", name, " ", options.word(name), ": there is no folder ", folder,
           "; make it first");
   require(!folder_exists(options.word(name)), "--", name, " ", options.word(name), " is a folder; give a file");
   require(may(options.word(name)), "--", name, " ", options.word(name), may_not_write);

@@ -88,10 +88,8 @@ class Evaluation {
       planned.push_back(
           {name(i), DType::f32, {static_cast<int64_t>(data_.sample(i).tokens.size()), model_.config.vocabulary}});
     const std::string path = options_.word("dump-logits");
-    const size_t slash = path.find_last_of('/');
-    dump_plan_ = plan_file(path.substr(slash + 1), planned);
-    if (leads())
-      dump_ = std::make_unique<SafetensorsWriter>(slash == std::string::npos ? "." : path.substr(0, slash), dump_plan_);
+    dump_plan_ = plan_file(name_of_file(path), planned);
+    if (leads()) dump_ = std::make_unique<SafetensorsWriter>(folder_of_file(path), dump_plan_);
   }
 
   static std::string name(int64_t sample) { return "logits." + std::to_string(sample); }

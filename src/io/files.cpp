@@ -55,11 +55,6 @@ bool grows_too_much(int error) { return is_full_disk(error) || error == EFBIG; }
        " bytes that are needed; raise the limit of a file's size (ulimit -f), or choose another folder");
 }
 
-std::string folder_of(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  return folder.empty() ? "." : folder;
-}
-
 // Links followed. Errors: the system does not say, as of what is in a folder that may not be searched.
 std::filesystem::file_type kind_of(const std::string& path) {
   std::error_code error;
@@ -102,7 +97,7 @@ File File::open(const std::string& path) {
 File File::create(const std::string& path, int64_t kept) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (kept == 0 ? O_TRUNC : 0), 0666);
   if (descriptor < 0 && errno == ENOENT) fail(path, ": cannot create it: its folder does not exist");
-  if (descriptor < 0 && is_full_disk(errno)) fail_full(folder_of(path), 1);
+  if (descriptor < 0 && is_full_disk(errno)) fail_full(folder_of_file(path), 1);
   if (descriptor < 0) fail_to_open(path, "create it");
   File file(path, descriptor);
   if (kept > 0 && ::ftruncate(descriptor, kept) != 0) fail_with_errno(path, "cut it");
@@ -180,6 +175,13 @@ void allow_many_open_files() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+std::string folder_of_file(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+std::string name_of_file(const std::string& path) { return std::filesystem::path(path).filename().string(); }
+
 bool file_exists(const std::string& path) {
   const auto kind = kind_of(path);
   return kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::directory;
@@ -194,10 +196,10 @@ bool may_write(const std::string& path) {
   // A link to nothing makes the file that it names.
   std::error_code no_link;
   const std::filesystem::path target = std::filesystem::read_symlink(path, no_link);
-  return no_link ? may_make_files_in(folder_of(path)) : may_write(folder_of(path) / target);
+  return no_link ? may_make_files_in(folder_of_file(path)) : may_write(folder_of_file(path) / target);
 }
 
-bool may_replace(const std::string& path) { return may_make_files_in(folder_of(path)); }
+bool may_replace(const std::string& path) { return may_make_files_in(folder_of_file(path)); }
 
 bool may_make_files_in(const std::string& folder) { return ::access(folder.c_str(), W_OK | X_OK) == 0; }
 
@@ -261,7 +263,7 @@ void write_text(const std::string& path, const std::string& text) {
 void replace_text(const std::string& path, const std::string& text) {
   const std::string partial = path + ".partial";
   write_text(partial, text);
-  if (std::rename(partial.c_str(), path.c_str()) == 0) return sync_folder(folder_of(path));
+  if (std::rename(partial.c_str(), path.c_str()) == 0) return sync_folder(folder_of_file(path));
   const int error = errno;
   std::remove(partial.c_str());
   fail(partial, ": cannot rename it to ", path, ": ", std::strerror(error));

@@ -49,6 +49,10 @@ class File {
 // less than the files of a large checkpoint). Where that fails the limit stays.
 void allow_many_open_files();
 
+// The two parts of a file's path; the folder of a name alone is ".".
+std::string folder_of_file(const std::string& path);
+std::string name_of_file(const std::string& path);
+
 // Errors: the path cannot be looked at, since a folder above it may not be searched.
 bool file_exists(const std::string& path);  // of whatever kind
 bool regular_file_exists(const std::string& path);

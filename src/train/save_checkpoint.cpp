@@ -18,7 +18,7 @@ std::vector<CheckpointPart> parts_of(DType dtype, DType save_dtype, bool only_mo
 void write_part(const CheckpointPart& part, const std::string& checkpoint, const Parameters& parameters,
                 Backend& backend, const Mesh& mesh) {
   if (mesh.copy_index() != 0) return;
-  const std::string folder = part.folder.empty() ? checkpoint : checkpoint + "/" + part.folder;
+  const std::string folder = part.path_in(checkpoint);
   const SavePlan files = plan_model(planned_tensors(parameters, part.dtype));
   write_parameters(parameters, part.tensor, part.dtype, files, folder, backend, mesh.copy_host());
   if (mesh.world().rank() == 0 && !files.index.empty()) write_text(folder + "/" + index_file_name, files.index);
@@ -41,7 +41,7 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
   for (const CheckpointPart& part : parts) write_part(part, folder, parameters, backend, mesh);
   mesh.world().barrier();
   if (leads) {
-    if (!contents.only_model) write_text(folder + "/" + state_folder + "/state.json", state_text(state));
+    if (!contents.only_model) write_text(path_of_state(folder), state_text(state));
     for (const CarriedFile& file : contents.files) write_text(folder + "/" + file.name, file.contents);
     partial->publish();
   }
@@ -64,11 +64,9 @@ int64_t checkpoint_bytes(const TrainingState& state, const CheckpointContents& c
 
 void save_gradients(const std::string& path, const Parameters& parameters, Backend& backend, const Mesh& mesh) {
   if (mesh.copy_index() != 0) return;
-  const size_t slash = path.find_last_of('/');
   SavePlan files;
-  files.files.push_back(plan_file(path.substr(slash + 1), planned_tensors(parameters, DType::f32)));
-  write_parameters(parameters, &Unit::gradient, DType::f32, files,
-                   slash == std::string::npos ? "." : path.substr(0, slash), backend, mesh.copy_host());
+  files.files.push_back(plan_file(name_of_file(path), planned_tensors(parameters, DType::f32)));
+  write_parameters(parameters, &Unit::gradient, DType::f32, files, folder_of_file(path), backend, mesh.copy_host());
 }
 
 }  // namespace llama_tp

@@ -123,7 +123,7 @@ SavedTraining::SavedTraining(const std::string& checkpoint, const ModelConfig& c
 
 void SavedTraining::open_parts(const Parameters& table) {
   for (const CheckpointPart& part : checkpoint_parts(saved_.dtype, saved_.save_dtype)) {
-    const std::string folder = part.folder.empty() ? checkpoint_ : checkpoint_ + "/" + part.folder;
+    const std::string folder = part.path_in(checkpoint_);
     require(holds_weights(folder), folder,
             ": has no model.safetensors; the checkpoint is incomplete: copy it whole again, or remove it and resume "
             "from an earlier one");

@@ -26,10 +26,9 @@ void check_settings(const TrainingSettings& settings) {
   require(settings.evaluation_steps == 0 || !settings.validation_file.empty(), "--eval-steps ",
           settings.evaluation_steps, " has nothing to evaluate; give a --validation-file");
   const std::string& dump = settings.dump_gradients;
-  const size_t slash = dump.find_last_of('/');
   require(dump.empty() || !folder_exists(dump), "--dump-gradients ", dump, " is a folder; give a file");
-  require(dump.empty() || slash == std::string::npos || folder_exists(dump.substr(0, slash + 1)), "--dump-gradients ",
-          dump, ": its folder does not exist; make it first");
+  require(dump.empty() || folder_exists(folder_of_file(dump)), "--dump-gradients ", dump,
+          ": its folder does not exist; make it first");
 }
 
 int64_t accumulation_steps(const TrainingSettings& settings, int64_t data_ranks) {

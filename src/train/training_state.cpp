@@ -74,9 +74,7 @@ std::string state_text(const TrainingState& state) {
   return json_text(json, 2) + "\n";
 }
 
-namespace {
 std::string path_of_state(const std::string& checkpoint) { return checkpoint + "/" + state_folder + "/state.json"; }
-}  // namespace
 
 bool can_be_resumed(const std::string& checkpoint) { return file_exists(path_of_state(checkpoint)); }
 
@@ -109,7 +107,7 @@ TrainingState read_training_state(const std::string& checkpoint) {
 }
 
 std::string saved_date(const std::string& folder) {
-  return file_exists(folder + "/" + state_folder + "/state.json") ? read_training_state(folder).date : "";
+  return can_be_resumed(folder) ? read_training_state(folder).date : "";
 }
 
 }  // namespace llama_tp

@@ -25,6 +25,9 @@ struct CheckpointPart {
   std::string folder;
   Tensor Unit::*tensor;
   DType dtype;
+  std::string path_in(const std::string& checkpoint) const {
+    return folder.empty() ? checkpoint : checkpoint + "/" + folder;
+  }
 };
 // All that a run of this type saves whose published weights are of the other one. Where these are the run's own, it
 // goes on from them; else its own lie in weights_part.
@@ -51,6 +54,7 @@ struct TrainingState {
 
 TrainingState describe_run(const TrainingSettings& settings, const TrainingData& data, const BatchShape& shape);
 
+std::string path_of_state(const std::string& checkpoint);
 // The contents of state.json, and back. Errors: no such file, not a state of this program, cut.
 std::string state_text(const TrainingState& state);
 TrainingState read_training_state(const std::string& checkpoint);

@@ -1,7 +1,5 @@
 #include "io/tokenizer/tokenizer_files.h"
 
-#include <filesystem>
-
 #include "io/files.h"
 
 namespace llama_tp {
@@ -15,11 +13,7 @@ constexpr const char* companion_names[] = {
 
 }  // namespace
 
-std::string folder_beside(const std::string& place) {
-  if (folder_exists(place)) return place;
-  const std::string folder = std::filesystem::path(place).parent_path().string();
-  return folder.empty() ? "." : folder;
-}
+std::string folder_beside(const std::string& place) { return folder_exists(place) ? place : folder_of_file(place); }
 
 std::vector<std::string> tokenizer_files(const std::string& place) {
   std::vector<std::string> files;
