@@ -40,14 +40,11 @@ struct Held {
 };
 
 // Where the folder is empty: random weights.
-void write_model(const Bench& bench, const Mesh& mesh, const std::string& folder) {
+void write_random_model(const Bench& bench, const Mesh& mesh, const std::string& folder) {
   Held model(bench, mesh);
   initialize_weights(bench.config, 1, model.parameters, *bench.backend);
-  const SavePlan plan = plan_model(planned_tensors(model.parameters, bench.settings.dtype));
   if (mesh.copy_index() == 0)
-    write_parameters(model.parameters, &Unit::value, bench.settings.dtype, plan, folder, *bench.backend,
-                     mesh.copy_host());
-  if (bench.launch.rank() == 0 && !plan.index.empty()) write_text(folder + "/" + index_file_name, plan.index);
+    write_model(model.parameters, &Unit::value, bench.settings.dtype, folder, *bench.backend, mesh.copy_host());
 }
 
 // As many bytes of the files as a rank's weights have, behind those of the ranks before it, in blocks by all threads:
@@ -78,7 +75,7 @@ void bench_loading(const Bench& bench, const std::string& folder) {
   const std::unique_ptr<Mesh> mesh = bench.mesh();
   const bool is_empty = std::filesystem::is_empty(folder);
   bench.world->barrier();  // all have looked before one writes
-  if (is_empty) write_model(bench, *mesh, folder);
+  if (is_empty) write_random_model(bench, *mesh, folder);
   bench.world->barrier();
   const ModelFiles model(folder);
   std::vector<File> files;

@@ -188,4 +188,11 @@ void write_parameters(const Parameters& parameters, Tensor Unit::*which, DType d
   }
 }
 
+void write_model(const Parameters& parameters, Tensor Unit::*which, DType dtype, const std::string& folder,
+                 Backend& backend, HostGroup& ranks) {
+  const SavePlan plan = plan_model(planned_tensors(parameters, dtype));
+  write_parameters(parameters, which, dtype, plan, folder, backend, ranks);
+  if (ranks.rank() == 0 && !plan.index.empty()) write_text(folder + "/" + index_file_name, plan.index);
+}
+
 }  // namespace llama_tp

@@ -22,4 +22,8 @@ std::vector<PlannedTensor> planned_tensors(const Parameters& parameters, DType d
 void write_parameters(const Parameters& parameters, Tensor Unit::*which, DType dtype, const SavePlan& plan,
                       const std::string& folder, Backend& backend, HostGroup& ranks);
 
+// The same as the files of a model, with their index where there are several.
+void write_model(const Parameters& parameters, Tensor Unit::*which, DType dtype, const std::string& folder,
+                 Backend& backend, HostGroup& ranks);
+
 }  // namespace llama_tp

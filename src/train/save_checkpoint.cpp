@@ -14,16 +14,6 @@ std::vector<CheckpointPart> parts_of(DType dtype, DType save_dtype, bool only_mo
   return parts;
 }
 
-// Data-parallel ranks hold the same: those of the first copy write.
-void write_part(const CheckpointPart& part, const std::string& checkpoint, const Parameters& parameters,
-                Backend& backend, const Mesh& mesh) {
-  if (mesh.copy_index() != 0) return;
-  const std::string folder = part.path_in(checkpoint);
-  const SavePlan files = plan_model(planned_tensors(parameters, part.dtype));
-  write_parameters(parameters, part.tensor, part.dtype, files, folder, backend, mesh.copy_host());
-  if (mesh.world().rank() == 0 && !files.index.empty()) write_text(folder + "/" + index_file_name, files.index);
-}
-
 }  // namespace
 
 void save_checkpoint(const std::string& output_folder, const TrainingState& state, const CheckpointContents& contents,
@@ -38,7 +28,10 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
   }
   // The others hear of the folder once it is there.
   const std::string folder = mesh.world().broadcast(leads ? partial->folder() : "", 0);
-  for (const CheckpointPart& part : parts) write_part(part, folder, parameters, backend, mesh);
+  // Data-parallel ranks hold the same: those of the first copy write.
+  if (mesh.copy_index() == 0)
+    for (const CheckpointPart& part : parts)
+      write_model(parameters, part.tensor, part.dtype, part.path_in(folder), backend, mesh.copy_host());
   mesh.world().barrier();
   if (leads) {
     if (!contents.only_model) write_text(path_of_state(folder), state_text(state));
