@@ -14,7 +14,7 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t reading_bytes = int64_t{8} << 20;
-constexpr int64_t worth_threads = int64_t{1} << 16;  // elements
+constexpr int64_t splits_worth_threads = int64_t{1} << 16;
 
 // This rank's part of a parameter as rows × columns of the file's tensor.
 Region region_of(const Parameter& row) {
@@ -86,7 +86,7 @@ void store_rows(const Piece& piece, const Region& slice, const Tensor& stored, c
     if (!stored_rest.exists()) {
       convert_floats(values.get(), DType::f32, high.get(), DType::bf16, count);
     } else {
-#pragma omp parallel for if (count > worth_threads)
+#pragma omp parallel for if (count > splits_worth_threads)
       for (int64_t i = 0; i < count; i++) {
         const SplitFloat parts = split(values[static_cast<size_t>(i)]);
         high[static_cast<size_t>(i)] = parts.high;
