@@ -23,7 +23,6 @@
 #include "parallel/mpi_host_group.h"
 #include "parallel/shared_memory.h"
 #include "parallel/shared_window.h"
-#include "support/all_ranks.h"
 #include "support/error_of.h"
 
 namespace llama_tp {
@@ -95,7 +94,7 @@ constexpr std::array<int64_t, 7> sizes{1, 7, 1000, 8192, 8193, 65536, 200001};
 class Collectives : public testing::TestWithParam<int> {
  protected:
   std::unique_ptr<Communicator> world() {
-    return make_communicator(*launch, all_ranks(*launch), GroupName::other, GetParam());
+    return make_communicator(*launch, launch->all_ranks(), GroupName::other, GetParam());
   }
 };
 
@@ -197,7 +196,7 @@ TEST_P(Collectives, AnyRowOfCollectivesIsRightWhoeverIsLate) {
 
 TEST(SharedWindow, LanesGiveTheSameBitsWhateverThreadsServeThem) {
   if (launch->size() == 1) return;
-  MpiGroup group(all_ranks(*launch), launch->wait_policy());
+  MpiGroup group(launch->all_ranks(), launch->wait_policy());
   SharedWindow window(group, 5, launch->wait_policy());
   omp_set_num_threads(group.rank() % 2 == 0 ? 5 : 2);
   for (const int64_t elements : sizes)
@@ -235,7 +234,7 @@ TEST(Communicator, GroupsOfAMeshWorkBesideEachOther) {
 }
 
 TEST(Communicator, NaNAndInfinityOfOneRankReachAll) {
-  const auto comm = make_communicator(*launch, all_ranks(*launch));
+  const auto comm = make_communicator(*launch, launch->all_ranks());
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Values x(dtype, 1000);
     if (comm->rank() == comm->size() - 1) {
@@ -258,7 +257,7 @@ void send_one_of_each(Communicator& comm, const Tensor& part, const Tensor& whol
 }
 
 TEST(Communicator, ARehearsalCountsWhatARealRunSends) {
-  const auto real = make_communicator(*launch, all_ranks(*launch));
+  const auto real = make_communicator(*launch, launch->all_ranks());
   MetaCommunicator meta(real->rank(), real->size());
   const Values part(DType::bf16, 100), whole(DType::bf16, 100 * real->size());
   send_one_of_each(*real, part.tensor(), whole.tensor());
@@ -304,7 +303,7 @@ TEST(Communicator, RefusesWhatCannotBeSummedOrDoesNotFit) {
 }
 
 TEST(Communicator, AStepAllocatesNothing) {
-  const auto comm = make_communicator(*launch, all_ranks(*launch));
+  const auto comm = make_communicator(*launch, launch->all_ranks());
   const Values part(DType::bf16, 300000), whole(DType::bf16, 300000 * comm->size());
   send_one_of_each(*comm, part.tensor(), whole.tensor());
   allocations = 0;

@@ -21,7 +21,6 @@
 #include "cuda/nccl_double.h"
 #include "parallel/mesh.h"
 #include "parallel/nccl_communicator.h"
-#include "support/all_ranks.h"
 #include "support/error_of.h"
 #include "support/ranks.h"
 
@@ -137,7 +136,7 @@ double contribution(int rank, int64_t i) { return 10 * rank + static_cast<double
 TEST_F(CudaRanks, NcclIsAskedForWhatACommunicatorPromises) {
   constexpr int64_t part = 5;
   const int64_t size = ranks().size(), me = ranks().rank();
-  MpiGroup group(all_ranks(ranks()), ranks().wait_policy());
+  MpiGroup group(ranks().all_ranks(), ranks().wait_policy());
   nccl_double().run = [&](const NcclCollective& asked) { do_by_mpi(group, asked); };
   Arena arena("tensors", ledger_);
   arena.reserve(*backend_, 8 * Arena::alignment);
@@ -308,7 +307,7 @@ struct EndsLate : Watcher {
 // A group with the name of one that the mesh has not, whose ranks NCCL never connects.
 void make_a_group(Backend& backend) {
   std::atomic_ref(nccl_double().never_connects) = true;
-  make_nccl_communicator(ranks(), all_ranks(ranks()), GroupName::data, *backend.device());
+  make_nccl_communicator(ranks(), ranks().all_ranks(), GroupName::data, *backend.device());
 }
 
 TEST_F(CudaRanks, AGroupToWhichARankDoesNotConnectIsLeftWithItsName) {
@@ -316,7 +315,7 @@ TEST_F(CudaRanks, AGroupToWhichARankDoesNotConnectIsLeftWithItsName) {
   const std::string said = said_of_waiting(mesh_->world(), [&] {
     if (ranks().rank() != late) return make_a_group(*backend_);
     ncclUniqueId id{};
-    MpiGroup(all_ranks(ranks()), ranks().wait_policy())
+    MpiGroup(ranks().all_ranks(), ranks().wait_policy())
         .broadcast(&id, sizeof id, 0);  // where it would be missed before
     be_elsewhere();
   });

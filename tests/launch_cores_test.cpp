@@ -13,7 +13,6 @@
 #include "parallel/cores.h"
 #include "parallel/launcher_process.h"
 #include "parallel/mpi_communicator.h"
-#include "support/all_ranks.h"
 #include "support/command.h"
 #include "support/roles.h"
 
@@ -48,7 +47,7 @@ int share_a_core() {
 }
 
 int count_to_a_thousand(const Launch& launch) {
-  const auto comm = make_communicator(launch, all_ranks(launch));
+  const auto comm = make_communicator(launch, launch.all_ranks());
   double sum = 0;
   for (int round = 0; round < 1000; round++) {
     sum = 1;

@@ -18,7 +18,6 @@
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
 #include "parallel/shared_memory.h"
-#include "support/all_ranks.h"
 #include "support/command.h"
 #include "support/roles.h"
 
@@ -36,9 +35,9 @@ struct Farewell {
 
 // The last rank fails when the others have begun to do what `doing` says; it tells the judge when.
 int one_fails(const std::string& doing, const Launch& launch) {
-  const auto comm = make_communicator(launch, all_ranks(launch), GroupName::other, doing == "reduce across nodes");
+  const auto comm = make_communicator(launch, launch.all_ranks(), GroupName::other, doing == "reduce across nodes");
   const auto group = make_host_group(launch);
-  MpiGroup everyone(all_ranks(launch), launch.wait_policy());
+  MpiGroup everyone(launch.all_ranks(), launch.wait_policy());
   if (launch.rank() == launch.size() - 1) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     std::fprintf(stderr, "failing at %ld\n", static_cast<long>(Clock::now().time_since_epoch().count()));

@@ -12,7 +12,6 @@
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
 #include "scratch_folder.h"
-#include "support/all_ranks.h"
 #include "support/command.h"
 #include "support/roles.h"
 #include "support/small_model.h"
@@ -34,7 +33,7 @@ int one_is_late(const std::string& doing, Launch& launch) {
   const bool last = launch.rank() == launch.size() - 1;
   if (last && doing == "late from the start") std::raise(SIGSTOP);
   launch.meet();
-  const auto comm = make_communicator(launch, all_ranks(launch), GroupName::tensor, doing == "late across nodes");
+  const auto comm = make_communicator(launch, launch.all_ranks(), GroupName::tensor, doing == "late across nodes");
   const auto group = make_host_group(launch);
   launch.begin(Activity::training, 7);
   std::vector<float> values(1 << 20);

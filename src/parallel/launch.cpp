@@ -119,12 +119,6 @@ std::vector<std::string> hosts_of(MpiGroup& world) {
   return hosts;
 }
 
-std::vector<int> all_ranks(int size) {
-  std::vector<int> ranks(static_cast<size_t>(size));
-  std::iota(ranks.begin(), ranks.end(), 0);
-  return ranks;
-}
-
 }  // namespace
 
 Launch::Launch() : launcher_(find_launcher()), hosts_{host_name().data()} {
@@ -189,7 +183,7 @@ void Launch::start_mpi() {
   policy_.board = board_.get();
   whereabouts_ = std::make_unique<Whereabouts>(node, node_ranks_, host());
   policy_.whereabouts = whereabouts_.get();
-  job_ = std::make_unique<MeetingPoint>(whereabouts_.get(), GroupName::job, all_ranks(size_));
+  job_ = std::make_unique<MeetingPoint>(whereabouts_.get(), GroupName::job, all_ranks());
   of_endings_ = std::make_unique<MpiGroup>(MpiGroup::world());
   for (MpiGroup* all : {world_.get(), of_endings_.get()}) all->set_policy(policy_);
   endings_.resize(static_cast<size_t>(size_));
@@ -209,6 +203,12 @@ void Launch::use_threads(int threads) {
   policy_.yield_at_once = threads_ * sharing_ranks_ > cores_ || threads_ > processor_quota() / local_size_;
   for (MpiGroup* all : {world_.get(), of_endings_.get()})
     if (all != nullptr) all->set_policy(policy_);
+}
+
+std::vector<int> Launch::all_ranks() const {
+  std::vector<int> ranks(static_cast<size_t>(size_));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
 }
 
 int Launch::ranks_of_every_node() const {

@@ -36,6 +36,8 @@ class Launch {
   const char* starter() const;
   int rank() const { return rank_; }
   int size() const { return size_; }
+  // 0, 1, … size() − 1: the group of all.
+  std::vector<int> all_ranks() const;
   int local_rank() const { return local_rank_; }
   // A number that the ranks of one node share: the lowest of their ranks.
   int node_of(int world_rank) const { return node_of_[static_cast<size_t>(world_rank)]; }

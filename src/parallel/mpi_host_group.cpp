@@ -72,9 +72,7 @@ std::unique_ptr<HostGroup> make_host_group(const Launch& launch, const std::vect
 }
 
 std::unique_ptr<HostGroup> make_host_group(const Launch& launch) {
-  std::vector<int> all(static_cast<size_t>(launch.size()));
-  std::iota(all.begin(), all.end(), 0);
-  return make_host_group(launch, all, GroupName::world);
+  return make_host_group(launch, launch.all_ranks(), GroupName::world);
 }
 
 }  // namespace llama_tp
