@@ -18,7 +18,6 @@ namespace llama_tp::kernels {
 namespace {
 
 constexpr int threads = 512, loss_threads = 1024;
-constexpr int32_t ignored = -100;  // torch's ignore_index
 constexpr float minus_infinity = -__builtin_huge_valf();
 
 // What to subtract before exp: the maximum, but never −inf − (−inf).
@@ -80,7 +79,7 @@ __global__ void __launch_bounds__(loss_threads)
     double sum = 0;
     for (int64_t rank = 0; rank < ranks; rank++) sum += first[rank * next + 1] * exp(first[rank * next] - shift);
     lse[t] = static_cast<float>(shift + log(sum));
-    if (targets[t] != ignored) sum_of_losses += static_cast<double>(lse[t]) - static_cast<double>(logit);
+    if (targets[t] != ignored_label) sum_of_losses += static_cast<double>(lse[t]) - static_cast<double>(logit);
   }
   const double total = over_block<Sum>(sum_of_losses, shared_memory<LossScratch>().sums);
   if (threadIdx.x == 0) *loss += total;
@@ -100,7 +99,7 @@ __global__ void __launch_bounds__(threads)
                      for (int j = 0; j < n; j++) {
                        const float gradient =
                            (exponential(values[j] - log_sum) - (i + j == target ? 1.0f : 0.0f)) * scale;
-                       values[j] = id != ignored && i + j < columns.columns ? gradient : 0;
+                       values[j] = id != ignored_label && i + j < columns.columns ? gradient : 0;
                      }
                      store(dlogits + first + i, values);
                    });

@@ -107,16 +107,16 @@ void expect_the_samples(const BatchShape& shape) {
                 (std::vector<int32_t>{first, length, first, length}));
       for (int32_t i = 0; i < length; i++, at++) {
         EXPECT_EQ(batch.ids[at], sample.tokens[static_cast<size_t>(i)]);
-        EXPECT_EQ(batch.targets[at], i + 1 < length ? sample.labels[static_cast<size_t>(i) + 1] : ignored_target);
+        EXPECT_EQ(batch.targets[at], i + 1 < length ? sample.labels[static_cast<size_t>(i) + 1] : ignored_label);
         EXPECT_EQ(batch.positions[at], i);
         EXPECT_EQ(batch.slots[at], static_cast<int32_t>(at));
-        targets += batch.targets[at] != ignored_target;
+        targets += batch.targets[at] != ignored_label;
       }
       range += 4;
     }
     EXPECT_EQ(count_targets(data, samples), targets);
     // What fills up: sequences of their own without targets, which reach no further than the block, together the rest.
-    for (size_t i = at; i < batch.targets.size(); i++) EXPECT_EQ(batch.targets[i], ignored_target);
+    for (size_t i = at; i < batch.targets.size(); i++) EXPECT_EQ(batch.targets[i], ignored_label);
     for (size_t r = 0; r < batch.ranges.size(); r += 4) {
       const int64_t first = batch.ranges[r], count = batch.ranges[r + 1];
       EXPECT_LE(count, shape.block_size);

@@ -40,6 +40,9 @@ struct AdamWOptions {
   double max_grad_norm = 0;  // 0: no clipping
 };
 
+// A target that counts for nothing, and the label that becomes it: torch's and Hugging Face's ignore_index.
+constexpr int32_t ignored_label = -100;
+
 // How the next token is chosen; one after the other, as llama.cpp has it.
 struct SamplingOptions {
   float repeat_penalty = 1;  // on the logits of tokens among the last penalty_window; 1: none

@@ -16,12 +16,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/operation_options.h"
 #include "io/chat/chat_template.h"
 
 namespace llama_tp {
-
-// A label that counts for nothing, as torch's cross-entropy has it.
-constexpr int32_t ignored_label = -100;
 
 struct LabeledTokens {
   std::vector<int32_t> tokens, labels;  // of the same length

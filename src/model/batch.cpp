@@ -32,7 +32,7 @@ void HostBatch::append(std::span<const int32_t> sequence, std::span<const int32_
   const auto count = static_cast<int64_t>(sequence.size());
   for (int64_t i = 0; i < count; i++) {
     ids.push_back(sequence[static_cast<size_t>(i)]);
-    targets.push_back(following.empty() ? ignored_target : following[static_cast<size_t>(i)]);
+    targets.push_back(following.empty() ? ignored_label : following[static_cast<size_t>(i)]);
     positions.push_back(static_cast<int32_t>(past + i));
     slots.push_back(static_cast<int32_t>(first_key + past + i));
   }

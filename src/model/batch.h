@@ -9,8 +9,6 @@
 
 namespace llama_tp {
 
-inline constexpr int32_t ignored_target = -100;  // Hugging Face's ignore_index
-
 // Successive tokens that turn by the rotary frequencies of a sequence of this length.
 struct RotaryRun {
   int64_t tokens = 0, length = 0;
@@ -19,7 +17,7 @@ struct RotaryRun {
 struct Batch {
   Tensor numbers;    // those below, one behind the other, each at a multiple of 16 bytes: they are uploaded at once
   Tensor ids;        // [T] i32
-  Tensor targets;    // [T] i32, the id that follows, or ignored_target
+  Tensor targets;    // [T] i32, the id that follows, or ignored_label
   Tensor positions;  // [T] i32, from 0 in each sequence
   Tensor slots;      // [T] i32, the row of keys and values that token t fills
   Sequences sequences;

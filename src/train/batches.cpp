@@ -4,8 +4,6 @@
 
 namespace llama_tp {
 
-static_assert(ignored_label == ignored_target);
-
 namespace {
 
 // append(length) for each of the sequences of their own that fill up `tokens` and count for nothing.

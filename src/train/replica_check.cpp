@@ -25,7 +25,7 @@ void SeenBatches::add(const HostBatch& batch) {
     const auto first = static_cast<size_t>(batch.ranges[at]), count = static_cast<size_t>(batch.ranges[at + 1]);
     const auto piece = [&](const std::vector<int32_t>& list) { return std::span(list).subspan(first, count); };
     const auto targets = piece(batch.targets);
-    if (std::all_of(targets.begin(), targets.end(), [](int32_t target) { return target == ignored_target; })) continue;
+    if (std::all_of(targets.begin(), targets.end(), [](int32_t target) { return target == ignored_label; })) continue;
     uint64_t hash = 0;
     for (const auto* list : {&batch.ids, &batch.targets, &batch.positions})
       hash = data_fingerprint(std::span<const int32_t>(piece(*list)), hash);

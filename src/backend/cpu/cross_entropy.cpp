@@ -11,7 +11,6 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int32_t ignored = -100;  // torch's ignore_index
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 // What to subtract before exp: the maximum, but never −inf − (−inf).
@@ -47,7 +46,7 @@ void CpuBackend::run_cross_entropy_loss(const Tensor& gathered, const Tensor& ta
     lse.as<float>()[t] = static_cast<float>(shift + std::log(sum));
   });
   for (int64_t t = 0; t < tokens; t++) {
-    if (targets.as<int32_t>()[t] == ignored) continue;
+    if (targets.as<int32_t>()[t] == ignored_label) continue;
     float logit = minus_infinity;
     for (int64_t rank = 0; rank < ranks; rank++) logit = std::max(logit, of_rank(rank, t)[2]);
     *loss.as<double>() += static_cast<double>(lse.as<float>()[t]) - static_cast<double>(logit);
@@ -62,7 +61,7 @@ void CpuBackend::run_cross_entropy_backward(const Tensor& logits, const Tensor& 
       const float* row = logits.as<float>() + t * stride;
       X* out = dlogits.as<X>() + t * stride;
       const int32_t id = targets.as<int32_t>()[t];
-      if (id == ignored) {
+      if (id == ignored_label) {
         std::fill_n(out, stride, X{});
         return;
       }
