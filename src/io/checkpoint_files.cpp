@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +11,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/parse_count.h"
 #include "io/dataset_cache.h"
 #include "io/model_files.h"
 #include "io/tokenizer/tokenizer_files.h"
@@ -39,11 +39,8 @@ std::optional<int64_t> step_of(std::string_view name, std::string_view suffix = 
   if (name.size() <= checkpoint_prefix.size() + suffix.size()) return std::nullopt;
   const std::string_view digits =
       name.substr(checkpoint_prefix.size(), name.size() - checkpoint_prefix.size() - suffix.size());
-  int64_t step = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  if (error != std::errc() || end != digits.data() + digits.size() || std::to_string(step) != digits || step < 0)
-    return std::nullopt;
-  return step;
+  const std::optional<int64_t> step = parse_count(digits, 0, INT64_MAX);
+  return step && std::to_string(*step) == digits ? step : std::nullopt;
 }
 
 std::vector<int64_t> steps_in(const std::string& folder) {
