@@ -1,6 +1,7 @@
 // Tuning matrix products, and runs with the file that it makes, with CUDA's runtime and cuBLASLt doubled on the emulated
 // device (cuda/double.h, cuda/cublas_lt_double.h): which algorithm is chosen, that products are then computed by it and
 // by no other, and what of a file is refused. What the double cannot show is how fast anything is.
+#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
