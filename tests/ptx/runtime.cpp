@@ -2,6 +2,7 @@
 // All is done when a call returns.
 #include "ptx/runtime.h"
 
+#include <cuda.h>
 #include <cuda_runtime.h>
 #include <cxxabi.h>
 
@@ -183,8 +184,9 @@ void __cudaRegisterFunction(void** handle, const char* function, char*, const ch
 }
 char __cudaInitModule(void**) { return 1; }
 unsigned __cudaPopCallConfiguration(dim3*, dim3*, size_t*, void*) { return cudaErrorNotSupported; }
-cudaError_t __cudaGetKernel(cudaKernel_t*, const void*) { return cudaErrorNotSupported; }
-cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void**, size_t, cudaStream_t) { return cudaErrorNotSupported; }
+// CUDA 12.0 does not know CUkernel as cudaKernel_t yet.
+cudaError_t __cudaGetKernel(CUkernel*, const void*) { return cudaErrorNotSupported; }
+cudaError_t __cudaLaunchKernel(CUkernel, dim3, dim3, void**, size_t, cudaStream_t) { return cudaErrorNotSupported; }
 
 // What the objects of toolkits before 13 call in its place.
 cudaError_t cudaLaunchKernel(const void*, dim3, dim3, void**, size_t, cudaStream_t) { return cudaErrorNotSupported; }
