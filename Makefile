@@ -73,7 +73,9 @@ KERNELS     := $(sort $(wildcard kernels/*.cu))
 CUDA_LIBRARY := $(if $(CUDA),$(BUILD)/cuda/libkernels.a)
 # Later GPUs take PTX of 90, not of 90a, which is Hopper's alone.
 OF_PTX      := $(patsubst %a,%,$(lastword $(CUDA_ARCH)))
-NVCCFLAGS   += -std=c++20 -O3 -I. -Isrc $(foreach arch,$(CUDA_ARCH),-gencode arch=compute_$(arch),code=sm_$(arch)) \
+# nvcc 12.0 takes for unused what one branch of an if constexpr uses; g++, which compiles the kernels, too, does not.
+OF_KERNELS  := -std=c++20 -I. -Isrc -diag-suppress=177,550
+NVCCFLAGS   += $(OF_KERNELS) -O3 $(foreach arch,$(CUDA_ARCH),-gencode arch=compute_$(arch),code=sm_$(arch)) \
                -gencode arch=compute_$(OF_PTX),code=compute_$(OF_PTX) \
                $(if $(filter 90,$(CUDA_ARCH)),,$(if $(filter 90a,$(CUDA_ARCH)),-DLLAMA_TP_SM_90A))
 SPACE       := $(subst ,, )
@@ -246,7 +248,7 @@ $(COMPILED): $(BUILD)/cuda_flags
 $(BUILD)/ptx/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  $< to PTX"
-	@$(NVCC) -std=c++20 -I. -Isrc -DLLAMA_TP_SM_90A -gencode arch=compute_90a,code=compute_90a --no-compress -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+	@$(NVCC) $(OF_KERNELS) -DLLAMA_TP_SM_90A -gencode arch=compute_90a,code=compute_90a --no-compress -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 # Integers overflow as on a GPU, and products and sums are rounded one by one.
 INTERPRETER := $(patsubst %.cpp,$(BUILD)/%.o,$(sort $(wildcard tests/ptx/*.cpp)))
 $(INTERPRETER): CXXFLAGS += -O3 -fwrapv -ffp-contract=off
