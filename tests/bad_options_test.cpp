@@ -371,6 +371,7 @@ TEST_F(WithinPermissions, APathInAFolderThatMayNotBeSearchedIsNotSaidToBeAbsent)
   const std::string model =
       damaged([&](const std::string& folder) { fs::create_symlink(there, folder + "/special_tokens_map.json"); });
   expect_refused_within("tokenize -p Hello -m " + model, {model + "/special_tokens_map.json" + cannot});
+  fs::permissions(closed_, fs::perms::owner_all);
   fs::copy(path("config.json"), closed_);
   fs::permissions(closed_, fs::perms::owner_exec);
   expect_refused_within(eval(closed_), {closed_, ": cannot list the folder: Permission denied"});
