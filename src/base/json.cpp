@@ -72,4 +72,13 @@ std::string json_text_in_ascii(const OrderedJson& value) {
   return value.dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
 }
 
+std::optional<JsonDifference> first_difference(const Json& first, const Json& second) {
+  const Json changes = Json::diff(first, second);
+  if (changes.empty()) return std::nullopt;
+  const auto path = changes[0]["path"].get<std::string>().substr(1);
+  const std::string key = path.substr(0, path.find('/'));
+  const auto shown = [&](const Json& object) { return object.contains(key) ? json_text(object[key]) : "absent"; };
+  return JsonDifference{key, shown(first), shown(second)};
+}
+
 }  // namespace llama_tp

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,5 +32,12 @@ std::string json_text(const OrderedJson& value, int indent = -1);
 // In ASCII, for a message: other characters as \uXXXX, broken ones replaced.
 std::string json_text_in_ascii(const Json& value);
 std::string json_text_in_ascii(const OrderedJson& value);
+
+// A key of two objects with its value in each, as text, or "absent".
+struct JsonDifference {
+  std::string key, first, second;
+};
+// The first key whose values differ; none where the objects are the same.
+std::optional<JsonDifference> first_difference(const Json& first, const Json& second);
 
 }  // namespace llama_tp

@@ -7,6 +7,7 @@
 #include "backend/fill.h"
 #include "bench/timing.h"
 #include "model/rehearsal.h"
+#include "model/same_model.h"
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_host_group.h"
 
@@ -18,7 +19,9 @@ Bench::Bench(const BenchSettings& settings_, const Launch& launch_)
       config(read_model_config(settings.config, read_family_file(settings.family))),
       plan(resolve_plan(config)),
       backend(make_backend(settings.backend, launch.place())),
-      world(make_host_group(launch)) {}
+      world(make_host_group(launch)) {
+  check_same_config(launch, *world, config);
+}
 
 void Bench::say(const std::string& line) const {
   if (launch.rank() > 0) return;

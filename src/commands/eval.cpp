@@ -46,7 +46,7 @@ class Evaluation {
         MemoryUse::evaluation);
     evaluator_ = std::make_unique<Evaluator>(model_.config, model_.plan, shape_, *model_.runtime);
     launch_.begin(Activity::loading_weights);
-    model_.load(evaluator_->parameters());
+    model_.load(launch_, evaluator_->parameters());
     if (dumps()) open_dump();
     if (leads()) introduce();
     launch_.begin(Activity::evaluating);

@@ -134,7 +134,7 @@ void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory)
   model_.runtime->reserve(memory, MemoryUse::generation);
   generator_ = std::make_unique<Generator>(model_.config, model_.plan, context, *model_.runtime, sequences, sampling_);
   launch_.begin(Activity::loading_weights);
-  model_.load(generator_->parameters());
+  model_.load(launch_, generator_->parameters());
   launch_.begin(Activity::generating);
   introduce(context, sequences, memory);
 }

@@ -147,19 +147,6 @@ void refuse_other_head(const ModelFiles& files, const ModelConfig& config, const
 
 }  // namespace
 
-void check_same_checkpoint(const Launch& launch, HostGroup& world, const std::string& asked,
-                           const std::string& folder) {
-  // Hosts may have their folders in other places: what lies behind the path that was asked for must agree.
-  const std::vector<std::string> folders = world.all_gather(folder),
-                                 found = world.all_gather(folder.substr(asked.size()));
-  for (int rank = 1; rank < world.size(); rank++) {
-    const auto at = static_cast<size_t>(rank);
-    require(found[at] == found[0], "rank ", rank, " on ", launch.host_of(rank), " found ", folders[at], ", rank 0 on ",
-            launch.host_of(0), " ", folders[0],
-            "; name the checkpoint: a training saves there, or the hosts' folders differ");
-  }
-}
-
 void check_tensor_headers(const ModelFiles& files, const ModelConfig& config, const Parameters& parameters,
                           std::optional<DType> dtype) {
   for (const Parameter& row : parameters.rows())

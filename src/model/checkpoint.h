@@ -7,14 +7,8 @@
 
 #include "io/model_files.h"
 #include "model/parameters.h"
-#include "parallel/host_group.h"
-#include "parallel/launch.h"
 
 namespace llama_tp {
-
-// That all ranks took the same folder for what was asked for, where that is an output folder (resolve_model_folder): a
-// training may have saved meanwhile. Collective. Errors: another checkpoint than rank 0's.
-void check_same_checkpoint(const Launch& launch, HostGroup& world, const std::string& asked, const std::string& folder);
 
 // Errors: a tensor missing, of another shape or type (none: any that is floating), or one that the model has no place
 // for, by name and file; a head that is not the embedding that it is tied to (each rank compares its slice).

@@ -5,6 +5,7 @@
 #include "backend/device.h"
 #include "io/checkpoint_files.h"
 #include "model/checkpoint.h"
+#include "model/same_model.h"
 
 namespace llama_tp {
 
@@ -50,8 +51,10 @@ ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, 
   check_same_checkpoint(launch, mesh->world(), path, folder);
 }
 
-void ModelOnRanks::load(Parameters& parameters) const {
-  load_weights(ModelFiles(folder), config, parameters, *backend);
+void ModelOnRanks::load(const Launch& launch, Parameters& parameters) const {
+  const ModelFiles files(folder);
+  check_same_weights(launch, mesh->world(), files);
+  load_weights(files, config, parameters, *backend);
   mesh->world().barrier();
 }
 

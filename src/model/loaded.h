@@ -18,8 +18,9 @@ struct ModelOnRanks {
   ModelOnRanks(const std::string& path, std::optional<DType> dtype, const MeshOptions& mesh_options,
                const std::string& backend_name, const Launch& launch, const std::string& family_file);
 
-  // Fills the weights from the folder, on all ranks: what they do next they begin together.
-  void load(Parameters& parameters) const;
+  // Fills the weights from the folder, on all ranks: what they do next they begin together. Errors: load_weights',
+  // check_same_weights'.
+  void load(const Launch& launch, Parameters& parameters) const;
   // The end of a run that made numbers which are not finite: names the first weight that is not, if there is one.
   // Collective.
   [[noreturn]] void fail_not_finite(const std::string& what, const Parameters& parameters) const;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "model/same_model.h"
+#include "parallel/mpi_host_group.h"
+
 namespace llama_tp {
 
 namespace {
@@ -75,6 +78,8 @@ std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config,
                                 const MeshOptions& options, Backend& backend) {
   const MeshShape shape =
       resolve_mesh(config, plan, options, launch.size(), launch.ranks_of_every_node(), launch.starter());
+  launch.meet();  // making a group waits inside of MPI, where nobody sees a rank that does not come
+  check_same_config(launch, *make_host_group(launch), config);  // groups follow from sizes
   return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
 }
 

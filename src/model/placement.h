@@ -26,7 +26,7 @@ struct MeshOptions {
 MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
                        int ranks_of_node, const char* ranks_by);
 
-// resolve_mesh of the launched ranks. Collective.
+// resolve_mesh of the launched ranks. Collective. Errors: also check_same_config's.
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
                                 const MeshOptions& options, Backend& backend);
 

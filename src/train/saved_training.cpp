@@ -6,6 +6,7 @@
 #include "io/safetensors_writer.h"
 #include "model/checkpoint.h"
 #include "model/config_reader.h"
+#include "model/same_model.h"
 
 namespace llama_tp {
 
@@ -49,15 +50,11 @@ Json model_options(const std::string& path, const std::string& contents) {
 void refuse_other_config(const std::string& checkpoint, const ModelConfig& config, const std::string& config_text) {
   const std::string path = checkpoint + "/config.json";
   const Json saved = model_options(path, read_text(path)), ours = model_options(config.source, config_text);
-  const Json changes = Json::diff(saved, ours);
-  if (changes.empty()) return;
-  const auto key = changes[0]["path"].get<std::string>().substr(1);
-  const std::string first = key.substr(0, key.find('/'));
-  require(first != family_key, path, ": its run has another family; leave --family out, and the checkpoint's is taken");
-  const auto shown = [&](const Json& options) {
-    return options.contains(first) ? json_text(options[first]) : "absent";
-  };
-  fail(path, ": ", first, " is ", shown(saved), ", but ", shown(ours), " in ", config.source,
+  const auto difference = first_difference(saved, ours);
+  if (!difference) return;
+  require(difference->key != family_key, path,
+          ": its run has another family; leave --family out, and the checkpoint's is taken");
+  fail(path, ": ", difference->key, " is ", difference->first, ", but ", difference->second, " in ", config.source,
        "; a run is resumed with the model that it began with: give that --config or --model");
 }
 
@@ -140,7 +137,8 @@ std::vector<std::string> SavedTraining::changes() const {
   return lines;
 }
 
-void SavedTraining::load(Parameters& parameters, Backend& backend) {
+void SavedTraining::load(const Launch& launch, HostGroup& world, Parameters& parameters, Backend& backend) {
+  for (const auto& [name, files] : parts_) check_same_weights(launch, world, files);
   const ModelFiles& weights = parts_.at(own_weights(saved_.dtype, saved_.save_dtype));
   if (saved_.dtype == DType::bf16)
     load_masters(weights, parts_.at(rest_part), parameters, backend);

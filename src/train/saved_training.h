@@ -7,6 +7,8 @@
 
 #include "io/checkpoint_files.h"
 #include "io/model_files.h"
+#include "parallel/host_group.h"
+#include "parallel/launch.h"
 #include "train/training_state.h"
 
 namespace llama_tp {
@@ -32,7 +34,8 @@ class SavedTraining {
   std::vector<std::string> changes() const;
 
   // Each rank reads its slices. Once: closes the files, so that a checkpoint that is removed frees its room on the disk.
-  void load(Parameters& parameters, Backend& backend);
+  // Collective over `world`. Errors: check_same_weights'.
+  void load(const Launch& launch, HostGroup& world, Parameters& parameters, Backend& backend);
 
  private:
   void open_parts(const Parameters& table);

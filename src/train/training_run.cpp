@@ -5,6 +5,7 @@
 
 #include "io/files.h"
 #include "model/checkpoint.h"
+#include "model/same_model.h"
 #include "report/format.h"
 #include "report/progress.h"
 #include "report/resident.h"
@@ -108,12 +109,18 @@ class TrainingRun {
   void load() {
     Parameters& parameters = trainer_.parameters();
     if (setup_.saved)
-      setup_.saved->load(parameters, backend_);
+      setup_.saved->load(launch_, mesh_.world(), parameters, backend_);
     else if (setup_.source.folder.empty())
       initialize_weights(setup_.config, settings_.seed, parameters, backend_);
     else
-      load_weights(ModelFiles(setup_.source.folder), setup_.config, parameters, backend_);
+      load_model(parameters);
     mesh_.world().barrier();
+  }
+
+  void load_model(Parameters& parameters) {
+    const ModelFiles files(setup_.source.folder);
+    check_same_weights(launch_, mesh_.world(), files);
+    load_weights(files, setup_.config, parameters, backend_);
   }
 
   // Takes a step, evaluates where that is due, and tells how both went.

@@ -5,8 +5,8 @@
 
 #include "backend/device.h"
 #include "io/chat/chat_template.h"
-#include "model/checkpoint.h"
 #include "model/placement.h"
+#include "model/same_model.h"
 
 namespace llama_tp {
 
