@@ -123,6 +123,15 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
+TEST(Launch, ALateRankOfAnotherHostIsNamedWithItsHost) {
+  if (mpirun_on_hosts("hosta:1").empty()) GTEST_SKIP() << "this user may not give the machine other names";
+  const CommandResult result = run_command(mpirun_on_hosts("hosta:1,hostb:1") + as("late across nodes"));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.count("for rank 1 on hostb, which cannot be seen from this node; see whether it is stopped"), 1)
+      << result.said();
+  EXPECT_EQ(result.count("and whether the network between the hosts works, or raise --timeout\n"), 1) << result.said();
+}
+
 TEST(Launch, ARankThatComputesForLessThanTheTimeoutIsWaitedFor) {
   EXPECT_EQ(run_command(mpirun(3) + as("slow, but not late")).said(), "");
 }

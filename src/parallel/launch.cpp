@@ -19,6 +19,7 @@
 #include "parallel/cores.h"
 #include "parallel/launcher_process.h"
 #include "parallel/launcher_variables.h"
+#include "parallel/rank_names.h"
 #include "parallel/shared_output.h"
 
 // What Open MPI's MPI_Abort calls when it has sent mpirun a text of seven lines, which would bury the error's one. More
@@ -181,7 +182,7 @@ void Launch::start_mpi() {
 
   board_ = std::make_unique<FailureBoard>(node);
   policy_.board = board_.get();
-  whereabouts_ = std::make_unique<Whereabouts>(node, node_ranks_, host());
+  whereabouts_ = std::make_unique<Whereabouts>(node, node_ranks_, hosts_);
   policy_.whereabouts = whereabouts_.get();
   job_ = std::make_unique<MeetingPoint>(whereabouts_.get(), GroupName::job, all_ranks());
   of_endings_ = std::make_unique<MpiGroup>(MpiGroup::world());
@@ -270,15 +271,6 @@ constexpr auto time_to_be_stopped = std::chrono::seconds(5);
 void print_error(const std::string& message) {
   const std::string line = "llama_tp: " + one_line(message) + "\n";  // one write: lines of several ranks do not mix
   if (write(STDERR_FILENO, line.data(), line.size()) < 0) return;
-}
-
-// "a, b, …": the first few.
-template <class Item>
-std::string listed(const std::vector<Item>& items) {
-  constexpr size_t named = 8;
-  std::string list = text(items.front());
-  for (size_t i = 1; i < std::min(items.size(), named); i++) list += text(", ", items[i]);
-  return list + (items.size() > named ? ", …" : "");
 }
 
 }  // namespace
@@ -373,11 +365,7 @@ void Launch::look_at_board() {
 }
 
 std::string Launch::who(const std::vector<int>& ranks) const {
-  if (static_cast<int>(ranks.size()) == size_) return "";
-  std::vector<std::string> hosts;
-  for (const int rank : ranks)
-    if (std::ranges::find(hosts, host_of(rank)) == hosts.end()) hosts.push_back(host_of(rank));
-  return text(ranks.size() == 1 ? "rank " : "ranks ", listed(ranks), " of ", size_, " on ", listed(hosts), ": ");
+  return static_cast<int>(ranks.size()) == size_ ? "" : name_ranks(ranks, hosts_, text(" of ", size_)) + ": ";
 }
 
 std::vector<int> Launch::failed_ranks(std::optional<uint64_t> with_message) const {

@@ -45,6 +45,7 @@ class Launch {
   int ranks_of_every_node() const;
   const std::string& host() const { return host_of(rank_); }
   const std::string& host_of(int world_rank) const { return hosts_[static_cast<size_t>(world_rank)]; }
+  const std::vector<std::string>& hosts() const { return hosts_; }  // of all ranks
   // For make_backend.
   DevicePlace place() const { return {threads_, local_rank_, local_size_, host(), products_}; }
   // Of the places that are asked for from now on.

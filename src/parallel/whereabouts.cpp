@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "parallel/rank_names.h"
 
 namespace llama_tp {
 
@@ -59,10 +60,10 @@ struct Whereabouts::Page {
   std::atomic<int64_t>& number(GroupName name) { return numbers[static_cast<size_t>(name)]; }
 };
 
-Whereabouts::Whereabouts(MpiGroup& node, std::vector<int> node_ranks, std::string host)
+Whereabouts::Whereabouts(MpiGroup& node, std::vector<int> node_ranks, std::vector<std::string> hosts)
     : memory_(node, static_cast<int64_t>(sizeof(Page))),
       node_ranks_(std::move(node_ranks)),
-      host_(std::move(host)),
+      hosts_(std::move(hosts)),
       local_rank_(static_cast<size_t>(node.rank())) {
   new (memory_.part_of(node.rank())) Page;
   page(local_rank_).process.store(getpid(), relaxed);
@@ -127,14 +128,6 @@ void MeetingPoint::look_from_device(bool stands, std::chrono::duration<double> s
 
 namespace {
 
-// "rank 3", "ranks 3, 4, 5"; at most eight of them.
-std::string list_of(const std::vector<int>& ranks) {
-  constexpr size_t named = 8;
-  std::string list = ranks.size() == 1 ? "rank " : "ranks ";
-  for (size_t i = 0; i < std::min(ranks.size(), named); i++) list += text(i == 0 ? "" : ", ", ranks[i]);
-  return list + (ranks.size() > named ? ", …" : "");
-}
-
 std::string described(Meeting meeting, GroupName group, int64_t number, int64_t bytes) {
   return text(meeting_names[static_cast<size_t>(meeting)], " (", number > 0 ? text("number ", number, " of ") : "",
               "group ", group_names[static_cast<size_t>(group)], bytes > 0 ? text(", ", bytes, " bytes") : "", ")");
@@ -156,7 +149,7 @@ std::string Whereabouts::place_of(size_t local_rank, Waits waits) const {
                                 ? text("whose device still computes, with ", collective, " asked for last, ", during)
                             : there.inside.load(relaxed) ? text("which does not go on in ", collective, ", ", during)
                                                          : text(during, number < 0 ? "" : " after " + collective);
-  return text("rank ", node_ranks_[local_rank], " on ", host_, " (process ", there.process.load(relaxed), "), ", place);
+  return text(name_ranks({node_ranks_[local_rank]}, hosts_), " (process ", there.process.load(relaxed), "), ", place);
 }
 
 // Which ranks of the node wait in a collective, or for their device before it, and show that they live. One that does not
@@ -223,11 +216,14 @@ void Whereabouts::report() const {
   for (const int rank : here_->world_ranks_)
     if (std::find(node_ranks_.begin(), node_ranks_.end(), rank) == node_ranks_.end()) elsewhere.push_back(rank);
   if (!elsewhere.empty())
-    ranks += text(ranks.empty() ? " for " : "; or for ", list_of(elsewhere), ", which cannot be seen from this node");
+    ranks += text(ranks.empty() ? " for " : "; or for ", name_ranks(elsewhere, hosts_),
+                  ", which cannot be seen from this node");
   Page& here = page(local_rank_);
   const GroupName group = here.group.load(relaxed);
-  const std::string mend = ranks.empty() ? ", to which all ranks have come; see with NCCL_DEBUG=INFO what NCCL does"
-                                         : "; see whether it is stopped, swapped out or waits for a disk";
+  const std::string mend = ranks.empty()
+                               ? ", to which all ranks have come; see with NCCL_DEBUG=INFO what NCCL does"
+                               : text("; see whether it is stopped, swapped out or waits for a disk",
+                                      elsewhere.empty() ? "" : ", and whether the network between the hosts works");
   fail("waited ", timeout_.count(), " s in ",
        described(here.meeting.load(relaxed), group, here.number(group).load(relaxed), here.bytes.load(relaxed)), ranks,
        mend, ", or raise --timeout");

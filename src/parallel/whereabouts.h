@@ -40,8 +40,8 @@ class MeetingPoint;
 
 class Whereabouts {
  public:
-  // Collective over the ranks of one node, whose numbers in the world are node_ranks.
-  Whereabouts(MpiGroup& node, std::vector<int> node_ranks, std::string host);
+  // Collective over the ranks of one node, whose numbers in the world are node_ranks. hosts: of all ranks of the world.
+  Whereabouts(MpiGroup& node, std::vector<int> node_ranks, std::vector<std::string> hosts);
 
   // 0: a wait may last for ever. Else what this rank has reported before keeps nobody from reporting again.
   void set_timeout(std::chrono::duration<double> timeout, TimeLimited limited);
@@ -67,7 +67,7 @@ class Whereabouts {
 
   SharedMemory memory_;
   std::vector<int> node_ranks_;
-  std::string host_;
+  std::vector<std::string> hosts_;
   size_t local_rank_;
   std::chrono::duration<double> timeout_{0};
   TimeLimited limited_ = TimeLimited::everything;
