@@ -250,18 +250,44 @@ TEST_F(BadOptions, MetricsThatMayNotGrowNameTheLimit) {
 
 // Under a shell whose mounts are its own, where this user may have them.
 class WithOwnMounts : public BadOptions {
+ public:
+  static std::string mounting(const std::string& line) {
+    return text("unshare -m ", getuid() == 0 ? "" : "-r ", "bash -c ", quoted(line));
+  }
+
  protected:
   void SetUp() override {
     fs::create_directory(folder_);
     if (run_command(mounting("mount -t tmpfs none " + folder_)).status != 0)
       GTEST_SKIP() << "this user may mount nothing";
   }
-  static std::string mounting(const std::string& line) {
-    return text("unshare -m ", getuid() == 0 ? "" : "-r ", "bash -c ", quoted(line));
-  }
 
   const std::string folder_ = path("mounted");
 };
+
+// Two ranks, of which the second has a disk of its own in the folder's place, as on another host.
+CommandResult on_two_disks(const std::string& folder, const std::string& arguments) {
+  const std::string program = "exec " + llama_tp_with(0) + " " + arguments,
+                    elsewhere = WithOwnMounts::mounting("mount -t tmpfs none " + folder + "; " + program);
+  return run_command("mpirun --oversubscribe -np 2 bash -c " +
+                     quoted("case $OMPI_COMM_WORLD_RANK in 0) " + program + ";; 1) exec " + elsewhere + ";; esac"));
+}
+
+TEST_F(WithOwnMounts, AnOutputFolderThatHostsDoNotShareIsNamedAndResumedWhereTheyHaveTheCheckpoint) {
+  const std::string out = folder_ + "/out";
+  const CommandResult alone = on_two_disks(folder_, train("--max-steps 2 --save-steps 1", out));
+  EXPECT_EQ(alone.status, 0) << alone.err;
+  EXPECT_TRUE(holds(alone.out, "rank 1 on ", " do not share " + out + ": to go on from a checkpoint, copy it"))
+      << alone.out;
+  EXPECT_EQ(checkpoint_steps(out), (std::vector<int>{1, 2}));
+  expect_refusal(on_two_disks(folder_, train("--max-steps 3 --resume-from-checkpoint latest", out)),
+                 {"rank 1 of 2 on ", out + "/checkpoint-2: is not there, but rank 0 on ", "goes on from it; copy"},
+                 false);
+  const CommandResult shared =
+      run_command(llama_tp_with(2) + " " + train("--max-steps 3 --resume-from-checkpoint latest", out));
+  EXPECT_EQ(shared.status, 0) << shared.err;
+  EXPECT_FALSE(holds(shared.out, "do not share")) << shared.out;
+}
 
 // The test before needs none.
 class OnASmallDisk : public WithOwnMounts {

@@ -13,6 +13,7 @@
 #include "model/write_parameters.h"
 #include "scratch_folder.h"
 #include "support/ranks.h"
+#include "support/small_model.h"
 
 namespace llama_tp {
 namespace {
@@ -82,6 +83,29 @@ TEST(Loading, ARankReadsItsSliceAndHoldsNoMore) {
 #ifndef __SANITIZE_ADDRESS__    // its shadow memory grows with ours
   EXPECT_LE(grown, slice + beside_the_slice);
 #endif
+}
+
+// The others do not see the folder, as where it is on a disk of rank 0's host.
+TEST(Saving, TheRanksThatSeeTheFolderWriteAllOfItsFiles) {
+  const ScratchFolder scratch;
+  write_text(scratch / "config.json", small_config().dump());
+  const ModelConfig config = read_model_config(scratch / "config.json");
+  std::string said;
+  const auto backend = make_backend("cpu", ranks().place());
+  const auto mesh = make_mesh(ranks(), config, resolve_plan(config), {1, 1, {}}, *backend, said);
+  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), DType::f32);
+  runtime.reserve(plan_generation(config, resolve_plan(config), 8, {{4}}, *backend, runtime));
+  Generator generator(config, resolve_plan(config), 8, runtime, 1);
+  initialize_weights(config, 1, generator.parameters(), *backend);
+  const SavePlan plan = plan_model(planned_tensors(generator.parameters(), DType::f32), 1 << 14);
+  ASSERT_GT(plan.files.size(), 4U);
+
+  const std::string folder = ranks().rank() == 0 ? scratch / "" : "/no/such/folder";
+  write_parameters(generator.parameters(), &Unit::value, DType::f32, plan, folder, *backend, mesh->replica_host(), {0});
+  mesh->world().barrier();
+  if (ranks().rank() > 0) return;
+  for (const FilePlan& file : plan.files)
+    EXPECT_EQ(SafetensorsFile(scratch / file.name).tensors().size(), file.tensors.size());
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ void write_random_model(const Bench& bench, const Mesh& mesh, const std::string&
   Held model(bench, mesh);
   initialize_weights(bench.config, 1, model.parameters, *bench.backend);
   if (mesh.copy_index() == 0)
-    write_model(model.parameters, &Unit::value, bench.settings.dtype, folder, *bench.backend, mesh.copy_host());
+    write_model(model.parameters, &Unit::value, bench.settings.dtype, folder, *bench.backend, mesh.copy_host(), {0});
 }
 
 // As many bytes of the files as a rank's weights have, behind those of the ranks before it, in blocks by all threads:

@@ -171,9 +171,9 @@ class Gathering {
 }  // namespace
 
 void write_parameters(const Parameters& parameters, Tensor Unit::*which, DType dtype, const SavePlan& plan,
-                      const std::string& folder, Backend& backend, HostGroup& ranks) {
+                      const std::string& folder, Backend& backend, HostGroup& ranks, const std::vector<int>& writers) {
   for (size_t f = 0; f < plan.files.size(); f++) {
-    const int writer = static_cast<int>(f) % ranks.size();
+    const int writer = writers[f % writers.size()];
     std::unique_ptr<SafetensorsWriter> file;
     if (ranks.rank() == writer) file = std::make_unique<SafetensorsWriter>(folder, plan.files[f]);
     std::set<std::string> names;
@@ -189,9 +189,9 @@ void write_parameters(const Parameters& parameters, Tensor Unit::*which, DType d
 }
 
 void write_model(const Parameters& parameters, Tensor Unit::*which, DType dtype, const std::string& folder,
-                 Backend& backend, HostGroup& ranks) {
+                 Backend& backend, HostGroup& ranks, const std::vector<int>& writers) {
   const SavePlan plan = plan_model(planned_tensors(parameters, dtype));
-  write_parameters(parameters, which, dtype, plan, folder, backend, ranks);
+  write_parameters(parameters, which, dtype, plan, folder, backend, ranks, writers);
   if (ranks.rank() == 0 && !plan.index.empty()) write_text(folder + "/" + index_file_name, plan.index);
 }
 

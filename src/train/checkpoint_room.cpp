@@ -9,7 +9,7 @@ namespace llama_tp {
 namespace {
 
 int64_t bytes_of_checkpoint(const TrainingSetup& run, bool only_model) {
-  return checkpoint_bytes(run.state, {only_model, run.contents.files}, Parameters(run.config, run.plan, 0, 1));
+  return checkpoint_bytes(run.state, {only_model, run.contents.files, {}}, Parameters(run.config, run.plan, 0, 1));
 }
 
 // Every so many steps (0: of none), and after the last one.
@@ -48,6 +48,9 @@ std::vector<std::string> checkpoint_lines(const TrainingSetup& run) {
                                       run.contents.only_model ? ", of the model alone" : "", "; ", with_commas(saves),
                                       " to come, ", limit > 0 ? text("the newest ", limit, " stay") : "all stay",
                                       free ? "; " + bytes_text(*free) + " are free" : "")};
+  if (!run.unseen_by.empty())
+    lines.push_back(text("            ", run.unseen_by, " do not share ", run.output->path(),
+                         ": to go on from a checkpoint, copy it to the same place there first"));
   if (free && most > *free / each)
     lines.push_back(text("            room for ", *free / each, " of the ", with_commas(most),
                          " that will be there at once: a later save will find the disk full"));

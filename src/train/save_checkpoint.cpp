@@ -31,7 +31,8 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
   // Data-parallel ranks hold the same: those of the first copy write.
   if (mesh.copy_index() == 0)
     for (const CheckpointPart& part : parts)
-      write_model(parameters, part.tensor, part.dtype, part.path_in(folder), backend, mesh.copy_host());
+      write_model(parameters, part.tensor, part.dtype, part.path_in(folder), backend, mesh.copy_host(),
+                  contents.writers);
   mesh.world().barrier();
   if (leads) {
     if (!contents.only_model) write_text(path_of_state(folder), state_text(state));
@@ -59,7 +60,8 @@ void save_gradients(const std::string& path, const Parameters& parameters, Backe
   if (mesh.copy_index() != 0) return;
   SavePlan files;
   files.files.push_back(plan_file(name_of_file(path), planned_tensors(parameters, DType::f32)));
-  write_parameters(parameters, &Unit::gradient, DType::f32, files, folder_of_file(path), backend, mesh.copy_host());
+  write_parameters(parameters, &Unit::gradient, DType::f32, files, folder_of_file(path), backend, mesh.copy_host(),
+                   {0});
 }
 
 }  // namespace llama_tp

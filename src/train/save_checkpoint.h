@@ -14,6 +14,7 @@ namespace llama_tp {
 struct CheckpointContents {
   bool only_model = false;         // without training_state/
   std::vector<CarriedFile> files;  // rank 0's: config.json, the tokenizer's, …
+  std::vector<int> writers{0};     // ranks that see the output folder and hold the first copy of the weights
 };
 
 // Collective over all ranks. Tensors are gathered a few MiB at a time; the folder appears when it is whole. Errors: a

@@ -7,6 +7,8 @@
 #include "io/chat/chat_template.h"
 #include "model/placement.h"
 #include "model/same_model.h"
+#include "parallel/rank_names.h"
+#include "train/shared_folder.h"
 
 namespace llama_tp {
 
@@ -18,8 +20,14 @@ std::unique_ptr<OutputFolder> open_output(const std::string& path, const Launch&
   return launch.rank() == 0 ? std::make_unique<OutputFolder>(path) : nullptr;
 }
 
-std::string checkpoint_to_resume(const TrainingSettings& settings, const OutputFolder* output, HostGroup& world) {
-  return world.broadcast(output != nullptr ? find_checkpoint_to_resume(settings, *output) : "", 0);
+std::string checkpoint_to_resume(const TrainingSettings& settings, const OutputFolder* output, HostGroup& world,
+                                 const Launch& launch) {
+  std::string found = world.broadcast(output != nullptr ? find_checkpoint_to_resume(settings, *output) : "", 0);
+  require(
+      found.empty() || folder_exists(found), found, ": is not there, but rank 0 on ", launch.host_of(0),
+      " goes on from it; copy the whole folder to this place on every host, or take an --output-dir on a file system "
+      "that all hosts share");
+  return found;
 }
 
 // Of a run that goes on the date is that of its beginning: with another one its conversations would have other tokens.
@@ -46,6 +54,21 @@ std::vector<CarriedFile> files_of_checkpoints(const TrainingSource& source, cons
   return files;
 }
 
+// "" where all share the folder.
+std::string name_others(const std::vector<int>& sharing, const Launch& launch) {
+  std::vector<int> others;
+  for (int rank = 0; rank < launch.size(); rank++)
+    if (!std::ranges::binary_search(sharing, rank)) others.push_back(rank);
+  return others.empty() ? "" : name_ranks(others, launch.hosts());
+}
+
+// Of those that share the folder, the ranks that hold the first copy of the weights.
+std::vector<int> writers(const std::vector<int>& sharing, const MeshShape& mesh) {
+  std::vector<int> ranks = sharing;
+  std::erase_if(ranks, [&](int rank) { return rank >= mesh.fsdp * mesh.tensor; });
+  return ranks;
+}
+
 int64_t steps_of(const TrainingSettings& settings, int64_t steps_per_epoch) {
   if (settings.max_steps > 0) return settings.max_steps;
   const double steps = settings.epochs * static_cast<double>(steps_per_epoch);
@@ -63,10 +86,13 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       backend(make_backend(settings.backend, launch.place())),
       mesh(make_mesh(launch, config, plan, settings.mesh, *backend)),
       output(open_output(settings.output_dir, launch)),
-      checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world())),
+      sharing(ranks_that_see(output.get(), mesh->world())),
+      unseen_by(name_others(sharing, launch)),
+      checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world(), launch)),
       data(read_data(settings, checkpoint, config, source, *mesh)),
       contents{settings.save_only_model,
-               output ? files_of_checkpoints(source, config, config_text) : std::vector<CarriedFile>()},
+               output ? files_of_checkpoints(source, config, config_text) : std::vector<CarriedFile>(),
+               writers(sharing, mesh->shape())},
       shape(batch_shape(settings, mesh->shape(), data.training, data.validation)),
       batches(data.training, shape, settings.seed) {
   check_same_checkpoint(launch, mesh->world(), settings.model, source.folder);

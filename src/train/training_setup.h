@@ -39,6 +39,8 @@ struct TrainingSetup {
   std::unique_ptr<Mesh> mesh;
   // 3. The output folder, which rank 0 locks and cleans, and what to go on from, found before data is read. Collective.
   std::unique_ptr<OutputFolder> output;  // rank 0's
+  std::vector<int> sharing;              // the ranks that see its folder
+  std::string unseen_by;                 // "ranks 2, 3 on node2": the others; or ""
   std::string checkpoint;                // or ""
   // 4. The data, read and tokenized. Collective.
   TrainingData data;

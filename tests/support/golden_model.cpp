@@ -91,7 +91,8 @@ std::vector<std::pair<std::string, std::vector<float>>> GoldenModel::gradients(T
   SavePlan files;
   files.files.push_back(plan_file("gradients.safetensors", planned_tensors(trainer.parameters(), DType::f32)));
   if (mesh->copy_index() == 0)
-    write_parameters(trainer.parameters(), &Unit::gradient, DType::f32, files, scratch, *backend, mesh->copy_host());
+    write_parameters(trainer.parameters(), &Unit::gradient, DType::f32, files, scratch, *backend, mesh->copy_host(),
+                     {0});
   std::vector<std::pair<std::string, std::vector<float>>> all;
   mesh->world().barrier();
   if (ranks().rank() > 0) return all;
