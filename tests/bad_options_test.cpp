@@ -248,6 +248,23 @@ TEST_F(BadOptions, MetricsThatMayNotGrowNameTheLimit) {
   expect_refusal(result, {path("new/metrics.jsonl"), "may not grow by", "ulimit -f"}, true);
 }
 
+TEST_F(BadOptions, TensorRanksOnDifferentHostsAreNamed) {
+  const std::string two_and_two = mpirun_on_hosts("hosta:2,hostb:2");
+  if (two_and_two.empty()) GTEST_SKIP() << "this user may not give the machine other names";
+  const auto said_of = [&](const std::string& placed, const std::string& options) {
+    const CommandResult result = run_command(two_and_two + placed + " " + llama_tp_with(0) + " " + train(options));
+    EXPECT_EQ(result.status, 0) << result.err;
+    fs::remove_all(path("new"));
+    return result.out;
+  };
+  const std::string wait = " on hostb wait for the network several times in every layer; ";
+  EXPECT_TRUE(holds(said_of("", "--tensor-parallel 4"), "tensor-parallel ranks 0 on hosta and 2" + wait,
+                    "--tensor-parallel 2 would keep them within a host"));
+  EXPECT_TRUE(holds(said_of("--map-by node --bind-to none", ""), "tensor-parallel ranks 0 on hosta and 1" + wait,
+                    "(mpirun --map-by slot)"));
+  EXPECT_FALSE(holds(said_of("", "--tensor-parallel 2"), "wait for the network"));
+}
+
 // Under a shell whose mounts are its own, where this user may have them.
 class WithOwnMounts : public BadOptions {
  public:

@@ -101,7 +101,7 @@ TEST(Saving, TheRanksThatSeeTheFolderWriteAllOfItsFiles) {
   ASSERT_GT(plan.files.size(), 4U);
 
   const std::string folder = ranks().rank() == 0 ? scratch / "" : "/no/such/folder";
-  write_parameters(generator.parameters(), &Unit::value, DType::f32, plan, folder, *backend, mesh->replica_host(), {0});
+  write_parameters(generator.parameters(), &Unit::value, DType::f32, plan, folder, *backend, mesh->copy_host(), {0});
   mesh->world().barrier();
   if (ranks().rank() > 0) return;
   for (const FilePlan& file : plan.files)

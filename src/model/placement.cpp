@@ -1,6 +1,7 @@
 #include "model/placement.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "model/same_model.h"
 #include "parallel/mpi_host_group.h"
@@ -72,6 +73,19 @@ std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& p
   return text("tensor-parallel takes ", tensor, " of ", ranks,
               " ranks, the others do the same work again; this model's sizes allow ",
               tensor_parallel_sizes(config, plan));
+}
+
+std::string tensor_ranks_apart(const Launch& launch, const MeshShape& shape) {
+  const int of_node = launch.ranks_of_every_node(), together = std::gcd(of_node, shape.tensor);
+  for (int rank = 0; rank < launch.size(); rank++) {
+    const int first = rank / shape.tensor * shape.tensor;
+    if (launch.node_of(rank) == launch.node_of(first)) continue;
+    return text("tensor-parallel ranks ", first, " on ", launch.host_of(first), " and ", rank, " on ",
+                launch.host_of(rank), " wait for the network several times in every layer; ",
+                together == shape.tensor ? "let each host have ranks with consecutive numbers (mpirun --map-by slot)"
+                                         : text("--tensor-parallel ", together, " would keep them within a host"));
+  }
+  return "";
 }
 
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,

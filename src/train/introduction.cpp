@@ -66,6 +66,7 @@ Lines introduction(const TrainingSetup& run, const MemoryPlan& memory) {
   append(lines, model_lines(run));
   append(lines, resumption(run));
   lines.push_back(mesh_line(run));
+  if (!run.ranks_apart.empty()) lines.push_back(indent + run.ranks_apart);
   lines.push_back(text("device      ", run.backend->description()));
   append(lines, data_lines(run));
   lines.push_back(text("memory      ", bytes_text(memory.total()), " a rank: ", bytes_text(memory.state),
