@@ -32,6 +32,15 @@ class PlanCommand : public testing::Test {
   ScratchFolder folder_;
 };
 
+TEST(TableWidths, EndCellsInColumnsAndCutNothing) {
+  const TableWidths widths{.label = 6, .cell = 4};
+  EXPECT_EQ(widths.line("ab", {"1", "23"}), "ab       1  23");
+  EXPECT_EQ(widths.line("too long", {"1", "23"}), "too long   1  23");
+  EXPECT_EQ(widths.line("ab", {"12345", "23"}), "ab    12345  23");
+  EXPECT_EQ(widths.line("ab", {}), "ab");
+  EXPECT_EQ(widths.line("", {"1", ""}), "         1");
+}
+
 // What it takes is counted apart, and in no phase of a step.
 TEST_F(PlanCommand, EvaluationIsAPhaseOfItsOwn) {
   const std::string shared = text(" --fsdp 2 --tensor-parallel 1 --config ", folder_ / "config.json",
