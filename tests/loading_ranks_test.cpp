@@ -90,10 +90,9 @@ TEST(Saving, TheRanksThatSeeTheFolderWriteAllOfItsFiles) {
   const ScratchFolder scratch;
   write_text(scratch / "config.json", small_config().dump());
   const ModelConfig config = read_model_config(scratch / "config.json");
-  std::string said;
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, resolve_plan(config), {1, 1, {}}, *backend, said);
-  Runtime runtime(*backend, mesh->tensor(), mesh->kv_replicas(), mesh->shards(), DType::f32);
+  const auto mesh = make_mesh(ranks(), config, resolve_plan(config), {1, 1, {}}, *backend);
+  Runtime runtime(*backend, mesh->groups(), DType::f32);
   runtime.reserve(plan_generation(config, resolve_plan(config), 8, {{4}}, *backend, runtime));
   Generator generator(config, resolve_plan(config), 8, runtime, 1);
   initialize_weights(config, 1, generator.parameters(), *backend);

@@ -253,8 +253,9 @@ TEST(Parameters, MemoryIsSixteenBytesAnElementOfTheRanksSlices) {
     units.emplace_back(1 + 2 * layers, hidden);
     for (const auto& rank : ranks)
       for (const DType dtype : {DType::f32, DType::bf16})
-        for (const bool trains : {false, true})
+        for (const Holds holds : {Holds::weights, Holds::training_state})
           for (const int shards : {1, 3}) {
+            const bool trains = holds == Holds::training_state;
             int64_t elements = 0;
             for (const std::vector<int64_t>& unit : units) {
               int64_t whole = 0;
@@ -263,7 +264,7 @@ TEST(Parameters, MemoryIsSixteenBytesAnElementOfTheRanksSlices) {
             }
             Ledger ledger;
             Arena state("state", ledger);
-            rank->allocate(state, dtype, trains, {shards - 1, shards});
+            rank->allocate(state, dtype, holds, {shards - 1, shards});
             EXPECT_EQ(state.high_water(), elements * (trains ? 16 : size_of(dtype)));
             for (const Unit& unit : rank->units()) {
               EXPECT_EQ(unit.gradient.exists() && unit.m.exists() && unit.v.exists(), trains);

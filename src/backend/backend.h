@@ -349,7 +349,7 @@ class Backend {
   std::array<Work, static_cast<size_t>(Operation::count_)> work_{};
 };
 
-// While it lives, the backend's operations take their scratch memory from this arena. Errors: from another one until now.
+// While it lives, a backend's operations take scratch memory from this arena. Errors: they do so from another one.
 class Workspace {
  public:
   Workspace(Backend& backend, Arena& arena);

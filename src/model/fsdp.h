@@ -83,8 +83,8 @@ class BlockLoop {
   // frame: holds the buffers.
   BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass);
   void gather(int64_t layer);
-  // In backward, before a block's release: sums its gradients into the ranks' pieces. With prefetch that goes on while the
-  // next block computes, so that the gradient that gets ready here is the one of the block before.
+  // In backward, before a block's release: sums its gradients into the ranks' pieces. With prefetch that goes on while
+  // the next block computes, so that the gradient that gets ready here is the one of the block before.
   void reduce(int64_t layer, const OnGradientReady& on_gradient_ready);
   // Behind the last block's, and before the frame ends.
   void end_reduce(const OnGradientReady& on_gradient_ready);
