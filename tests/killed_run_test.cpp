@@ -151,6 +151,32 @@ TEST_P(KilledRun, GoesOnFromItsLastCheckpoint) {
     for (const char* key : {"step", "loss", "grad_norm", "tokens"}) EXPECT_EQ(all[i][key], whole[i][key]) << i;
 }
 
+// mpirun passes the signal on. The run saves behind the step in which it came, and the same command goes on to what an
+// undisturbed run does, bit for bit.
+TEST_P(KilledRun, SavesAndEndsWhereThatIsAskedFor) {
+  const std::string output = folder_ / "out", resume = " --save-steps 0 --resume-from-checkpoint latest --max-steps ";
+  const CommandResult result =
+      run_command(train(GetParam(), "out", resume + "1000000") + " & job=$!\n" +  //
+                  "while [ ! -s " + output + "/metrics.jsonl ] && kill -0 $job; do sleep 0.01; done\n" +
+                  "kill -USR1 $job; wait $job; echo ended $?");
+  ASSERT_FALSE(result.timed_out);
+  EXPECT_TRUE(result.out.ends_with("ended 0\n")) << result.out << result.err;
+  EXPECT_EQ(result.errors().size(), 0u) << result.err;
+  const std::vector<int> steps = checkpoint_steps(output);
+  ASSERT_EQ(steps.size(), 1u);
+  const int last = steps.front();
+  EXPECT_EQ(json_lines(whole_file(output + "/metrics.jsonl")).size(), static_cast<size_t>(last));
+  EXPECT_TRUE(holds(result.out, "ended by SIGUSR1", "--resume-from-checkpoint latest"));
+
+  const std::string two_more = std::to_string(last + 2);
+  ASSERT_EQ(run_command(train(GetParam(), "out", resume + two_more)).status, 0);
+  ASSERT_EQ(run_command(train(GetParam(), "whole", "--save-steps 0 --max-steps " + two_more)).status, 0);
+  for (const char* file : {"/model.safetensors", "/training_state/m/model.safetensors"}) {
+    const std::string in_last = "/checkpoint-" + two_more + file;
+    EXPECT_EQ(whole_file(output + in_last), whole_file(folder_ / ("whole" + in_last))) << file;
+  }
+}
+
 // Seconds. On a machine that does other things ranks that are not stopped may come late by as much as one or two.
 constexpr int timeout = 4;
 

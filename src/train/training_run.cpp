@@ -6,11 +6,13 @@
 #include "io/files.h"
 #include "model/checkpoint.h"
 #include "model/same_model.h"
+#include "parallel/host_values.h"
 #include "report/format.h"
 #include "report/progress.h"
 #include "report/resident.h"
 #include "report/stopwatch.h"
 #include "train/checkpoint_room.h"
+#include "train/end_request.h"
 #include "train/introduction.h"
 #include "train/memory_report.h"
 #include "train/metrics.h"
@@ -71,9 +73,13 @@ class TrainingRun {
         metrics->append(now);
         progress_.show(now);
       }
-      if (!is_due(settings_.save_steps, step)) continue;
+      const bool ends_early = is_to_end_ && step < setup_.steps();
+      if (!ends_early && !is_due(settings_.save_steps, step)) continue;
       if (leads()) metrics->sync();  // a checkpoint has the lines of its steps, whatever ends the machine
       save(step);
+      if (!ends_early) continue;
+      say("ended by SIGUSR1: the same command with --resume-from-checkpoint latest goes on from here");
+      break;
     }
     for (const std::string& line : report_memory(settings_.output_dir, memory_, runtime_, step_traffic_, mesh_))
       say(line);
@@ -123,6 +129,12 @@ class TrainingRun {
     load_weights(files, setup_.config, parameters, backend_);
   }
 
+  // What a rank tells the others behind a step: a signal does not come to all of them in the same one.
+  struct StepsEnd {
+    int64_t memory_taken;
+    bool is_to_end;
+  };
+
   // Takes a step, evaluates where that is due, and tells how both went.
   StepMetrics measured_step(int64_t step) {
     launch_.begin(Activity::training, step);
@@ -135,8 +147,10 @@ class TrainingRun {
     now.tokens = state_.tokens;
     now.tokens_per_second = static_cast<double>(state_.tokens - tokens_before) / now.seconds;
     now.model_flops_per_second = flops_.of(setup_.data.training, samples) / now.seconds / mesh_.world().size();
-    const std::vector<double> peaks = mesh_.world().all_gather(static_cast<double>(memory_taken()));
-    now.peak_memory_bytes = static_cast<int64_t>(*std::max_element(peaks.begin(), peaks.end()));
+    for (const StepsEnd& rank : gather_values(mesh_.world(), StepsEnd{memory_taken(), end_is_requested()})) {
+      now.peak_memory_bytes = std::max(now.peak_memory_bytes, rank.memory_taken);
+      is_to_end_ = is_to_end_ || rank.is_to_end;
+    }
     if (options_.evaluates && is_due(settings_.evaluation_steps, step)) now.evaluation_loss = evaluate(step);
     return now;
   }
@@ -270,12 +284,14 @@ class TrainingRun {
   std::vector<GroupTraffic> step_traffic_;  // of the last step
   HostBatch batch_;
   int64_t device_memory_in_use_ = 0;  // behind the first step
+  bool is_to_end_ = false;            // behind this step
 };
 
 }  // namespace
 
 int run_training(TrainingSettings settings, const Launch& launch) {
   check_settings(settings);
+  accept_end_requests();
   TrainingSetup setup(std::move(settings), launch);
   const int columns = launch.rank() == 0 ? launch.stdout_columns() : 0;
   Progress progress(columns, setup.steps(), setup.settings.logging_steps);
