@@ -40,20 +40,18 @@ class SchemeRun {
     const SystemMemory system(*bench_.backend);
     make_trainer(own.memory);
     SchemeResult result{scheme_, batch_, {}, {}, {}, {}};
-    for (size_t group = 0; group < group_count; group++) result.group_sizes[group] = groups()[group]->size();
-    const GroupTraffics before = traffic();
+    const std::vector<GroupTraffic> before = traffic_of(scheme_.mesh, runtime_.groups);
     const std::vector<StepRecord> records = train(result.losses);
-    GroupTraffics of_step = traffic();
-    for (size_t group = 0; group < of_step.size(); group++)
-      for (size_t i = 0; i < of_step[group].size(); i++) {
-        of_step[group][i].calls = (of_step[group][i].calls - before[group][i].calls) / steps();
-        of_step[group][i].bytes = (of_step[group][i].bytes - before[group][i].bytes) / steps();
-      }
+    const std::vector<GroupTraffic> sent = traffic_of(scheme_.mesh, runtime_.groups) - before;
+    for (size_t group = 0; group < group_count; group++) {
+      result.group_sizes[group] = sent[group].size;
+      for (size_t i = 0; i < memory_.traffic[group].size(); i++)
+        memory_.traffic[group][i] = {sent[group].of[i].calls / steps(), sent[group].of[i].bytes / steps()};
+    }
     memory_.given = system.given();
     memory_.in_use = bench_.backend->memory_in_use();
     memory_.peak = runtime_.ledger.peak();
     memory_.measured = runtime_.ledger.at_peak();
-    memory_.traffic = of_step;
     result.ranks = gather_values(mesh_->world(), memory_);
     result.records = gather_records(mesh_->world(), median(records));
     return result;
@@ -110,16 +108,6 @@ class SchemeRun {
     for (size_t i = 0; i < records.size(); i++) order.emplace_back(bench_.sum_over_ranks(records[i].seconds), i);
     std::sort(order.begin(), order.end());
     return records[order[order.size() / 2].second];
-  }
-
-  std::array<Communicator*, group_count> groups() const { return runtime_.groups.all(); }
-
-  GroupTraffics traffic() const {
-    GroupTraffics all{};
-    for (size_t group = 0; group < all.size(); group++)
-      for (size_t i = 0; i < all[group].size(); i++)
-        all[group][i] = groups()[group]->traffic(static_cast<Collective>(i));
-    return all;
   }
 
   const Bench& bench_;
