@@ -354,8 +354,7 @@ TEST_F(CudaRanks, WhereNcclMayConnectAHostDoesNotCallItBeforeAllHaveCome) {
 
 TEST_F(CudaRanks, WhereNcclHasConnectedAHostGoesOnThoughOthersHaveNotCome) {
   const int late = ranks().size() - 1;
-  mesh_->groups().tensor.all_reduce(value_).wait();
-  mesh_->groups().tensor.all_reduce(pair_).wait();
+  for (const Tensor& tensor : {value_, pair_}) mesh_->groups().tensor.all_reduce(tensor).wait();
   EXPECT_EQ(said_of_waiting(mesh_->world(),
                             [&] {
                               if (ranks().rank() == late) be_elsewhere();

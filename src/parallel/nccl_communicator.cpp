@@ -2,13 +2,12 @@
 
 #include <nccl.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
 #include <exception>
-#include <limits>
 #include <memory>
+#include <set>
 #include <thread>
 
 #include "backend/cuda/calls.h"
@@ -144,10 +143,6 @@ class NcclCommunicator : public Communicator, private Watcher {
     void wait() override { event.hold(compute); }
   };
 
-  struct Sizes {
-    int64_t least = std::numeric_limits<int64_t>::max(), most = -1;
-  };
-
   // ncclCommInitRank waits for all ranks, for ever where one does not come. So a thread of its own calls it, which is left
   // to the end of the process when the wait for it ends in an error. (NCCL can return at once itself, but then no later
   // call on the communicator need be done when it returns, nor can streams be used before it is.)
@@ -172,16 +167,12 @@ class NcclCommunicator : public Communicator, private Watcher {
   }
 
   // NCCL completes a group's connections where it first needs them, in a call that returns when all ranks have come to it,
-  // for ever where one does not. So ranks meet before it, in a wait that leaves. Which connections a collective needs depends
-  // on its kind and its size, one way for the small and another for the large: within the sizes seen there is no third.
+  // for ever where one does not. So ranks meet before it, in a wait that leaves. Which connections a collective needs
+  // depends on its kind and, by NCCL's own estimates, on its size: what was called once has its own.
   void meet_where_nccl_may_connect(Meeting kind, int64_t bytes) {
-    Sizes& seen = seen_[static_cast<size_t>(kind)];
-    if (bytes >= seen.least && bytes <= seen.most) return;
-    seen = {std::min(seen.least, bytes), std::max(seen.most, bytes)};
-    group_.barrier();
+    if (called_sizes_[static_cast<size_t>(kind)].insert(bytes).second) group_.barrier();
   }
 
-  // bytes: of the payload, on every rank the same. name: of NCCL's function, which `call` calls.
   template <class Call>
   Pending start(Meeting kind, int64_t bytes, const char* name, const Call& call) {
     const MeetingPoint::Visit visit(point_, kind, bytes);
@@ -226,7 +217,7 @@ class NcclCommunicator : public Communicator, private Watcher {
   DeviceStreams& device_;
   const std::shared_ptr<CudaStream> stream_;
   ncclComm_t comm_ = nullptr;
-  std::array<Sizes, static_cast<size_t>(Meeting::count_)> seen_;  // of collectives, by kind
+  std::array<std::set<int64_t>, static_cast<size_t>(Meeting::count_)> called_sizes_;  // bytes, by kind
   std::array<Done, 512> done_;
   int64_t called_ = 0, ended_ = 0;  // collectives; of the latter only what the host has seen
   bool is_recorded_ = false;        // some were, in a graph
