@@ -511,14 +511,6 @@ TEST_F(ResumeCommand, ARefusalDoesNotDisturbALargeBroadcast) {
   }
 }
 
-// Two ranks, each with options of its own.
-CommandResult on_two(const std::string& first, const std::string& second) {
-  const std::string program = "exec " + llama_tp_with(0) + " ";  // mpirun of Open MPI 5.0.7 crashes on two programs
-  return run_command(
-      mpirun(2) + "bash -c " +
-      quoted("case $OMPI_COMM_WORLD_RANK in 0) " + program + first + ";; 1) " + program + second + ";; esac"));
-}
-
 // As where a training saves between two ranks' looks into its folder.
 TEST_F(ResumeCommand, RanksThatFindDifferentCheckpointsAreRefused) {
   train(alone, "a", "--max-steps 4 --save-steps 2");

@@ -29,6 +29,7 @@ struct Options::Parser {
   std::set<std::string> with_list;                                   // "--compare"
   std::vector<std::pair<std::string, std::string>> shown_otherwise;  // in the help: cxxopts' words, ours
   std::vector<Declared> declared;                                    // in the order of the help
+  std::string config_text;
 
   void declare(const std::string& names, bool is_flag) {
     const size_t comma = names.find(',');
@@ -167,8 +168,8 @@ void Options::parse_spelled(const std::vector<std::string>& arguments) {
   }
 }
 
-std::vector<std::string> Options::read_config_file(const std::string& path) const {
-  const OrderedJson json = parse_ordered_json_or_discard(read_text(path, largest_config_file));
+std::vector<std::string> Options::arguments_of(const std::string& path, const std::string& contents) const {
+  const OrderedJson json = parse_ordered_json_or_discard(contents);
   require(json.is_object(), path, ": is not a JSON object; it holds options: {\"seed\": 1, …}");
   std::vector<std::string> arguments;
   for (const auto& [key, value] : json.items()) {
@@ -227,7 +228,8 @@ bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
   std::vector<std::string> all = spelled(arguments);
   parse_spelled(all);
   if (given(config_file)) {
-    const std::vector<std::string> from_file = read_config_file(word(config_file));
+    parser_->config_text = read_text(word(config_file), largest_config_file);
+    const std::vector<std::string> from_file = arguments_of(word(config_file), parser_->config_text);
     all.insert(all.begin(), from_file.begin(), from_file.end());  // of two values the later wins
     parse_spelled(all);
   }
@@ -242,6 +244,8 @@ bool Options::parse(const std::vector<std::string>& arguments, bool speaks) {
   if (speaks) print_config();
   return false;
 }
+
+const std::string& Options::config_text() const { return parser_->config_text; }
 
 bool Options::given(const std::string& name) const {
   return parser_->is_flag(name) ? is_set(name) : parser_->result.count(name) > 0;

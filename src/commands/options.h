@@ -41,6 +41,8 @@ class Options {
   // options, missing values, a config file that is none.
   bool parse(const std::vector<std::string>& arguments, bool speaks = true);
 
+  // Of the --config-file; "" without one.
+  const std::string& config_text() const;
   // A flag that is false, as a file may have it, is not given.
   bool given(const std::string& name) const;
   bool is_set(const std::string& flag_name) const;
@@ -70,8 +72,8 @@ class Options {
   struct Parser;
   std::vector<std::string> spelled(const std::vector<std::string>& arguments) const;
   void parse_spelled(const std::vector<std::string>& arguments);
-  // The options of a config file as arguments.
-  std::vector<std::string> read_config_file(const std::string& path) const;
+  // The options of a config file, of this text, as arguments.
+  std::vector<std::string> arguments_of(const std::string& path, const std::string& contents) const;
   void print_config() const;
   std::string help() const;
 

@@ -15,7 +15,6 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int64_t most_threads = 1024;
 constexpr int64_t most_accumulation = int64_t{1} << 20;  // forwards of a step
 
 void declare_plan_options(Options& options) {
@@ -53,7 +52,7 @@ void declare_plan_options(Options& options) {
       "whose scratch memory is counted: this machine's cpu or cuda, or auto: any GPU's with --device or --search",
       "WORD", "auto");
   declare_products(options);
-  options.value("t,threads", "OpenMP threads of a rank (default: OMP_NUM_THREADS, else its share of the cores)", "N");
+  declare_threads(options);
   options.flag("verbose", "memory and collectives by phase of the step, and how many calls");
   options.flag("json", "as JSON, in bytes, with all of that");
 }
@@ -61,9 +60,9 @@ void declare_plan_options(Options& options) {
 // Asked for the scratch memory of operations: that of the device that is planned for, which need not be here, or what a
 // run on this machine takes.
 std::unique_ptr<Backend> backend_from(const Options& options, bool for_device, int threads) {
-  if (options.given("threads")) threads = static_cast<int>(options.integer("threads", 1, most_threads));
   if (for_device && options.word("backend") == "auto" && !options.given("products")) return make_cuda_on_paper();
-  return make_backend(options.word("backend"), {.threads = threads, .products = products_from(options)});
+  return make_backend(options.word("backend"),
+                      {.threads = threads_from(options, threads), .products = products_from(options)});
 }
 
 // --memory, all of which may be taken; else the device's, but for what is reserved; else none.

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "io/files.h"
+#include "parallel/mpi_host_group.h"
 
 namespace llama_tp {
 
@@ -44,6 +45,11 @@ void declare_threads(Options& options) {
   options.value("t,threads", "OpenMP threads of a rank (default: OMP_NUM_THREADS, else its share of the cores)", "N");
 }
 
+int threads_from(const Options& options, int otherwise) {
+  constexpr int64_t most_threads = 1024;
+  return options.given("threads") ? static_cast<int>(options.integer("threads", 1, most_threads)) : otherwise;
+}
+
 void declare_launch(Options& options) {
   declare_threads(options);
   options.value("timeout",
@@ -75,14 +81,26 @@ void declare_backend(Options& options) {
   declare_products(options);
 }
 
+namespace {
+
+// Hosts may have files of their own behind one path, and ranks with other options would not do the same.
+void check_same_config_file(const Options& options, const Launch& launch) {
+  if (launch.size() == 1) return;
+  const std::string& ours = options.config_text();
+  require(ours == make_host_group(launch)->broadcast(ours, 0), "--config-file ", options.word("config-file"),
+          ": is not what rank 0 on ", launch.host_of(0), " has there; copy one to all hosts");
+}
+
+}  // namespace
+
 void set_launch(const Options& options, Launch& launch) {
-  constexpr int64_t most_threads = 1024;
-  if (options.given("threads")) launch.use_threads(static_cast<int>(options.integer("threads", 1, most_threads)));
+  if (options.given("threads")) launch.use_threads(threads_from(options, launch.threads()));
   if (options.given("timeout"))
     launch.set_timeout(static_cast<double>(options.integer("timeout", 0)), TimeLimited::everything);
   else
     launch.set_timeout(usual_timeout, TimeLimited::all_but_files);
   launch.set_products(products_from(options));
+  check_same_config_file(options, launch);
 }
 
 }  // namespace llama_tp

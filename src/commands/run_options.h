@@ -18,6 +18,7 @@ FsdpOptions fsdp_from(const Options& options);
 
 // -t, --threads.
 void declare_threads(Options& options);
+int threads_from(const Options& options, int otherwise);
 // That, and --timeout.
 void declare_launch(Options& options);
 

@@ -140,6 +140,13 @@ std::string llama_tp_with(int ranks) {
   return ranks == 0 ? binary : mpirun(ranks) + binary;
 }
 
+CommandResult on_two(const std::string& first, const std::string& second) {
+  const std::string program = "exec " + llama_tp_with(0) + " ";  // mpirun of Open MPI 5.0.7 crashes on two programs
+  return run_command(
+      mpirun(2) + "bash -c " +
+      quoted("case $OMPI_COMM_WORLD_RANK in 0) " + program + first + ";; 1) " + program + second + ";; esac"));
+}
+
 std::string mpirun_on_hosts(const std::string& hosts) {
   const std::string agent = quoted(std::filesystem::absolute("tests/support/other_host"));
   if (run_command(agent + " hosta true").status != 0) return "";

@@ -33,6 +33,9 @@ std::string mpirun(int ranks);
 // The same: the program, under mpirun or, with 0 ranks, without.
 std::string llama_tp_with(int ranks);
 
+// The program on two ranks, each with arguments of its own, as on hosts that have files of their own.
+CommandResult on_two(const std::string& first, const std::string& second);
+
 // A command of the shell that prints the processes that $job has started. cat goes on where a process has ended
 // meanwhile; awk itself would leave.
 inline const std::string ranks_of_job =
