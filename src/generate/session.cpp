@@ -129,8 +129,9 @@ int64_t Session::room_of(int64_t prompt, int64_t context) const {
 void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory) {
   ends_ = exchange(ends_);
   turn_ends_ = exchange(turn_ends_);
-  const uint64_t drawn = leads() ? settings_.seed.value_or(std::random_device{}()) : 0;
-  sampling_.seed = std::stoull(model_.mesh->world().broadcast(std::to_string(drawn), 0));
+  // The same of all: hosts may have a generation_config.json of their own each.
+  if (leads()) sampling_.seed = settings_.seed.value_or(std::random_device{}());
+  sampling_ = gather_values(model_.mesh->world(), sampling_).front();
   model_.runtime->reserve(memory, MemoryUse::generation);
   generator_ = std::make_unique<Generator>(model_.config, model_.plan, context, *model_.runtime, sequences, sampling_);
   launch_.begin(Activity::loading_weights);
