@@ -18,29 +18,23 @@ Region beginning_of(const StoredTensor& tensor) {
 }
 
 uint64_t fingerprint_of_beginning(const ModelFiles& files, const StoredTensor& tensor) {
-  if (tensor.bytes == 0) return 0;
+  // One of another type is none of a model's; loading says so.
+  if (tensor.bytes == 0 || !(tensor.is_floating() || tensor.dtype_name == name_of(DType::i16))) return 0;
   const Region region = beginning_of(tensor);
   std::string bytes(static_cast<size_t>(region.rows() * region.columns() * size_of(tensor.dtype())), '\0');
   files.read(tensor.name, region, tensor.dtype(), bytes.data());
   return data_fingerprint(bytes);
 }
 
-// A line a tensor.
-std::string describe(const ModelFiles& files) {
-  std::string lines;
+// By name, what must be the same of each tensor.
+Json describe(const ModelFiles& files) {
+  Json tensors = Json::object();
   for (const std::string& name : files.names()) {
     const StoredTensor& tensor = *files.find(name);
-    lines += text(name, " ", tensor.dtype_name, " ", shape_text(tensor.shape), " ",
-                  fingerprint_of_beginning(files, tensor), "\n");
+    tensors[name] =
+        text(tensor.dtype_name, " ", shape_text(tensor.shape), " ", fingerprint_of_beginning(files, tensor));
   }
-  return lines;
-}
-
-// The name in the first line of `ours` that is not the same in `theirs`.
-std::string first_other_tensor(const std::string& ours, const std::string& theirs) {
-  const auto differs = static_cast<size_t>(std::ranges::mismatch(ours, theirs).in1 - ours.begin());
-  const size_t line = differs == 0 ? 0 : ours.rfind('\n', differs - 1) + 1;  // npos + 1 is 0
-  return ours.substr(line, ours.find(' ', line) - line);
+  return tensors;
 }
 
 }  // namespace
@@ -67,9 +61,12 @@ void check_same_checkpoint(const Launch& launch, HostGroup& world, const std::st
 }
 
 void check_same_weights(const Launch& launch, HostGroup& world, const ModelFiles& files) {
-  const std::string ours = describe(files), theirs = world.broadcast(ours, 0);
-  require(ours == theirs, files.folder(), ": tensor ", first_other_tensor(ours, theirs), " is not that of rank 0 on ",
-          launch.host_of(0), ", which has another file there; copy one model to all hosts");
+  if (world.size() == 1) return;
+  const Json ours = describe(files);
+  const auto difference = first_difference(ours, parse_json(world.broadcast(json_text(ours), 0)));
+  if (!difference) return;
+  fail(files.folder(), ": tensor ", difference->key, " is not that of rank 0 on ", launch.host_of(0),
+       ", which has another file there; copy one model to all hosts");
 }
 
 }  // namespace llama_tp
