@@ -1,5 +1,6 @@
 // `llama_tp bench --compare`: its numbers agree with each other, with `plan` and between the schemes.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -37,6 +38,16 @@ class BenchCommand : public testing::Test {
 };
 
 const std::string four_schemes = "--compare tp=4 fsdp=4 tp=2,fsdp=2 dp=2,tp=2,sp=off --block-size 32";
+
+TEST_F(BenchCommand, ARankThatDoesNotComeIsNamed) {
+  const std::string pipe = folder_ / "pipe", options = " --train --timeout 2";  // nobody writes into it
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const CommandResult result =
+      on_two("bench --config " + (folder_ / "config.json") + options, "bench --config " + pipe + options);
+  EXPECT_FALSE(result.timed_out);
+  ASSERT_EQ(result.errors().size(), 1u) << result.err;
+  EXPECT_TRUE(holds(result.errors().front(), "waited 2 s in barrier ", " for rank 1 on "));
+}
 
 TEST_F(BenchCommand, MeasuresWhatWasPlannedToTheByte) {
   const Json all = compared(4, four_schemes);

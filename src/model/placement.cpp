@@ -92,7 +92,6 @@ std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config,
                                 const MeshOptions& options, Backend& backend) {
   const MeshShape shape =
       resolve_mesh(config, plan, options, launch.size(), launch.ranks_of_every_node(), launch.starter());
-  launch.meet();  // making a group waits inside of MPI, where nobody sees a rank that does not come
   check_same_config(launch, *make_host_group(launch), config);  // groups follow from sizes
   return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
 }

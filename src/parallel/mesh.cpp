@@ -85,7 +85,6 @@ Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& back
     : shape_(shape), rank_(launch.rank()) {
   require(shape.ranks() == launch.size(), "a mesh of ", written(shape), " needs ", shape.ranks(), " ranks, but ",
           launch.starter(), " ", launch.size());
-  launch.meet();  // making a group waits inside of MPI, where nobody sees a rank that does not come
   const int copy = shape.fsdp * shape.tensor;  // ranks that hold the weights once
   world_host_ = make_host_group(launch);
   check_shapes(launch, *world_host_, shape);

@@ -72,6 +72,7 @@ std::unique_ptr<HostGroup> make_host_group(const Launch& launch, const std::vect
 }
 
 std::unique_ptr<HostGroup> make_host_group(const Launch& launch) {
+  launch.meet();  // making a group waits inside of MPI, where nobody sees a rank that does not come
   return make_host_group(launch, launch.all_ranks(), GroupName::world);
 }
 
