@@ -112,14 +112,13 @@ $(BUILD)/src/io/tokenizer/%.o: CXXFLAGS += -Wno-maybe-uninitialized
 
 all: found $(BINARY)
 
-# Before anything is compiled.
+# Before anything is compiled: each rule that does it waits for this.
 needs:
 	@command -v $(CXX) >/dev/null || { echo "make: no C++ compiler ($(CXX)); scripts/dependencies installs what is missing"; exit 1; }
 	@printf '%s\n' '#if __clang_major__ ? __clang_major__ < 14 : __GNUC__ < 12' '#error' '#endif' | $(CXX) -E -x c++ - >/dev/null 2>&1 || \
 	  { echo "make: $$($(CXX) --version | head -n 1) is too old; CXX= names another: g++ 12, clang 14 or later"; exit 1; }
 	@[ -n "$(MPI_LIBS)" ] || { echo "make: no MPI; scripts/dependencies installs what is missing"; exit 1; }
 	@[ -n "$(call pkg,--libs,libutf8proc)$(wildcard /usr/include/utf8proc.h)" ] || { echo "make: no utf8proc; scripts/dependencies installs what is missing"; exit 1; }
-$(OBJECTS) $(BUILD)/src/main.o: | needs
 
 # One line each on what this build uses.
 found: needs
@@ -143,7 +142,7 @@ $(LIBRARY): $(OBJECTS)
 $(SUPPORT): $(patsubst %.cpp,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.cpp)))
 	$(archive)
 
-$(BUILD)/%.o: %.cpp
+$(BUILD)/%.o: %.cpp | needs
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
@@ -169,7 +168,7 @@ $(BUILD)/%/folder.cpp: force
 	@mkdir -p $(@D)
 	@printf '#include "%s"\n' $(sort $(filter $*/%.cpp,$(foreach file,$(SOURCES),$(if $(filter $*/,$(dir $(file))),$(file))))) > $@.now
 	$(keep_if_same)
-$(BUILD)/%/folder.o: $(BUILD)/%/folder.cpp
+$(BUILD)/%/folder.o: $(BUILD)/%/folder.cpp | needs
 	@echo "  $*"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 
@@ -180,7 +179,7 @@ $(BUILD)/cuda_flags: force
 	$(keep_if_same)
 $(KNOW_CUDA) $(OF_CUDA:%.cpp=$(BUILD)/%.o) $(KERNELS:%.cu=$(BUILD)/cuda/%.o): $(BUILD)/cuda_flags
 
-$(BUILD)/cuda/%.o: %.cu
+$(BUILD)/cuda/%.o: %.cu | needs
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(NVCC) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
@@ -212,11 +211,11 @@ define link_test
 endef
 
 CHECKED := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-$(BUILD)/emulated/%.o: %.cu
+$(BUILD)/emulated/%.o: %.cu | needs
 	@mkdir -p $(@D)
 	@echo "  $< as C++"
 	@$(CXX) -x c++ $(CXXFLAGS) $(CHECKED) -Wno-unknown-pragmas $(CPPFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/emulated/%.o: %.cpp
+$(BUILD)/emulated/%.o: %.cpp | needs
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) -O3 -DEMULATION_ASAN $(CPPFLAGS) -MMD -MP -c $< -o $@
@@ -231,7 +230,7 @@ $(addprefix $(BUILD)/tests/,emulation_test hopper_emulation_test matrix_layouts_
 $(addprefix $(BUILD)/tests/,cuda_backend_test cuda_ranks_test product_tuning_test tokens_ahead_test): %: %.o $(BUILD)/tests/cuda/double.o $(BUILD)/tests/cuda/cublas_lt_double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
 $(BUILD)/tests/cuda_ranks_test: | $(BUILD)/tests/cuda/libnccl.so.2
-$(BUILD)/tests/cuda/libnccl.so.2: tests/cuda/nccl_double.cpp tests/cuda/nccl_double.h src/parallel/communicator.h
+$(BUILD)/tests/cuda/libnccl.so.2: tests/cuda/nccl_double.cpp tests/cuda/nccl_double.h src/parallel/communicator.h | needs
 	@mkdir -p $(@D)
 	@echo "  $@"
 	@$(CXX) $(CXXFLAGS) $(CPPFLAGS) -shared -fPIC -Wl,-soname,$(@F) $< -o $@
@@ -245,7 +244,7 @@ $(addprefix $(BUILD)/tests/,emulation_test.o hopper_emulation_test.o matrix_layo
 # The kernels' PTX, text within the objects, and a CUDA runtime in tests/ptx that interprets it.
 COMPILED := $(KERNELS:%.cu=$(BUILD)/ptx/%.o)
 $(COMPILED): $(BUILD)/cuda_flags
-$(BUILD)/ptx/%.o: %.cu
+$(BUILD)/ptx/%.o: %.cu | needs
 	@mkdir -p $(@D)
 	@echo "  $< to PTX"
 	@$(NVCC) $(OF_KERNELS) -DLLAMA_TP_SM_90A -gencode arch=compute_90a,code=compute_90a --no-compress -MMD -MP -MF $(@:.o=.d) -c $< -o $@
@@ -262,11 +261,11 @@ $(BUILD)/tests/ptx_test $(BUILD)/tests/ptx_ampere_attention_test: $(BUILD)/tests
 # The same kernels under ThreadSanitizer, which sees each CUDA thread as a thread.
 OF_MACHINE := $(patsubst %,tests/emulation/%.o,bulk_copies device_memory fiber instructions machine warpgroup)
 INSTRUMENTED := $(KERNELS:%.cu=$(BUILD)/raced/%.o) $(BUILD)/raced/src/base/error.o
-$(BUILD)/raced/%.o: %.cu
+$(BUILD)/raced/%.o: %.cu | needs
 	@mkdir -p $(@D)
 	@echo "  $< as C++"
 	@$(CXX) -x c++ $(CXXFLAGS) -g -O1 -fsanitize=thread -DEMULATION_TSAN -Wno-unknown-pragmas $(CPPFLAGS) -MMD -MP -c $< -o $@
-$(BUILD)/raced/%.o: %.cpp
+$(BUILD)/raced/%.o: %.cpp | needs
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) -DEMULATION_TSAN $(CPPFLAGS) -MMD -MP -c $< -o $@
@@ -280,7 +279,7 @@ racecheck: $(BUILD)/tests/racecheck
 # And with a record of accesses in ThreadSanitizer's place, so not beside other sanitizers. Addresses of code are those
 # that addr2line knows (-no-pie).
 ACCESSED := $(addprefix $(BUILD)/accessed/,$(OF_MACHINE) $(patsubst %.cpp,%.o,$(sort $(wildcard tests/accesses/*.cpp))))
-$(BUILD)/accessed/%.o: %.cpp
+$(BUILD)/accessed/%.o: %.cpp | needs
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(CXX) $(CXXFLAGS) -DEMULATION_ACCESSES $(CPPFLAGS) -MMD -MP -c $< -o $@

@@ -110,10 +110,16 @@ TEST_F(Makefile, ACompilerThatIsTooOldIsRefusedBeforeItCompiles) {
   const std::string old = folder_ / "tools/old";
   add_program(old,
               R"(if [ "$1" = --version ]; then echo 'g++ 11.4.0'; else exec g++ -U__GNUC__ -D__GNUC__=11 "$@"; fi)");
-  const CommandResult result = run_command("env -i PATH=\"$PATH\" make -s NVCC= BUILD=" + (folder_ / "build") +
-                                           " CXX=" + old + " " + (folder_ / "build/src/main.o"));
-  EXPECT_EQ(result.status, 2);
-  EXPECT_EQ(result.out, "make: g++ 11.4.0 is too old; CXX= names another: g++ 12, clang 14 or later\n");
+  // An object of each rule that compiles.
+  for (const char* object :
+       {"src/main.o", "src/io/folder.o", "tests/plan_test.o", "cuda/kernels/norm.o", "ptx/kernels/norm.o",
+        "emulated/kernels/norm.o", "emulated/tests/emulation/fiber.o", "raced/kernels/norm.o",
+        "raced/tests/racecheck.o", "accessed/tests/emulation/fiber.o", "tests/cuda/libnccl.so.2"}) {
+    const CommandResult result = run_command("env -i PATH=\"$PATH\" make -s NVCC= BUILD=" + (folder_ / "build") +
+                                             " CXX=" + old + " " + (folder_ / "build/") + object);
+    EXPECT_EQ(result.status, 2) << object;
+    EXPECT_EQ(result.out, "make: g++ 11.4.0 is too old; CXX= names another: g++ 12, clang 14 or later\n") << object;
+  }
 }
 
 // scripts/dependencies on a Debian where nothing is installed but SentencePiece, and the packages have these versions.
