@@ -128,10 +128,11 @@ class Dependencies : public testing::Test {
   void SetUp() override {
     if (run_command("command -v dpkg").status != 0) GTEST_SKIP() << "no dpkg, which compares versions";
   }
-  CommandResult result_with(const std::string& of_cxxopts, const std::string& of_sentencepiece) const {
+  CommandResult result_with(const std::string& of_cxxopts, const std::string& of_sentencepiece,
+                            const std::string& unknown = "libonednn-dev") const {
     add_program(folder_ / "dpkg-query", "[ ${!#} = libsentencepiece-dev ] && echo installed " + of_sentencepiece);
-    add_program(folder_ / "apt-cache", "case ${!#} in libcxxopts-dev) echo 'Version: " + of_cxxopts +
-                                           "' ;; libonednn-dev) ;; *) echo 'Version: 99:1' ;; esac");
+    add_program(folder_ / "apt-cache", "case ${!#} in libcxxopts-dev) echo 'Version: " + of_cxxopts + "' ;; " +
+                                           unknown + ") exit 100 ;; *) echo 'Version: 99:1' ;; esac");
     add_program(folder_ / "apt-get", "");
     add_program(folder_ / "sudo", R"(exec "$@")");
     return run_command("PATH=" + folder_.path() + ":$PATH scripts/dependencies");
@@ -157,6 +158,18 @@ TEST_F(Dependencies, OfASystemThatHasOnlyOlderOnesAreRefusedBeforeAnythingIsInst
       result.err,
       "scripts/dependencies: this system's packages are too old: libcxxopts-dev 3.0.0-1 (needed: 3.1); Debian 12 and "
       "Ubuntu 24.04 have newer ones, in a container as well\n");
+}
+
+// Of oneDNN, which has had two names.
+TEST_F(Dependencies, ThatAptDoesNotKnowAreLookedForByTheirOtherNameAndElseNamed) {
+  const std::string known = "3.1.1-1", installed = "0.1.97", first = "libdnnl-dev", both = "libdnnl-dev|libonednn-dev";
+  const CommandResult second = result_with(known, installed, first), none = result_with(known, installed, both);
+  EXPECT_EQ(second.status, 0) << second.err;
+  EXPECT_NE(second.out.find(" libopenmpi-dev libonednn-dev libcxxopts-dev "), std::string::npos) << second.out;
+  EXPECT_EQ(none.status, 1);
+  EXPECT_EQ(none.err,
+            "scripts/dependencies: no package libdnnl-dev or libonednn-dev in this system's package lists; is there a "
+            "network, and is 'universe' (Ubuntu) switched on?\n");
 }
 
 }  // namespace
