@@ -257,11 +257,20 @@ TEST_F(BadOptions, TensorRanksOnDifferentHostsAreNamed) {
     fs::remove_all(path("new"));
     return result.out;
   };
-  const std::string wait = " on hostb wait for the network several times in every layer; ";
-  EXPECT_TRUE(holds(said_of("", "--tensor-parallel 4"), "tensor-parallel ranks 0 on hosta and 2" + wait,
-                    "--tensor-parallel 2 would keep them within a host"));
-  EXPECT_TRUE(holds(said_of("--map-by node --bind-to none", ""), "tensor-parallel ranks 0 on hosta and 1" + wait,
-                    "(mpirun --map-by slot)"));
+  // Under mpirun out of sight, as srun's ranks are: processes of the same number, which memory of Open MPI's would mix up.
+  const std::string by_node = "--map-by node --bind-to none ",
+                    of_srun = text(by_node, "--mca btl self,tcp -x SLURM_STEP_ID=0 unshare ",
+                                   getuid() == 0 ? "" : "-r ", "--pid --fork");
+  const std::string wait = " on hostb wait for the network several times in every layer; ",
+                    second = "tensor-parallel ranks 0 on hosta and 1" + wait,
+                    third = "tensor-parallel ranks 0 on hosta and 2" + wait,
+                    number = "let each host have ranks with consecutive numbers ",
+                    fit = "--tensor-parallel 2 would keep them within a host\n";
+  EXPECT_TRUE(holds(said_of("", "--tensor-parallel 4"), third + fit));
+  EXPECT_TRUE(holds(said_of(by_node, "--tensor-parallel 2"), second + number + "(mpirun --map-by slot)\n"));
+  EXPECT_TRUE(holds(said_of(by_node, "--tensor-parallel 4"), second + number + "(mpirun --map-by slot); then " + fit));
+  EXPECT_TRUE(
+      holds(said_of(of_srun, "--tensor-parallel 4"), second + number + "(srun --distribution=block); then " + fit));
   EXPECT_FALSE(holds(said_of("", "--tensor-parallel 2"), "wait for the network"));
 }
 

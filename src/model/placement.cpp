@@ -29,6 +29,23 @@ std::string written(const MeshOptions& options) {
   return all;
 }
 
+// Of groups of so many consecutive ranks: the first rank that is on another node than its group's first.
+std::optional<int> first_apart(const Launch& launch, int group) {
+  for (int rank = 0; rank < launch.size(); rank++)
+    if (launch.node_of(rank) != launch.node_of(rank / group * group)) return rank;
+  return {};
+}
+
+// What keeps such groups within a host: numbers that follow each other there, and as many ranks as fit.
+std::string mend_of_ranks_apart(const Launch& launch, int group) {
+  const int fitting = std::gcd(launch.ranks_of_every_node(), group);
+  const char* by_host = launch.by_srun() ? "srun --distribution=block" : "mpirun --map-by slot";
+  std::string mend;
+  if (first_apart(launch, fitting)) mend = text("let each host have ranks with consecutive numbers (", by_host, ")");
+  if (fitting == group) return mend;
+  return text(mend, mend.empty() ? "" : "; then ", "--tensor-parallel ", fitting, " would keep them within a host");
+}
+
 }  // namespace
 
 int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel) {
@@ -76,16 +93,12 @@ std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& p
 }
 
 std::string tensor_ranks_apart(const Launch& launch, const MeshShape& shape) {
-  const int of_node = launch.ranks_of_every_node(), together = std::gcd(of_node, shape.tensor);
-  for (int rank = 0; rank < launch.size(); rank++) {
-    const int first = rank / shape.tensor * shape.tensor;
-    if (launch.node_of(rank) == launch.node_of(first)) continue;
-    return text("tensor-parallel ranks ", first, " on ", launch.host_of(first), " and ", rank, " on ",
-                launch.host_of(rank), " wait for the network several times in every layer; ",
-                together == shape.tensor ? "let each host have ranks with consecutive numbers (mpirun --map-by slot)"
-                                         : text("--tensor-parallel ", together, " would keep them within a host"));
-  }
-  return "";
+  const std::optional<int> rank = first_apart(launch, shape.tensor);
+  if (!rank) return "";
+  const int first = *rank / shape.tensor * shape.tensor;
+  return text("tensor-parallel ranks ", first, " on ", launch.host_of(first), " and ", *rank, " on ",
+              launch.host_of(*rank), " wait for the network several times in every layer; ",
+              mend_of_ranks_apart(launch, shape.tensor));
 }
 
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,

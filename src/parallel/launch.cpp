@@ -241,8 +241,10 @@ void Launch::meet() const {
 
 const char* Launch::starter() const {
   if (!has_mpi()) return "you started";
-  return launcher_ == 0 && started_by_srun() ? "srun started" : "mpirun started";
+  return by_srun() ? "srun started" : "mpirun started";
 }
+
+bool Launch::by_srun() const { return has_mpi() && launcher_ == 0 && started_by_srun(); }
 
 // What a launcher that is not to be seen gives its ranks may be a pty, wherever their output ends.
 int Launch::columns(int descriptor) const {

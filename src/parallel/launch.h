@@ -34,6 +34,7 @@ class Launch {
   bool has_mpi() const { return world_ != nullptr; }
   // For an error that tells how many ranks there are.
   const char* starter() const;
+  bool by_srun() const;
   int rank() const { return rank_; }
   int size() const { return size_; }
   // 0, 1, … size() − 1: the group of all.
