@@ -300,11 +300,10 @@ CommandResult on_two_disks(const std::string& folder, const std::string& argumen
 }
 
 TEST_F(WithOwnMounts, AnOutputFolderThatHostsDoNotShareIsNamedAndResumedWhereTheyHaveTheCheckpoint) {
-  const std::string out = folder_ + "/out";
+  const std::string out = folder_ + "/out", by_one = " is not shared by rank 1 on ";
   const CommandResult alone = on_two_disks(folder_, train("--max-steps 2 --save-steps 1", out));
   EXPECT_EQ(alone.status, 0) << alone.err;
-  EXPECT_TRUE(holds(alone.out, "rank 1 on ", " do not share " + out + ": to go on from a checkpoint, copy it"))
-      << alone.out;
+  EXPECT_TRUE(holds(alone.out, out + by_one, ": to go on from a checkpoint, copy it")) << alone.out;
   EXPECT_EQ(checkpoint_steps(out), (std::vector<int>{1, 2}));
   expect_refusal(on_two_disks(folder_, train("--max-steps 3 --resume-from-checkpoint latest", out)),
                  {"rank 1 of 2 on ", out + "/checkpoint-2: is not there, but rank 0 on ", "goes on from it; copy"},
@@ -312,7 +311,11 @@ TEST_F(WithOwnMounts, AnOutputFolderThatHostsDoNotShareIsNamedAndResumedWhereThe
   const CommandResult shared =
       run_command(llama_tp_with(2) + " " + train("--max-steps 3 --resume-from-checkpoint latest", out));
   EXPECT_EQ(shared.status, 0) << shared.err;
-  EXPECT_FALSE(holds(shared.out, "do not share")) << shared.out;
+  EXPECT_FALSE(holds(shared.out, "not shared")) << shared.out;
+
+  const CommandResult of_model = on_two_disks(folder_, train("--save-only-model", folder_ + "/model"));
+  EXPECT_TRUE(holds(of_model.out, folder_ + "/model" + by_one)) << of_model.out;
+  EXPECT_FALSE(holds(of_model.out, "go on")) << of_model.out;
 }
 
 // The test before needs none.

@@ -49,8 +49,9 @@ std::vector<std::string> checkpoint_lines(const TrainingSetup& run) {
                                       " to come, ", limit > 0 ? text("the newest ", limit, " stay") : "all stay",
                                       free ? "; " + bytes_text(*free) + " are free" : "")};
   if (!run.unseen_by.empty())
-    lines.push_back(text("            ", run.unseen_by, " do not share ", run.output->path(),
-                         ": to go on from a checkpoint, copy it to the same place there first"));
+    lines.push_back(
+        text("            ", run.output->path(), " is not shared by ", run.unseen_by,
+             run.contents.only_model ? "" : ": to go on from a checkpoint, copy it to the same place there first"));
   if (free && most > *free / each)
     lines.push_back(text("            room for ", *free / each, " of the ", with_commas(most),
                          " that will be there at once: a later save will find the disk full"));
