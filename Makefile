@@ -104,7 +104,7 @@ TESTS     += $(if $(CUDA),$(BUILD)/tests/ptx_test $(BUILD)/tests/ptx_ampere_atte
 $(BUILD)/src/backend/cpu/%.o $(BUILD)/src/base/%.o $(BUILD)/src/parallel/%.o: CXXFLAGS += -O3
 $(foreach folder,bench commands io io/chat model report train,$(BUILD)/src/$(folder)/folder.o): CXXFLAGS += -O1
 # g++ 12 warns of a std::variant's member that is not the one in use.
-$(BUILD)/src/io/tokenizer/%.o: CXXFLAGS += -Wno-maybe-uninitialized
+$(BUILD)/src/io/tokenizer/%.o: CXXFLAGS += -Wno-unknown-warning-option -Wno-maybe-uninitialized
 
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -93,6 +93,7 @@ Options::Options(const std::string& command, const std::string& what_it_does, co
                          {},
                          {},
                          {},
+                         {},
                          {}}) {
   parser_->options.custom_help("[options]");
   parser_->options.set_width(120);

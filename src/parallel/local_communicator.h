@@ -55,7 +55,7 @@ class MetaCommunicator : public Communicator {
   Pending run_broadcast(const Tensor& x, int) override { return told(Collective::broadcast, x.bytes()); }
 
  private:
-  struct Told : Pending::Work {
+  struct Told final : Pending::Work {
     Timeline* timeline = nullptr;
     size_t call = 0;
     void wait() override { timeline->wait(call); }

@@ -12,11 +12,11 @@ constexpr double plot_height = 300, plot_top = 34;
 
 // Told apart by dashes on paper without colors. (Okabe & Ito 2008)
 constexpr std::array<const char*, 6> colors{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#333333"};
-constexpr std::array<const char*, 6> dashes{"", "7 3", "2 3", "10 3 2 3", "4 2", "12 4"};
+constexpr std::array<const char*, 6> dash_patterns{"", "7 3", "2 3", "10 3 2 3", "4 2", "12 4"};
 
 const char* color_of(size_t line) { return colors[line % colors.size()]; }
 // The next line of the same color has other dashes.
-const char* dashes_of(size_t line) { return dashes[(line + line / colors.size()) % dashes.size()]; }
+const char* dashes_of(size_t line) { return dash_patterns[(line + line / colors.size()) % dash_patterns.size()]; }
 
 }  // namespace
 

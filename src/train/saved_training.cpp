@@ -1,7 +1,5 @@
 #include "train/saved_training.h"
 
-#include <ranges>
-
 #include "base/json.h"
 #include "io/safetensors_writer.h"
 #include "model/checkpoint.h"
@@ -30,8 +28,9 @@ std::string latest_to_resume(const OutputFolder& output) {
   const std::string newest = newest_checkpoint(output.path()).value_or("");
   if (newest.empty() || can_be_resumed(newest)) return newest;
   const bool is_model = file_exists(newest + "/config.json") && holds_weights(newest);
-  for (const int64_t step : std::views::reverse(output.checkpoint_steps()))
-    if (const std::string earlier = checkpoint_path(output.path(), step); can_be_resumed(earlier))
+  const auto steps = output.checkpoint_steps();
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step)
+    if (const std::string earlier = checkpoint_path(output.path(), *step); can_be_resumed(earlier))
       fail(newest, ": cannot be resumed: it is ",
            is_model ? "of the model alone (--save-only-model)" : "incomplete: parts were left behind",
            "; remove all behind ", earlier, " to go on from that one",

@@ -1,7 +1,6 @@
 // tokenizer.json: added tokens are found, the text between them is normalized, cut into words and encoded by BPE.
 #include <map>
 #include <nlohmann/json.hpp>
-#include <ranges>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -68,7 +67,7 @@ class JsonTokenizer : public Tokenizer {
     }
     add_tokens_beside(root, names);
     // Of two with one normalized name the lower id is found, as in Hugging Face's library.
-    for (const auto& [id, token] : std::views::reverse(added_)) look_for(token);
+    for (auto added = added_.rbegin(); added != added_.rend(); ++added) look_for(added->second);
     for (const std::vector<int32_t>& side : {frame_.before, frame_.behind}) {
       for (int32_t id : side) {
         if (!token_of(id)) root.at("post_processor").refuse(text("adds id ", id, ", which no token has"));
