@@ -20,9 +20,11 @@ class HostGroup {
   virtual std::string broadcast(const std::string& value, int root) = 0;
   // Rank root's bytes in place of the others', of which there are as many: any number.
   virtual void broadcast(std::span<char> bytes, int root) = 0;
-  // Every rank's value, in rank order, on every rank.
-  virtual std::vector<double> all_gather(double value) = 0;
+  // Every rank's bytes, as many of each, in rank order, on every rank.
+  virtual void all_gather(std::span<const char> own, std::span<char> all) = 0;
+  // Every rank's text, likewise: texts differ in length, and so each is a broadcast.
   virtual std::vector<std::string> all_gather(const std::string& value) = 0;
+  std::vector<double> all_gather(double value);
   // Every rank's piece into `whole` on root (elsewhere it is not looked at): rank r's has sizes[r] bytes and goes to
   // places[r]. All ranks give the same sizes and places.
   virtual void gather(std::span<const char> piece, std::span<const int64_t> sizes, std::span<const int64_t> places,

@@ -36,11 +36,9 @@ class MpiHostGroup : public HostGroup {
     group_.broadcast(bytes.data(), count, root);
   }
 
-  std::vector<double> all_gather(double value) override {
-    const MeetingPoint::Visit visit(point_, Meeting::all_gather, size() * static_cast<int64_t>(sizeof value));
-    std::vector<double> values(static_cast<size_t>(size()));
-    group_.all_gather(&value, values.data(), sizeof value);
-    return values;
+  void all_gather(std::span<const char> own, std::span<char> all) override {
+    const MeetingPoint::Visit visit(point_, Meeting::all_gather, static_cast<int64_t>(all.size()));
+    group_.all_gather(own.data(), all.data(), static_cast<int64_t>(own.size()));
   }
 
   std::vector<std::string> all_gather(const std::string& value) override {
