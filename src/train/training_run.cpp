@@ -78,7 +78,9 @@ class TrainingRun {
       if (leads()) metrics->sync();  // a checkpoint has the lines of its steps, whatever ends the machine
       save(step);
       if (!ends_early) continue;
-      say("ended by SIGUSR1: the same command with --resume-from-checkpoint latest goes on from here");
+      say(text("ended by SIGUSR1", settings_.save_only_model
+                                       ? ""
+                                       : ": the same command with --resume-from-checkpoint latest goes on from here"));
       break;
     }
     for (const std::string& line : report_memory(settings_.output_dir, memory_, runtime_, step_traffic_, mesh_))
@@ -147,11 +149,12 @@ class TrainingRun {
     now.tokens = state_.tokens;
     now.tokens_per_second = static_cast<double>(state_.tokens - tokens_before) / now.seconds;
     now.model_flops_per_second = flops_.of(setup_.data.training, samples) / now.seconds / mesh_.world().size();
-    for (const StepsEnd& rank : gather_values(mesh_.world(), StepsEnd{memory_taken(), end_is_requested()})) {
+    const int64_t memory = memory_taken();
+    if (options_.evaluates && is_due(settings_.evaluation_steps, step)) now.evaluation_loss = evaluate(step);
+    for (const StepsEnd& rank : gather_values(mesh_.world(), StepsEnd{memory, end_is_requested()})) {
       now.peak_memory_bytes = std::max(now.peak_memory_bytes, rank.memory_taken);
       is_to_end_ = is_to_end_ || rank.is_to_end;
     }
-    if (options_.evaluates && is_due(settings_.evaluation_steps, step)) now.evaluation_loss = evaluate(step);
     return now;
   }
 
