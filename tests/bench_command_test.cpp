@@ -108,6 +108,11 @@ TEST_F(BenchCommand, LoadsACheckpointBesidePlainReads) {
     EXPECT_EQ(read_tensors(model + "/model.safetensors").size(), 21u);
   }
   expect_refused(2, bench("--loading " + model + "/none"), {"--loading", "make it first"});
+  std::filesystem::create_directory(folder_ / "empty");
+  const std::string hosts_own = "--loading ";
+  expect_refusal(
+      on_two(bench(hosts_own + model), bench(hosts_own + (folder_ / "empty"))),
+      {"--loading " + (folder_ / "empty") + ": is empty, unlike that of rank 0 on ", "copy one to all hosts"}, false);
   const CommandResult no_model = run_command(llama_tp_with(0) + " " + bench("--loading docs"));
   EXPECT_EQ(no_model.out, "");  // nothing was measured
   EXPECT_TRUE(holds(no_model.err, "docs: holds no *.safetensors"));

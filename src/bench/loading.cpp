@@ -7,6 +7,7 @@
 #include "io/for_each_item.h"
 #include "model/checkpoint.h"
 #include "model/rehearsal.h"
+#include "model/same_model.h"
 #include "model/write_parameters.h"
 #include "report/format.h"
 
@@ -63,6 +64,15 @@ void read_plainly(const std::vector<File>& files, int64_t bytes, int64_t skipped
   }
 }
 
+// Before one of them writes into it.
+bool is_empty_for_all(const Bench& bench, const std::string& folder) {
+  const double is_empty = std::filesystem::is_empty(folder) ? 1 : 0;
+  const std::vector<double> all = bench.world->all_gather(is_empty);
+  require(is_empty == all.front(), "--loading ", folder, ": is ", is_empty != 0 ? "empty" : "not empty",
+          ", unlike that of rank 0 on ", bench.launch.host_of(0), "; copy one to all hosts");
+  return is_empty != 0;
+}
+
 }  // namespace
 
 void check_loading(const Bench& bench, const std::string& folder) {
@@ -73,11 +83,10 @@ void check_loading(const Bench& bench, const std::string& folder) {
 void bench_loading(const Bench& bench, const std::string& folder) {
   bench.launch.begin(Activity::loading_weights);
   const std::unique_ptr<Mesh> mesh = bench.mesh();
-  const bool is_empty = std::filesystem::is_empty(folder);
-  bench.world->barrier();  // all have looked before one writes
-  if (is_empty) write_random_model(bench, *mesh, folder);
+  if (is_empty_for_all(bench, folder)) write_random_model(bench, *mesh, folder);
   bench.world->barrier();
   const ModelFiles model(folder);
+  check_same_weights(bench.launch, *bench.world, model);
   std::vector<File> files;
   for (const std::string& path : model.paths()) files.push_back(File::open(path));
 
