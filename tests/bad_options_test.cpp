@@ -274,6 +274,21 @@ TEST_F(BadOptions, TensorRanksOnDifferentHostsAreNamed) {
   EXPECT_FALSE(holds(said_of("", "--tensor-parallel 2"), "wait for the network"));
 }
 
+// Three of a host's ranks would fit, but not the key/value heads.
+TEST_F(BadOptions, TheSizeThatTensorRanksAreAdvisedIsOneThatTheModelTakes) {
+  const std::string three_and_three = mpirun_on_hosts("hosta:3,hostb:3");
+  if (three_and_three.empty()) GTEST_SKIP() << "this user may not give the machine other names";
+  write_file(
+      path("six.json"),
+      small_config(
+          {{"hidden_size", 48}, {"intermediate_size", 96}, {"num_attention_heads", 6}, {"num_key_value_heads", 2}})
+          .dump());
+  const CommandResult result = run_command(three_and_three + llama_tp_with(0) + " " +
+                                           train("--config " + path("six.json") + " --tensor-parallel 6"));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(holds(result.out, "--tensor-parallel 1 would keep them within a host\n")) << result.out;
+}
+
 // Under a shell whose mounts are its own, where this user may have them.
 class WithOwnMounts : public BadOptions {
  public:

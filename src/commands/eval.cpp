@@ -77,7 +77,7 @@ class Evaluation {
       if (!line.empty()) std::fprintf(stderr, "%s\n", line.c_str());
     };
     say(describe_placement(mesh_from(options_), model_.mesh->shape()));
-    say(tensor_ranks_apart(launch_, model_.mesh->shape()));
+    say(tensor_ranks_apart(launch_, model_.config, model_.plan, model_.mesh->shape()));
     for (const std::string& line : left_out_of(model_.config)) say(line);
     say(beyond_block_size(options_.word("file"), data_, block_size()));
     say(beyond_positions(shape_.block_size, model_.config));

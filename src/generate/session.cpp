@@ -142,7 +142,8 @@ void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory)
 
 void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& memory) const {
   const std::string repeated = repeated_work(model_.config, model_.plan, model_.mesh->shape().tensor, launch_.size());
-  for (const std::string& line : {repeated, tensor_ranks_apart(launch_, model_.mesh->shape())})
+  for (const std::string& line :
+       {repeated, tensor_ranks_apart(launch_, model_.config, model_.plan, model_.mesh->shape())})
     if (!line.empty()) say(line);
   for (const std::string& line : left_out_of(model_.config)) say(line);
   if (!config_.left_out.empty()) say(config_.left_out);

@@ -37,8 +37,11 @@ std::optional<int> first_apart(const Launch& launch, int group) {
 }
 
 // What keeps such groups within a host: numbers that follow each other there, and as many ranks as fit.
-std::string mend_of_ranks_apart(const Launch& launch, int group) {
-  const int fitting = std::gcd(launch.ranks_of_every_node(), group);
+std::string mend_of_ranks_apart(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
+                                int group) {
+  const int within = std::gcd(launch.ranks_of_every_node(), group);
+  int fitting = within;
+  while (within % fitting != 0 || largest_tensor_parallel(config, plan, fitting) != fitting) fitting--;
   const char* by_host = launch.by_srun() ? "srun --distribution=block" : "mpirun --map-by slot";
   std::string mend;
   if (first_apart(launch, fitting)) mend = text("let each host have ranks with consecutive numbers (", by_host, ")");
@@ -92,13 +95,14 @@ std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& p
               tensor_parallel_sizes(config, plan));
 }
 
-std::string tensor_ranks_apart(const Launch& launch, const MeshShape& shape) {
+std::string tensor_ranks_apart(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
+                               const MeshShape& shape) {
   const std::optional<int> rank = first_apart(launch, shape.tensor);
   if (!rank) return "";
   const int first = *rank / shape.tensor * shape.tensor;
   return text("tensor-parallel ranks ", first, " on ", launch.host_of(first), " and ", *rank, " on ",
               launch.host_of(*rank), " wait for the network several times in every layer; ",
-              mend_of_ranks_apart(launch, shape.tensor));
+              mend_of_ranks_apart(launch, config, plan, shape.tensor));
 }
 
 std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,

@@ -38,7 +38,8 @@ std::string describe_placement(const MeshOptions& options, const MeshShape& shap
 std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor, int64_t ranks);
 
 // What is said where the ranks that share each layer, neighbours in number, are on different hosts. Empty where none are.
-std::string tensor_ranks_apart(const Launch& launch, const MeshShape& shape);
+std::string tensor_ranks_apart(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
+                               const MeshShape& shape);
 
 // How many consecutive tensor-parallel ranks hold the same key/value heads and are a group of their own.
 int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel);
