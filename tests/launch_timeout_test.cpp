@@ -114,7 +114,7 @@ INSTANTIATE_TEST_SUITE_P(
                              "computing in step 7 after all_reduce (number 1 of group tensor, 4194304 bytes);"},
                     Lateness{"late to a text", "barrier (number 1 of group world)",
                              "computing in step 7 after all_reduce (number 1 of group tensor, 4194304 bytes);"},
-                    Lateness{"late to the end", "gather (number 2 of group job)",
+                    Lateness{"late to the end", "gather (number 3 of group job)",
                              "computing in step 7 after all_reduce (number 1 of group tensor, 4194304 bytes);"},
                     Lateness{"late from the start", "barrier (number 1 of group job)", "starting;"}),
     [](const auto& test) {
