@@ -59,14 +59,15 @@ Lines data_lines(const TrainingSetup& run) {
 
 }  // namespace
 
-Lines introduction(const TrainingSetup& run, const MemoryPlan& memory) {
+Lines introduction(const TrainingSetup& run, const MemoryPlan& memory, const Launch& launch) {
   Lines lines;
   if (const std::string choice = describe_placement(run.settings.mesh, run.mesh->shape()); !choice.empty())
     lines.push_back(choice);
   append(lines, model_lines(run));
   append(lines, resumption(run));
   lines.push_back(mesh_line(run));
-  if (!run.ranks_apart.empty()) lines.push_back(indent + run.ranks_apart);
+  if (const std::string apart = tensor_ranks_apart(launch, run.config, run.plan, run.mesh->shape()); !apart.empty())
+    lines.push_back(indent + apart);
   lines.push_back(text("device      ", run.backend->description()));
   append(lines, data_lines(run));
   lines.push_back(text("memory      ", bytes_text(memory.total()), " a rank: ", bytes_text(memory.state),

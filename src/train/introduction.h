@@ -9,6 +9,6 @@
 
 namespace llama_tp {
 
-std::vector<std::string> introduction(const TrainingSetup& run, const MemoryPlan& memory);
+std::vector<std::string> introduction(const TrainingSetup& run, const MemoryPlan& memory, const Launch& launch);
 
 }  // namespace llama_tp

@@ -60,7 +60,7 @@ class TrainingRun {
   }
 
   void run() {
-    for (const std::string& line : introduction(setup_, memory_)) say(line);
+    for (const std::string& line : introduction(setup_, memory_, launch_)) say(line);
     std::unique_ptr<MetricsFile> metrics;
     if (leads()) {
       for (const std::string& trouble : troubles_) say("            " + trouble);

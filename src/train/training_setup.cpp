@@ -97,7 +97,6 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       batches(data.training, shape, settings.seed) {
   check_same_checkpoint(launch, mesh->world(), settings.model, source.folder);
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());
-  ranks_apart = tensor_ranks_apart(launch, config, plan, mesh->shape());
   state = describe_run(settings, data, shape);
   if (checkpoint.empty()) return;
   const Parameters table(config, plan, mesh->tensor_rank(), mesh->shape().tensor);

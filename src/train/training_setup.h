@@ -37,7 +37,6 @@ struct TrainingSetup {
   // 2. Device and ranks. Collective.
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Mesh> mesh;
-  std::string ranks_apart;  // tensor_ranks_apart's
   // 3. The output folder, which rank 0 locks and cleans, and what to go on from, found before data is read. Collective.
   std::unique_ptr<OutputFolder> output;  // rank 0's
   std::vector<int> sharing;              // the ranks that see its folder
