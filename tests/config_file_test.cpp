@@ -106,16 +106,6 @@ TEST_F(ConfigFile, AFlagThatIsFalseIsNotGiven) {
                  {"--max-sequence does not go with --compare"});
 }
 
-// Ranks with other options would not do the same.
-TEST_F(ConfigFile, IsTheSameForAllRanks) {
-  write_file(path("a.json"), R"({"max-steps": 2})");
-  write_file(path("b.json"), R"({"max-steps": 3})");
-  expect_refusal(
-      on_two(train("--config-file " + path("a.json")), train("--config-file " + path("b.json"))),
-      {"rank 1 of 2 on ", "--config-file " + path("b.json") + ": is not what rank 0 on ", "copy one to all hosts"},
-      false);
-}
-
 TEST_F(ConfigFile, CannotHoldWhatIsNotUtf8) {
   const std::string command = "train --print-config --output-dir out --train-file ";
   expect_refused(2, command + "$'c\\xff.txt'", {"--train-file c\xff.txt", "is not UTF-8", "on the command line alone"});

@@ -297,18 +297,6 @@ TEST_F(GenerateCommand, AnAddedTokenNeedsNoRowUntilATextHoldsIt) {
                  {text("id ", rows), text("ids 0 to ", rows - 1), "leave out"});
 }
 
-// As on hosts that have a generation_config.json of their own each.
-TEST_F(GenerateCommand, DefaultsOfSamplingAreRankZeros) {
-  const ScratchFolder other;
-  std::filesystem::copy(model(), other / "out", std::filesystem::copy_options::recursive);
-  const int last = checkpoint_steps(model()).back();
-  write_file(other / "out/checkpoint-" + std::to_string(last) + "/generation_config.json",
-             R"({"temperature": 0.1, "top_k": 1})");
-  const std::string options = " -p Once -n 20 --seed 3";
-  EXPECT_EQ(on_two("generate -m " + model() + options, "generate -m " + (other / "out") + options).out,
-            text_of(2, options));
-}
-
 TEST_F(GenerateCommand, DrawsASeedAndSaysIt) {
   const CommandResult first = generate(2, "-p Hello -n 20 --temp 2 --ignore-eos");
   const size_t at = first.err.find("seed    ");

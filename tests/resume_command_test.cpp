@@ -511,40 +511,6 @@ TEST_F(ResumeCommand, ARefusalDoesNotDisturbALargeBroadcast) {
   }
 }
 
-// As where a training saves between two ranks' looks into its folder.
-TEST_F(ResumeCommand, RanksThatFindDifferentCheckpointsAreRefused) {
-  train(alone, "a", "--max-steps 4 --save-steps 2");
-  copy_until("a", 2, "b");
-  const Words words{"rank 1 on ", "found " + path("b/checkpoint-2"), "rank 0 on ", path("a/checkpoint-4"),
-                    "name the checkpoint"};
-  const std::string eval = "eval --file " + path("ids.jsonl") + " -m ";
-  expect_refusal(on_two(eval + path("a"), eval + path("b")), words, false);
-  const std::string go_on = "train --train-file " + path("ids.jsonl") + " --output-dir " + path("out") + " --model ";
-  expect_refusal(on_two(go_on + path("a"), go_on + path("b")), words, false);
-  // The same may lie elsewhere on another host.
-  copy_until("a", 4, "c");
-  EXPECT_EQ(on_two(eval + path("a"), eval + path("c")).status, 0);
-}
-
-// As on hosts that have files of their own behind one path.
-TEST_F(ResumeCommand, RanksThatHaveAnotherModelAreRefused) {
-  train(alone, "a", "--max-steps 2");
-  train(alone, "b", "--max-steps 2 --seed 1");
-  const Words other_weights{"rank 1 of 2 on ", path("b/checkpoint-2") + ": tensor lm_head.weight is not that",
-                            "of rank 0 on ", "copy one model to all hosts"};
-  const std::string eval = "eval --file " + path("ids.jsonl") + " -m ",
-                    from = "train --train-file " + path("ids.jsonl") + " --output-dir " + path("out") + " --model ";
-  for (const std::string& command : {eval, from})
-    expect_refusal(on_two(command + path("a"), command + path("b")), other_weights, false);
-
-  write_file(path("wide.json"), small_config({{"intermediate_size", 96}}).dump());
-  const Words other_sizes{"rank 1 of 2 on ", path("wide.json") + ": intermediate_size is 96, but 64 for rank 0 on ",
-                          "copy one model to all hosts"};
-  const std::string anew = "train --train-file " + path("ids.jsonl") + " --output-dir " + path("new") + " --config ";
-  for (const std::string& command : {anew, std::string("bench --config ")})
-    expect_refusal(on_two(command + path("config.json"), command + path("wide.json")), other_sizes, false);
-}
-
 TEST_F(ResumeCommand, ADamagedCheckpointIsNamedWithTheDamage) {
   train(alone, "sound", "--max-steps 2 --dtype bfloat16");
   const std::string checkpoint = path("out/checkpoint-2"), state = checkpoint + "/training_state";

@@ -7,6 +7,7 @@
 #include "io/chat/chat_template.h"
 #include "model/placement.h"
 #include "model/same_model.h"
+#include "parallel/mpi_host_group.h"
 #include "parallel/rank_names.h"
 #include "train/shared_folder.h"
 
@@ -18,6 +19,14 @@ namespace {
 std::unique_ptr<OutputFolder> open_output(const std::string& path, const Launch& launch) {
   launch.begin(Activity::reading_data);
   return launch.rank() == 0 ? std::make_unique<OutputFolder>(path) : nullptr;
+}
+
+// Rank 0's: the one that a run keeps is in its output folder, which other hosts may not see.
+FamilyPointer family_of_all(const TrainingSettings& settings, const Launch& launch) {
+  FamilyPointer found = launch.rank() == 0 ? find_family(settings) : nullptr;
+  if (launch.size() == 1) return found;
+  const std::string text = make_host_group(launch)->broadcast(found == nullptr ? "" : found->text, 0);
+  return text.empty() ? nullptr : parse_family(text, "the family that rank 0 found");
 }
 
 std::string checkpoint_to_resume(const TrainingSettings& settings, const OutputFolder* output, HostGroup& world,
@@ -80,7 +89,7 @@ int64_t steps_of(const TrainingSettings& settings, int64_t steps_per_epoch) {
 TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
     : settings(std::move(asked_for)),
       source(find_source(settings)),
-      config(read_model_config(source.config_file, find_family(settings))),
+      config(read_model_config(source.config_file, family_of_all(settings, launch))),
       config_text(saved_config_text(config, settings.stored_dtype())),
       plan(resolve_plan(config)),
       backend(make_backend(settings.backend, launch.place())),

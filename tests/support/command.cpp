@@ -147,6 +147,10 @@ CommandResult on_two(const std::string& first, const std::string& second) {
       quoted("case $OMPI_COMM_WORLD_RANK in 0) " + program + first + ";; 1) " + program + second + ";; esac"));
 }
 
+std::string with_own_mounts(const std::string& line) {
+  return text("unshare -m ", getuid() == 0 ? "" : "-r ", "bash -c ", quoted(line));
+}
+
 std::string mpirun_on_hosts(const std::string& hosts) {
   const std::string agent = quoted(std::filesystem::absolute("tests/support/other_host"));
   if (run_command(agent + " hosta true").status != 0) return "";

@@ -36,6 +36,9 @@ std::string llama_tp_with(int ranks);
 // The program on two ranks, each with arguments of its own, as on hosts that have files of their own.
 CommandResult on_two(const std::string& first, const std::string& second);
 
+// A line of the shell, under one whose mounts are its own, where this user may have them.
+std::string with_own_mounts(const std::string& line);
+
 // A command of the shell that prints the processes that $job has started. cat goes on where a process has ended
 // meanwhile; awk itself would leave.
 inline const std::string ranks_of_job =

@@ -31,4 +31,9 @@ std::string SoundModel::eval(const std::string& model) {
   return "eval --json -m " + model + " --file " + path("ids.jsonl");
 }
 
+std::string SoundModel::train(const std::string& options, const std::string& output) {
+  return "train --config " + path("config.json") + " --train-file " + path("ids.jsonl") + " --dtype float32 " +
+         "--max-steps 2 --output-dir " + output + " " + options;
+}
+
 }  // namespace llama_tp

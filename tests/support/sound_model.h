@@ -25,6 +25,8 @@ class SoundModel : public testing::Test {
   // The model folder `model`: a new copy of the sound one, changed.
   static std::string damaged(const Change& change);
   static std::string eval(const std::string& model);
+  // Two steps from random weights. Later options win.
+  static std::string train(const std::string& options, const std::string& output = path("new"));
 
   static std::unique_ptr<ScratchFolder> shared_;
 };
