@@ -8,14 +8,12 @@
 #include "io/tokenizer/tokenizer.h"
 #include "scratch_folder.h"
 #include "support/small_model.h"
+#include "support/tokenizer_goldens.h"
 
 namespace llama_tp {
 namespace {
 
 namespace fs = std::filesystem;
-using Ids = std::vector<int32_t>;
-
-const fs::path goldens = "tests/goldens/tokenizers";
 
 TEST(Tokenizer, EndsOfTextComeFromTheFilesBesideItElseFromItself) {
   const auto llama3 = load_tokenizer(goldens / "llama3");

@@ -10,15 +10,12 @@
 #include "io/tokenizer/tokenizer.h"
 #include "scratch_folder.h"
 #include "support/small_model.h"
+#include "support/tokenizer_goldens.h"
 
 namespace llama_tp {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-using Ids = std::vector<int32_t>;
-
-const fs::path goldens = "tests/goldens/tokenizers";
 
 // ------------------------------------------------------------------------------------------------------- BPE, slowly
 

@@ -15,15 +15,13 @@
 #include "scratch_folder.h"
 #include "support/error_of.h"
 #include "support/small_model.h"
+#include "support/tokenizer_goldens.h"
 
 namespace llama_tp {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-using Ids = std::vector<int32_t>;
 
-const fs::path goldens = "tests/goldens/tokenizers";
 const fs::path shared_vectors = "../shared/tokenizers";  // real vocabularies, where they are at hand
 
 std::vector<std::string> parts_of(const std::string& text, const std::string& separator) {
