@@ -73,10 +73,8 @@ TEST_F(Hosts, TheSizeThatTensorRanksAreAdvisedIsOneThatTheModelTakes) {
 
 // Two ranks, of which the second has a disk of its own in the folder's place, as on another host.
 CommandResult on_two_disks(const std::string& folder, const std::string& arguments) {
-  const std::string program = "exec " + llama_tp_with(0) + " " + arguments,
-                    elsewhere = with_own_mounts("mount -t tmpfs none " + folder + "; " + program);
-  return run_command("mpirun --oversubscribe -np 2 bash -c " +
-                     quoted("case $OMPI_COMM_WORLD_RANK in 0) " + program + ";; 1) exec " + elsewhere + ";; esac"));
+  const std::string program = llama_tp_with(0) + " " + arguments;
+  return lines_of_two(program, with_own_mounts("mount -t tmpfs none " + folder + "; exec " + program));
 }
 
 TEST_F(Hosts, AnOutputFolderThatHostsDoNotShareIsNamedAndResumedWhereTheyHaveTheCheckpoint) {

@@ -140,11 +140,14 @@ std::string llama_tp_with(int ranks) {
   return ranks == 0 ? binary : mpirun(ranks) + binary;
 }
 
+CommandResult lines_of_two(const std::string& first, const std::string& second) {
+  // mpirun of Open MPI 5.0.7 crashes on two programs.
+  return run_command(mpirun(2) + "bash -c " +
+                     quoted("case $OMPI_COMM_WORLD_RANK in 0) exec " + first + ";; 1) exec " + second + ";; esac"));
+}
+
 CommandResult on_two(const std::string& first, const std::string& second) {
-  const std::string program = "exec " + llama_tp_with(0) + " ";  // mpirun of Open MPI 5.0.7 crashes on two programs
-  return run_command(
-      mpirun(2) + "bash -c " +
-      quoted("case $OMPI_COMM_WORLD_RANK in 0) " + program + first + ";; 1) " + program + second + ";; esac"));
+  return lines_of_two(llama_tp_with(0) + " " + first, llama_tp_with(0) + " " + second);
 }
 
 std::string with_own_mounts(const std::string& line) {

@@ -33,6 +33,8 @@ std::string mpirun(int ranks);
 // The same: the program, under mpirun or, with 0 ranks, without.
 std::string llama_tp_with(int ranks);
 
+// Two ranks, each a command line of its own.
+CommandResult lines_of_two(const std::string& first, const std::string& second);
 // The program on two ranks, each with arguments of its own, as on hosts that have files of their own.
 CommandResult on_two(const std::string& first, const std::string& second);
 
