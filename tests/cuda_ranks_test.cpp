@@ -293,15 +293,18 @@ std::string said_of_waiting(HostGroup& world, const std::function<void()>& doing
 
 void be_elsewhere() { sleep(3); }
 
-// Ends what the device does after two seconds.
+// Ends what the device does after so many seconds.
 struct EndsLate : Watcher {
-  explicit EndsLate(DeviceStreams& looked_at) : device(looked_at) { device.watchers.push_back(this); }
+  EndsLate(DeviceStreams& looked_at, int seconds)
+      : device(looked_at), end(std::chrono::steady_clock::now() + std::chrono::seconds(seconds)) {
+    device.watchers.push_back(this);
+  }
   ~EndsLate() override { device.watchers.pop_back(); }
   void look(bool, std::chrono::duration<double>) override {
     if (std::chrono::steady_clock::now() > end) cuda_double().never_ends = false;
   }
   DeviceStreams& device;
-  std::chrono::steady_clock::time_point end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  std::chrono::steady_clock::time_point end;
 };
 
 // A group with the name of one that the mesh has not, whose ranks NCCL never connects.
@@ -389,7 +392,7 @@ TEST_F(CudaRanks, ARankWhoseDeviceDoesNotComeIsNamedThoughItHasAskedForAsMuch) {
       stand_in_collectives();
       return backend_->synchronize();
     }
-    const EndsLate ends(*backend_->device());
+    const EndsLate ends(*backend_->device(), 6);  // others have waited for a second by then, on a busy machine, too
     cuda_double().never_ends = true;
     backend_->synchronize();
   });
@@ -407,7 +410,7 @@ TEST_F(CudaRanks, ADeviceMayComputeForLongerThanTheTimeout) {
     const std::string said = said_of_waiting(mesh_->world(), [&] {
       mesh_->groups().tensor.all_reduce(value_).wait();
       if (!ahead) backend_->synchronize();
-      const EndsLate late(*backend_->device());
+      const EndsLate late(*backend_->device(), 2);
       cuda_double().never_ends = true;
       backend_->synchronize();
     });
