@@ -4,7 +4,8 @@
 //   act:  silu x·σ(x);   gelu_tanh x·σ(2√(2/π)(x + 0.044715x³));   relu_squared max(x, 0)²
 //
 // input: [T, 2F] or [T, F]; y: [T, F]. A thread takes 16 bytes of y. Bound by memory: forward reads 2 and writes 1
-// value an element of y, backward reads 3 and writes 2.
+// value an element of y, backward reads 3 and writes 3, since it works in place: input becomes its gradient, and dy
+// becomes y, which would else be computed again by itself.
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
 
@@ -69,21 +70,24 @@ __global__ void activation_forward_kernel(const X* input, X* y, int64_t tokens, 
 
 // A thread reads all of its inputs before it writes.
 template <class Act, bool gated, int n, class X>
-__global__ void activation_backward_kernel(const X* dy, const X* input, X* dinput, int64_t tokens, int64_t width) {
+__global__ void activation_backward_kernel(X* dy, X* input, int64_t tokens, int64_t width) {
   const Piece at = piece_of<n>(width);
   if (at.row >= tokens) return;
-  const int64_t first = at.row * (gated ? 2 : 1) * width + at.column;
-  float d[n], x[n], up[n], dx[n], dup[n];
-  load(d, dy + at.row * width + at.column);
-  load(x, input + first);
-  if (gated) load(up, input + first + width);
+  X* const at_dy = dy + at.row * width + at.column;
+  X* const at_input = input + at.row * (gated ? 2 : 1) * width + at.column;
+  float d[n], x[n], up[n], dx[n], dup[n], y[n];
+  load(d, at_dy);
+  load(x, at_input);
+  if (gated) load(up, at_input + width);
   for (int i = 0; i < n; i++) {
     const Slope act = Act::at(x[i]);
     dx[i] = d[i] * (gated ? up[i] : 1.0f) * act.derivative;
     dup[i] = d[i] * act.value;
+    y[i] = act.value * (gated ? up[i] : 1.0f);
   }
-  store(dinput + first, dx);
-  if (gated) store(dinput + first + width, dup);
+  store(at_input, dx);
+  if (gated) store(at_input + width, dup);
+  store(at_dy, y);
 }
 
 // Calls start.operator()<Act, gated>().
@@ -126,20 +130,19 @@ void activation_forward(Stream stream, const X* input, const ActivationOptions& 
 }
 
 template <class X>
-void activation_backward(Stream stream, const X* dy, const X* input, const ActivationOptions& options, X* dinput,
-                         int64_t tokens, int64_t width) {
+void activation_backward(Stream stream, X* dy, X* input, const ActivationOptions& options, int64_t tokens,
+                         int64_t width) {
   with_activation(options, [&]<class Act, bool gated>() {
-    with_width<X>(width, {dy, input, dinput}, [&]<int n>() {
+    with_width<X>(width, {dy, input}, [&]<int n>() {
       launch(stream, "activation_backward", blocks_for(tokens * width, n), threads, 0,
-             activation_backward_kernel<Act, gated, n, X>, dy, input, dinput, tokens, width);
+             activation_backward_kernel<Act, gated, n, X>, dy, input, tokens, width);
     });
   });
 }
 
 template void activation_forward(Stream, const float*, const ActivationOptions&, float*, int64_t, int64_t);
 template void activation_forward(Stream, const bf16*, const ActivationOptions&, bf16*, int64_t, int64_t);
-template void activation_backward(Stream, const float*, const float*, const ActivationOptions&, float*, int64_t,
-                                  int64_t);
-template void activation_backward(Stream, const bf16*, const bf16*, const ActivationOptions&, bf16*, int64_t, int64_t);
+template void activation_backward(Stream, float*, float*, const ActivationOptions&, int64_t, int64_t);
+template void activation_backward(Stream, bf16*, bf16*, const ActivationOptions&, int64_t, int64_t);
 
 }  // namespace llama_tp::kernels

@@ -18,10 +18,10 @@ namespace llama_tp::kernels {
 template <class X>
 void activation_forward(Stream stream, const X* input, const ActivationOptions& options, X* y, int64_t tokens,
                         int64_t width);
-// dinput may be input.
+// In place: dy becomes y, input its gradient.
 template <class X>
-void activation_backward(Stream stream, const X* dy, const X* input, const ActivationOptions& options, X* dinput,
-                         int64_t tokens, int64_t width);
+void activation_backward(Stream stream, X* dy, X* input, const ActivationOptions& options, int64_t tokens,
+                         int64_t width);
 
 // ---- norm.cu, norm_backward.cu: rows [tokens, hidden]; b may be null
 

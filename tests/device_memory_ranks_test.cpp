@@ -97,8 +97,10 @@ void take_a_step(DeviceModel& model, bool recompute) {
   trainer->finish(model.targets);
 }
 
-// In backward, of both column-parallel products of a block: what they multiplied is gathered while one product goes on,
-// the gradient of it summed while the other does. So do FSDP's blocks come and their gradients leave, but for the first
+// A block enters and leaves its regions twice, in parts of the tokens: all but one of them are gathered beside the product
+// of the part before, or summed beside that of the one behind; in backward likewise where the regions' outputs had left. Of
+// both column-parallel products in backward all of what they multiplied is gathered while one product goes on, and all of
+// its gradient summed while the other does. So do FSDP's blocks come and their gradients leave, but for the first
 // that comes in either direction and the last that leaves. In the last micro-batch replicas sum the head's gradient and
 // each block's beside the products of the blocks below.
 TEST(DeviceMemory, CollectivesRunBesideProducts) {
@@ -109,9 +111,13 @@ TEST(DeviceMemory, CollectivesRunBesideProducts) {
     model.shape.sequence_ranks = sequence ? size : 1;
     take_a_step(model, false);
     const int64_t twice_a_block = 2 * model.config.layers * model.rounds();
-    EXPECT_EQ(model.tensor.beside_products(Collective::all_gather), sequence ? twice_a_block : 0);
-    EXPECT_EQ(model.tensor.beside_products(Collective::reduce_scatter), sequence ? twice_a_block : 0);
-    EXPECT_EQ(model.tensor.beside_products(Collective::all_reduce), sequence ? 0 : twice_a_block);
+    constexpr int64_t all = EmulatedBackend::token_parts_here, all_but_one_part = all - 1;
+    EXPECT_EQ(model.tensor.beside_products(Collective::all_gather),
+              sequence ? twice_a_block * (all + 2 * all_but_one_part) : 0);
+    EXPECT_EQ(model.tensor.beside_products(Collective::reduce_scatter),
+              sequence ? twice_a_block * (all + all_but_one_part) : 0);
+    EXPECT_EQ(model.tensor.beside_products(Collective::all_reduce),
+              sequence ? 0 : twice_a_block * (all + all_but_one_part));
   }
   DeviceModel model(a_model(), DType::f32, {1, size, 1});
   take_a_step(model, false);

@@ -94,7 +94,7 @@ template <class X>
 void run_activation(const ActivationOptions& options, int64_t tokens, int64_t width) {
   auto input = values<X>(tokens * width * (options.gated ? 2 : 1)), y = values<X>(tokens * width);
   activation_forward<X>(nullptr, input.data(), options, y.data(), tokens, width);
-  activation_backward<X>(nullptr, y.data(), input.data(), options, input.data(), tokens, width);
+  activation_backward<X>(nullptr, y.data(), input.data(), options, tokens, width);
 }
 
 template <class X>

@@ -156,7 +156,7 @@ TEST(Plan, SearchFindsTheMeshesThatFitFastestFirst) {
 
 // Also that which has none among the twenty fastest settings.
 TEST(Plan, SearchShowsEveryMeshThatFits) {
-  const std::string options = "--config llama-3.1-8b --search --world 8 --device h100 --block-size 4096 ";
+  const std::string options = "--config llama-3.1-8b --search --world 16 --device h100 --block-size 4096 ";
   using Mesh = std::array<int, 3>;
   std::set<Mesh> fitting, fastest_twenty;
   std::map<Mesh, std::string> best;
@@ -272,10 +272,11 @@ TEST(Plan, EstimatesHideWhatRunsBesideWork) {
   const ScratchFolder scratch;
   Json sheet = Json::parse(whole_file("data/devices/h100.json"));
   sheet["bf16_flops"] = 1e9;
+  sheet["memory_bandwidth"] = 1e17;
   write_file(scratch / "slow.json", sheet.dump());
-  const auto seconds = [&](const std::string& mesh) {
-    const Json estimate = planned("--config llama-3.2-1b --per-device-train-batch-size 1 --block-size 512 --device " +
-                                  (scratch / "slow.json") + " " + mesh)["estimate"];
+  const auto seconds = [&](const std::string& mesh, int tokens = 512) {
+    const Json estimate = planned(text("--config llama-3.2-1b --per-device-train-batch-size 1 --block-size ", tokens,
+                                       " --device ", scratch / "slow.json", " ", mesh))["estimate"];
     return std::pair{estimate["communication_seconds"].get<double>(), estimate["exposed_seconds"].get<double>()};
   };
   const auto [all, exposed] = seconds("--fsdp 4");
@@ -286,11 +287,14 @@ TEST(Plan, EstimatesHideWhatRunsBesideWork) {
   const auto [as_much, unhidden] = seconds("--fsdp 4 --fsdp-prefetch off");
   EXPECT_NEAR(as_much, all, 1e-9);
   EXPECT_NEAR(unhidden, all, 1e-9);
-  // Of a block's tensor ranks, in backward: two inputs gathered and their gradients scattered beside products, and the
-  // mlp's gradient gathered beside its activation.
+  // Of a block's tensor ranks, in backward: two inputs gathered and their gradients scattered beside products.
   const auto [tensor, tensor_exposed] = seconds("--tensor-parallel 4");
-  const double beside = 16 * 5 * 2.0 * 512 * 2048 * sent / sheet["link_bandwidth"].get<double>();
-  EXPECT_NEAR(tensor - tensor_exposed, beside, 1e-9);
+  const double once_a_block = 16 * 2.0 * 2048 * sent / sheet["link_bandwidth"].get<double>();  // of each token
+  EXPECT_NEAR(tensor - tensor_exposed, 4 * 512 * once_a_block, 1e-9);
+  // So many tokens go in two parts: half of what is gathered and scattered in forward, twice each, and of the gradients that
+  // are gathered for the regions' last products, is beside a product as well.
+  const auto [parts, parts_exposed] = seconds("--tensor-parallel 4", 8192);
+  EXPECT_NEAR(parts - parts_exposed, (4 + 6 / 2) * 8192 * once_a_block, 1e-9);
   const auto [copies, copies_exposed] = seconds("--data-parallel 4");
   EXPECT_GT(copies_exposed, 0);
   EXPECT_LT(copies_exposed, copies / 2);

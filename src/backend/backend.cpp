@@ -281,14 +281,13 @@ void Backend::activation_forward(const Tensor& input, const ActivationOptions& o
   run_activation_forward(input, options, y);
 }
 
-void Backend::activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
-                                  const Tensor& dinput) {
+void Backend::activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options) {
   constexpr auto op = Operation::activation_backward;
   expect(dy.shape.rank() == 2 && is_matrix(input, dy.shape[0], (options.gated ? 2 : 1) * dy.shape[1]), op,
          "input is [T, 2F] or [T, F]");
-  expect(dinput.shape == input.shape && dinput.dtype == input.dtype && dy.dtype == input.dtype, op, "dinput as input");
-  count(op, 10 * elements_of(dy), bytes_of({&dy, &input, &dinput}));
-  run_activation_backward(dy, input, options, dinput);
+  expect(is_activation(input.dtype) && dy.dtype == input.dtype, op, "one type");
+  count(op, 11 * elements_of(dy), 2 * bytes_of({&dy, &input}));
+  run_activation_backward(dy, input, options);
 }
 
 }  // namespace llama_tp

@@ -101,6 +101,8 @@ struct LossTokens {
   int64_t piece, chunk;
 };
 
+constexpr int64_t most_token_parts = 4;  // of a product whose results ranks exchange part by part
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -172,9 +174,9 @@ class Backend {
 
   // gated: input [T, 2F] (gate, then up), y[T, F] = act(gate) · up; else input [T, F], y = act(input).
   void activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y);
-  // dinput may be input itself.
-  void activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
-                           const Tensor& dinput);
+  // Both in place: input becomes its gradient, and dy becomes y, the same bits as forward's, which the gradient of the
+  // weight behind it needs: so y is kept nowhere.
+  void activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options);
 
   // ---- embedding (vocabulary split over ranks: this one holds rows first_row … first_row + V − 1)
 
@@ -262,6 +264,9 @@ class Backend {
   virtual ProductTuner* product_tuner() { return nullptr; }
   // What suits this device. columns: of the logits of this rank; gradients: the type of theirs.
   virtual LossTokens loss_tokens(int64_t columns, DType gradients) const = 0;
+  // In how many parts, at most most_token_parts, the tokens of a product go whose results the ranks exchange, so that one
+  // part is exchanged beside the product of another; 1: nothing runs beside anything, or there are too few tokens.
+  virtual int64_t token_parts(int64_t tokens) const = 0;
   // Bytes a second that this rank reads from its memory, measured in a fraction of a second, or after two passes in so
   // many; 0 where it has no room.
   virtual double read_bandwidth(double most_seconds) = 0;
@@ -316,8 +321,7 @@ class Backend {
                                       const AttentionOptions& options, const Tensor& dq, const Tensor& dk,
                                       const Tensor& dv, void* workspace) = 0;
   virtual void run_activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) = 0;
-  virtual void run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
-                                       const Tensor& dinput) = 0;
+  virtual void run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options) = 0;
   virtual void run_embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y) = 0;
   virtual void run_embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
                                       const Tensor& dtable, void* workspace) = 0;

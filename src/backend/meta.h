@@ -41,7 +41,7 @@ class IdleBackend : public Backend {
                               const Sequences&, const AttentionOptions&, const Tensor&, const Tensor&, const Tensor&,
                               void*) override {}
   void run_activation_forward(const Tensor&, const ActivationOptions&, const Tensor&) override {}
-  void run_activation_backward(const Tensor&, const Tensor&, const ActivationOptions&, const Tensor&) override {}
+  void run_activation_backward(const Tensor&, const Tensor&, const ActivationOptions&) override {}
   void run_embedding_forward(const Tensor&, const Tensor&, int64_t, const Tensor&) override {}
   void run_embedding_backward(const Tensor&, const Tensor&, int64_t, int64_t, const Tensor&, void*) override {}
   void run_cross_entropy_statistics(const Tensor&, const Tensor&, int64_t, int64_t, const Tensor&) override {}
@@ -69,6 +69,7 @@ class MetaBackend : public IdleBackend {
   LossTokens loss_tokens(int64_t columns, DType gradients) const override {
     return planned_.loss_tokens(columns, gradients);
   }
+  int64_t token_parts(int64_t tokens) const override { return planned_.token_parts(tokens); }
   std::string description() const override { return "rehearsal of " + planned_.description(); }
 
   int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override {

@@ -205,7 +205,7 @@ class Kernels {
     const ActivationOptions& activation = bench_.config.activation;
     const Tensor input = numbers({T, up_rows()}), product = numbers({T, F});
     time("activation, forward", [&] { backend.activation_forward(input, activation, product); });
-    time("activation, backward", [&] { backend.activation_backward(product, input, activation, input); });
+    time("activation, backward", [&] { backend.activation_backward(product, input, activation); });
   }
 
   // As the head takes them, and their gradients.

@@ -52,19 +52,15 @@ void Attention::attend(const Tensor& x, const Batch& batch, const Tensor& rope, 
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const AttentionSaved all = with_heads(frame, saved);
-  const Tensor whole = tp_.enter(frame, x);  // [T, H]
-  const Tensor qkv =                         // [T, (A + 2G) D]
-      saved.qkv.exists() ? saved.qkv : frame.take(Category::transient, {whole.shape[0], width()}, runtime_.dtype);
-  linear_forward(backend, whole, weights_.qkv, qkv);  // column-parallel
+  const Tensor qkv =  // [T, (A + 2G) D]
+      saved.qkv.exists() ? saved.qkv : frame.take(Category::transient, {batch.tokens(), width()}, runtime_.dtype);
+  column_parallel_forward(runtime_, tp_, x, weights_.qkv, qkv);
   apply_rope(qkv, batch, rope, all);
   backend.attention_forward(all.q, all.k, all.v, batch.sequences, options(), saved.out, saved.lse);
 }
 
 void Attention::project(const AttentionSaved& saved, const Tensor& y) const {
-  Frame frame(runtime_.step);
-  const Tensor partial = tp_.take_partial(frame, y);                                  // [T, H]
-  linear_forward(runtime_.backend, saved.out, weights_.o, partial, tp_.adds_bias());  // row-parallel: a partial sum
-  tp_.leave(partial, y);
+  row_parallel_forward(runtime_, tp_, saved.out, weights_.o, y);
 }
 
 void Attention::backward(const Tensor& dy, const Tensor& x, const Batch& batch, const Tensor& rope,
@@ -86,7 +82,8 @@ void Attention::attend_backward(const Tensor& dy, const Batch& batch, const Tens
   const Tensor dout = like(saved.out);  // [T, A D]
   {
     Frame gathered(runtime_.step);
-    linear_backward(backend, tp_.leave_backward(gathered, dy), saved.out, weights_.o, dout);
+    const Tensor left = row_parallel_backward_input(runtime_, gathered, tp_, dy, weights_.o, dout);  // [T, H]
+    linear_backward_weight(backend, left, saved.out, weights_.o);
   }
   const AttentionSaved all = with_heads(frame, saved);
   if (saved.qkv.exists()) apply_rope(saved.qkv, batch, rope, all);

@@ -49,18 +49,18 @@ void Head::chunk(const Tensor& x, const Tensor& targets, float scale, const Tens
 
 void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const {
   Frame frame(runtime_.step);
-  pieces(tp_.enter(frame, x), targets, 0, {}, loss);
+  pieces(tp_.begin_enter(frame, x).wait(), targets, 0, {}, loss);
 }
 
 // Under sequence parallelism all tokens are gathered at once: a chunk of the ranks' parts would be tokens from several
 // places, whose targets do not lie together, and a block's backward needs as large a tensor anyway.
 void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
   Frame frame(runtime_.step);
-  const Tensor whole = tp_.enter(frame, x);  // [T, H]; its own gradient once its chunk is done
+  const Tensor whole = tp_.begin_enter(frame, x).wait();  // [T, H]; its own gradient once its chunk is done
   each_part(whole.shape[0], loss_tokens().chunk, [&](int64_t begin, int64_t count) {
     chunk(whole.rows(begin, count), targets.rows(begin, count), scale, loss);
   });
-  tp_.enter_backward(whole, x);  // each rank had it through its part of the vocabulary
+  tp_.begin_enter_backward(whole, x).wait();  // each rank had it through its part of the vocabulary
 }
 
 Tensor Head::take_logits(Frame& frame, int64_t rows) const {

@@ -13,37 +13,29 @@ MlpSaved Mlp::take_saved(Frame& frame, int64_t tokens) const {
 }
 
 void Mlp::expand(const Tensor& x, const MlpSaved& saved) const {
-  Frame frame(runtime_.step);
-  linear_forward(runtime_.backend, tp_.enter(frame, x), weights_.up, saved.up);  // column-parallel
+  column_parallel_forward(runtime_, tp_, x, weights_.up, saved.up);
 }
 
 void Mlp::contract(const MlpSaved& saved, const Tensor& y) const {
   Frame frame(runtime_.step);
   const Shape inner{saved.up.shape[0], layout_.ffn};
   const Tensor activated = frame.take(Category::transient, inner, runtime_.dtype);  // [T, F]
-  const Tensor partial = tp_.take_partial(frame, y);                                // [T, H]
   runtime_.backend.activation_forward(saved.up, config_.activation, activated);
-  linear_forward(runtime_.backend, activated, weights_.down, partial, tp_.adds_bias());  // row-parallel: a partial sum
-  tp_.leave(partial, y);
+  row_parallel_forward(runtime_, tp_, activated, weights_.down, y);
 }
 
 void Mlp::backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved, const Tensor& dx) const {
   {
     Frame frame(runtime_.step);
     Backend& backend = runtime_.backend;
-    const Shape inner{saved.up.shape[0], layout_.ffn};
-    const Tensor activated = frame.take(Category::transient, inner, runtime_.dtype);   // [T, F]
-    const Tensor dactivated = frame.take(Category::transient, inner, runtime_.dtype);  // [T, F]
-    {
-      Frame gathered(runtime_.step);
-      InFlight left = tp_.begin_leave_backward(gathered, dy);  // [T, H], while the activation is computed again
-      backend.activation_forward(saved.up, config_.activation, activated);
-      left.pending.wait();
-      linear_backward(backend, left.whole, activated, weights_.down, dactivated);
-    }
-    backend.activation_backward(dactivated, saved.up, config_.activation, saved.up);
+    const Shape shape{saved.up.shape[0], layout_.ffn};
+    const Tensor inner = frame.take(Category::transient, shape, runtime_.dtype);                      // [T, F]
+    const Tensor left = row_parallel_backward_input(runtime_, frame, tp_, dy, weights_.down, inner);  // [T, H]
+    backend.activation_backward(inner, saved.up,
+                                config_.activation);  // inner is activation(up) by now, up its gradient
+    linear_backward_weight(backend, left, inner, weights_.down);
   }
-  column_parallel_backward(runtime_, tp_, saved.up, x, weights_.up, dx);  // saved.up is its own gradient by now
+  column_parallel_backward(runtime_, tp_, saved.up, x, weights_.up, dx);
 }
 
 }  // namespace llama_tp

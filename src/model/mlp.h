@@ -31,8 +31,8 @@ class Mlp {
   // y[S, H] = activation(saved.up) · Wᵈᵒʷⁿ, summed over the ranks.
   void contract(const MlpSaved& saved, const Tensor& y) const;
 
-  // From dy [S, H], the gradients of the weights added on the way; activation(up) is computed again. x: [S, H] as
-  // expand saw it; dx: its gradient (where it may take x's place: linear.h).
+  // From dy [S, H], the gradients of the weights added on the way; activation(up) comes anew with its gradient, and in its
+  // place. x: [S, H] as expand saw it; dx: its gradient (where it may take x's place: linear.h).
   void backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved, const Tensor& dx) const;
 
  private:

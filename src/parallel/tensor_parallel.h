@@ -1,7 +1,7 @@
 // Megatron's f and g (Shoeybi et al. 2019), and g with a bar (Korthikanti et al. 2022): how activations enter and leave
 // a region whose weights are split over the tensor-parallel ranks.
 //
-//              whole between the regions     sequence-parallel: rank r holds the r-th part of the tokens
+//              whole between the regions     sequence-parallel: each rank holds 1/ranks of the tokens
 //              forward       backward        forward           backward
 //   enter      the same      all-reduce      all-gather        reduce-scatter
 //   leave      all-reduce    the same        reduce-scatter    all-gather
@@ -9,21 +9,57 @@
 // Each one's backward is the other's forward. In a region that the plan does not split (its modules are "replicated")
 // nothing is partial: it sends nothing, or under sequence parallelism gathers and then keeps its own tokens.
 //
-// What begin_… starts goes on beside other work: do not overwrite its input or read its output until wait().
+// A forward's tokens go in parts, where the backend says so: then a part's collective runs beside the product of another,
+// which is what Megatron calls overlap of tensor-parallel communication. Under sequence parallelism every part is divided
+// over the ranks, so that each one's collective is one of neighbouring tokens: rank r holds the r-th piece of each part.
+//
+// What begin_… starts goes on beside other work: do not overwrite its input or read its output until it was waited for.
 //
 // T: the tokens of a forward; S: those of this rank between the regions, T / ranks or T.
 #pragma once
 
+#include <array>
+
 #include "backend/arena.h"
 #include "backend/backend.h"
+#include "base/parts.h"
 #include "parallel/communicator.h"
 
 namespace llama_tp {
 
-// [T, H] on its way: there once pending.wait() has returned.
-struct InFlight {
-  Tensor whole;
-  Pending pending;
+// A tensor whose tokens are on their way.
+class InFlight {
+ public:
+  explicit InFlight(const Tensor& tensor) : tensor_(tensor) {}
+
+  // The tokens behind those that were added.
+  void add(int64_t tokens, Pending pending) { parts_[count_++] = {tokens, pending}; }
+
+  // use(begin, count) for these tokens as soon as they are there, in their order.
+  template <class Use>
+  Tensor each_part(const Use& use) {
+    int64_t begin = 0;
+    for (size_t i = 0; i < count_; i++) {
+      parts_[i].pending.wait();
+      use(begin, parts_[i].tokens);
+      begin += parts_[i].tokens;
+    }
+    return tensor_;
+  }
+  Tensor wait() {
+    return each_part([](int64_t, int64_t) {});
+  }
+  // What is there once it was waited for.
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  struct Part {
+    int64_t tokens;
+    Pending pending;
+  };
+  Tensor tensor_;
+  std::array<Part, most_token_parts> parts_{};
+  size_t count_ = 0;
 };
 
 class TensorParallel {
@@ -32,46 +68,71 @@ class TensorParallel {
       : group_(&group), backend_(&backend), split_(split), sequence_(sequence) {}
 
   // S of `tokens`, which the ranks divide under sequence parallelism.
-  int64_t own_tokens(int64_t tokens) const { return sequence_ ? tokens / group_->size() : tokens; }
+  int64_t own_tokens(int64_t tokens) const { return tokens / divisor(); }
 
   // Whether anything is sent.
   bool communicates() const { return group_->size() > 1 && (sequence_ || split_); }
 
   // x: [S, H] becomes [T, H]: x itself where it is whole, else taken from the frame.
-  Tensor enter(Frame& frame, const Tensor& x) const { return waited_for(begin_gather(frame, x)); }
   InFlight begin_enter(Frame& frame, const Tensor& x) const { return begin_gather(frame, x); }
   // Where a region writes its part of what will be summed into y, [S, H]: [T, H], y itself or taken from the frame.
   Tensor take_partial(Frame& frame, const Tensor& y) const { return sequence_ ? take_whole(frame, y) : y; }
-  // partial: [T, H], summed over the ranks into y: [S, H].
-  void leave(const Tensor& partial, const Tensor& y) const { begin_sum(partial, y).wait(); }
+  // partial: [T, H], summed over the ranks into y: [S, H]. make(begin, count) computes these tokens' rows of partial.
+  template <class Make>
+  void leave(const Tensor& partial, const Tensor& y, const Make& make) const {
+    begin_sum(partial, y, make).wait();
+  }
 
   // dpartial: [T, H], this rank's part of the gradient of what entered; summed over the ranks into dx: [S, H].
-  void enter_backward(const Tensor& dpartial, const Tensor& dx) const { begin_sum(dpartial, dx).wait(); }
-  Pending begin_enter_backward(const Tensor& dpartial, const Tensor& dx) const { return begin_sum(dpartial, dx); }
+  InFlight begin_enter_backward(const Tensor& dpartial, const Tensor& dx) const {
+    return begin_sum(dpartial, dx, [](int64_t, int64_t) {});
+  }
   // dy: [S, H], the gradient of what left, becomes [T, H].
-  Tensor leave_backward(Frame& frame, const Tensor& dy) const { return waited_for(begin_gather(frame, dy)); }
   InFlight begin_leave_backward(Frame& frame, const Tensor& dy) const { return begin_gather(frame, dy); }
 
   // A bias after a row-parallel product must be added once: by the first rank's partial sum.
   bool adds_bias() const { return !split_ || group_->rank() == 0; }
 
  private:
+  int64_t divisor() const { return sequence_ ? group_->size() : 1; }
+
   Tensor take_whole(Frame& frame, const Tensor& part) const {
     return frame.take(Category::transient, {part.shape[0] * group_->size(), part.shape[1]}, part.dtype);
   }
 
+  // body(begin, count) of S tokens, those of a part: that part itself is divisor() times as far and as long.
+  template <class Body>
+  void each_part_of_own(int64_t own, const Body& body) const {
+    const int64_t parts = communicates() ? backend_->token_parts(own * divisor()) : 1;
+    llama_tp::each_part(own, parts_of(own, parts), body);
+  }
+
   InFlight begin_gather(Frame& frame, const Tensor& part) const {
-    if (!sequence_) return {part, {}};
-    const Tensor whole = take_whole(frame, part);
-    return {whole, group_->all_gather(part, whole)};
+    InFlight gathering(sequence_ ? take_whole(frame, part) : part);
+    if (!sequence_) {
+      gathering.add(part.shape[0], {});
+      return gathering;
+    }
+    each_part_of_own(part.shape[0], [&](int64_t begin, int64_t count) {
+      const int64_t whole = count * divisor();
+      gathering.add(whole,
+                    group_->all_gather(part.rows(begin, count), gathering.tensor().rows(begin * divisor(), whole)));
+    });
+    return gathering;
   }
 
-  static Tensor waited_for(InFlight gathering) {
-    gathering.pending.wait();
-    return gathering.whole;
+  template <class Make>
+  InFlight begin_sum(const Tensor& partial, const Tensor& result, const Make& make) const {
+    InFlight summing(result);
+    each_part_of_own(result.shape[0], [&](int64_t begin, int64_t count) {
+      const int64_t whole = count * divisor();
+      make(begin * divisor(), whole);
+      summing.add(count, begin_sum_of_part(partial.rows(begin * divisor(), whole), result.rows(begin, count)));
+    });
+    return summing;
   }
 
-  Pending begin_sum(const Tensor& partial, const Tensor& result) const {
+  Pending begin_sum_of_part(const Tensor& partial, const Tensor& result) const {
     if (split_ && sequence_) return group_->reduce_scatter(partial, result);
     if (split_) return group_->all_reduce(partial);  // in place: they are one tensor
     if (sequence_) {

@@ -11,6 +11,8 @@ namespace llama_tp {
 
 class EmulatedBackend : public CudaOperations, public Recorder {
  public:
+  static constexpr int64_t token_parts_here = 3;
+
   EmulatedBackend();
 
   void* reserve(int64_t bytes) override;
@@ -22,6 +24,8 @@ class EmulatedBackend : public CudaOperations, public Recorder {
   Recorder* recorder() override { return this; }
   void repeat(const std::vector<int64_t>&, const std::function<void()>& work) override { work(); }
   void forget() override {}
+  // Few tokens go in parts, too.
+  int64_t token_parts(int64_t) const override { return token_parts_here; }
   double read_bandwidth(double most_seconds) override { return cpu_->read_bandwidth(most_seconds); }
   std::string description() const override { return "cuda: emulated"; }
 

@@ -59,18 +59,23 @@ void forward_row(const X* input, bool gated, X* y, int64_t width) {
     each_lanes(width, [&](auto i) { store(y, i, Act::value(load(input, i))); });
 }
 
-// An element's inputs are all loaded before its outputs are stored: dinput may be input.
+// dy becomes y, and input its gradient.
 template <class Act, class X>
-void backward_row(const X* dy, const X* input, bool gated, X* dinput, int64_t width) {
+void backward_row(X* dy, X* input, bool gated, int64_t width) {
   if (gated)
     each_lanes(width, [&](auto i) {
       const Slope act = Act::slope(load(input, i));
       const Floats up = load(input + width, i), d = load(dy, i);
-      store(dinput, i, d * up * act.derivative);
-      store(dinput + width, i, d * act.value);
+      store(input, i, d * up * act.derivative);
+      store(input + width, i, d * act.value);
+      store(dy, i, act.value * up);
     });
   else
-    each_lanes(width, [&](auto i) { store(dinput, i, load(dy, i) * Act::slope(load(input, i)).derivative); });
+    each_lanes(width, [&](auto i) {
+      const Slope act = Act::slope(load(input, i));
+      store(input, i, load(dy, i) * act.derivative);
+      store(dy, i, act.value);
+    });
 }
 
 }  // namespace
@@ -86,14 +91,12 @@ void CpuBackend::run_activation_forward(const Tensor& input, const ActivationOpt
   });
 }
 
-void CpuBackend::run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
-                                         const Tensor& dinput) {
+void CpuBackend::run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options) {
   const int64_t width = dy.shape[1], stride = input.shape[1];
   with_activation(options.kind, [&]<class Act>(Act) {
     with_type(dy.dtype, [&]<class X>(X) {
       each_row(threads_, dy.shape[0], stride, [&](int64_t t) {
-        backward_row<Act>(dy.as<X>() + t * width, input.as<X>() + t * stride, options.gated,
-                          dinput.as<X>() + t * stride, width);
+        backward_row<Act>(dy.as<X>() + t * width, input.as<X>() + t * stride, options.gated, width);
       });
     });
   });

@@ -29,6 +29,7 @@ class CpuBackend : public Backend {
   // This one's share of what was free when it was made, before any of them took some.
   int64_t free_memory() const override;
   LossTokens loss_tokens(int64_t columns, DType gradients) const override;
+  int64_t token_parts(int64_t) const override { return 1; }
   double read_bandwidth(double most_seconds) override;
   std::string description() const override;
 
@@ -85,8 +86,7 @@ class CpuBackend : public Backend {
 
   // activation.cpp
   void run_activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) override;
-  void run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
-                               const Tensor& dinput) override;
+  void run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options) override;
 
   // embedding.cpp
   void run_embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y) override;

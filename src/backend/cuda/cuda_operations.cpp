@@ -159,10 +159,9 @@ void CudaOperations::run_activation_forward(const Tensor& input, const Activatio
   });
 }
 
-void CudaOperations::run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
-                                             const Tensor& dinput) {
+void CudaOperations::run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options) {
   with_type(dy.dtype, [&]<class X>(X) {
-    kernels::activation_backward(stream_, dy.as<X>(), input.as<X>(), options, dinput.as<X>(), dy.shape[0], dy.shape[1]);
+    kernels::activation_backward(stream_, dy.as<X>(), input.as<X>(), options, dy.shape[0], dy.shape[1]);
   });
 }
 

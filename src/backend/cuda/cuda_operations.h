@@ -40,8 +40,7 @@ class CudaOperations : public CudaWorkspace<Backend> {
                               const Tensor& lse, const Sequences& sequences, const AttentionOptions& options,
                               const Tensor& dq, const Tensor& dk, const Tensor& dv, void* workspace) override;
   void run_activation_forward(const Tensor& input, const ActivationOptions& options, const Tensor& y) override;
-  void run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options,
-                               const Tensor& dinput) override;
+  void run_activation_backward(const Tensor& dy, const Tensor& input, const ActivationOptions& options) override;
   void run_embedding_forward(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y) override;
   void run_embedding_backward(const Tensor& ids, const Tensor& dy, int64_t first_row, int64_t skip_id,
                               const Tensor& dtable, void* workspace) override;
