@@ -271,13 +271,12 @@ void expect_none_in_a_larger_model(const Setting& setting) {
              R"({"model_type": "llama", "hidden_size": 192, "num_hidden_layers": 2, "num_attention_heads": 24,
                    "num_key_value_heads": 24, "intermediate_size": 360, "vocab_size": 50021})");
   const ModelConfig config = read_model_config(scratch / "config.json");
-  const TensorParallelPlan plan = resolve_plan(config);
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, plan, setting.mesh, *backend);
+  const auto mesh = make_mesh(ranks(), config, setting.mesh, *backend);
   Runtime runtime(*backend, mesh->groups(), setting.dtype);
   const TrainerOptions options{{1, 1, mesh->shape().data_ranks(), 799, setting.sequence_ranks()}, false, false, {}};
-  runtime.reserve(plan_training(config, plan, options, *backend, runtime));
-  Trainer trainer(config, plan, options, runtime);
+  runtime.reserve(plan_training(config, options, *backend, runtime));
+  Trainer trainer(config, options, runtime);
   initialize_weights(config, 1, trainer.parameters(), *backend);
   Dataset data;
   for (int32_t i = 0; i < 799; i++) data.tokens.push_back(i * 123 % 50021);
@@ -333,7 +332,7 @@ void expect_run_as_rehearsed(GoldenModel& model, const Setting& setting) {
   const HostBatch batch = model.batch_of_round(0);
   const std::vector<double> added = added_by_a_step(*trainer, batch, run);
   rehearse(*model.backend, run, [&](Runtime& rehearsal) {
-    Trainer planned(model.config, model.plan, {model.shape, setting.recompute, true, setting.fsdp}, rehearsal);
+    Trainer planned(model.config, {model.shape, setting.recompute, true, setting.fsdp}, rehearsal);
     EXPECT_EQ(added_by_a_step(planned, batch, rehearsal), added);
     EXPECT_EQ(rehearsal.state.high_water(), run.state.high_water());
     EXPECT_EQ(rehearsal.step.high_water(), run.step.high_water());

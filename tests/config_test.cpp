@@ -33,20 +33,23 @@ TEST(Config, WhatIsNotSaidIsAsInTransformers) {
 }
 
 TEST(Config, EveryKeyIsHeard) {
-  const ModelConfig config = read_config(
-      Json{{"head_dim", 32},
-           {"attention_bias", true},
-           {"mlp_bias", true},
-           {"tie_word_embeddings", true},
-           {"rms_norm_eps", 1e-5},
-           {"hidden_act", "relu2"},
-           {"torch_dtype", "bfloat16"},
-           {"bos_token_id", 1},
-           {"eos_token_id", {2, 3}},
-           {"pad_token_id", 0},
-           {"initializer_range", 0.1},
-           {"max_position_embeddings", 77},
-           {"tp_plan", {{"layers.*.mlp.up_proj", "column"}, {"layers.1.mlp.up_proj", "replicated"}, {"a", "b"}}}});
+  const ModelConfig config = read_config(Json{{"head_dim", 32},
+                                              {"attention_bias", true},
+                                              {"mlp_bias", true},
+                                              {"tie_word_embeddings", true},
+                                              {"rms_norm_eps", 1e-5},
+                                              {"hidden_act", "relu2"},
+                                              {"torch_dtype", "bfloat16"},
+                                              {"bos_token_id", 1},
+                                              {"eos_token_id", {2, 3}},
+                                              {"pad_token_id", 0},
+                                              {"initializer_range", 0.1},
+                                              {"max_position_embeddings", 77},
+                                              {"tp_plan",
+                                               {{"layers.*.mlp.up_proj", "column"},
+                                                {"layers.1.mlp.up_proj", "replicated"},
+                                                {"layers.1.mlp.gate_proj", "replicated"},
+                                                {"layers.1.mlp.down_proj", "replicated"}}}});
   EXPECT_EQ(config.head_dim, 32);
   EXPECT_EQ(config.q_width(), 192);
   EXPECT_EQ(config.kv_width(), 64);
@@ -59,9 +62,11 @@ TEST(Config, EveryKeyIsHeard) {
   EXPECT_EQ(config.eos_ids, (std::vector<int64_t>{2, 3}));
   EXPECT_EQ(config.initializer_range, 0.1);
   EXPECT_EQ(config.max_positions, 77);
-  ASSERT_EQ(config.plan_overrides.size(), 3u);  // in the order of the file
+  ASSERT_EQ(config.plan_overrides.size(), 4u);  // in the order of the file
   EXPECT_EQ(config.plan_overrides[1], std::make_pair(std::string("layers.1.mlp.up_proj"), std::string("replicated")));
-  EXPECT_EQ(config.plan_overrides[2].first, "a");
+  EXPECT_EQ(config.plan_overrides[3].first, "layers.1.mlp.down_proj");
+  ASSERT_EQ(config.plan.layers.size(), 2u);
+  EXPECT_TRUE(config.plan.layers[0].mlp && !config.plan.layers[1].mlp);
   EXPECT_FALSE(read_config(Json{{"pad_token_id", -1}}).pad_id);  // as some files say "none"
   EXPECT_TRUE(read_config(Json{{"attention_dropout", 0.0}, {"resid_pdrop", 0}}).dropouts.empty());
   for (const char* key :

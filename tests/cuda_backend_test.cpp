@@ -180,8 +180,8 @@ std::vector<double> choices_behind_tokens() {
   CudaModel model("gqa");
   constexpr int64_t context = 300;
   const std::vector<int32_t> prompt(250, 3), other(20, 5);
-  model.reserve(plan_generation(model.config, model.plan, context, {{250, 20}}, *model.backend, *model.runtime));
-  Generator generator(model.config, model.plan, context, *model.runtime, 2, {{.temperature = 3}, 5, true});
+  model.reserve(plan_generation(model.config, context, {{250, 20}}, *model.backend, *model.runtime));
+  Generator generator(model.config, context, *model.runtime, 2, {{.temperature = 3}, 5, true});
   load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
   generator.feed(std::vector<Feed>{{0, prompt}, {1, other}});
   std::vector<double> all;

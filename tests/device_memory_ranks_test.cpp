@@ -14,6 +14,7 @@
 #include "late_communicator.h"
 #include "model/checkpoint.h"
 #include "model/placement.h"
+#include "model/plan.h"
 #include "parallel/local_communicator.h"
 #include "scratch_folder.h"
 #include "support/error_of.h"
@@ -60,8 +61,7 @@ std::vector<MeshOptions> meshes(const std::string& name) {
   std::vector<MeshOptions> all;
   for (int fsdp = 1; fsdp <= ranks().size(); fsdp++)
     for (int tensor = 1; tensor <= ranks().size() / fsdp; tensor++)
-      if (ranks().size() % (fsdp * tensor) == 0 &&
-          largest_tensor_parallel(config, resolve_plan(config), tensor) == tensor)
+      if (ranks().size() % (fsdp * tensor) == 0 && largest_tensor_parallel(config, tensor) == tensor)
         all.push_back({ranks().size() / (fsdp * tensor), fsdp, tensor});
   return all;
 }
@@ -160,16 +160,15 @@ TEST(DeviceMemory, LogitsInBf16ErrNoMoreThanTransformersInBf16) {
 TEST(DeviceMemory, ARankThatRehearsesAMeshAloneReadsNothingUnwritten) {
   if (ranks().size() > 1) return;  // it is one process
   const ModelConfig config = read_model_config("tests/goldens/models/gqa/config.json");
-  const TensorParallelPlan plan = resolve_plan(config);
   for (const MeshShape& shape : {MeshShape{1, 1, 2}, MeshShape{1, 2, 1}, MeshShape{2, 2, 2}}) {
     EmulatedBackend backend;
-    const Mesh mesh(shape, shape.ranks() - 1, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
+    const Mesh mesh(shape, shape.ranks() - 1, static_cast<int>(kv_replicas(config, shape.tensor)), backend);
     Runtime runtime(backend, mesh.groups(), DType::bf16);
     const TrainerOptions options{{1, 1, shape.data_ranks(), 23, shape.tensor}, false, false, {}};
-    const RankPlan own = plan_rank(config, plan, options, shape, mesh.rank(), DType::bf16, backend);
+    const RankPlan own = plan_rank(config, options, shape, mesh.rank(), DType::bf16, backend);
     runtime.reserve(own.memory);
     poison(runtime);
-    Trainer trainer(config, plan, options, runtime);
+    Trainer trainer(config, options, runtime);
     initialize_weights(config, 1, trainer.parameters(), backend);
     Dataset data;
     for (int32_t i = 0; i < 23; i++) data.tokens.push_back(i * 7 % static_cast<int32_t>(config.vocabulary));
@@ -251,13 +250,12 @@ TEST(DeviceMemory, APlanOfGenerationHasRoomForAnyPast) {
   write_text(folder / "config.json", R"({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1,
       "num_attention_heads": 32, "head_dim": 16, "intermediate_size": 8, "vocab_size": 16})");
   const ModelConfig config = read_model_config(folder / "config.json");
-  const TensorParallelPlan plan = resolve_plan(config);
   constexpr int64_t context = 1100;
   EmulatedBackend backend;
   LoneGroups lone;
   Runtime runtime(backend, lone, DType::f32);
-  runtime.reserve(plan_generation(config, plan, context, {{1}}, backend, runtime));
-  Generator generator(config, plan, context, runtime);
+  runtime.reserve(plan_generation(config, context, {{1}}, backend, runtime));
+  Generator generator(config, context, runtime);
   const std::vector<int32_t> token{1};
   generator.feed(token);
   for (const int64_t length : {int64_t{1024}, context}) {

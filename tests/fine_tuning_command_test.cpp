@@ -209,8 +209,12 @@ TEST(InspectData, TakesAModelOfNoListedFamily) {
   write_file(folder / "novel.json", R"({"family": "novel", "like": "llama"})");
   const std::string command = llama_tp_with(0) + " inspect -m " + folder.path() + " --data " + messages;
   EXPECT_TRUE(holds(run_command(command).err, "novel"));
-  const CommandResult known = run_command(command + " --family " + (folder / "novel.json"));
+  const std::string with_family = command + " --family " + (folder / "novel.json");
+  const CommandResult known = run_command(with_family);
   EXPECT_TRUE(holds(known.out, "10 samples")) << known.err;
+  config["tp_plan"] = {{"layers.*.attn.wq", "colwise"}};  // no module of that family, but nothing is split here
+  write_file(folder / "config.json", config.dump());
+  EXPECT_EQ(run_command(with_family).out, known.out);
 }
 
 }  // namespace

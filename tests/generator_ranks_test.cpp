@@ -15,12 +15,10 @@ using Batches = std::vector<std::vector<int64_t>>;  // lengths of the prompts
 
 struct GeneratingModel : GoldenModel {
   explicit GeneratingModel(const std::string& name) : GoldenModel(name, DType::f32) {}
-  MemoryPlan plan_of(const Batches& batches) {
-    return plan_generation(config, plan, context, batches, *backend, *runtime);
-  }
+  MemoryPlan plan_of(const Batches& batches) { return plan_generation(config, context, batches, *backend, *runtime); }
   std::unique_ptr<Generator> generator(const Batches& batches) {
     reserve(plan_of(batches));
-    auto made = std::make_unique<Generator>(config, plan, context, *runtime, std::ssize(batches.front()),
+    auto made = std::make_unique<Generator>(config, context, *runtime, std::ssize(batches.front()),
                                             Sampling{{.temperature = 3}, 5, false});
     load_weights(ModelFiles(folder), config, made->parameters(), *backend);
     return made;

@@ -97,7 +97,7 @@ Names random_names(std::mt19937& random) {
 // (stored tensor, its first row) → the file's tensor and the first row in that.
 using Places = std::map<std::pair<std::string, int64_t>, std::pair<std::string, int64_t>>;
 Places places(const ModelConfig& config) {
-  const Parameters table(config, resolve_plan(config), 0, 1);
+  const Parameters table(config, 0, 1);
   Places all;
   for (const Parameter& row : table.rows()) all[{row.weight->name, row.row}] = {row.name, row.file_row};
   return all;
@@ -120,6 +120,26 @@ TEST(Infer, FindsEveryPartOfModelsRenamedAtRandom) {
         expected[place] = {renamed(tensor.first, names), tensor.second};
       EXPECT_EQ(places(read_model_config(config, parse_family(found.text, "found"))), expected);
     }
+}
+
+// Its words are those of modules that are not known yet, as the family is looked for.
+TEST(Infer, ATpPlanGoesByTheNamesThatAreFound) {
+  std::mt19937 random(4);
+  const Names names = random_names(random);
+  const ScratchFolder scratch;
+  write_renamed("gqa", names, scratch.path());
+  const std::string file = scratch / "config.json";
+  Json config = read_json(file);
+  for (const char* part : {"q_proj", "k_proj", "v_proj", "o_proj"})
+    config["tp_plan"][names.at(std::string("model.layers.*.self_attn.") + part)] = "replicated";
+  write_text(file, config.dump());
+  const InferredFamily found = infer_family(ModelFiles(scratch.path()), file);
+  const TensorParallelPlan plan = read_model_config(file, parse_family(found.text, "found")).plan;
+  for (const auto& layer : plan.layers) EXPECT_TRUE(!layer.attention && layer.mlp);
+  config["tp_plan"] = {{"model.layers.*.mlp.gate_proj", "colwise"}};  // where only a known family has it
+  write_text(file, config.dump());
+  EXPECT_TRUE(holds(error_of([&] { infer_family(ModelFiles(scratch.path()), file); }),
+                    "tp_plan[\"model.layers.*.mlp.gate_proj\"] matches no module"));
 }
 
 TEST(Infer, AMadeUpFamilyComputesWhatTheKnownOneDoes) {

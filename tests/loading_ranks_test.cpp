@@ -33,7 +33,7 @@ int64_t slice_bytes(int64_t ranks) {
 
 // Header and holes: a file system gives zeros where nothing was written, and the reader cannot tell.
 void write_hollow_model(const std::string& folder, const ModelConfig& config) {
-  const Parameters whole(config, resolve_plan(config), 0, 1);
+  const Parameters whole(config, 0, 1);
   const SavePlan plan = plan_model(planned_tensors(whole, DType::bf16));
   ASSERT_EQ(plan.files.size(), 1U);
   write_text(folder + "/" + plan.files[0].name, plan.files[0].header);
@@ -63,12 +63,11 @@ TEST(Loading, ARankReadsItsSliceAndHoldsNoMore) {
   write_text(scratch / "config.json", config_json);
   const ModelConfig config = read_model_config(scratch / "config.json");
   write_hollow_model(scratch / "", config);
-  const TensorParallelPlan plan = resolve_plan(config);
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend);
+  const auto mesh = make_mesh(ranks(), config, {1, 1, ranks().size()}, *backend);
   Runtime runtime(*backend, mesh->groups(), DType::bf16);
-  runtime.reserve(plan_generation(config, plan, 8, {{4}}, *backend, runtime));
-  Generator generator(config, plan, 8, runtime, 1);
+  runtime.reserve(plan_generation(config, 8, {{4}}, *backend, runtime));
+  Generator generator(config, 8, runtime, 1);
   mesh->world().barrier();
 
   forget_most_resident();
@@ -91,10 +90,10 @@ TEST(Saving, TheRanksThatSeeTheFolderWriteAllOfItsFiles) {
   write_text(scratch / "config.json", small_config().dump());
   const ModelConfig config = read_model_config(scratch / "config.json");
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, resolve_plan(config), {1, 1, {}}, *backend);
+  const auto mesh = make_mesh(ranks(), config, {1, 1, {}}, *backend);
   Runtime runtime(*backend, mesh->groups(), DType::f32);
-  runtime.reserve(plan_generation(config, resolve_plan(config), 8, {{4}}, *backend, runtime));
-  Generator generator(config, resolve_plan(config), 8, runtime, 1);
+  runtime.reserve(plan_generation(config, 8, {{4}}, *backend, runtime));
+  Generator generator(config, 8, runtime, 1);
   initialize_weights(config, 1, generator.parameters(), *backend);
   const SavePlan plan = plan_model(planned_tensors(generator.parameters(), DType::f32), 1 << 14);
   ASSERT_GT(plan.files.size(), 4U);

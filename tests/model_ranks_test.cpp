@@ -112,9 +112,9 @@ std::vector<std::vector<double>> likelihoods(const std::string& name, const std:
   constexpr size_t prompt = 3;
   GoldenModel model(name, DType::bf16);
   const auto context = model.shape.block_size, sequences = static_cast<int64_t>(samples.size());
-  model.reserve(plan_generation(model.config, model.plan, context, {std::vector<int64_t>(samples.size(), prompt)},
-                                *model.backend, *model.runtime));
-  Generator generator(model.config, model.plan, context, *model.runtime, sequences,
+  model.reserve(plan_generation(model.config, context, {std::vector<int64_t>(samples.size(), prompt)}, *model.backend,
+                                *model.runtime));
+  Generator generator(model.config, context, *model.runtime, sequences,
                       {.options = {.temperature = 0}, .log_probabilities = true});
   load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
   std::vector<std::vector<double>> found(samples.size());
@@ -235,8 +235,8 @@ INSTANTIATE_TEST_SUITE_P(Models, Greedy,
 int32_t token_behind(const std::vector<int32_t>& prompt, float repeat_penalty) {
   GoldenModel model(a_model(), DType::f32);
   const auto length = std::ssize(prompt);
-  model.reserve(plan_generation(model.config, model.plan, length, {{length}}, *model.backend, *model.runtime));
-  Generator generator(model.config, model.plan, length, *model.runtime, 1,
+  model.reserve(plan_generation(model.config, length, {{length}}, *model.backend, *model.runtime));
+  Generator generator(model.config, length, *model.runtime, 1,
                       {.options = {.repeat_penalty = repeat_penalty, .temperature = 0}});
   load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
   generator.feed(prompt);
@@ -298,8 +298,8 @@ TEST(SequenceParallel, AWholeRegionKeepsItsOwnTokens) {
        divided({"gqa", "gqa_3", "gqa_8", "qwen3", "qwen3_3", "qwen3_8", "phi3", "granite", "nemotron", "starcoder2"}))
     for (const int64_t sequence_ranks : {1, ranks().size()}) {
       GoldenModel model(name, DType::f32);
-      model.plan.layers[0].attention = model.plan.layers[1].mlp = false;
-      model.plan.embedding = model.plan.head = false;
+      model.config.plan.layers[0].attention = model.config.plan.layers[1].mlp = false;
+      model.config.plan.embedding = model.config.plan.head = false;
       model.shape.sequence_ranks = sequence_ranks;
       expect_golden_gradients(model, false);
     }
@@ -356,8 +356,8 @@ StepMemory step_memory(int64_t sequence_ranks) {
   constexpr int64_t tokens = 64 * 24;  // so that parts of statistics fill whole pieces of an arena, of 256 bytes
   model.shape = {1, 1, 1, tokens, sequence_ranks};
   const TrainerOptions options{model.shape, false, false, {}};
-  model.runtime->reserve(plan_training(model.config, model.plan, options, *model.backend, *model.runtime));
-  Trainer trainer(model.config, model.plan, options, *model.runtime);
+  model.runtime->reserve(plan_training(model.config, options, *model.backend, *model.runtime));
+  Trainer trainer(model.config, options, *model.runtime);
   initialize_weights(model.config, 1, trainer.parameters(), *model.backend);
   HostBatch batch;
   fill_batch(Dataset{}, {}, model.shape, batch);

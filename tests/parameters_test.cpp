@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/files.h"
+#include "model/plan.h"
 #include "scratch_folder.h"
 
 namespace llama_tp {
@@ -71,10 +72,9 @@ ModelConfig config_of(const Case& one) {
 // The tables of all ranks of a size; none where the model does not divide.
 using Ranks = std::vector<std::unique_ptr<Parameters>>;
 Ranks tables(const ModelConfig& config, int64_t tp) {
-  const TensorParallelPlan plan = resolve_plan(config);
   Ranks all;
-  if (largest_tensor_parallel(config, plan, tp) == tp)
-    for (int64_t rank = 0; rank < tp; rank++) all.push_back(std::make_unique<Parameters>(config, plan, rank, tp));
+  if (largest_tensor_parallel(config, tp) == tp)
+    for (int64_t rank = 0; rank < tp; rank++) all.push_back(std::make_unique<Parameters>(config, rank, tp));
   return all;
 }
 
@@ -175,7 +175,7 @@ TEST(Parameters, NormsAreSummedOverTheRanksUnderSequenceParallelismAlone) {
   for_each([](const Case&, const ModelConfig& config, const Ranks& ranks) {
     const auto tp = static_cast<int64_t>(ranks.size());
     for (int64_t rank = 0; rank < tp; rank++) {
-      const Parameters by_tokens(config, resolve_plan(config), rank, tp, true);
+      const Parameters by_tokens(config, rank, tp, true);
       for (size_t i = 0; i < by_tokens.rows().size(); i++) {
         const Parameter &row = by_tokens.rows()[i], &whole = ranks[static_cast<size_t>(rank)]->rows()[i];
         const bool norm = row.name.find("norm") != std::string::npos;
@@ -318,7 +318,7 @@ TEST(Parameters, NormsBeginAsFactorsOfOne) {
     const Json family{{"family", "x"}, {"like", "qwen3"}, {"options", {{"norm", kind}}}};
     const ModelConfig config =
         read_model_config("tests/goldens/models/qwen3/config.json", parse_family(family.dump(), "x.json"));
-    const Parameters parameters(config, resolve_plan(config), 0, 1);
+    const Parameters parameters(config, 0, 1);
     for (const Parameter& row : parameters.rows()) {
       if (!row.name.ends_with("norm.weight")) continue;
       const bool of_heads = row.name.ends_with("q_norm.weight") || row.name.ends_with("k_norm.weight");

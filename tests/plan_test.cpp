@@ -25,7 +25,7 @@ ModelConfig config_with(const Json& changes) {
   return read_model_config(scratch / "config.json");
 }
 TensorParallelPlan plan_with(const Json& tp_plan, bool tied = false) {
-  return resolve_plan(config_with({{"tp_plan", tp_plan}, {"tie_word_embeddings", tied}}));
+  return config_with({{"tp_plan", tp_plan}, {"tie_word_embeddings", tied}}).plan;
 }
 
 // {module in a layer: style} of everything that is split.
@@ -169,17 +169,16 @@ TEST(Plan, TheSizesThatWorkAreThoseThatDivide) {
         Case{attention_whole, false, true, true}, Case{joined(attention_whole, mlp_whole), false, false, true},
         Case{joined(joined(attention_whole, mlp_whole), vocabulary_whole), false, false, false}}) {
     const ModelConfig config = config_with({{"tp_plan", one.tp_plan}});
-    const TensorParallelPlan plan = resolve_plan(config);
     int64_t largest = 1;
     for (int64_t tp = 1; tp <= 130; tp++) {
       const bool works = (!one.attention || (12 % tp == 0 && (4 % tp == 0 || tp % 4 == 0))) &&
                          (!one.mlp || 60 % tp == 0) && (!one.vocabulary || tp <= 103);
       if (works) largest = tp;
-      EXPECT_EQ(largest_tensor_parallel(config, plan, tp), largest);
+      EXPECT_EQ(largest_tensor_parallel(config, tp), largest);
       if (works)
-        check_tensor_parallel(config, plan, tp);
+        check_tensor_parallel(config, tp);
       else
-        EXPECT_TRUE(holds(error_of([&] { check_tensor_parallel(config, plan, tp); }),
+        EXPECT_TRUE(holds(error_of([&] { check_tensor_parallel(config, tp); }),
                           "config.json: ", text(" cannot be split over ", tp, " ranks")));
     }
   }
@@ -188,7 +187,7 @@ TEST(Plan, TheSizesThatWorkAreThoseThatDivide) {
 TEST(Plan, ARefusedSizeIsAnsweredWithTheValueAndAllThatWork) {
   const auto error = [](const Json& changes, int64_t tp) {
     const ModelConfig config = config_with(changes);
-    return error_of([&] { check_tensor_parallel(config, resolve_plan(config), tp); });
+    return error_of([&] { check_tensor_parallel(config, tp); });
   };
   EXPECT_TRUE(holds(error(Json::object(), 5), "num_attention_heads (12)", "over 5 ranks", "can be 1, 2, 4 or 12"));
   EXPECT_TRUE(holds(error(Json::object(), 6), "num_key_value_heads (4)", "can be 1, 2, 4 or 12"));

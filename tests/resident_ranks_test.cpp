@@ -40,17 +40,16 @@ void expect_growth_is_the_ledgers(DType dtype) {
   const ScratchFolder scratch;
   write_text(scratch / "config.json", config_text());
   const ModelConfig config = read_model_config(scratch / "config.json");
-  const TensorParallelPlan plan = resolve_plan(config);
   const auto backend = make_backend("cpu", ranks().place());
-  const auto mesh = make_mesh(ranks(), config, plan, {1, 1, ranks().size()}, *backend);
+  const auto mesh = make_mesh(ranks(), config, {1, 1, ranks().size()}, *backend);
   Runtime runtime(*backend, mesh->groups(), dtype);
   const TrainerOptions options{{1, 1, 1, 64, ranks().size()}, false, false, {}};
-  const MemoryPlan memory = plan_training(config, plan, options, *backend, runtime);
+  const MemoryPlan memory = plan_training(config, options, *backend, runtime);
   mesh->world().barrier();
 
   const int64_t before = memory_in_use();
   runtime.reserve(memory);
-  Trainer trainer(config, plan, options, runtime);
+  Trainer trainer(config, options, runtime);
   initialize_weights(config, 1, trainer.parameters(), *backend);
   HostBatch batch;
   fill_batch(Dataset{}, {}, options.batch, batch);

@@ -33,11 +33,10 @@ class TokensAhead : public testing::Test {
     setenv("LLAMA_TP_TOKENS_AHEAD", ahead ? "1" : "0", 1);
     generator_.reset();
     model_ = std::make_unique<CudaModel>("gqa");
-    model_->reserve(
-        plan_generation(model_->config, model_->plan, context, {prompts}, *model_->backend, *model_->runtime));
+    model_->reserve(plan_generation(model_->config, context, {prompts}, *model_->backend, *model_->runtime));
     const SamplingOptions options{.repeat_penalty = 1.3f, .temperature = 3};
-    generator_ = std::make_unique<Generator>(model_->config, model_->plan, context, *model_->runtime,
-                                             std::ssize(prompts), Sampling{options, 5, true});
+    generator_ = std::make_unique<Generator>(model_->config, context, *model_->runtime, std::ssize(prompts),
+                                             Sampling{options, 5, true});
     load_weights(ModelFiles(model_->folder), model_->config, generator_->parameters(), *model_->backend);
     told_.clear();
     for (int64_t sequence = 0; sequence < std::ssize(prompts); sequence++) start(sequence);
@@ -151,9 +150,9 @@ TEST_F(TokensAhead, AreThoseThatAreMadeOneByOneWhateverIsFed) {
 TEST_F(TokensAhead, AreNotBegunBehindAPartOfWhatIsFed) {
   CudaModel model("gqa");
   constexpr int64_t sequences = Generator::prompt_piece + 1, room = 4;
-  model.reserve(plan_generation(model.config, model.plan, room, {std::vector<int64_t>(sequences, 1)}, *model.backend,
-                                *model.runtime));
-  Generator generator(model.config, model.plan, room, *model.runtime, sequences);
+  model.reserve(
+      plan_generation(model.config, room, {std::vector<int64_t>(sequences, 1)}, *model.backend, *model.runtime));
+  Generator generator(model.config, room, *model.runtime, sequences);
   load_weights(ModelFiles(model.folder), model.config, generator.parameters(), *model.backend);
   const int32_t prompt = 3;
   std::vector<Feed> feeds;

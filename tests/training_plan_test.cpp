@@ -49,18 +49,17 @@ void expect_same(const RankPlan& entry, const RankPlan& own) {
 
 void expect_every_rank_planned(const Json& changes, const MeshShape& mesh, int64_t sequence_ranks) {
   const ModelConfig config = config_of(changes);
-  const TensorParallelPlan plan = resolve_plan(config);
   const auto backend = make_backend("cpu", {.threads = 1});
   TrainerOptions options;
   options.batch = {1, 1, mesh.data_ranks(), 32, sequence_ranks};
-  const std::vector<RankPlan> plans = plan_ranks(config, plan, options, mesh, DType::bf16, *backend);
+  const std::vector<RankPlan> plans = plan_ranks(config, options, mesh, DType::bf16, *backend);
   std::vector<int64_t> ranks;
   for (const RankPlan& entry : plans)
     for (const int64_t rank : entry.ranks) {
       SCOPED_TRACE(testing::Message() << "rank " << rank << " of " << mesh.data << " × " << mesh.fsdp << " × "
                                       << mesh.tensor << " " << changes);
       ranks.push_back(rank);
-      expect_same(entry, plan_rank(config, plan, options, mesh, static_cast<int>(rank), DType::bf16, *backend));
+      expect_same(entry, plan_rank(config, options, mesh, static_cast<int>(rank), DType::bf16, *backend));
     }
   std::sort(ranks.begin(), ranks.end());
   EXPECT_EQ(ranks.size(), static_cast<size_t>(mesh.ranks()));
@@ -89,7 +88,7 @@ TEST(TrainingPlan, AStepOfManyForwardsIsRehearsedByTwo) {
     const auto backend = make_backend("cpu", {.threads = 1});
     TrainerOptions options;
     options.batch = {1, accumulation, 2, 32, 2};
-    return plan_rank(config, resolve_plan(config), options, {1, 2, 2}, 3, DType::bf16, *backend);
+    return plan_rank(config, options, {1, 2, 2}, 3, DType::bf16, *backend);
   };
   const RankPlan one = step_of(1), two = step_of(2), five = step_of(5);
   for (size_t group = 0; group < one.traffic.size(); group++)
@@ -109,7 +108,7 @@ TEST(TrainingPlan, ARankWithoutAPieceOfANormDoesNotSumIt) {
   const auto backend = make_backend("cpu", {.threads = 1});
   TrainerOptions options;
   options.batch = {1, 1, 8, 32, 2};
-  const auto plans = plan_ranks(config, resolve_plan(config), options, {1, 8, 2}, DType::bf16, *backend);
+  const auto plans = plan_ranks(config, options, {1, 8, 2}, DType::bf16, *backend);
   int seen = 0;
   for (const RankPlan& entry : plans)
     for (const int64_t rank : entry.ranks) {
@@ -142,7 +141,7 @@ TEST(TrainingPlan, FlopsOfASlidingWindowAreThoseOfTheKeysInIt) {
     EXPECT_DOUBLE_EQ(model_flops(whole, options.batch) - model_flops(windowed, options.batch),
                      12.0 * heads_times_dim * samples * (block * block / 2 - half));
     const auto backend = make_backend("cpu", {.threads = 1});
-    const RankPlan plan = plan_rank(windowed, resolve_plan(windowed), options, {}, 0, DType::bf16, *backend);
+    const RankPlan plan = plan_rank(windowed, options, {}, 0, DType::bf16, *backend);
     const auto flops = [&](Operation operation) { return plan.work[static_cast<size_t>(operation)].flops; };
     EXPECT_EQ(flops(Operation::attention_forward), 4.0 * heads_times_dim * samples * (all + seen));
     EXPECT_EQ(flops(Operation::attention_backward), 10.0 * heads_times_dim * samples * (all + seen));

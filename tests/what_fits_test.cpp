@@ -28,22 +28,20 @@ class WhatFits : public testing::Test {
   WhatFits() {
     write_file(folder_ / "config.json", small_config().dump());
     config_ = read_model_config(folder_ / "config.json");
-    plan_ = resolve_plan(config_);
   }
 
   AskedTraining asked(int64_t samples, bool recompute, int fsdp) const {
     const TrainerOptions options{{samples, 1, fsdp, 512, 1}, recompute, false, {}};
-    return {config_, plan_, options, {1, fsdp, 1}, 0, DType::bf16, samples};
+    return {config_, options, {1, fsdp, 1}, 0, DType::bf16, samples};
   }
   int64_t needs(int64_t samples, bool recompute, int fsdp) const {
     const AskedTraining run = asked(samples, recompute, fsdp);
-    return plan_rank(config_, plan_, run.options, run.mesh, 0, run.dtype, *backend_).memory.total();
+    return plan_rank(config_, run.options, run.mesh, 0, run.dtype, *backend_).memory.total();
   }
   std::string said(int64_t free) const { return describe_too_large(asked(8, false, 1), free, *backend_); }
 
   ScratchFolder folder_;
   ModelConfig config_;
-  TensorParallelPlan plan_;
   std::unique_ptr<Backend> backend_ = make_backend("cpu", {});
 };
 

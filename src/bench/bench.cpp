@@ -17,7 +17,6 @@ Bench::Bench(const BenchSettings& settings_, const Launch& launch_)
     : settings(settings_),
       launch(launch_),
       config(read_model_config(settings.config, read_family_file(settings.family))),
-      plan(resolve_plan(config)),
       backend(make_backend(settings.backend, launch.place())),
       world(make_host_group(launch)) {
   check_same_config(launch, *world, config);
@@ -69,21 +68,21 @@ double Bench::product_rate() const {
 }
 
 std::unique_ptr<Mesh> Bench::mesh() const {
-  std::unique_ptr<Mesh> made = make_mesh(launch, config, plan, settings.mesh, *backend);
-  const std::string repeated = repeated_work(config, plan, made->shape().tensor, launch.size());
+  std::unique_ptr<Mesh> made = make_mesh(launch, config, settings.mesh, *backend);
+  const std::string repeated = repeated_work(config, made->shape().tensor, launch.size());
   if (!repeated.empty()) say(repeated);
   return made;
 }
 
 MeshShape Bench::shape() const {
   if (!settings.lone_rank)
-    return resolve_mesh(config, plan, settings.mesh, launch.size(), launch.ranks_of_every_node(), launch.starter());
+    return resolve_mesh(config, settings.mesh, launch.size(), launch.ranks_of_every_node(), launch.starter());
   const int ranks = settings.lone_rank->world;
-  return resolve_mesh(config, plan, settings.mesh, ranks, ranks, "--rehearse names");
+  return resolve_mesh(config, settings.mesh, ranks, ranks, "--rehearse names");
 }
 
 std::unique_ptr<Mesh> Bench::mesh_of(const MeshShape& shape) const {
-  const auto same_keys = static_cast<int>(kv_replicas(config, plan, shape.tensor));
+  const auto same_keys = static_cast<int>(kv_replicas(config, shape.tensor));
   if (settings.lone_rank) return std::make_unique<Mesh>(shape, settings.lone_rank->rank, same_keys, *backend);
   return std::make_unique<Mesh>(launch, shape, same_keys, *backend);
 }

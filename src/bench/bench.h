@@ -57,7 +57,6 @@ class Bench {
   BenchSettings settings;
   const Launch& launch;
   ModelConfig config;
-  TensorParallelPlan plan;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<HostGroup> world;
 

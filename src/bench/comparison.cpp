@@ -15,7 +15,7 @@ namespace {
 
 // Why the step does not fit, "" where it does: planned, of the rank that lacks the most. Collective.
 std::string lack_of_memory(const Bench& bench, const Scheme& scheme, const BatchShape& batch) {
-  const RankPlan own = plan_rank(bench.config, bench.plan, options_of(scheme, batch), scheme.mesh, bench.launch.rank(),
+  const RankPlan own = plan_rank(bench.config, options_of(scheme, batch), scheme.mesh, bench.launch.rank(),
                                  bench.settings.dtype, *bench.backend);
   struct Room {
     int64_t needed, free;
@@ -93,7 +93,7 @@ std::vector<int64_t> parse_sweep(const std::string& written) {
 ComparisonRun compare(const Bench& bench, const ComparisonSettings& settings) {
   const BenchSettings& usual = bench.settings;
   const std::vector<Scheme> asked =
-      parse_schemes(settings.schemes, {bench.config, bench.plan, bench.launch.size(), bench.launch.starter(),
+      parse_schemes(settings.schemes, {bench.config, bench.launch.size(), bench.launch.starter(),
                                        usual.sequence_parallel, usual.recompute, usual.fsdp});
   const int64_t global_batch = settings.global_batch > 0 ? settings.global_batch : fewest_equal_samples(asked);
   const std::vector<int64_t>& swept = settings.block_sizes;  // ascending

@@ -13,8 +13,8 @@ void bench_generation(const Bench& bench, const MachineRates& machine) {
   const std::unique_ptr<Mesh> mesh = bench.mesh();
   Runtime own(*bench.backend, mesh->groups(), bench.settings.dtype);
   const std::vector<int64_t> prompts(static_cast<size_t>(sequences), prompt);
-  own.reserve(plan_generation(config, bench.plan, context, {prompts}, *bench.backend, own), MemoryUse::generation);
-  Generator generator(config, bench.plan, context, own, sequences);
+  own.reserve(plan_generation(config, context, {prompts}, *bench.backend, own), MemoryUse::generation);
+  Generator generator(config, context, own, sequences);
   initialize_weights(config, 1, generator.parameters(), *bench.backend);
   bench.world->barrier();
   const std::vector<int32_t> ones(static_cast<size_t>(prompt), 1);

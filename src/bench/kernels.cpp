@@ -247,8 +247,7 @@ class Kernels {
 void bench_kernels(const Bench& bench, const MachineRates& machine) {
   const MeshShape mesh = bench.shape();
   const int64_t sequence_ranks = bench.settings.sequence_parallel ? mesh.tensor : 1;
-  const Parameters parameters(bench.config, bench.plan, bench.launch.rank() % mesh.tensor, mesh.tensor,
-                              sequence_ranks > 1);
+  const Parameters parameters(bench.config, bench.launch.rank() % mesh.tensor, mesh.tensor, sequence_ranks > 1);
   Kernels kernels(bench, parameters, sequence_ranks);
   LoneGroups lone;
   Runtime own(*bench.backend, lone, bench.settings.dtype);

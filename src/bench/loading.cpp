@@ -21,10 +21,9 @@ constexpr int64_t readings = 5;
 struct Held {
   Held(const Bench& bench, const Mesh& mesh)
       : runtime(*bench.backend, mesh.groups(), bench.settings.dtype),
-        parameters(bench.config, bench.plan, mesh.tensor_rank(), mesh.shape().tensor) {
+        parameters(bench.config, mesh.tensor_rank(), mesh.shape().tensor) {
     runtime.reserve(rehearse(*bench.backend, runtime, [&](Runtime& on) {
-      Parameters(bench.config, bench.plan, on.groups.tensor.rank(), on.groups.tensor.size())
-          .allocate(on, Holds::weights);
+      Parameters(bench.config, on.groups.tensor.rank(), on.groups.tensor.size()).allocate(on, Holds::weights);
     }));
     parameters.allocate(runtime, Holds::weights);
   }

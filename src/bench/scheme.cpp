@@ -5,6 +5,7 @@
 
 #include "base/parse_count.h"
 #include "model/placement.h"
+#include "model/plan.h"
 
 namespace llama_tp {
 
@@ -80,7 +81,7 @@ Scheme parse_scheme(const std::string& word, const SchemeSetting& setting) {
   const int64_t ranks = ranks_of(scheme.mesh);
   require(ranks == setting.ranks, "--compare ", word, ": a mesh of ", ranks, " ranks, but ", setting.ranks_by, " ",
           setting.ranks, "; tp × fsdp × dp must be ", setting.ranks);
-  check_tensor_parallel(setting.config, setting.plan, scheme.mesh.tensor);
+  check_tensor_parallel(setting.config, scheme.mesh.tensor);
   return scheme;
 }
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "model/config.h"
 #include "model/fsdp.h"
-#include "model/plan.h"
 #include "parallel/mesh.h"
 
 namespace llama_tp {
@@ -26,7 +26,6 @@ struct Scheme {
 // What schemes are for, and what a word leaves out; of the sizes and samples it is 1.
 struct SchemeSetting {
   const ModelConfig& config;
-  const TensorParallelPlan& plan;
   int64_t ranks = 1;
   std::string ranks_by;  // who says so: "mpirun started"
   bool sequence_parallel = true, recompute = false;

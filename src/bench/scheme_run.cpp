@@ -64,8 +64,8 @@ class SchemeRun {
 
   // As `llama_tp plan` does it: on a mesh of its own that only counts.
   RankPlan plan() {
-    RankPlan own = plan_rank(bench_.config, bench_.plan, options(), scheme_.mesh, mesh_->rank(), bench_.settings.dtype,
-                             *bench_.backend);
+    RankPlan own =
+        plan_rank(bench_.config, options(), scheme_.mesh, mesh_->rank(), bench_.settings.dtype, *bench_.backend);
     memory_.planned_peak = own.ledger.peak();
     memory_.planned = own.ledger.at_peak();
     memory_.reserved = own.memory.total();
@@ -75,7 +75,7 @@ class SchemeRun {
 
   void make_trainer(const MemoryPlan& memory) {
     runtime_.reserve(memory);
-    trainer_ = std::make_unique<Trainer>(bench_.config, bench_.plan, options(), runtime_);
+    trainer_ = std::make_unique<Trainer>(bench_.config, options(), runtime_);
     initialize_weights(bench_.config, weight_seed, trainer_->parameters(), *bench_.backend);
   }
 

@@ -41,10 +41,9 @@ class Evaluation {
     // Every rank sees every sample whose logits are dumped; else the ranks with data of their own divide them.
     const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
     shape_ = {dumps() ? 1 : std::max<int64_t>(1, forward_tokens / block), 1, data_ranks, block};
-    model_.runtime->reserve(
-        plan_evaluation(model_.config, model_.plan, shape_, dumps(), *model_.backend, *model_.runtime),
-        MemoryUse::evaluation);
-    evaluator_ = std::make_unique<Evaluator>(model_.config, model_.plan, shape_, *model_.runtime);
+    model_.runtime->reserve(plan_evaluation(model_.config, shape_, dumps(), *model_.backend, *model_.runtime),
+                            MemoryUse::evaluation);
+    evaluator_ = std::make_unique<Evaluator>(model_.config, shape_, *model_.runtime);
     launch_.begin(Activity::loading_weights);
     model_.load(launch_, evaluator_->parameters());
     if (dumps()) open_dump();
@@ -77,7 +76,7 @@ class Evaluation {
       if (!line.empty()) std::fprintf(stderr, "%s\n", line.c_str());
     };
     say(describe_placement(mesh_from(options_), model_.mesh->shape()));
-    say(tensor_ranks_apart(launch_, model_.config, model_.plan, model_.mesh->shape()));
+    say(tensor_ranks_apart(launch_, model_.config, model_.mesh->shape()));
     for (const std::string& line : left_out_of(model_.config)) say(line);
     say(beyond_block_size(options_.word("file"), data_, block_size()));
     say(beyond_positions(shape_.block_size, model_.config));

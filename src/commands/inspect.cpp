@@ -111,10 +111,10 @@ OrderedJson extents(const Shape& shape) {
   return out;
 }
 
-void print_json(const ModelConfig& config, const TensorParallelPlan& plan, int64_t size) {
+void print_json(const ModelConfig& config, int64_t size) {
   OrderedJson rows = OrderedJson::array();
   for (int64_t rank = 0; rank < size; rank++) {
-    const Parameters parameters(config, plan, rank, size);
+    const Parameters parameters(config, rank, size);
     for (size_t i = 0; i < parameters.rows().size(); i++) {
       const Parameter& row = parameters.rows()[i];
       if (rank == 0)
@@ -183,15 +183,14 @@ int inspect(const Arguments& arguments, bool speaks, bool on_terminal) {
   const FamilyPointer family =
       options.given("infer") ? infer(options, folder, file, speaks) : read_family_file(options.word("family"));
   const ModelConfig config = read_model_config(file, family);
-  const TensorParallelPlan plan = resolve_plan(config);
   const int64_t size = options.integer("tensor-parallel", 1), rank = options.integer("rank", 0);
   require(rank < size, "--rank ", rank, " is not one of the ", size, " ranks of --tensor-parallel");
-  const Parameters parameters(config, plan, rank, size);
+  const Parameters parameters(config, rank, size);
   if (!folder.empty() && holds_safetensors(folder)) check_tensor_headers(ModelFiles(folder), config, parameters);
   if (!speaks) return 0;
   for (const std::string& line : left_out_of(config)) std::fprintf(stderr, "%s\n", line.c_str());
   if (options.is_set("json"))
-    print_json(config, plan, size);
+    print_json(config, size);
   else
     print_table(config, parameters, rank, size);
   flush_stdout();

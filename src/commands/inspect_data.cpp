@@ -123,7 +123,7 @@ void inspect_data(const Options& options, bool in_colour) {
   const bool has_config = !folder.empty() && file_exists(folder + "/config.json");
   ModelConfig config;
   if (has_config)
-    config = read_model_config(folder + "/config.json", read_family_file(options.word("family")));
+    config = read_config_without_plan(folder + "/config.json", read_family_file(options.word("family")));
   else
     config.vocabulary = tokenizer.tokenizer().vocabulary_size();
   const Dataset data =

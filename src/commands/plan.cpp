@@ -77,7 +77,6 @@ std::optional<MemoryLimit> memory_limit(const Options& options, const std::optio
 PlanQuestion plan_question(const Options& options, int threads) {
   PlanQuestion question;
   question.config = read_model_config(options.word("config"), read_family_file(options.word("family")));
-  question.plan = resolve_plan(question.config);
   question.dtype = options.dtype("dtype");
   question.block_size = options.integer("block-size", 2, most_forward_tokens);
   question.fsdp = fsdp_from(options);
@@ -116,7 +115,7 @@ class PlanRun {
             "--max-sequence needs the memory to fill: --memory 80GiB, or a --device");
     require(!step_.longest || !options.given("block-size"),
             "--max-sequence finds the --block-size; leave one of them out");
-    const Parameters parameters(step_.config, step_.plan, 0, 1);
+    const Parameters parameters(step_.config, 0, 1);
     step_.checkpoint_bytes = tensor_file_bytes(step_.dtype, step_.dtype, false, parameters);
     step_.model_bytes = tensor_file_bytes(step_.dtype, step_.dtype, true, parameters);
     check_forward_tokens(batch.micro_batch, batch.block_size);
@@ -133,7 +132,7 @@ class PlanRun {
  private:
   void rehearse(int64_t block) {
     step_.options.batch.block_size = block;
-    step_.ranks = plan_ranks(step_.config, step_.plan, step_.options, step_.mesh, step_.dtype, *step_.backend);
+    step_.ranks = plan_ranks(step_.config, step_.options, step_.mesh, step_.dtype, *step_.backend);
   }
 
   bool fits(int64_t block) {
@@ -184,7 +183,6 @@ void run_plan_comparison(const Options& options, int threads) {
   require(!words.empty(), "--compare is empty; give schemes like tp=8 fsdp=8");
   SchemesToPlan asked{plan_question(options, threads), {}};
   SchemeSetting setting{asked.config,
-                        asked.plan,
                         ranks_of_scheme(words.front()),
                         words.front() + " has",
                         options.is_on("sequence-parallel"),

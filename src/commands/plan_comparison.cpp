@@ -170,7 +170,7 @@ PlannedComparison compare_plans(const SchemesToPlan& asked) {
   planned.samples_in_flight = equal_samples(asked);
   for (const Scheme& scheme : asked.schemes) {
     const auto ranks = [&](const BatchShape& batch) {
-      return plan_ranks(asked.config, asked.plan, options_of(scheme, batch), scheme.mesh, asked.dtype, *asked.backend);
+      return plan_ranks(asked.config, options_of(scheme, batch), scheme.mesh, asked.dtype, *asked.backend);
     };
     BatchShape batch = smallest_batch(scheme, asked.block_size);
     PlannedScheme one{scheme, ranks(batch), ranks(equal_batch(scheme, planned.global_batch, asked.block_size)), {}, {}};

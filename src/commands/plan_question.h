@@ -6,8 +6,8 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "model/config.h"
 #include "model/fsdp.h"
-#include "model/plan.h"
 #include "train/device_sheet.h"
 
 namespace llama_tp {
@@ -20,7 +20,6 @@ struct MemoryLimit {
 
 struct PlanQuestion {
   ModelConfig config;
-  TensorParallelPlan plan;
   DType dtype = DType::bf16;
   int64_t block_size = 1024;  // of a sample, in tokens
   FsdpOptions fsdp;

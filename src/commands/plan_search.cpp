@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/json.h"
+#include "model/plan.h"
 #include "report/format.h"
 #include "train/model_flops.h"
 
@@ -25,7 +26,7 @@ class Search {
 
   SearchResult run() {
     for (int64_t tensor = 1; tensor <= space_.ranks; tensor++) {
-      if (space_.ranks % tensor != 0 || largest_tensor_parallel(space_.config, space_.plan, tensor) != tensor) continue;
+      if (space_.ranks % tensor != 0 || largest_tensor_parallel(space_.config, tensor) != tensor) continue;
       for (int64_t fsdp = 1; fsdp <= space_.ranks / tensor; fsdp++)
         if (space_.ranks / tensor % fsdp == 0) try_mesh(space_.ranks / tensor / fsdp, fsdp, tensor);
     }
@@ -50,8 +51,7 @@ class Search {
                              space_.block_size, mesh.tensor};
     setting.options.recompute = recompute;
     setting.options.fsdp = space_.fsdp;
-    const std::vector<RankPlan> ranks =
-        plan_ranks(space_.config, space_.plan, setting.options, mesh, space_.dtype, *space_.backend);
+    const std::vector<RankPlan> ranks = plan_ranks(space_.config, setting.options, mesh, space_.dtype, *space_.backend);
     const RankPlan& most = fullest(ranks);
     const CategoryBytes& held = most.ledger.at_peak();
     setting.peak = most.ledger.peak();

@@ -36,7 +36,7 @@ std::vector<std::span<const int32_t>> pieces_of(std::span<const int32_t> tokens)
 
 MemoryPlan plan_chat(const ModelOnRanks& model, int64_t context) {
   return rehearse(*model.backend, *model.runtime, [&](Runtime& rehearsal) {
-    Generator generator(model.config, model.plan, context, rehearsal);
+    Generator generator(model.config, context, rehearsal);
     const int64_t largest = std::min(context, Generator::prompt_piece);
     const std::vector<int32_t> zeros(std::bit_floor(static_cast<size_t>(largest)));
     for (size_t size = zeros.size(); size > 0; size /= 2) {

@@ -17,9 +17,8 @@ class GenerationRun {
     read_prompt();
     context_ = session_.settle_context(prompt_length());
     const ModelOnRanks& model = session_.model();
-    session_.open(
-        context_, 1,
-        plan_generation(model.config, model.plan, context_, {{prompt_length()}}, *model.backend, *model.runtime));
+    session_.open(context_, 1,
+                  plan_generation(model.config, context_, {{prompt_length()}}, *model.backend, *model.runtime));
     generate();
     return 0;
   }

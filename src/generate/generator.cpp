@@ -48,10 +48,10 @@ void rehearse_tokens(Generator& generator) {
 
 }  // namespace
 
-Generator::Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime,
-                     int64_t sequences, const Sampling& sampling)
+Generator::Generator(const ModelConfig& config, int64_t context, Runtime& runtime, int64_t sequences,
+                     const Sampling& sampling)
     : runtime_(runtime),
-      parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size()),
+      parameters_(config, runtime.groups.tensor.rank(), runtime.groups.tensor.size()),
       model_(config, parameters_.allocate(runtime, Holds::weights), runtime),
       context_(context),
       sampling_(sampling),
@@ -289,12 +289,12 @@ double Generator::bytes_read(int64_t past, int64_t forwards) {
   return static_cast<double>(forwards * weights + sequences() * keys_and_values);
 }
 
-MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context,
-                           const std::vector<std::vector<int64_t>>& batches, Backend& backend, const Runtime& runtime) {
+MemoryPlan plan_generation(const ModelConfig& config, int64_t context, const std::vector<std::vector<int64_t>>& batches,
+                           Backend& backend, const Runtime& runtime) {
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {
     size_t sequences = 0;
     for (const std::vector<int64_t>& prompts : batches) sequences = std::max(sequences, prompts.size());
-    Generator generator(config, plan, context, rehearsal, static_cast<int64_t>(sequences));
+    Generator generator(config, context, rehearsal, static_cast<int64_t>(sequences));
     for (const std::vector<int64_t>& prompts : batches) rehearse_prompts(generator, prompts);
     rehearse_tokens(generator);
   });

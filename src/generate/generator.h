@@ -42,8 +42,8 @@ class Generator {
   static constexpr int64_t prompt_piece = 512;
 
   // Weights are not filled yet. context: the most tokens that a sequence may have.
-  Generator(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context, Runtime& runtime,
-            int64_t sequences = 1, const Sampling& sampling = {});
+  Generator(const ModelConfig& config, int64_t context, Runtime& runtime, int64_t sequences = 1,
+            const Sampling& sampling = {});
   ~Generator();
 
   // Feeds tokens to some sequences at once; afterwards choice() of each is the token behind its last. Errors: the
@@ -143,7 +143,7 @@ class Generator {
 // The memory for batches of prompts, one after the other: prompts of these lengths, one a sequence, fed at once, and
 // what follows them, a token a sequence at a time, of all or of any that are left. There are as many sequences as the
 // largest batch has prompts.
-MemoryPlan plan_generation(const ModelConfig& config, const TensorParallelPlan& plan, int64_t context,
-                           const std::vector<std::vector<int64_t>>& batches, Backend& backend, const Runtime& runtime);
+MemoryPlan plan_generation(const ModelConfig& config, int64_t context, const std::vector<std::vector<int64_t>>& batches,
+                           Backend& backend, const Runtime& runtime);
 
 }  // namespace llama_tp

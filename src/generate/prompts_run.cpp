@@ -37,7 +37,7 @@ class PromptsRun {
     const int64_t context = session_.settle_context(static_cast<int64_t>(longest.prompt), place_of(longest.line));
     const ModelOnRanks& model = session_.model();
     const MemoryPlan memory =
-        plan_generation(model.config, model.plan, context, lengths_by_batch(), *model.backend, *model.runtime);
+        plan_generation(model.config, context, lengths_by_batch(), *model.backend, *model.runtime);
     session_.open(context, std::min(settings_.batch_size, std::ssize(texts_)), memory);
     generate();
     return 0;

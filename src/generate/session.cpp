@@ -133,7 +133,7 @@ void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory)
   if (leads()) sampling_.seed = settings_.seed.value_or(std::random_device{}());
   sampling_ = gather_values(model_.mesh->world(), sampling_).front();
   model_.runtime->reserve(memory, MemoryUse::generation);
-  generator_ = std::make_unique<Generator>(model_.config, model_.plan, context, *model_.runtime, sequences, sampling_);
+  generator_ = std::make_unique<Generator>(model_.config, context, *model_.runtime, sequences, sampling_);
   launch_.begin(Activity::loading_weights);
   model_.load(launch_, generator_->parameters());
   launch_.begin(Activity::generating);
@@ -141,9 +141,8 @@ void Session::open(int64_t context, int64_t sequences, const MemoryPlan& memory)
 }
 
 void Session::introduce(int64_t context, int64_t sequences, const MemoryPlan& memory) const {
-  const std::string repeated = repeated_work(model_.config, model_.plan, model_.mesh->shape().tensor, launch_.size());
-  for (const std::string& line :
-       {repeated, tensor_ranks_apart(launch_, model_.config, model_.plan, model_.mesh->shape())})
+  const std::string repeated = repeated_work(model_.config, model_.mesh->shape().tensor, launch_.size());
+  for (const std::string& line : {repeated, tensor_ranks_apart(launch_, model_.config, model_.mesh->shape())})
     if (!line.empty()) say(line);
   for (const std::string& line : left_out_of(model_.config)) say(line);
   if (!config_.left_out.empty()) say(config_.left_out);

@@ -9,6 +9,7 @@
 #include "io/token_ids.h"
 #include "model/config_reader.h"
 #include "model/layer_config.h"
+#include "model/plan.h"
 #include "model/rope_config.h"
 #include "model/shipped_configs.h"
 
@@ -225,7 +226,7 @@ void read_dropouts(const ConfigReader& reader, ModelConfig& config) {
     if (reader.has(key) && reader[key] != 0) config.dropouts.emplace_back(key);
 }
 
-void read_plan(const ConfigReader& reader, ModelConfig& config) {
+void read_plan_overrides(const ConfigReader& reader, ModelConfig& config) {
   if (!reader.has("tp_plan")) return;
   const OrderedJson& plan = reader["tp_plan"];  // in its order: the later of two entries wins
   require(plan.is_object(), reader.source(), ": tp_plan is ", shown(plan), "; it must map module patterns to styles");
@@ -239,6 +240,12 @@ void read_plan(const ConfigReader& reader, ModelConfig& config) {
 }  // namespace
 
 ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer family) {
+  ModelConfig config = read_config_without_plan(file, std::move(family));
+  config.plan = resolve_plan(config);
+  return config;
+}
+
+ModelConfig read_config_without_plan(const std::filesystem::path& file, FamilyPointer family) {
   const ConfigReader reader(file, std::move(family));
   ModelConfig config;
   config.source = reader.source();
@@ -250,7 +257,7 @@ ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer f
   check_names(config);
   read_token_ids(reader, config);
   read_dropouts(reader, config);
-  read_plan(reader, config);
+  read_plan_overrides(reader, config);
   config.rope = read_rope(reader, config.rotary_dim, config.max_positions);
   config.dtype = read_dtype(reader);
   config.unread = reader.unread_keys();

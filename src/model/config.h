@@ -31,6 +31,18 @@ struct RopeConfig {
   std::vector<std::string> unread;                 // keys of config.json: "rope_scaling.attn_factor"
 };
 
+// Which modules are split over the tensor-parallel ranks and how. What is split together must agree: q/k/v colwise with o
+// rowwise, gate/up colwise with down rowwise, or all replicated.
+struct TensorParallelPlan {
+  struct Layer {
+    bool attention = true, mlp = true;  // split?
+  };
+  std::vector<Layer> layers;
+  bool embedding = true, head = true;
+  // The style of a module in a layer, in Hugging Face's words; one outside of the blocks has a single entry.
+  std::vector<std::vector<std::string>> styles;  // [module of the family][layer, or 0]
+};
+
 struct ModelConfig {
   FamilyPointer family;
   std::string source;  // the file it was read from, for messages
@@ -60,6 +72,7 @@ struct ModelConfig {
   std::vector<std::string> dropouts;   // keys of config.json that ask for some: no operation here drops anything
   // A TP plan in config.json: module pattern → style, in the order of the file.
   std::vector<std::pair<std::string, std::string>> plan_overrides;
+  TensorParallelPlan plan;  // resolve_plan of all this
 
   int64_t q_width() const { return heads * head_dim; }
   int64_t kv_width() const { return kv_heads * head_dim; }
@@ -69,9 +82,11 @@ struct ModelConfig {
 
 // Reads and checks config.json, a file or the name of a shipped one, in either spelling (rope_theta and rope_scaling,
 // or rope_parameters; torch_dtype or dtype). Errors: a value missing, of the wrong type, 0, negative, huge, not
-// implemented, or not fitting another: one line with key, value and mend. family: null: the one that the file
-// keeps (saved_config_text), else that model_type names.
+// implemented, or not fitting another: one line with key, value and mend; and resolve_plan's. family: null: the one
+// that the file keeps (saved_config_text), else that model_type names.
 ModelConfig read_model_config(const std::filesystem::path& file, FamilyPointer family = nullptr);
+// The same with an empty plan, for what splits no module: a tp_plan goes by names that only the right family has.
+ModelConfig read_config_without_plan(const std::filesystem::path& file, FamilyPointer family = nullptr);
 
 // Lines that name what of config.json was left out: of the rotary part what nothing reads, ids that no text holds, and
 // what a family that a file gave does not take: it may be what makes the model another.

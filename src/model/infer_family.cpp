@@ -228,14 +228,14 @@ std::string file_text(const OrderedJson& family) {
 InferredFamily infer_family(const ModelFiles& files, const std::filesystem::path& config_file) {
   const FamilyPointer base = unlisted_family();
   const OrderedJson config = parse_ordered_json_or_discard(config_text(config_file.string()));
-  const OrderedJson found = Inference(files, read_model_config(config_file, base)).run();
+  const OrderedJson found = Inference(files, read_config_without_plan(config_file, base)).run();
   OrderedJson family{{"family", config.contains("model_type") ? config["model_type"] : OrderedJson("unlisted")},
                      {"like", base->name},
                      {"modules", found["modules"]},
                      {"options", found["options"]}};
   InferredFamily result{file_text(family), assumed_of(config)};
   const ModelConfig read = read_model_config(config_file, parse_family(result.text, "the family found"));
-  check_tensors(files, read, Parameters(read, resolve_plan(read), 0, 1));
+  check_tensors(files, read, Parameters(read, 0, 1));
   return result;
 }
 

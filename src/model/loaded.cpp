@@ -44,9 +44,8 @@ ModelOnRanks::ModelOnRanks(const std::string& path, std::optional<DType> dtype, 
                            const std::string& backend_name, const Launch& launch, const std::string& family_file)
     : folder(resolve_model_folder(path)),
       config(read_model_config(folder + "/config.json", read_family_file(family_file))),
-      plan(resolve_plan(config)),
       backend(make_backend(backend_name, launch.place())),
-      mesh(make_mesh(launch, config, plan, mesh_options, *backend)),
+      mesh(make_mesh(launch, config, mesh_options, *backend)),
       runtime(std::make_unique<Runtime>(*backend, mesh->groups(), running_dtype(dtype, config.dtype))) {
   check_same_checkpoint(launch, mesh->world(), path, folder);
 }

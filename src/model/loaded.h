@@ -27,7 +27,6 @@ struct ModelOnRanks {
 
   std::string folder;
   ModelConfig config;
-  TensorParallelPlan plan;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Runtime> runtime;

@@ -65,7 +65,7 @@ void Parameters::allocate(Arena& state, DType dtype, Holds holds, Sharding shard
 }
 
 int64_t parameter_count(const ModelConfig& config) {
-  const Parameters whole(config, resolve_plan(config), 0, 1);
+  const Parameters whole(config, 0, 1);
   int64_t count = 0;
   for (const Parameter& row : whole.rows()) count += row.shape.elements();
   return count;

@@ -13,7 +13,7 @@
 
 #include "backend/arena.h"
 #include "base/parts.h"
-#include "model/plan.h"
+#include "model/config.h"
 
 namespace llama_tp {
 
@@ -136,8 +136,7 @@ class Parameters {
  public:
   // sequence_parallel: between the regions that the plan splits each rank has its part of the tokens, and so a part of
   // the norms' gradients. Errors: check_tensor_parallel's.
-  Parameters(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp_rank, int64_t tp_size,
-             bool sequence_parallel = false);
+  Parameters(const ModelConfig& config, int64_t tp_rank, int64_t tp_size, bool sequence_parallel = false);
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 

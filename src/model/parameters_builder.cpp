@@ -1,8 +1,9 @@
-// How the table comes from a config and a plan.
+// How the table comes from a config and its plan.
 #include <algorithm>
 
 #include "base/parts.h"
 #include "model/parameters.h"
+#include "model/plan.h"
 
 namespace llama_tp {
 
@@ -22,18 +23,17 @@ VocabularySlice slice_vocabulary(int64_t vocabulary, bool split, int64_t rank, i
 // Walks the family's modules once; the stored tensors are made block by block in the order in which they are used.
 class ParametersBuilder {
  public:
-  ParametersBuilder(const ModelConfig& config, const TensorParallelPlan& plan, int64_t rank, int64_t size,
-                    bool sequence_parallel, Parameters& out)
-      : config_(config), plan_(plan), rank_(rank), size_(size), sequence_parallel_(sequence_parallel), out_(out) {}
+  ParametersBuilder(const ModelConfig& config, int64_t rank, int64_t size, bool sequence_parallel, Parameters& out)
+      : config_(config), rank_(rank), size_(size), sequence_parallel_(sequence_parallel), out_(out) {}
 
   void build() {
     const auto vocabulary = [this](bool split) {
       return slice_vocabulary(config_.vocabulary, split, rank_, size_, sequence_parallel_);
     };
-    out_.embedding_slice_ = vocabulary(plan_.embedding);
-    out_.head_slice_ = vocabulary(plan_.head);
-    for (size_t layer = 0; layer < plan_.layers.size(); layer++)
-      out_.layouts_.push_back(layout_of(plan_.layers[layer], layer));
+    out_.embedding_slice_ = vocabulary(config_.plan.embedding);
+    out_.head_slice_ = vocabulary(config_.plan.head);
+    for (size_t layer = 0; layer < config_.plan.layers.size(); layer++)
+      out_.layouts_.push_back(layout_of(config_.plan.layers[layer], layer));
     out_.embedding_ = weight("embedding", 0, {out_.embedding_slice_.rows, config_.hidden}, true);
     for (int64_t layer = 0; layer < config_.layers; layer++) out_.blocks_.push_back(block(layer));
     const int64_t head_unit = config_.layers + 1;
@@ -109,7 +109,8 @@ class ParametersBuilder {
     if (module.parts.front() == Part::head && config_.tied) return;
     const int64_t times = in_block(module) ? config_.layers : 1;
     for (int64_t layer = 0; layer < times; layer++) {
-      const std::string name = name_in_layer(module, layer), &style = plan_.styles[m][static_cast<size_t>(layer)];
+      const std::string name = name_in_layer(module, layer),
+                        &style = config_.plan.styles[m][static_cast<size_t>(layer)];
       int64_t file_rows = 0, row = 0;
       for (const Part part : module.parts) file_rows += rows_of(part);
       for (const Part part : module.parts) {
@@ -247,16 +248,14 @@ class ParametersBuilder {
   }
 
   const ModelConfig& config_;
-  const TensorParallelPlan& plan_;
   int64_t rank_, size_;
   bool sequence_parallel_;
   Parameters& out_;
 };
 
-Parameters::Parameters(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp_rank, int64_t tp_size,
-                       bool sequence_parallel) {
-  check_tensor_parallel(config, plan, tp_size);
-  ParametersBuilder(config, plan, tp_rank, tp_size, sequence_parallel, *this).build();
+Parameters::Parameters(const ModelConfig& config, int64_t tp_rank, int64_t tp_size, bool sequence_parallel) {
+  check_tensor_parallel(config, tp_size);
+  ParametersBuilder(config, tp_rank, tp_size, sequence_parallel, *this).build();
 }
 
 }  // namespace llama_tp

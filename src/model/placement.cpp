@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "model/plan.h"
 #include "model/same_model.h"
 #include "parallel/mpi_host_group.h"
 
@@ -11,9 +12,9 @@ namespace llama_tp {
 namespace {
 
 // Of `ranks`, and of each node's.
-int64_t largest_tensor(const ModelConfig& config, const TensorParallelPlan& plan, int64_t ranks, int64_t of_node) {
+int64_t largest_tensor(const ModelConfig& config, int64_t ranks, int64_t of_node) {
   int64_t size = std::min(ranks, of_node);
-  while (ranks % size != 0 || of_node % size != 0 || largest_tensor_parallel(config, plan, size) != size) size--;
+  while (ranks % size != 0 || of_node % size != 0 || largest_tensor_parallel(config, size) != size) size--;
   return size;
 }
 
@@ -37,11 +38,10 @@ std::optional<int> first_apart(const Launch& launch, int group) {
 }
 
 // What keeps such groups within a host: numbers that follow each other there, and as many ranks as fit.
-std::string mend_of_ranks_apart(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                int group) {
+std::string mend_of_ranks_apart(const Launch& launch, const ModelConfig& config, int group) {
   const int within = std::gcd(launch.ranks_of_every_node(), group);
   int fitting = within;
-  while (within % fitting != 0 || largest_tensor_parallel(config, plan, fitting) != fitting) fitting--;
+  while (within % fitting != 0 || largest_tensor_parallel(config, fitting) != fitting) fitting--;
   const char* by_host = launch.by_srun() ? "srun --distribution=block" : "mpirun --map-by slot";
   std::string mend;
   if (first_apart(launch, fitting)) mend = text("let each host have ranks with consecutive numbers (", by_host, ")");
@@ -51,14 +51,14 @@ std::string mend_of_ranks_apart(const Launch& launch, const ModelConfig& config,
 
 }  // namespace
 
-int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel) {
-  const bool attention =
-      std::any_of(plan.layers.begin(), plan.layers.end(), [](const auto& layer) { return layer.attention; });
+int64_t kv_replicas(const ModelConfig& config, int64_t tensor_parallel) {
+  const bool attention = std::any_of(config.plan.layers.begin(), config.plan.layers.end(),
+                                     [](const auto& layer) { return layer.attention; });
   return attention ? std::max<int64_t>(1, tensor_parallel / config.kv_heads) : 1;
 }
 
-MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
-                       int ranks_of_node, const char* ranks_by) {
+MeshShape resolve_mesh(const ModelConfig& config, const MeshOptions& options, int ranks, int ranks_of_node,
+                       const char* ranks_by) {
   const auto is_auto = [](const std::optional<int64_t>& size) { return size == auto_size; };
   const auto or_one = [](const std::optional<int64_t>& size) { return std::max<int64_t>(1, size.value_or(1)); };
   const std::string asked = written(options);
@@ -75,7 +75,7 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
   if (is_auto(options.fsdp)) {
     fsdp = rest;
   } else if (free_tensor && free_data) {
-    tensor = largest_tensor(config, plan, rest, ranks_of_node);
+    tensor = largest_tensor(config, rest, ranks_of_node);
     data = rest / tensor;
   } else if (free_tensor) {
     tensor = rest;
@@ -84,33 +84,30 @@ MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan
   }
   require(data * fsdp * tensor == ranks, asked, ": a mesh of ", data * fsdp * tensor, " ranks, but ", ranks_by, " ",
           ranks, "; make them equal, or give one dimension as auto");
-  check_tensor_parallel(config, plan, tensor);
+  check_tensor_parallel(config, tensor);
   return {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
 }
 
-std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor, int64_t ranks) {
+std::string repeated_work(const ModelConfig& config, int64_t tensor, int64_t ranks) {
   if (tensor == ranks) return "";
   return text("tensor-parallel takes ", tensor, " of ", ranks,
-              " ranks, the others do the same work again; this model's sizes allow ",
-              tensor_parallel_sizes(config, plan));
+              " ranks, the others do the same work again; this model's sizes allow ", tensor_parallel_sizes(config));
 }
 
-std::string tensor_ranks_apart(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                               const MeshShape& shape) {
+std::string tensor_ranks_apart(const Launch& launch, const ModelConfig& config, const MeshShape& shape) {
   const std::optional<int> rank = first_apart(launch, shape.tensor);
   if (!rank) return "";
   const int first = *rank / shape.tensor * shape.tensor;
   return text("tensor-parallel ranks ", first, " on ", launch.host_of(first), " and ", *rank, " on ",
               launch.host_of(*rank), " wait for the network several times in every layer; ",
-              mend_of_ranks_apart(launch, config, plan, shape.tensor));
+              mend_of_ranks_apart(launch, config, shape.tensor));
 }
 
-std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                const MeshOptions& options, Backend& backend) {
-  const MeshShape shape =
-      resolve_mesh(config, plan, options, launch.size(), launch.ranks_of_every_node(), launch.starter());
+std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const MeshOptions& options,
+                                Backend& backend) {
+  const MeshShape shape = resolve_mesh(config, options, launch.size(), launch.ranks_of_every_node(), launch.starter());
   check_same_config(launch, *make_host_group(launch), config);  // groups follow from sizes
-  return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, plan, shape.tensor)), backend);
+  return std::make_unique<Mesh>(launch, shape, static_cast<int>(kv_replicas(config, shape.tensor)), backend);
 }
 
 std::string describe_placement(const MeshOptions& options, const MeshShape& shape) {

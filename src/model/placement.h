@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "model/plan.h"
+#include "model/config.h"
 #include "parallel/mesh.h"
 
 namespace llama_tp {
@@ -23,25 +23,24 @@ struct MeshOptions {
 // data the rest; one alone takes what is left. ranks_by: who says how many ranks there are. Errors: fsdp and
 // another written as auto, a product that is not the number of ranks, a size that the model does not allow, with those
 // that would do.
-MeshShape resolve_mesh(const ModelConfig& config, const TensorParallelPlan& plan, const MeshOptions& options, int ranks,
-                       int ranks_of_node, const char* ranks_by);
+MeshShape resolve_mesh(const ModelConfig& config, const MeshOptions& options, int ranks, int ranks_of_node,
+                       const char* ranks_by);
 
 // resolve_mesh of the launched ranks. Collective. Errors: also check_same_config's.
-std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                                const MeshOptions& options, Backend& backend);
+std::unique_ptr<Mesh> make_mesh(const Launch& launch, const ModelConfig& config, const MeshOptions& options,
+                                Backend& backend);
 
 // What is said where these options, which leave the choice, could not take all ranks for tensor parallelism; else empty.
 std::string describe_placement(const MeshOptions& options, const MeshShape& shape);
 
 // What is said where nothing is trained and so many ranks hold a model `tensor` at a time: that the copies all do the same
 // work. Empty without copies.
-std::string repeated_work(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor, int64_t ranks);
+std::string repeated_work(const ModelConfig& config, int64_t tensor, int64_t ranks);
 
 // What is said where the ranks that share each layer, neighbours in number, are on different hosts. Empty where none are.
-std::string tensor_ranks_apart(const Launch& launch, const ModelConfig& config, const TensorParallelPlan& plan,
-                               const MeshShape& shape);
+std::string tensor_ranks_apart(const Launch& launch, const ModelConfig& config, const MeshShape& shape);
 
 // How many consecutive tensor-parallel ranks hold the same key/value heads and are a group of their own.
-int64_t kv_replicas(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tensor_parallel);
+int64_t kv_replicas(const ModelConfig& config, int64_t tensor_parallel);
 
 }  // namespace llama_tp

@@ -107,14 +107,15 @@ bool any_layer(const TensorParallelPlan& plan, bool TensorParallelPlan::Layer::*
 }
 
 // Why tp is no size for this model, or "".
-std::string objection(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp) {
-  const bool attention = any_layer(plan, &TensorParallelPlan::Layer::attention);
-  const bool mlp = any_layer(plan, &TensorParallelPlan::Layer::mlp);
+std::string objection(const ModelConfig& config, int64_t tp) {
+  const bool attention = any_layer(config.plan, &TensorParallelPlan::Layer::attention);
+  const bool mlp = any_layer(config.plan, &TensorParallelPlan::Layer::mlp);
   if (attention && config.heads % tp != 0) return text("num_attention_heads (", config.heads, ")");
   if (attention && config.kv_heads % tp != 0 && tp % config.kv_heads != 0)
     return text("num_key_value_heads (", config.kv_heads, ")");
   if (mlp && config.ffn % tp != 0) return text("intermediate_size (", config.ffn, ")");
-  if ((plan.embedding || plan.head) && config.vocabulary < tp) return text("vocab_size (", config.vocabulary, ")");
+  if ((config.plan.embedding || config.plan.head) && config.vocabulary < tp)
+    return text("vocab_size (", config.vocabulary, ")");
   return "";
 }
 
@@ -149,26 +150,26 @@ TensorParallelPlan resolve_plan(const ModelConfig& config) {
   return plan;
 }
 
-std::string tensor_parallel_sizes(const ModelConfig& config, const TensorParallelPlan& plan) {
-  const bool attention = any_layer(plan, &TensorParallelPlan::Layer::attention);
-  const bool mlp = any_layer(plan, &TensorParallelPlan::Layer::mlp);
+std::string tensor_parallel_sizes(const ModelConfig& config) {
+  const bool attention = any_layer(config.plan, &TensorParallelPlan::Layer::attention);
+  const bool mlp = any_layer(config.plan, &TensorParallelPlan::Layer::mlp);
   if (!attention && !mlp) return text("at most ", config.vocabulary);
   std::vector<std::string> sizes;
   for (int64_t tp = 1; tp <= (attention ? config.heads : config.ffn); tp++)
-    if (objection(config, plan, tp).empty()) sizes.push_back(std::to_string(tp));
+    if (objection(config, tp).empty()) sizes.push_back(std::to_string(tp));
   return listed(sizes, " or ");
 }
 
-void check_tensor_parallel(const ModelConfig& config, const TensorParallelPlan& plan, int64_t tp) {
-  const std::string why = objection(config, plan, tp);
+void check_tensor_parallel(const ModelConfig& config, int64_t tp) {
+  const std::string why = objection(config, tp);
   if (why.empty()) return;
   fail(config.source, ": ", why, " cannot be split over ", tp, " ranks; --tensor-parallel can be ",
-       tensor_parallel_sizes(config, plan));
+       tensor_parallel_sizes(config));
 }
 
-int64_t largest_tensor_parallel(const ModelConfig& config, const TensorParallelPlan& plan, int64_t ranks) {
+int64_t largest_tensor_parallel(const ModelConfig& config, int64_t ranks) {
   for (int64_t tp = ranks; tp > 1; tp--)
-    if (objection(config, plan, tp).empty()) return tp;
+    if (objection(config, tp).empty()) return tp;
   return 1;
 }
 

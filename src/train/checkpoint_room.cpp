@@ -9,7 +9,7 @@ namespace llama_tp {
 namespace {
 
 int64_t bytes_of_checkpoint(const TrainingSetup& run, bool only_model) {
-  return checkpoint_bytes(run.state, {only_model, run.contents.files, {}}, Parameters(run.config, run.plan, 0, 1));
+  return checkpoint_bytes(run.state, {only_model, run.contents.files, {}}, Parameters(run.config, 0, 1));
 }
 
 // Every so many steps (0: of none), and after the last one.

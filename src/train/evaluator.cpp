@@ -6,10 +6,9 @@
 
 namespace llama_tp {
 
-Evaluator::Evaluator(const ModelConfig& config, const TensorParallelPlan& plan, const BatchShape& shape,
-                     Runtime& runtime)
+Evaluator::Evaluator(const ModelConfig& config, const BatchShape& shape, Runtime& runtime)
     : runtime_(runtime),
-      parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size()),
+      parameters_(config, runtime.groups.tensor.rank(), runtime.groups.tensor.size()),
       batch_(push_batch(runtime.state, shape.tokens(), shape.sequences(), config.window())),
       loss_(runtime.state.push(Category::data, {1}, DType::f64)),
       model_(config, parameters_.allocate(runtime, Holds::weights), runtime) {}
@@ -48,10 +47,10 @@ void Evaluator::logits(const HostBatch& batch, int64_t rows,
   }
 }
 
-MemoryPlan plan_evaluation(const ModelConfig& config, const TensorParallelPlan& plan, const BatchShape& shape,
-                           bool with_logits, Backend& backend, const Runtime& runtime) {
+MemoryPlan plan_evaluation(const ModelConfig& config, const BatchShape& shape, bool with_logits, Backend& backend,
+                           const Runtime& runtime) {
   return rehearse(backend, runtime, [&](Runtime& rehearsal) {
-    Evaluator evaluator(config, plan, shape, rehearsal);
+    Evaluator evaluator(config, shape, rehearsal);
     HostBatch batch;
     outline_batch(shape, batch);
     evaluator.loss(batch);

@@ -14,7 +14,7 @@ class Evaluator {
   static constexpr int64_t logits_piece = 64;
 
   // Weights are not filled yet.
-  Evaluator(const ModelConfig& config, const TensorParallelPlan& plan, const BatchShape& shape, Runtime& runtime);
+  Evaluator(const ModelConfig& config, const BatchShape& shape, Runtime& runtime);
 
   // Σ loss over the batch's targets.
   double loss(const HostBatch& batch);
@@ -32,7 +32,7 @@ class Evaluator {
 };
 
 // with_logits: logits() will be called.
-MemoryPlan plan_evaluation(const ModelConfig& config, const TensorParallelPlan& plan, const BatchShape& shape,
-                           bool with_logits, Backend& backend, const Runtime& runtime);
+MemoryPlan plan_evaluation(const ModelConfig& config, const BatchShape& shape, bool with_logits, Backend& backend,
+                           const Runtime& runtime);
 
 }  // namespace llama_tp

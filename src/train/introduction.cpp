@@ -66,7 +66,7 @@ Lines introduction(const TrainingSetup& run, const MemoryPlan& memory, const Lau
   append(lines, model_lines(run));
   append(lines, resumption(run));
   lines.push_back(mesh_line(run));
-  if (const std::string apart = tensor_ranks_apart(launch, run.config, run.plan, run.mesh->shape()); !apart.empty())
+  if (const std::string apart = tensor_ranks_apart(launch, run.config, run.mesh->shape()); !apart.empty())
     lines.push_back(indent + apart);
   lines.push_back(text("device      ", run.backend->description()));
   append(lines, data_lines(run));

@@ -7,12 +7,10 @@
 
 namespace llama_tp {
 
-Trainer::Trainer(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                 Runtime& runtime)
+Trainer::Trainer(const ModelConfig& config, const TrainerOptions& options, Runtime& runtime)
     : runtime_(runtime),
       options_(options),
-      parameters_(config, plan, runtime.groups.tensor.rank(), runtime.groups.tensor.size(),
-                  options.batch.sequence_ranks > 1),
+      parameters_(config, runtime.groups.tensor.rank(), runtime.groups.tensor.size(), options.batch.sequence_ranks > 1),
       model_(config, parameters_.allocate(runtime, Holds::training_state), runtime, {options.recompute, options.fsdp}),
       sums_(parameters_, runtime) {
   batch_ = push_batch(runtime.state, options.batch.tokens(), options.batch.sequences(), config.window());
@@ -99,9 +97,8 @@ std::string Trainer::blame_gradient() const {
   return "";
 }
 
-void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                       Runtime& runtime) {
-  Trainer trainer(config, plan, options, runtime);
+void rehearse_training(const ModelConfig& config, const TrainerOptions& options, Runtime& runtime) {
+  Trainer trainer(config, options, runtime);
   HostBatch batch;
   outline_batch(options.batch, batch);
   trainer.begin(options.batch.accumulation);
@@ -112,11 +109,11 @@ void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan
   runtime.ledger.enter(Phase::save);
 }
 
-MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                         Backend& backend, const Runtime& runtime) {
+MemoryPlan plan_training(const ModelConfig& config, const TrainerOptions& options, Backend& backend,
+                         const Runtime& runtime) {
   TrainerOptions one = options;
   one.batch.accumulation = 1;  // each forward and backward ends as it began
-  return rehearse(backend, runtime, [&](Runtime& rehearsal) { rehearse_training(config, plan, one, rehearsal); });
+  return rehearse(backend, runtime, [&](Runtime& rehearsal) { rehearse_training(config, one, rehearsal); });
 }
 
 }  // namespace llama_tp

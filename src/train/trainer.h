@@ -27,7 +27,7 @@ struct StepResult {
 class Trainer {
  public:
   // Weights are not filled yet (model/checkpoint.h); gradients and moments are zero.
-  Trainer(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options, Runtime& runtime);
+  Trainer(const ModelConfig& config, const TrainerOptions& options, Runtime& runtime);
 
   // A step is: begin, accumulate for each of its micro-batches, finish, update.
   void begin(int64_t micro_batches = 1);
@@ -66,12 +66,11 @@ class Trainer {
 
 // One step of one forward, with evaluation where the run has any, on a runtime that only counts: a batch of the largest
 // size, made of padding.
-void rehearse_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                       Runtime& runtime);
+void rehearse_training(const ModelConfig& config, const TrainerOptions& options, Runtime& runtime);
 
 // The memory that a rank of the mesh needs for training, found by a step that computes nothing. Also prepares backend
 // for the shapes of the run, so that no step allocates.
-MemoryPlan plan_training(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                         Backend& backend, const Runtime& runtime);
+MemoryPlan plan_training(const ModelConfig& config, const TrainerOptions& options, Backend& backend,
+                         const Runtime& runtime);
 
 }  // namespace llama_tp

@@ -8,6 +8,7 @@
 
 #include "backend/meta.h"
 #include "model/placement.h"
+#include "model/plan.h"
 #include "parallel/local_communicator.h"
 
 namespace llama_tp {
@@ -88,10 +89,10 @@ struct Place {
   int fsdp, tensor;
 };
 
-RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                       MeshShape mesh, Place place, DType dtype, Backend& backend) {
+RankPlan rehearse_rank(const ModelConfig& config, const TrainerOptions& options, MeshShape mesh, Place place,
+                       DType dtype, Backend& backend) {
   MetaBackend meta(backend);
-  const auto same_keys = static_cast<int>(kv_replicas(config, plan, mesh.tensor));
+  const auto same_keys = static_cast<int>(kv_replicas(config, mesh.tensor));
   // In the order of MeshGroups::all.
   std::array<MetaCommunicator, mesh_group_count> metas{MetaCommunicator{place.tensor, mesh.tensor},
                                                        {place.tensor % same_keys, same_keys},
@@ -104,7 +105,7 @@ RankPlan rehearse_rank(const ModelConfig& config, const TensorParallelPlan& plan
     group.follow(runtime.ledger);
     group.tell(timeline, i);
   }
-  rehearse_training(config, plan, options, runtime);
+  rehearse_training(config, options, runtime);
   RankPlan result;
   result.memory = runtime.high_water();
   result.ledger = runtime.ledger;
@@ -146,11 +147,11 @@ void repeat_forward(RankPlan& two, RankPlan one, int64_t times) {
 }
 
 // A step of any number of forwards by two that are rehearsed: each begins with what the one before it began with.
-RankPlan plan_at(const ModelConfig& config, const TensorParallelPlan& plan, TrainerOptions options, MeshShape mesh,
-                 Place place, DType dtype, Backend& backend) {
+RankPlan plan_at(const ModelConfig& config, TrainerOptions options, MeshShape mesh, Place place, DType dtype,
+                 Backend& backend) {
   const auto rehearsed = [&](int64_t forwards) {
     options.batch.accumulation = forwards;
-    return rehearse_rank(config, plan, options, mesh, place, dtype, backend);
+    return rehearse_rank(config, options, mesh, place, dtype, backend);
   };
   const int64_t forwards = options.batch.accumulation;
   RankPlan result = rehearsed(std::min<int64_t>(forwards, 2));
@@ -160,11 +161,11 @@ RankPlan plan_at(const ModelConfig& config, const TensorParallelPlan& plan, Trai
 
 }  // namespace
 
-std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallelPlan& plan,
-                                 const TrainerOptions& options, MeshShape mesh, DType dtype, Backend& backend) {
-  check_tensor_parallel(config, plan, mesh.tensor);
+std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TrainerOptions& options, MeshShape mesh, DType dtype,
+                                 Backend& backend) {
+  check_tensor_parallel(config, mesh.tensor);
   const bool sequence_parallel = options.batch.sequence_ranks > 1;
-  const auto parameters_of = [&](int rank) { return Parameters(config, plan, rank, mesh.tensor, sequence_parallel); };
+  const auto parameters_of = [&](int rank) { return Parameters(config, rank, mesh.tensor, sequence_parallel); };
   std::vector<RankPlan> plans;
   for (const auto& same_slices :
        alike(each_of(mesh.tensor), mesh.tensor, [&](int rank) { return likeness(parameters_of(rank), rank); })) {
@@ -175,7 +176,7 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallel
     for (const auto& same_pieces : alike(first_of_runs(parameters, mesh.fsdp), mesh.fsdp,
                                          [&](int shard) { return likeness_of_shard(parameters, shard, backend); })) {
       const Place first{same_pieces.front(), same_slices.front()};
-      plans.push_back(plan_at(config, plan, options, mesh, first, dtype, backend));
+      plans.push_back(plan_at(config, options, mesh, first, dtype, backend));
       for (int64_t data = 0; data < mesh.data; data++)
         for (const int shard : same_pieces)
           for (const int tensor : same_slices)
@@ -185,10 +186,10 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallel
   return plans;
 }
 
-RankPlan plan_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                   MeshShape mesh, int rank, DType dtype, Backend& backend) {
+RankPlan plan_rank(const ModelConfig& config, const TrainerOptions& options, MeshShape mesh, int rank, DType dtype,
+                   Backend& backend) {
   const Place place{rank / mesh.tensor % mesh.fsdp, rank % mesh.tensor};
-  RankPlan own = plan_at(config, plan, options, mesh, place, dtype, backend);
+  RankPlan own = plan_at(config, options, mesh, place, dtype, backend);
   own.ranks = {rank};
   return own;
 }

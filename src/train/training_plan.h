@@ -5,7 +5,7 @@
 #include <array>
 #include <vector>
 
-#include "model/plan.h"
+#include "model/config.h"
 #include "parallel/mesh.h"
 #include "parallel/timeline.h"
 #include "train/traffic.h"
@@ -28,12 +28,12 @@ struct RankPlan {
 // One entry for ranks that are alike, down to the pieces that they hold: one without a piece of some norm takes no part
 // in that norm's sum. Ranks that update as many elements in a different number of calls count as alike. backend: asked
 // for the scratch memory of each operation. Errors: check_tensor_parallel's.
-std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TensorParallelPlan& plan,
-                                 const TrainerOptions& options, MeshShape mesh, DType dtype, Backend& backend);
+std::vector<RankPlan> plan_ranks(const ModelConfig& config, const TrainerOptions& options, MeshShape mesh, DType dtype,
+                                 Backend& backend);
 
 // Of one rank of the world, in its own place.
-RankPlan plan_rank(const ModelConfig& config, const TensorParallelPlan& plan, const TrainerOptions& options,
-                   MeshShape mesh, int rank, DType dtype, Backend& backend);
+RankPlan plan_rank(const ModelConfig& config, const TrainerOptions& options, MeshShape mesh, int rank, DType dtype,
+                   Backend& backend);
 
 // The one that needs the most memory.
 const RankPlan& fullest(const std::vector<RankPlan>& ranks);

@@ -50,7 +50,7 @@ class TrainingRun {
         options_{setup.shape, settings_.recompute, setup.data.validation.samples() > 0, settings_.fsdp},
         runtime_(backend_, mesh_.groups(), settings_.dtype),
         memory_(reserve()),
-        trainer_(setup.config, setup.plan, options_, runtime_),
+        trainer_(setup.config, options_, runtime_),
         flops_(setup.config),
         state_(setup.state),
         first_step_(state_.step + 1) {
@@ -105,9 +105,9 @@ class TrainingRun {
 
   MemoryPlan reserve() {
     for (Communicator* group : runtime_.groups.all()) group->follow(runtime_.ledger);
-    const MemoryPlan memory = plan_training(setup_.config, setup_.plan, options_, backend_, runtime_);
+    const MemoryPlan memory = plan_training(setup_.config, options_, backend_, runtime_);
     if (const int64_t free = backend_.free_memory(); memory.total() > free)
-      fail(describe_too_large({setup_.config, setup_.plan, options_, mesh_.shape(), mesh_.rank(), settings_.dtype,
+      fail(describe_too_large({setup_.config, options_, mesh_.shape(), mesh_.rank(), settings_.dtype,
                                settings_.micro_batch, settings_.global_batch},
                               free, backend_));
     runtime_.reserve(memory);

@@ -91,9 +91,8 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       source(find_source(settings)),
       config(read_model_config(source.config_file, family_of_all(settings, launch))),
       config_text(saved_config_text(config, settings.stored_dtype())),
-      plan(resolve_plan(config)),
       backend(make_backend(settings.backend, launch.place())),
-      mesh(make_mesh(launch, config, plan, settings.mesh, *backend)),
+      mesh(make_mesh(launch, config, settings.mesh, *backend)),
       output(open_output(settings.output_dir, launch)),
       sharing(ranks_that_see(output.get(), mesh->world())),
       unseen_by(name_others(sharing, launch)),
@@ -108,7 +107,7 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
   settings.schedule.steps = steps_of(settings, batches.steps_per_epoch());
   state = describe_run(settings, data, shape);
   if (checkpoint.empty()) return;
-  const Parameters table(config, plan, mesh->tensor_rank(), mesh->shape().tensor);
+  const Parameters table(config, mesh->tensor_rank(), mesh->shape().tensor);
   saved = std::make_unique<SavedTraining>(checkpoint, config, config_text, table, state, data);
   state.step = saved->step();
   state.tokens = saved->tokens();

@@ -33,7 +33,6 @@ struct TrainingSetup {
   TrainingSource source;
   ModelConfig config;
   std::string config_text;  // for the checkpoints; the file may change before the last one
-  TensorParallelPlan plan;
   // 2. Device and ranks. Collective.
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Mesh> mesh;

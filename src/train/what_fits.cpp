@@ -17,7 +17,7 @@ struct Change {
 };
 
 RankPlan plan_of(const AskedTraining& asked, Backend& backend) {
-  return plan_rank(asked.config, asked.plan, asked.options, asked.mesh, asked.rank, asked.dtype, backend);
+  return plan_rank(asked.config, asked.options, asked.mesh, asked.rank, asked.dtype, backend);
 }
 
 // A forward has no more samples than before, where the data had fewer than were asked for.

@@ -10,7 +10,6 @@ namespace llama_tp {
 // A rank's run as it was asked for.
 struct AskedTraining {
   const ModelConfig& config;
-  const TensorParallelPlan& plan;
   TrainerOptions options;
   MeshShape mesh;
   int rank;

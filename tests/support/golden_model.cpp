@@ -9,6 +9,7 @@
 
 #include "generate/generator.h"
 #include "model/checkpoint.h"
+#include "model/plan.h"
 #include "model/write_parameters.h"
 
 namespace llama_tp {
@@ -18,11 +19,9 @@ GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string
 
 GoldenModel::GoldenModel(const std::string& name, DType dtype, const std::string& config_name,
                          const MeshOptions& mesh_options)
-    : folder("tests/goldens/models/" + name),
-      config(read_model_config(folder + "/" + config_name)),
-      plan(resolve_plan(config)) {
+    : folder("tests/goldens/models/" + name), config(read_model_config(folder + "/" + config_name)) {
   backend = make_backend("cpu", ranks().place());
-  mesh = make_mesh(ranks(), config, plan, mesh_options, *backend);
+  mesh = make_mesh(ranks(), config, mesh_options, *backend);
   runtime = std::make_unique<Runtime>(*backend, mesh->groups(), dtype);
   data = read_dataset(folder + "/input.jsonl", {1024, config.vocabulary, {}, {}});
   shape = {1, 1, mesh->shape().data_ranks(), data.longest_sample()};
@@ -57,23 +56,23 @@ std::vector<float> GoldenModel::golden(const std::string& tensor) const {
 std::unique_ptr<Trainer> GoldenModel::trainer(bool recompute, int64_t micro_batch, const FsdpOptions& fsdp) {
   shape.micro_batch = micro_batch;
   const TrainerOptions options{shape, recompute, true, fsdp};
-  reserve(plan_training(config, plan, options, *backend, *runtime));
-  auto made = std::make_unique<Trainer>(config, plan, options, *runtime);
+  reserve(plan_training(config, options, *backend, *runtime));
+  auto made = std::make_unique<Trainer>(config, options, *runtime);
   load_weights(ModelFiles(folder), config, made->parameters(), *backend);
   return made;
 }
 
 std::unique_ptr<Evaluator> GoldenModel::evaluator() {
-  reserve(plan_evaluation(config, plan, shape, true, *backend, *runtime));
-  auto made = std::make_unique<Evaluator>(config, plan, shape, *runtime);
+  reserve(plan_evaluation(config, shape, true, *backend, *runtime));
+  auto made = std::make_unique<Evaluator>(config, shape, *runtime);
   load_weights(ModelFiles(folder), config, made->parameters(), *backend);
   return made;
 }
 
 std::vector<int32_t> GoldenModel::greedy_tokens(const std::vector<int32_t>& prompt, size_t count) {
   const auto context = static_cast<int64_t>(prompt.size() + count);
-  reserve(plan_generation(config, plan, context, {{static_cast<int64_t>(prompt.size())}}, *backend, *runtime));
-  Generator generator(config, plan, context, *runtime, 1, {.options = {.temperature = 0}});
+  reserve(plan_generation(config, context, {{static_cast<int64_t>(prompt.size())}}, *backend, *runtime));
+  Generator generator(config, context, *runtime, 1, {.options = {.temperature = 0}});
   load_weights(ModelFiles(folder), config, generator.parameters(), *backend);
   generator.feed(prompt);
   std::vector<int32_t> tokens;
@@ -111,8 +110,7 @@ std::vector<std::string> divided(const std::vector<std::string>& names) {
   std::vector<std::string> fitting;
   for (const std::string& name : names) {
     const ModelConfig config = read_model_config("tests/goldens/models/" + name + "/config.json");
-    if (largest_tensor_parallel(config, resolve_plan(config), ranks().size()) == ranks().size())
-      fitting.push_back(name);
+    if (largest_tensor_parallel(config, ranks().size()) == ranks().size()) fitting.push_back(name);
   }
   return fitting;
 }

@@ -40,7 +40,6 @@ struct GoldenModel {
 
   std::string folder;
   ModelConfig config;
-  TensorParallelPlan plan;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<Runtime> runtime;
