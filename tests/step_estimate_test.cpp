@@ -81,6 +81,26 @@ TEST(StepEstimate, RanksThatShareANodeShareItsNetworkAdapters) {
   EXPECT_NEAR(estimated_bandwidth(6, 1, 24, 8), 2 * network, 1e-9);  // the second six: two and four
 }
 
+TEST(StepEstimate, EachStepOfARingHasTheLatencyOfItsLink) {
+  DeviceSheet device = sheet(8);
+  device.link_latency = 3, device.network_latency = 100;
+  const auto latency = [&](int size, int64_t stride, int64_t world, Collective collective) {
+    RankPlan plan;
+    plan.ranks.resize(static_cast<size_t>(world));
+    plan.traffic = {{"fsdp", size, size * stride}};
+    plan.events = {gathered(0), waited_for(0)};
+    plan.events[0].collective = collective;
+    plan.events[0].traffic = {1, 0};
+    return estimate_step({plan}, device).communication;
+  };
+  EXPECT_NEAR(latency(8, 1, 8, Collective::all_gather), 7 * 3, 1e-9);
+  EXPECT_NEAR(latency(8, 1, 64, Collective::reduce_scatter), 7 * 3, 1e-9);
+  EXPECT_NEAR(latency(8, 1, 8, Collective::all_reduce), 2 * 7 * 3, 1e-9);
+  EXPECT_NEAR(latency(64, 1, 64, Collective::all_gather), 56 * 3 + 7 * 100, 1e-9);        // eight nodes of eight
+  EXPECT_NEAR(latency(8, 8, 64, Collective::all_gather), 7 * 100, 1e-9);                  // one rank a node
+  EXPECT_NEAR(latency(16, 2, 32, Collective::all_reduce), 2 * (12 * 3 + 3 * 100), 1e-9);  // four of them
+}
+
 // Two groups of two ranks, whose gatherings take a second each.
 StepEstimate estimated(const std::vector<TimelineEvent>& events) {
   RankPlan plan;

@@ -264,9 +264,9 @@ class Backend {
   virtual ProductTuner* product_tuner() { return nullptr; }
   // What suits this device. columns: of the logits of this rank; gradients: the type of theirs.
   virtual LossTokens loss_tokens(int64_t columns, DType gradients) const = 0;
-  // In how many parts, at most most_token_parts, the tokens of a product go whose results the ranks exchange, so that one
-  // part is exchanged beside the product of another; 1: nothing runs beside anything, or there are too few tokens.
-  virtual int64_t token_parts(int64_t tokens) const = 0;
+  // In how many parts, at most most_token_parts, the tokens of a product go of which the ranks exchange so many bytes, so
+  // that one part is exchanged beside the product of another; 1: nothing runs beside anything, or it is not worth while.
+  virtual int64_t token_parts(int64_t tokens, int64_t bytes) const = 0;
   // Bytes a second that this rank reads from its memory, measured in a fraction of a second, or after two passes in so
   // many; 0 where it has no room.
   virtual double read_bandwidth(double most_seconds) = 0;

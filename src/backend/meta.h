@@ -69,7 +69,7 @@ class MetaBackend : public IdleBackend {
   LossTokens loss_tokens(int64_t columns, DType gradients) const override {
     return planned_.loss_tokens(columns, gradients);
   }
-  int64_t token_parts(int64_t tokens) const override { return planned_.token_parts(tokens); }
+  int64_t token_parts(int64_t tokens, int64_t bytes) const override { return planned_.token_parts(tokens, bytes); }
   std::string description() const override { return "rehearsal of " + planned_.description(); }
 
   int64_t linear_forward_workspace(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) override {

@@ -100,11 +100,13 @@ class TensorParallel {
     return frame.take(Category::transient, {part.shape[0] * group_->size(), part.shape[1]}, part.dtype);
   }
 
-  // body(begin, count) of S tokens, those of a part: that part itself is divisor() times as far and as long.
+  // body(begin, count) of the tokens of own: [S, H], those of a part: that part itself is divisor() times as far and as
+  // long.
   template <class Body>
-  void each_part_of_own(int64_t own, const Body& body) const {
-    const int64_t parts = communicates() ? backend_->token_parts(own * divisor()) : 1;
-    llama_tp::each_part(own, parts_of(own, parts), body);
+  void each_part_of_own(const Tensor& own, const Body& body) const {
+    const int64_t tokens = own.shape[0], all = divisor();
+    const int64_t parts = communicates() ? backend_->token_parts(tokens * all, own.bytes() * all) : 1;
+    each_part(tokens, parts_of(tokens, parts), body);
   }
 
   InFlight begin_gather(Frame& frame, const Tensor& part) const {
@@ -113,7 +115,7 @@ class TensorParallel {
       gathering.add(part.shape[0], {});
       return gathering;
     }
-    each_part_of_own(part.shape[0], [&](int64_t begin, int64_t count) {
+    each_part_of_own(part, [&](int64_t begin, int64_t count) {
       const int64_t whole = count * divisor();
       gathering.add(whole,
                     group_->all_gather(part.rows(begin, count), gathering.tensor().rows(begin * divisor(), whole)));
@@ -124,7 +126,7 @@ class TensorParallel {
   template <class Make>
   InFlight begin_sum(const Tensor& partial, const Tensor& result, const Make& make) const {
     InFlight summing(result);
-    each_part_of_own(result.shape[0], [&](int64_t begin, int64_t count) {
+    each_part_of_own(result, [&](int64_t begin, int64_t count) {
       const int64_t whole = count * divisor();
       make(begin * divisor(), whole);
       summing.add(count, begin_sum_of_part(partial.rows(begin * divisor(), whole), result.rows(begin, count)));

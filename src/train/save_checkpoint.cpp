@@ -8,7 +8,7 @@ namespace llama_tp {
 
 namespace {
 
-std::vector<CheckpointPart> parts_of(DType dtype, DType save_dtype, bool only_model) {
+std::vector<CheckpointPart> checkpoint_parts(DType dtype, DType save_dtype, bool only_model) {
   std::vector<CheckpointPart> parts = checkpoint_parts(dtype, save_dtype);
   if (only_model) std::erase_if(parts, [](const CheckpointPart& part) { return part.folder != published_part; });
   return parts;
@@ -19,7 +19,7 @@ std::vector<CheckpointPart> parts_of(DType dtype, DType save_dtype, bool only_mo
 void save_checkpoint(const std::string& output_folder, const TrainingState& state, const CheckpointContents& contents,
                      const Parameters& parameters, Backend& backend, const Mesh& mesh) {
   const bool leads = mesh.world().rank() == 0;
-  const std::vector<CheckpointPart> parts = parts_of(state.dtype, state.save_dtype, contents.only_model);
+  const std::vector<CheckpointPart> parts = checkpoint_parts(state.dtype, state.save_dtype, contents.only_model);
   std::unique_ptr<PartialCheckpoint> partial;
   if (leads) {
     partial = std::make_unique<PartialCheckpoint>(output_folder, state.step);
@@ -44,7 +44,7 @@ void save_checkpoint(const std::string& output_folder, const TrainingState& stat
 
 int64_t tensor_file_bytes(DType dtype, DType save_dtype, bool only_model, const Parameters& parameters) {
   int64_t bytes = 0;
-  for (const CheckpointPart& part : parts_of(dtype, save_dtype, only_model))
+  for (const CheckpointPart& part : checkpoint_parts(dtype, save_dtype, only_model))
     bytes += plan_model(planned_tensors(parameters, part.dtype)).bytes();
   return bytes;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/parts.h"
+
 namespace llama_tp {
 
 double sent_bytes(Collective collective, const Traffic& traffic, int size) {
@@ -12,17 +14,30 @@ double sent_bytes(Collective collective, const Traffic& traffic, int size) {
 
 namespace {
 
-// Bytes/s that a rank of the group passes on: a ring is as fast as its slowest link. Nodes hold successive ranks.
-// The group's ranks are `stride` apart, between two multiples of `reach`. Where a node is a multiple of `reach`, or has
-// all ranks, the ring stays inside of nodes. Else their borders cut what lies between two multiples into parts, the
-// shortest of gcd(reach, node) ranks, which has gcd / stride of the group's, or one where that is less. A node sends
-// through the adapters of the group's ranks on it, each its own: NCCL makes rings through all of them, which share the
-// payload. The adapters of ranks of other groups are busy with theirs.
-double ring_bandwidth(const GroupTraffic& group, int64_t world, const DeviceSheet& device) {
+struct Ring {
+  double bandwidth;  // bytes/s that a rank passes on: a ring is as fast as its slowest link
+  int64_t nodes;     // through which it goes
+};
+
+// Nodes hold successive ranks. The group's ranks are `stride` apart, between two multiples of `reach`. Where a node is a
+// multiple of `reach`, or has all ranks, the ring stays inside of nodes. Else their borders cut what lies between two
+// multiples into parts, the shortest of gcd(reach, node) ranks, which has gcd / stride of the group's, or one where that
+// is less. A node sends through the adapters of the group's ranks on it, each its own: NCCL makes rings through all of
+// them, which share the payload. The adapters of ranks of other groups are busy with theirs.
+Ring ring_of(const GroupTraffic& group, int64_t world, const DeviceSheet& device) {
   const int64_t node = device.devices_of_a_node, stride = group.reach / group.size;
-  if (world <= node || node % group.reach == 0) return device.link_bandwidth;
+  if (world <= node || node % group.reach == 0) return {device.link_bandwidth, 1};
   const int64_t adapters = std::max<int64_t>(1, std::gcd(group.reach, node) / stride);
-  return std::min(device.link_bandwidth, static_cast<double>(adapters) * device.network_bandwidth);
+  return {std::min(device.link_bandwidth, static_cast<double>(adapters) * device.network_bandwidth),
+          parts_of(group.size, adapters)};
+}
+
+// All ranks' parts pass all others, step by step: once, or twice in an all-reduce.
+double ring_seconds(Collective collective, const Traffic& traffic, int size, const Ring& ring,
+                    const DeviceSheet& device) {
+  const double once = static_cast<double>(size - ring.nodes) * device.link_latency +
+                      static_cast<double>(ring.nodes - 1) * device.network_latency;
+  return sent_bytes(collective, traffic, size) / ring.bandwidth + (collective == Collective::all_reduce ? 2 : 1) * once;
 }
 
 // A rank's streams while it goes through its events.
@@ -58,7 +73,7 @@ class Replay {
   double end_of(const TimelineEvent& event) {
     const GroupTraffic& group = rank_.traffic[static_cast<size_t>(event.group)];
     const double seconds =
-        sent_bytes(event.collective, event.traffic, group.size) / ring_bandwidth(group, world_, device_);
+        ring_seconds(event.collective, event.traffic, group.size, ring_of(group, world_, device_), device_);
     double& free_at = free_at_[static_cast<size_t>(event.group)];
     begun_ = std::max({now_, begun_, free_at});
     estimate_.communication += seconds;

@@ -25,7 +25,7 @@ class EmulatedBackend : public CudaOperations, public Recorder {
   void repeat(const std::vector<int64_t>&, const std::function<void()>& work) override { work(); }
   void forget() override {}
   // Few tokens go in parts, too.
-  int64_t token_parts(int64_t) const override { return token_parts_here; }
+  int64_t token_parts(int64_t, int64_t) const override { return token_parts_here; }
   double read_bandwidth(double most_seconds) override { return cpu_->read_bandwidth(most_seconds); }
   std::string description() const override { return "cuda: emulated"; }
 

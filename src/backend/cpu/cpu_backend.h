@@ -29,7 +29,7 @@ class CpuBackend : public Backend {
   // This one's share of what was free when it was made, before any of them took some.
   int64_t free_memory() const override;
   LossTokens loss_tokens(int64_t columns, DType gradients) const override;
-  int64_t token_parts(int64_t) const override { return 1; }
+  int64_t token_parts(int64_t, int64_t) const override { return 1; }
   double read_bandwidth(double most_seconds) override;
   std::string description() const override;
 
