@@ -21,7 +21,7 @@ constexpr int held = 64, streamed = 32, warps = 4;
 
 struct Call {
   AttentionInputs<bf16> inputs;
-  AttentionSaved<bf16> saved;
+  AttentionOutputs<bf16> outputs;
   AttentionGradients<bf16> gradients;
   AttentionOptions options;
   const float* delta;
@@ -43,7 +43,7 @@ struct RowPair {
 __device__ __forceinline__ RowPair queries_at(const Call& call, const AttentionShape& shape, int64_t head,
                                               int64_t token, int count) {
   const int64_t dim = shape.head_dim;
-  return {call.inputs.q + (head * shape.tokens + token) * dim, call.saved.dout + (token * shape.heads + head) * dim,
+  return {call.inputs.q + (head * shape.tokens + token) * dim, call.outputs.dout + (token * shape.heads + head) * dim,
           dim, shape.heads * dim, count};
 }
 __device__ __forceinline__ RowPair keys_at(const Call& call, const AttentionShape& shape, int64_t kv_head, int64_t row,
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call
   for (int half = 0; half < 2; half++) {
     seen[half] = sequence.visible(first_query + own + row_of(2 * half), window);
     const int64_t at = head * shape.tokens + token + smaller(own + row_of(2 * half), queries - 1);
-    lse[half] = call.saved.lse[at] * log2_of_e;
+    lse[half] = call.outputs.lse[at] * log2_of_e;
     delta[half] = call.delta[at];
   }
   const auto fetch = [&](int key, int buffer) {
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call ca
     commit_copies();
     if (i >= streamed) return;
     const int64_t at = head * shape.tokens + token + i;
-    tiles.lse[buffer][i] = i < count ? call.saved.lse[at] * log2_of_e : 0;
+    tiles.lse[buffer][i] = i < count ? call.outputs.lse[at] * log2_of_e : 0;
     tiles.delta[buffer][i] = i < count ? call.delta[at] : 0;
   };
   Range seen_by[2];  // queries, of the two keys that this thread has elements of
@@ -188,14 +188,14 @@ __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call ca
 
 }  // namespace
 
-void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSaved<bf16>& saved,
+void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionOutputs<bf16>& outputs,
                               const AttentionShape& shape, const AttentionOptions& options,
                               const AttentionGradients<bf16>& gradients, void* workspace) {
   if (is_for_hopper(shape))
-    return attention_backward_hopper(stream, inputs, saved, shape, options, gradients, workspace);
+    return attention_backward_hopper(stream, inputs, outputs, shape, options, gradients, workspace);
   auto* const delta = static_cast<float*>(workspace);
-  attention_delta(stream, saved, delta, shape);
-  const Call call{inputs, saved, gradients, options, delta};
+  attention_delta(stream, outputs, delta, shape);
+  const Call call{inputs, outputs, gradients, options, delta};
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
     constexpr size_t bytes = sizeof(BackwardTiles<head_dim>);
     launch(stream, "attention_backward", grid_of_tiles<Side::queries>(shape, held), warps * warp_size, bytes,

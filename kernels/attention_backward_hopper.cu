@@ -349,19 +349,20 @@ __global__ void __launch_bounds__(hopper_threads, 1)
 
 }  // namespace
 
-void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSaved<bf16>& saved,
-                               const AttentionShape& shape, const AttentionOptions& options,
-                               const AttentionGradients<bf16>& gradients, void* workspace) {
+void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& inputs,
+                               const AttentionOutputs<bf16>& outputs, const AttentionShape& shape,
+                               const AttentionOptions& options, const AttentionGradients<bf16>& gradients,
+                               void* workspace) {
   auto* const delta = static_cast<float*>(workspace);
-  attention_delta(stream, saved, delta, shape);
-  const BackwardCall call{shape, options, options.scale * log2_of_e, saved.lse, delta, gradients};
+  attention_delta(stream, outputs, delta, shape);
+  const BackwardCall call{shape, options, options.scale * log2_of_e, outputs.lse, delta, gradients};
   with_hopper_head_dim(shape.head_dim, [&]<int head_dim>() {
     launch(stream, "attention_backward_hopper", grid_of_tiles<Side::queries>(shape, held_rows), hopper_threads,
            sizeof(QueriesTiles<head_dim>), backward_hopper_queries_kernel<head_dim>,
-           maps_of(inputs, saved.dout, shape, tile_keys), call);
+           maps_of(inputs, outputs.dout, shape, tile_keys), call);
     launch(stream, "attention_backward_hopper", grid_of_tiles<Side::keys>(shape, held_rows), hopper_threads,
            sizeof(KeysTiles<head_dim>), backward_hopper_keys_kernel<head_dim>,
-           maps_of(inputs, saved.dout, shape, rows_a_consumer), call);
+           maps_of(inputs, outputs.dout, shape, rows_a_consumer), call);
   });
 }
 

@@ -24,14 +24,14 @@ __global__ void __launch_bounds__(warps* warp_size)
 }  // namespace
 
 template <class X>
-void attention_delta(Stream stream, const AttentionSaved<X>& saved, float* delta, const AttentionShape& shape) {
+void attention_delta(Stream stream, const AttentionOutputs<X>& outputs, float* delta, const AttentionShape& shape) {
   with_row(shape.head_dim, [&]<class Row>() {
     launch(stream, "attention_delta", grid_of("attention", shape.tokens, parts_of(shape.heads, warps)),
-           warps * warp_size, 0, attention_delta_kernel<Row, X>, saved.dout, saved.out, delta, shape);
+           warps * warp_size, 0, attention_delta_kernel<Row, X>, outputs.dout, outputs.out, delta, shape);
   });
 }
 
-template void attention_delta(Stream, const AttentionSaved<float>&, float*, const AttentionShape&);
-template void attention_delta(Stream, const AttentionSaved<bf16>&, float*, const AttentionShape&);
+template void attention_delta(Stream, const AttentionOutputs<float>&, float*, const AttentionShape&);
+template void attention_delta(Stream, const AttentionOutputs<bf16>&, float*, const AttentionShape&);
 
 }  // namespace llama_tp::kernels

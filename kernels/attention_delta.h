@@ -7,6 +7,6 @@ namespace llama_tp::kernels {
 
 // δ[a, t] = Σ_d dout[t, a·D + d] · out[t, a·D + d], [A, T]: the workspace that workspace.h counts.
 template <class X>
-void attention_delta(Stream stream, const AttentionSaved<X>& saved, float* delta, const AttentionShape& shape);
+void attention_delta(Stream stream, const AttentionOutputs<X>& outputs, float* delta, const AttentionShape& shape);
 
 }  // namespace llama_tp::kernels

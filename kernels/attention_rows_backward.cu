@@ -16,7 +16,7 @@ namespace {
 template <class X>
 struct Call {
   AttentionInputs<X> inputs;
-  AttentionSaved<X> saved;
+  AttentionOutputs<X> outputs;
   AttentionGradients<X> gradients;
   AttentionOptions options;
   const float* delta;
@@ -31,8 +31,8 @@ struct Query {
   template <class X>
   __device__ __forceinline__ Query(const Call<X>& call, const AttentionShape& shape, int64_t head, int64_t token)
       : q(call.inputs.q + (head * shape.tokens + token) * shape.head_dim, shape.head_dim),
-        dout(call.saved.dout + (token * shape.heads + head) * shape.head_dim, shape.head_dim),
-        lse(call.saved.lse[head * shape.tokens + token] * log2_of_e),
+        dout(call.outputs.dout + (token * shape.heads + head) * shape.head_dim, shape.head_dim),
+        lse(call.outputs.lse[head * shape.tokens + token] * log2_of_e),
         delta(call.delta[head * shape.tokens + token]) {}
 };
 
@@ -89,12 +89,12 @@ __global__ void rows_backward_keys_kernel(Call<X> call, AttentionShape shape) {
 }  // namespace
 
 template <class X>
-void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionSaved<X>& saved,
+void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionOutputs<X>& outputs,
                              const AttentionShape& shape, const AttentionOptions& options,
                              const AttentionGradients<X>& gradients, void* workspace) {
   auto* const delta = static_cast<float*>(workspace);
-  attention_delta(stream, saved, delta, shape);
-  const Call<X> call{inputs, saved, gradients, options, delta};
+  attention_delta(stream, outputs, delta, shape);
+  const Call<X> call{inputs, outputs, gradients, options, delta};
   with_row(shape.head_dim, [&]<class Row>() {
     with_grids_of_sequences(shape, [&](const AttentionShape& some) {
       launch(stream, "attention_rows_backward",
@@ -106,10 +106,10 @@ void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, co
   });
 }
 
-template void attention_backward_rows(Stream, const AttentionInputs<float>&, const AttentionSaved<float>&,
+template void attention_backward_rows(Stream, const AttentionInputs<float>&, const AttentionOutputs<float>&,
                                       const AttentionShape&, const AttentionOptions&, const AttentionGradients<float>&,
                                       void*);
-template void attention_backward_rows(Stream, const AttentionInputs<bf16>&, const AttentionSaved<bf16>&,
+template void attention_backward_rows(Stream, const AttentionInputs<bf16>&, const AttentionOutputs<bf16>&,
                                       const AttentionShape&, const AttentionOptions&, const AttentionGradients<bf16>&,
                                       void*);
 

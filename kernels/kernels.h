@@ -108,9 +108,9 @@ void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs,
 bool has_hopper_tiles(int64_t head_dim);
 void attention_forward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                               const AttentionOptions& options, bf16* out, float* lse);
-// attention_backward.cu. delta: workspace.
+// What forward gave, and the gradient of its out.
 template <class X>
-struct AttentionSaved {
+struct AttentionOutputs {
   const X *dout, *out;
   const float* lse;
 };
@@ -118,12 +118,13 @@ template <class X>
 struct AttentionGradients {
   X *dq, *dk, *dv;
 };
-void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSaved<bf16>& saved,
+void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionOutputs<bf16>& outputs,
                               const AttentionShape& shape, const AttentionOptions& options,
                               const AttentionGradients<bf16>& gradients, void* workspace);
-void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionSaved<bf16>& saved,
-                               const AttentionShape& shape, const AttentionOptions& options,
-                               const AttentionGradients<bf16>& gradients, void* workspace);
+void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& inputs,
+                               const AttentionOutputs<bf16>& outputs, const AttentionShape& shape,
+                               const AttentionOptions& options, const AttentionGradients<bf16>& gradients,
+                               void* workspace);
 
 // attention_rows.cu, attention_rows_backward.cu: a warp a query, any head size up to 256, either type; when decoding
 // the keys of one query are split over warps. Forward in bf16, heads of 64 and 128: attention_few_queries.cu.
@@ -131,7 +132,7 @@ template <class X>
 void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,
                             const AttentionOptions& options, X* out, float* lse, void* workspace);
 template <class X>
-void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionSaved<X>& saved,
+void attention_backward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionOutputs<X>& outputs,
                              const AttentionShape& shape, const AttentionOptions& options,
                              const AttentionGradients<X>& gradients, void* workspace);
 

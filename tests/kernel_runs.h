@@ -281,7 +281,7 @@ class AttentionRun {
   template <class Backward>
   void backward(const Backward& start, int64_t workspace_bytes) {
     auto workspace = workspace_of(workspace_bytes);
-    start(nullptr, inputs(), AttentionSaved<X>{dout_.data(), out_.data(), lse_.data()}, shape_, options_,
+    start(nullptr, inputs(), AttentionOutputs<X>{dout_.data(), out_.data(), lse_.data()}, shape_, options_,
           AttentionGradients<X>{dq_.data(), dk_.data(), dv_.data()}, workspace.data());
   }
 

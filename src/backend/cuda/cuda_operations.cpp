@@ -141,13 +141,13 @@ void CudaOperations::run_attention_backward(const Tensor& dout, const Tensor& q,
                                             const Tensor& dv, void* workspace) {
   with_type(q.dtype, [&]<class X>(X) {
     const kernels::AttentionInputs<X> inputs{q.as<X>(), k.as<X>(), v.as<X>()};
-    const kernels::AttentionSaved<X> saved{dout.as<X>(), out.as<X>(), lse.as<float>()};
+    const kernels::AttentionOutputs<X> outputs{dout.as<X>(), out.as<X>(), lse.as<float>()};
     const kernels::AttentionGradients<X> gradients{dq.as<X>(), dk.as<X>(), dv.as<X>()};
     const kernels::AttentionShape shape = shape_of(q, k, sequences);
     if constexpr (std::is_same_v<X, bf16>)
       if (in_tiles(q, sequences))
-        return kernels::attention_backward_tiles(stream_, inputs, saved, shape, options, gradients, workspace);
-    kernels::attention_backward_rows(stream_, inputs, saved, shape, options, gradients, workspace);
+        return kernels::attention_backward_tiles(stream_, inputs, outputs, shape, options, gradients, workspace);
+    kernels::attention_backward_rows(stream_, inputs, outputs, shape, options, gradients, workspace);
   });
 }
 
