@@ -362,7 +362,7 @@ TEST(Attention, ItsWorkspaceDoesNotShrinkWithMoreKeys) {
         const Tensor q{nullptr, dtype, {heads, tokens, 64}}, k{nullptr, dtype, {heads, 2100, 64}};
         int64_t before = 0;
         for (int64_t keys = 1; keys <= 2100; keys++) {
-          const int64_t bytes = device->attention_forward_workspace(q, k, {{}, tokens, keys});
+          const int64_t bytes = device->attention_forward_workspace(q, k, {{}, 1, tokens, keys});
           ASSERT_GE(bytes, before) << heads << " heads, " << tokens << " tokens, " << keys << " keys";
           before = bytes;
         }
