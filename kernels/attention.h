@@ -99,9 +99,9 @@ constexpr float log_of_2 = 0.69314718f;
 constexpr float lowest_score = -1e30f;
 constexpr float minus_infinity = -__builtin_huge_valf();
 
-// Whether Hopper's kernels take this here. Where there are no rows nothing can be mapped for their copies.
-inline bool is_for_hopper(const AttentionShape& shape) {
-  return is_hopper() && has_hopper_tiles(shape.head_dim) && shape.tokens > 0 && shape.cache > 0;
+// Errors: a scale that would turn the order of scores, whose largest is found ahead of it.
+inline void require_positive_scale(const AttentionOptions& options) {
+  require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
 }
 
 // Calls start.operator()<head_dim>() for the sizes that have_tiles. Errors: another size.

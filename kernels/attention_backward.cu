@@ -191,8 +191,6 @@ __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call ca
 void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionOutputs<bf16>& outputs,
                               const AttentionShape& shape, const AttentionOptions& options,
                               const AttentionGradients<bf16>& gradients, void* workspace) {
-  if (is_for_hopper(shape))
-    return attention_backward_hopper(stream, inputs, outputs, shape, options, gradients, workspace);
   auto* const delta = static_cast<float*>(workspace);
   attention_delta(stream, outputs, delta, shape);
   const Call call{inputs, outputs, gradients, options, delta};

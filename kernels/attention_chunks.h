@@ -1,8 +1,9 @@
 // Attention of few queries, whose keys are cut into chunks: what the kernels that go over a chunk and the one that joins
-// chunks know of each other.
+// chunks know of each other, and how the one is started behind the other.
 #pragma once
 
 #include "kernels/attention.h"
+#include "kernels/workspace.h"
 
 namespace llama_tp::kernels {
 
@@ -32,10 +33,36 @@ __device__ __forceinline__ Range visible_in_chunk(const Sequence& sequence, int6
           static_cast<int>(smaller(keys.end, (chunk + 1) * chunks.keys))};
 }
 
-// attention_few_queries.cu: to output where one chunk is all, else to partial. Heads of 64 and 128.
-inline bool has_few_queries(int64_t head_dim) { return head_dim == 64 || head_dim == 128; }
-void attention_few_queries(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
-                           const AttentionOptions& options, const Output<bf16>& output, const Partial& partial,
-                           const Chunks& chunks);
+// As large as leave warps_wanted.
+inline Chunks chunks_of(const AttentionShape& shape) {
+  if (shape.tokens > splitting_tokens) return {1, shape.longest_key};
+  const int64_t even = parts_of(shape.longest_key * shape.heads * shape.tokens, warps_wanted);
+  const int64_t keys = smaller(larger(parts_of(even, least_chunk), 1) * least_chunk, most_chunk);
+  return {larger(parts_of(shape.longest_key, keys), 1), keys};
+}
+
+// Nothing where one chunk is all.
+inline Partial partial_in(void* workspace, const AttentionShape& shape, int64_t chunks) {
+  if (chunks == 1) return {};
+  const int64_t rows = shape.heads * shape.tokens * chunks;
+  auto* const floats = static_cast<float*>(workspace);
+  return {floats, floats + rows * shape.head_dim, floats + rows * (shape.head_dim + 1)};
+}
+
+// attention_rows.cu: from partial to output, in a fixed order.
+template <class X>
+void join_chunks(Stream stream, const AttentionShape& shape, const Output<X>& output, const Partial& partial,
+                 int64_t chunks);
+
+// Calls start(partial, chunks), of a kernel that goes over a chunk: to output where one is all, else to partial, which
+// is then joined.
+template <class X, class Start>
+void with_chunks(Stream stream, const AttentionShape& shape, const Output<X>& output, void* workspace,
+                 const Start& start) {
+  const Chunks chunks = chunks_of(shape);
+  const Partial partial = partial_in(workspace, shape, chunks.count);
+  start(partial, chunks);
+  if (chunks.count > 1) join_chunks(stream, shape, output, partial, chunks.count);
+}
 
 }  // namespace llama_tp::kernels

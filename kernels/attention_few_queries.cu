@@ -144,15 +144,20 @@ __global__ void __launch_bounds__(warp_size, warps_a_multiprocessor)
 
 }  // namespace
 
-void attention_few_queries(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
-                           const AttentionOptions& options, const Output<bf16>& output, const Partial& partial,
-                           const Chunks& chunks) {
-  with_grids_of_sequences(shape, [&](const AttentionShape& some) {
-    launch_early(stream, "attention_few_queries",
-                 grid_of("attention", some.longest_query * chunks.count, blocks_of_heads(some), some.sequences),
-                 warp_size, 0,
-                 some.head_dim == 64 ? attention_few_queries_kernel<64> : attention_few_queries_kernel<128>, inputs,
-                 some, options, output, partial, chunks);
+void attention_forward_few_queries(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
+                                   const AttentionOptions& options, bf16* out, float* lse, void* workspace) {
+  require_positive_scale(options);
+  require(has_few_queries(shape.head_dim), "attention: heads of ", shape.head_dim,
+          " for a few queries on tensor cores; 64 and 128 are known");
+  const Output<bf16> output{out, lse};
+  with_chunks(stream, shape, output, workspace, [&](const Partial& partial, const Chunks& chunks) {
+    with_grids_of_sequences(shape, [&](const AttentionShape& some) {
+      launch_early(stream, "attention_few_queries",
+                   grid_of("attention", some.longest_query * chunks.count, blocks_of_heads(some), some.sequences),
+                   warp_size, 0,
+                   some.head_dim == 64 ? attention_few_queries_kernel<64> : attention_few_queries_kernel<128>, inputs,
+                   some, options, output, partial, chunks);
+    });
   });
 }
 

@@ -77,8 +77,7 @@ __global__ void __launch_bounds__(warps* warp_size)
 
 void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                              const AttentionOptions& options, bf16* out, float* lse) {
-  require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
-  if (is_for_hopper(shape)) return attention_forward_hopper(stream, inputs, shape, options, out, lse);
+  require_positive_scale(options);
   with_head_dim(shape.head_dim, [&]<int head_dim>() {
     launch(stream, "attention_forward", grid_of_tiles<Side::queries>(shape, tile), warps * warp_size,
            sizeof(ForwardTiles<head_dim>), attention_forward_kernel<head_dim>, inputs, shape, options, out, lse);

@@ -242,10 +242,11 @@ void start(Stream stream, const AttentionInputs<bf16>& inputs, const ForwardCall
 
 }  // namespace
 
-bool has_hopper_tiles(int64_t head_dim) { return head_dim == 64 || head_dim == 128; }
+bool runs_hopper_tiles() { return is_hopper(); }
 
 void attention_forward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
                               const AttentionOptions& options, bf16* out, float* lse) {
+  require_positive_scale(options);
   const ForwardCall call{shape, options, options.scale * log2_of_e, out, lse};
   with_hopper_head_dim(shape.head_dim, [&]<int head_dim>() { start<head_dim>(stream, inputs, call); });
 }

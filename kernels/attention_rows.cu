@@ -1,5 +1,5 @@
 // Attention, forward, a warp a query: for decoding, where there are too few queries for tiles, for f32, and for head
-// sizes that have no tiles. Few queries of bf16 with heads of 64 or 128 go to attention_few_queries.cu, but for the join.
+// sizes that have no tiles. Its join of chunks is attention_few_queries.cu's, too.
 //
 //   out[t, a·D …] = Σ_j p_j v[g, j],  p_j = exp(scale q[a, t]·k[g, j] − lse),  lse[a, t] = log Σ_j exp(scale q·k)
 //
@@ -10,19 +10,10 @@
 // cores; when decoding it reads each key and value once a group of heads.
 #include "kernels/attention_chunks.h"
 #include "kernels/attention_rows.h"
-#include "kernels/workspace.h"
 
 namespace llama_tp::kernels {
 
 namespace {
-
-// As large as leave so many warps.
-Chunks chunks_of(const AttentionShape& shape) {
-  if (shape.tokens > splitting_tokens) return {1, shape.longest_key};
-  const int64_t even = parts_of(shape.longest_key * shape.heads * shape.tokens, warps_wanted);
-  const int64_t keys = smaller(larger(parts_of(even, least_chunk), 1) * least_chunk, most_chunk);
-  return {larger(parts_of(shape.longest_key, keys), 1), keys};
-}
 
 // Softmax of a row over some keys, as it goes: Σ 2^(score − offset) v and Σ 2^(score − offset).
 template <class Row>
@@ -168,45 +159,33 @@ void with_narrow_row(int64_t head_dim, const Start& start) {
     with_row(head_dim, start);
 }
 
+}  // namespace
+
 template <class X>
-void go_over_chunks(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,
-                    const AttentionOptions& options, const Output<X>& output, const Partial& partial,
-                    const Chunks& chunks) {
-  if constexpr (sizeof(X) == sizeof(bf16))
-    if (has_few_queries(shape.head_dim))
-      return attention_few_queries(stream, inputs, shape, options, output, partial, chunks);
-  with_narrow_row<X>(shape.head_dim, [&]<class Row>() {
-    with_grids_of_sequences(shape, [&](const AttentionShape& some) {
-      launch_early(stream, "attention_rows",
-                   grid_of("attention", some.longest_query * chunks.count, blocks_of_heads(some), some.sequences),
-                   threads_of_heads(some), 0, attention_rows_kernel<Row, X>, inputs, some, options, output, partial,
-                   chunks);
-    });
+void join_chunks(Stream stream, const AttentionShape& shape, const Output<X>& output, const Partial& partial,
+                 int64_t chunks) {
+  with_row(shape.head_dim, [&]<class Row>() {
+    launch_early(stream, "join_chunks", grid_of("attention", shape.tokens, shape.heads), join_warps * warp_size,
+                 sizeof(JoinScratch<Row>), join_chunks_kernel<Row, X>, shape, output, partial, chunks);
   });
 }
 
-// Nothing where one chunk is all.
-Partial partial_in(void* workspace, const AttentionShape& shape, int64_t chunks) {
-  if (chunks == 1) return {};
-  const int64_t rows = shape.heads * shape.tokens * chunks;
-  auto* const floats = static_cast<float*>(workspace);
-  return {floats, floats + rows * shape.head_dim, floats + rows * (shape.head_dim + 1)};
-}
-
-}  // namespace
+template void join_chunks(Stream, const AttentionShape&, const Output<bf16>&, const Partial&, int64_t);
 
 template <class X>
 void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,
                             const AttentionOptions& options, X* out, float* lse, void* workspace) {
-  require(options.scale > 0, "attention: a scale of ", options.scale, "; it must be positive");
-  const Chunks chunks = chunks_of(shape);
-  const Partial partial = partial_in(workspace, shape, chunks.count);
+  require_positive_scale(options);
   const Output<X> output{out, lse};
-  go_over_chunks(stream, inputs, shape, options, output, partial, chunks);
-  if (chunks.count == 1) return;
-  with_row(shape.head_dim, [&]<class Row>() {
-    launch_early(stream, "join_chunks", grid_of("attention", shape.tokens, shape.heads), join_warps * warp_size,
-                 sizeof(JoinScratch<Row>), join_chunks_kernel<Row, X>, shape, output, partial, chunks.count);
+  with_chunks(stream, shape, output, workspace, [&](const Partial& partial, const Chunks& chunks) {
+    with_narrow_row<X>(shape.head_dim, [&]<class Row>() {
+      with_grids_of_sequences(shape, [&](const AttentionShape& some) {
+        launch_early(stream, "attention_rows",
+                     grid_of("attention", some.longest_query * chunks.count, blocks_of_heads(some), some.sequences),
+                     threads_of_heads(some), 0, attention_rows_kernel<Row, X>, inputs, some, options, output, partial,
+                     chunks);
+      });
+    });
   });
 }
 

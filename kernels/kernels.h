@@ -98,16 +98,6 @@ struct AttentionInputs {
   const X *q, *k, *v;
 };
 
-// attention_forward.cu: on tensor cores, in tiles, bf16 alone. lse may be null.
-constexpr bool has_tiles(int64_t head_dim) {
-  return head_dim == 16 || head_dim == 32 || head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
-}
-void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
-                             const AttentionOptions& options, bf16* out, float* lse);
-// attention_forward_hopper.cu, attention_backward_hopper.cu: what those in tiles call for these sizes on a GPU that can.
-bool has_hopper_tiles(int64_t head_dim);
-void attention_forward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
-                              const AttentionOptions& options, bf16* out, float* lse);
 // What forward gave, and the gradient of its out.
 template <class X>
 struct AttentionOutputs {
@@ -118,16 +108,39 @@ template <class X>
 struct AttentionGradients {
   X *dq, *dk, *dv;
 };
+
+// Each starts the kernels of its own file, and attention_way in backend/cuda/shapes.h says whose run. lse may be null in
+// forward.
+
+// attention_forward.cu, attention_backward.cu: on tensor cores, in tiles, bf16 alone.
+constexpr bool has_tiles(int64_t head_dim) {
+  return head_dim == 16 || head_dim == 32 || head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
+}
+void attention_forward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
+                             const AttentionOptions& options, bf16* out, float* lse);
 void attention_backward_tiles(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionOutputs<bf16>& outputs,
                               const AttentionShape& shape, const AttentionOptions& options,
                               const AttentionGradients<bf16>& gradients, void* workspace);
+
+// attention_forward_hopper.cu, attention_backward_hopper.cu: in tiles by Hopper's own instructions, bf16 alone. There is
+// a token and a key: where there are no rows nothing can be mapped for their copies.
+constexpr bool has_hopper_tiles(int64_t head_dim) { return head_dim == 64 || head_dim == 128; }
+// Whether this GPU has these instructions, and the program was built for them.
+bool runs_hopper_tiles();
+void attention_forward_hopper(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
+                              const AttentionOptions& options, bf16* out, float* lse);
 void attention_backward_hopper(Stream stream, const AttentionInputs<bf16>& inputs,
                                const AttentionOutputs<bf16>& outputs, const AttentionShape& shape,
                                const AttentionOptions& options, const AttentionGradients<bf16>& gradients,
                                void* workspace);
 
-// attention_rows.cu, attention_rows_backward.cu: a warp a query, any head size up to 256, either type; when decoding
-// the keys of one query are split over warps. Forward in bf16, heads of 64 and 128: attention_few_queries.cu.
+// attention_few_queries.cu: a warp a query of up to eight heads, on tensor cores, bf16 alone; forward alone. When
+// decoding the keys of one query are split over warps.
+constexpr bool has_few_queries(int64_t head_dim) { return head_dim == 64 || head_dim == 128; }
+void attention_forward_few_queries(Stream stream, const AttentionInputs<bf16>& inputs, const AttentionShape& shape,
+                                   const AttentionOptions& options, bf16* out, float* lse, void* workspace);
+
+// attention_rows.cu, attention_rows_backward.cu: a warp a query, any head size up to 256, either type; split as above.
 template <class X>
 void attention_forward_rows(Stream stream, const AttentionInputs<X>& inputs, const AttentionShape& shape,
                             const AttentionOptions& options, X* out, float* lse, void* workspace);

@@ -27,7 +27,7 @@ inline int64_t head_norm_backward_workspace(const HeadNormShape& shape, int64_t 
 
 // ---- attention
 
-// attention_rows.cu: with more tokens than these there are warps enough, with fewer their keys are cut into chunks.
+// attention_rows.cu, attention_few_queries.cu: with more tokens than these there are warps enough, with fewer their keys are cut into chunks.
 constexpr int64_t splitting_tokens = 8;
 // What the largest of GPUs have room for, 16 on each of 128 multiprocessors. The number is the same on all, and with it
 // the order of sums.

@@ -38,7 +38,7 @@ void run_all() {
     training.backward_tiles();
     training.forward_hopper();
     training.backward_hopper();
-    AttentionRun<bf16>(attention(head_dim, 1, 1024)).forward_rows();
+    AttentionRun<bf16>(attention(head_dim, 1, 1024)).forward_few_queries();
   }
   AttentionRun<bf16>(attention(96, 1, 1024)).forward_rows();
   AttentionRun<float> in_f32(attention(64, 64, 64));

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/cuda/cuda_uploads.h"
+#include "backend/cuda/shapes.h"
 #include "cuda/cuda_model.h"
 #include "cuda/double.h"
 #include "generate/generator.h"
@@ -86,6 +87,27 @@ TEST_F(Cuda, AutoIsTheCpuWhereNoDeviceCanRunTheKernelsButNoWayAroundABrokenOne) 
     cuda_double() = broken;
     EXPECT_THROW(make_backend("auto", {}), Error);
   }
+}
+
+TEST_F(Cuda, WhichOfAttentionsKernelsRunIsForTypeHeadsQueriesAndGpuToSay) {
+  using enum AttentionWay;
+  struct Case {
+    DType dtype;
+    int64_t head_dim, queries;
+    AttentionWay elsewhere, on_hopper;
+  };
+  const auto way = [](const Case& c, int64_t keys, bool on_hopper) {
+    return attention_way(c.dtype, {4, 2, c.head_dim, c.queries, keys, nullptr, 1, c.queries, keys}, on_hopper);
+  };
+  for (const Case& c : {Case{DType::bf16, 64, 16, tiles, hopper}, Case{DType::bf16, 128, 16, tiles, hopper},
+                        Case{DType::bf16, 96, 16, tiles, tiles}, Case{DType::bf16, 48, 16, rows, rows},
+                        Case{DType::bf16, 64, 15, few_queries, few_queries},
+                        Case{DType::bf16, 128, 15, few_queries, few_queries}, Case{DType::bf16, 96, 15, rows, rows},
+                        Case{DType::f32, 64, 16, rows, rows}, Case{DType::f32, 128, 15, rows, rows}}) {
+    EXPECT_EQ(way(c, 100, false), c.elsewhere) << name_of(c.dtype) << " " << c.head_dim << " " << c.queries;
+    EXPECT_EQ(way(c, 100, true), c.on_hopper) << name_of(c.dtype) << " " << c.head_dim << " " << c.queries;
+  }
+  EXPECT_EQ(way({DType::bf16, 64, 16, tiles, hopper}, 0, true), tiles) << "no row of keys to map";
 }
 
 TEST_F(Cuda, APlanBeyondTheFreeMemoryIsRefusedWithItsFigure) {

@@ -248,8 +248,8 @@ TEST(Emulation, TilesOfVeryManySequencesComeOnceEach) {
 }
 
 // Sequences of one token, whose attention is its own value.
-template <class X>
-void attend_to_many_sequences(int64_t dim, bool backward) {
+template <class X, class Forward>
+void attend_to_many_sequences(int64_t dim, const Forward& forward, bool backward) {
   constexpr int64_t many = 65535 + 2;
   std::vector<int32_t> ranges;
   for (int32_t s = 0; s < many; s++) ranges.insert(ranges.end(), {s, 1, s, 1});
@@ -259,7 +259,7 @@ void attend_to_many_sequences(int64_t dim, bool backward) {
   std::vector<float> lse(many), delta(many);
   const AttentionShape shape{1, 1, dim, many, many, ranges.data(), many, 1, 1};
   const AttentionInputs<X> inputs{zero.data(), zero.data(), v.data()};
-  attention_forward_rows<X>(nullptr, inputs, shape, {0.1f, 0}, out.data(), lse.data(), nullptr);
+  forward(nullptr, inputs, shape, AttentionOptions{0.1f, 0}, out.data(), lse.data(), nullptr);
   const size_t bytes = v.size() * sizeof(X);
   EXPECT_EQ(std::memcmp(out.data(), v.data(), bytes), 0);
   if (!backward) return;
@@ -269,8 +269,25 @@ void attend_to_many_sequences(int64_t dim, bool backward) {
 }
 
 TEST(Emulation, MoreSequencesThanAGridHasRoomForHaveSeveral) {
-  attend_to_many_sequences<float>(8, true);
-  attend_to_many_sequences<bf16>(64, false);
+  attend_to_many_sequences<float>(8, attention_forward_rows<float>, true);
+  attend_to_many_sequences<bf16>(64, attention_forward_few_queries, false);
+}
+
+TEST(Emulation, AttentionRefusesScalesAndHeadsThatAKernelDoesNotKnow) {
+  const auto shape_of_heads = [](int64_t head_dim) { return AttentionShape{1, 1, head_dim, 0, 0, nullptr, 0, 0, 0}; };
+  const AttentionShape wide = shape_of_heads(64), other = shape_of_heads(48);
+  const auto expect_refusals = [&](const auto& kernel, auto... workspace) {
+    const auto refusal = [&](const AttentionShape& shape, float scale) {
+      return error_of([&] {
+        kernel(nullptr, AttentionInputs<bf16>{}, shape, {scale, 0}, nullptr, nullptr, workspace...);
+      });
+    };
+    EXPECT_TRUE(holds(refusal(wide, 0), "attention: a scale of 0; it must be positive"));
+    return refusal(other, 1);
+  };
+  EXPECT_TRUE(holds(expect_refusals(attention_forward_hopper), "heads of 48 on Hopper; 64 and 128 have them"));
+  EXPECT_TRUE(holds(expect_refusals(attention_forward_tiles), "no tiles for heads of 48; 16, 32,"));
+  EXPECT_TRUE(holds(expect_refusals(attention_forward_few_queries, nullptr), "heads of 48", "64 and 128 are known"));
 }
 
 // What the tests of attention rest on: a kernel that forgot a wait would give no numbers.

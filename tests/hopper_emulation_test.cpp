@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "kernels/swizzled_tile.h"
 #include "kernels/tiles.h"
+#include "operation_fixture.h"
 #include "support/error_of.h"
 
 namespace llama_tp::kernels {
@@ -261,7 +262,6 @@ TEST(HopperEmulation, WhatAProductNeedsIsMissedWhereItIsForgotten) {
 // Values that differ from key to key, so that a tile in the wrong place changes the result.
 class HopperAttention : public ::testing::Test {
  protected:
-  void SetUp() override { emulation::be_hopper(true); }
   void TearDown() override {
     emulation::be_hopper(false);
     emulation::go_on_in(emulation::Order::in_turn);
@@ -274,19 +274,21 @@ class HopperAttention : public ::testing::Test {
   const AttentionOptions options{0.02f, 0};
   const AttentionInputs<bf16> inputs{values.data(), values.data(), values.data()};
 
-  std::vector<bf16> attend(std::vector<float>* lse = nullptr) const {
+  std::vector<bf16> attend(std::vector<float>* lse = nullptr,
+                           decltype(attention_forward_hopper)* start = attention_forward_hopper) const {
     std::vector<bf16> out(tokens * dim);
-    attention_forward_tiles(nullptr, inputs, shape, options, out.data(), lse == nullptr ? nullptr : lse->data());
+    start(nullptr, inputs, shape, options, out.data(), lse == nullptr ? nullptr : lse->data());
     return out;
   }
 
   // dq, dk and dv, one behind the other, of what attend() has made.
-  std::vector<bf16> differentiate(const std::vector<bf16>& out, const std::vector<float>& lse) const {
+  std::vector<bf16> differentiate(const std::vector<bf16>& out, const std::vector<float>& lse,
+                                  decltype(attention_backward_hopper)* start = attention_backward_hopper) const {
     std::vector<bf16> gradients(3 * tokens * dim);
     std::vector<float> delta(tokens);
     bf16* const dq = gradients.data();
-    attention_backward_tiles(nullptr, inputs, {values.data(), out.data(), lse.data()}, shape, options,
-                             {dq, dq + tokens * dim, dq + 2 * tokens * dim}, delta.data());
+    start(nullptr, inputs, {values.data(), out.data(), lse.data()}, shape, options,
+          {dq, dq + tokens * dim, dq + 2 * tokens * dim}, delta.data());
     return gradients;
   }
 };
@@ -301,10 +303,15 @@ std::string error_without_waits(const Run& run) {
 }
 
 TEST_F(HopperAttention, IsChosenOnAGpuThatHasIt) {
-  std::vector<float> lse(tokens);
-  const std::vector<bf16> out = attend(&lse);
-  const std::string forward = error_without_waits([&] { attend(); }),
-                    backward = error_without_waits([&] { differentiate(out, lse); });
+  Device device(1);
+  const Owned q({1, tokens, dim}, DType::bf16), out({tokens, dim}, DType::bf16), lse({1, tokens}, DType::f32);
+  const Owned dq = q, dk = q, dv = q, range({1, 4}, DType::i32, [](int64_t i) { return i % 2 * tokens; });
+  const Sequences sequences{range, 1, tokens, tokens};
+  emulation::be_hopper(true);
+  const std::string forward =
+      error_without_waits([&] { device->attention_forward(q, q, q, sequences, options, out, lse); });
+  const std::string backward =
+      error_without_waits([&] { device->attention_backward(out, q, q, q, out, lse, sequences, options, dq, dk, dv); });
   EXPECT_NE(forward.find("attention_forward_hopper: block"), std::string::npos) << forward;
   EXPECT_NE(backward.find("attention_backward_hopper: block"), std::string::npos) << backward;
 }
@@ -321,8 +328,7 @@ TEST_F(HopperAttention, AgreesWithTheOtherKernelAndNeedsItsSwizzle) {
   emulation::leave_out_swizzle(true);
   const std::vector<bf16> unswizzled = attend();
   emulation::leave_out_swizzle(false);
-  emulation::be_hopper(false);
-  const std::vector<bf16> there = attend();
+  const std::vector<bf16> there = attend(nullptr, attention_forward_tiles);
   // Means of values up to 3: probabilities and results are rounded to bf16 (2^-9) once each in both.
   EXPECT_LE(largest_difference(here, there), 4 * 3 * 0x1p-9);
   EXPECT_GT(largest_difference(unswizzled, there), 0.5);
@@ -344,8 +350,7 @@ TEST_F(HopperAttention, BackwardAgreesWithTheOtherKernelAndNeedsItsSwizzle) {
   emulation::leave_out_swizzle(true);
   const std::vector<bf16> unswizzled = differentiate(out, lse);
   emulation::leave_out_swizzle(false);
-  emulation::be_hopper(false);
-  const std::vector<bf16> there = differentiate(out, lse);
+  const std::vector<bf16> there = differentiate(out, lse, attention_backward_tiles);
   double largest = 0;
   for (const bf16 gradient : there) largest = std::max(largest, std::fabs(static_cast<double>(to_float(gradient))));
   // Both round the same factors to bf16 and add in f32, in another order: what is left is a result's last bit.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "emulation/device_memory.h"
@@ -215,6 +216,13 @@ void run_tokens(int64_t tokens) {
   const auto product = [&]<class Y>(const DeviceVector<X>& x, DeviceVector<Y>& y, int64_t n, int64_t terms) {
     matrix_vector<X, Y>(nullptr, x.data(), w, nullptr, y.data(), tokens, n, terms);
   };
+  const auto attend = [&](const AttentionInputs<X>& inputs) {
+    const AttentionOptions options{0.2f, 0};
+    if constexpr (std::is_same_v<X, bf16>)
+      attention_forward_few_queries(nullptr, inputs, attention, options, out.data(), lse.data(), workspace.data());
+    else
+      attention_forward_rows(nullptr, inputs, attention, options, out.data(), lse.data(), workspace.data());
+  };
   for (int time = 0; time < 2; time++) {
     embedding_forward<X>(nullptr, ids.data(), w, {0, vocabulary}, residual.data(), tokens, hidden);
     norm_forward(nullptr, residual.data(), norm, normed.data(), statistics.data(), tokens, hidden);
@@ -222,8 +230,7 @@ void run_tokens(int64_t tokens) {
     head_norm_forward<X>(nullptr, qkv.data(), {w, w}, {heads, kv_heads, dim, 1e-5f}, qkv.data(), tokens);
     rope_forward<X>(nullptr, qkv.data(), table.data(), nullptr, rope, q.data(), k.data(), v.data());
     rope_table(nullptr, rows.data(), frequencies.data(), 1, table.data(), tokens, dim / 2);
-    attention_forward_rows<X>(nullptr, {q.data(), k.data(), v.data()}, attention, {0.2f, 0}, out.data(), lse.data(),
-                              workspace.data());
+    attend(AttentionInputs<X>{q.data(), k.data(), v.data()});
     product(out, part, hidden, heads * dim);
     add_norm_forward(nullptr, residual.data(), part.data(), norm, residual.data(), normed.data(), statistics.data(),
                      tokens, hidden);
@@ -263,10 +270,8 @@ class AttentionRun {
 
   void forward_tiles() { attention_forward_tiles(nullptr, inputs(), shape_, options_, out_.data(), lse_.data()); }
   void forward_hopper() { attention_forward_hopper(nullptr, inputs(), shape_, options_, out_.data(), lse_.data()); }
-  void forward_rows() {
-    auto workspace = workspace_of(attention_forward_rows_workspace(shape_));
-    attention_forward_rows(nullptr, inputs(), shape_, options_, out_.data(), lse_.data(), workspace.data());
-  }
+  void forward_few_queries() { forward(attention_forward_few_queries); }
+  void forward_rows() { forward(attention_forward_rows<X>); }
   void backward_tiles() { backward(attention_backward_tiles, attention_backward_workspace(shape_)); }
   void backward_hopper() { backward(attention_backward_hopper, attention_backward_workspace(shape_)); }
   void backward_rows() { backward(attention_backward_rows<X>, attention_backward_workspace(shape_)); }
@@ -278,6 +283,11 @@ class AttentionRun {
     return most;
   }
   AttentionInputs<X> inputs() const { return {q_.data(), k_.data(), v_.data()}; }
+  template <class Forward>
+  void forward(const Forward& start) {
+    auto workspace = workspace_of(attention_forward_rows_workspace(shape_));
+    start(nullptr, inputs(), shape_, options_, out_.data(), lse_.data(), workspace.data());
+  }
   template <class Backward>
   void backward(const Backward& start, int64_t workspace_bytes) {
     auto workspace = workspace_of(workspace_bytes);

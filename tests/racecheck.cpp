@@ -61,7 +61,7 @@ const std::vector<Subject> subjects{
     {"attention_forward", [] { AttentionRun<bf16>(attention).forward_tiles(); }},
     {"attention_forward_hopper", [] { AttentionRun<bf16>(hopper_attention).forward_hopper(); }},
     {"attention_rows", [] { AttentionRun<bf16>(decoding).forward_rows(); }},
-    {"attention_few_queries", [] { AttentionRun<bf16>(decoding_wide_heads).forward_rows(); }},
+    {"attention_few_queries", [] { AttentionRun<bf16>(decoding_wide_heads).forward_few_queries(); }},
     {"attention_backward", [] { AttentionRun<bf16>(attention).backward_tiles(); }},
     {"attention_backward_hopper", [] { AttentionRun<bf16>(hopper_attention).backward_hopper(); }}};
 

@@ -126,29 +126,41 @@ void CudaOperations::run_attention_forward(const Tensor& q, const Tensor& k, con
                                            const Sequences& sequences, const AttentionOptions& options,
                                            const Tensor& out, const Tensor& lse, void* workspace) {
   const kernels::AttentionShape shape = shape_of(q, k, sequences);
-  if (in_tiles(q, sequences))
-    return kernels::attention_forward_tiles(stream_, {q.as<bf16>(), k.as<bf16>(), v.as<bf16>()}, shape, options,
-                                            out.as<bf16>(), lse.as<float>());
-  with_type(q.dtype, [&]<class X>(X) {
-    kernels::attention_forward_rows<X>(stream_, {q.as<X>(), k.as<X>(), v.as<X>()}, shape, options, out.as<X>(),
-                                       lse.as<float>(), workspace);
-  });
+  const auto start = [&]<class X>(X, const auto& kernel, auto... scratch) {
+    kernel(stream_, kernels::AttentionInputs<X>{q.as<X>(), k.as<X>(), v.as<X>()}, shape, options, out.as<X>(),
+           lse.as<float>(), scratch...);
+  };
+  switch (attention_way(q.dtype, shape, kernels::runs_hopper_tiles())) {
+    case AttentionWay::hopper:
+      return start(bf16{}, kernels::attention_forward_hopper);
+    case AttentionWay::tiles:
+      return start(bf16{}, kernels::attention_forward_tiles);
+    case AttentionWay::few_queries:
+      return start(bf16{}, kernels::attention_forward_few_queries, workspace);
+    case AttentionWay::rows:
+      return with_type(q.dtype, [&]<class X>(X x) { start(x, kernels::attention_forward_rows<X>, workspace); });
+  }
 }
 
 void CudaOperations::run_attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
                                             const Tensor& out, const Tensor& lse, const Sequences& sequences,
                                             const AttentionOptions& options, const Tensor& dq, const Tensor& dk,
                                             const Tensor& dv, void* workspace) {
-  with_type(q.dtype, [&]<class X>(X) {
-    const kernels::AttentionInputs<X> inputs{q.as<X>(), k.as<X>(), v.as<X>()};
-    const kernels::AttentionOutputs<X> outputs{dout.as<X>(), out.as<X>(), lse.as<float>()};
-    const kernels::AttentionGradients<X> gradients{dq.as<X>(), dk.as<X>(), dv.as<X>()};
-    const kernels::AttentionShape shape = shape_of(q, k, sequences);
-    if constexpr (std::is_same_v<X, bf16>)
-      if (in_tiles(q, sequences))
-        return kernels::attention_backward_tiles(stream_, inputs, outputs, shape, options, gradients, workspace);
-    kernels::attention_backward_rows(stream_, inputs, outputs, shape, options, gradients, workspace);
-  });
+  const kernels::AttentionShape shape = shape_of(q, k, sequences);
+  const auto start = [&]<class X>(X, const auto& kernel) {
+    kernel(stream_, kernels::AttentionInputs<X>{q.as<X>(), k.as<X>(), v.as<X>()},
+           kernels::AttentionOutputs<X>{dout.as<X>(), out.as<X>(), lse.as<float>()}, shape, options,
+           kernels::AttentionGradients<X>{dq.as<X>(), dk.as<X>(), dv.as<X>()}, workspace);
+  };
+  switch (attention_way(q.dtype, shape, kernels::runs_hopper_tiles())) {
+    case AttentionWay::hopper:
+      return start(bf16{}, kernels::attention_backward_hopper);
+    case AttentionWay::tiles:
+      return start(bf16{}, kernels::attention_backward_tiles);
+    case AttentionWay::few_queries:
+    case AttentionWay::rows:
+      return with_type(q.dtype, [&]<class X>(X x) { start(x, kernels::attention_backward_rows<X>); });
+  }
 }
 
 // ---- feed-forward

@@ -31,7 +31,10 @@ class CudaWorkspace : public Base {
     return kernels::head_norm_backward_workspace(shape_of(qkv, norms), qkv.shape[0]);
   }
   int64_t attention_forward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override {
-    return in_tiles(q, sequences) ? 0 : kernels::attention_forward_rows_workspace(shape_of(q, k, sequences));
+    const kernels::AttentionShape shape = shape_of(q, k, sequences);
+    // In tiles it takes none, on Hopper as on any other GPU: a plan need not know which it is.
+    const AttentionWay way = attention_way(q.dtype, shape, false);
+    return way == AttentionWay::tiles ? 0 : kernels::attention_forward_rows_workspace(shape);
   }
   int64_t attention_backward_workspace(const Tensor& q, const Tensor& k, const Sequences& sequences) override {
     return kernels::attention_backward_workspace(shape_of(q, k, sequences));
