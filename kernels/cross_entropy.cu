@@ -1,11 +1,12 @@
 // The loss of a vocabulary that is split over ranks (Shoeybi et al. 2019).
 //
 //   statistics[t] = {max, Σ exp(logit − max), the target's logit or −inf where another rank holds it}
-//   lse[t] = log Σ_ranks sum · exp(max);  loss += Σ_t (lse[t] − target logit) over targets that are not ignored
+//   lse[t] = {m, log Σ_ranks sum · exp(max − m)}, m the largest max
+//   loss += Σ_t of both less the target's logit, over targets that are not ignored
 //   dlogits = (softmax(logits) − onehot(target)) · scale; 0 in ignored rows and in padded columns
 //
 // logits: [T, V] f32, of which `columns` exist; targets: [T] i32; statistics: [T, 3] f32, gathered: [ranks, T, 3];
-// lse: [T] f32; loss: [1] f64; dlogits: [T, V] f32 (may be logits) or bf16. A block takes a token, each of its threads
+// lse: [T, 2] f32; loss: [1] f64; dlogits: [T, V] f32 (may be logits) or bf16. A block takes a token, each of its threads
 // every 512th piece of 16 bytes of logits, with a maximum and a sum of its own that are joined at the end. Bound by
 // memory: statistics read every logit once, backward reads and writes it once. −inf is a probability of 0; NaN stays
 // visible as NaN.
@@ -23,7 +24,7 @@ constexpr float minus_infinity = -__builtin_huge_valf();
 // What to subtract before exp: the maximum, but never −inf − (−inf).
 __device__ __forceinline__ float shift_of(float maximum) { return maximum == minus_infinity ? 0.0f : maximum; }
 
-// x is a logit without the largest one or without lse: what its rounding does to the result, theirs has done already.
+// x is a logit without the largest one, and perhaps the log of the sum: what its rounding does to the result, theirs has done already.
 __device__ __forceinline__ float exponential(float x) { return power_of_two(x * log2_of_e); }
 
 struct StatisticsScratch {
@@ -75,11 +76,15 @@ __global__ void __launch_bounds__(loss_threads)
       maximum = fmaxf(maximum, first[rank * next]);
       logit = fmaxf(logit, first[rank * next + 2]);
     }
-    const double shift = shift_of(maximum);
+    const float shift = shift_of(maximum);
     double sum = 0;
-    for (int64_t rank = 0; rank < ranks; rank++) sum += first[rank * next + 1] * exp(first[rank * next] - shift);
-    lse[t] = static_cast<float>(shift + log(sum));
-    if (targets[t] != ignored_label) sum_of_losses += static_cast<double>(lse[t]) - static_cast<double>(logit);
+    for (int64_t rank = 0; rank < ranks; rank++)
+      sum += first[rank * next + 1] * exp(static_cast<double>(first[rank * next]) - static_cast<double>(shift));
+    const auto log_sum = static_cast<float>(log(sum));
+    lse[2 * t] = shift;
+    lse[2 * t + 1] = log_sum;
+    if (targets[t] != ignored_label)
+      sum_of_losses += static_cast<double>(shift) - static_cast<double>(logit) + static_cast<double>(log_sum);
   }
   const double total = over_block<Sum>(sum_of_losses, shared_memory<LossScratch>().sums);
   if (threadIdx.x == 0) *loss += total;
@@ -93,12 +98,12 @@ __global__ void __launch_bounds__(threads)
   const int64_t first = blockIdx.x * columns.stride;
   const int32_t id = targets[blockIdx.x];
   const int64_t target = id - columns.first_column;
-  const float log_sum = lse[blockIdx.x];
+  const float largest = lse[2 * int64_t{blockIdx.x}], log_sum = lse[2 * int64_t{blockIdx.x} + 1];
   each_piece<4, n>(logits + first, thread_of_block() * n, static_cast<int>(columns.stride), threads * n,
                    [&](int i, float(&values)[n]) {
                      for (int j = 0; j < n; j++) {
                        const float gradient =
-                           (exponential(values[j] - log_sum) - (i + j == target ? 1.0f : 0.0f)) * scale;
+                           (exponential(values[j] - largest - log_sum) - (i + j == target ? 1.0f : 0.0f)) * scale;
                        values[j] = id != ignored_label && i + j < columns.columns ? gradient : 0;
                      }
                      store(dlogits + first + i, values);

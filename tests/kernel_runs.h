@@ -157,7 +157,7 @@ template <class X>
 void run_cross_entropy(int64_t tokens, int64_t vocabulary) {
   const auto logits = values<float>(tokens * vocabulary);
   auto dlogits = values<X>(tokens * vocabulary);
-  auto statistics = values<float>(tokens * 3), lse = values<float>(tokens);
+  auto statistics = values<float>(tokens * 3), lse = values<float>(2 * tokens);
   const DeviceVector<int32_t> targets(static_cast<size_t>(tokens), 3);
   DeviceVector<double> loss(1);
   const LogitColumns columns{0, vocabulary, vocabulary};

@@ -238,6 +238,10 @@ TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
   EXPECT_EQ(run_command(llama_tp_with(0) + " plan " + alike).out.find("in flight"), std::string::npos);
 }
 
+TEST(Plan, TakesAsManySamplesAForwardAsARunDoes) {
+  EXPECT_TRUE(planned("--config llama-3.2-1b --block-size 2 --per-device-train-batch-size 100000").contains("ranks"));
+}
+
 // micro= is --per-device-train-batch-size, and the rest of a step's samples are forwards.
 TEST(Plan, AComparedSchemeHasForwardsOfItsOwnSize) {
   const std::string shared = "--config llama-3.2-1b --threads 2 --block-size 2048 ";

@@ -194,8 +194,9 @@ class Backend {
   // vocabulary); targets: [T] i32 global ids, −100 ignored.
   void cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column, int64_t columns,
                                 const Tensor& statistics);
-  // lse[t] = log Σ exp over the whole vocabulary; loss[0] += Σ_t (lse[t] − the target's logit) over targets that are not
-  // ignored. gathered: [ranks, T, 3] f32, in rank order; lse: [T] f32; loss: [1] f64.
+  // lse[t] = {m, log Σ exp(logit − m)} over the whole vocabulary with m, its largest logit (0 where all are −inf): apart,
+  // since their sum would round away what a target of probability near 1 loses. loss[0] += Σ_t of both less the target's
+  // logit, over targets that are not ignored. gathered: [ranks, T, 3] f32, in rank order; lse: [T, 2] f32; loss: [1] f64.
   void cross_entropy_loss(const Tensor& gathered, const Tensor& targets, const Tensor& lse, const Tensor& loss);
   // dlogits = (softmax(logits) − onehot(target)) · scale; 0 in ignored rows and padded columns. dlogits: [T, V] type x;
   // may be logits itself (f32).

@@ -44,8 +44,9 @@ void Backend::cross_entropy_loss(const Tensor& gathered, const Tensor& targets, 
   constexpr auto op = Operation::cross_entropy_loss;
   expect(gathered.shape.rank() == 3 && gathered.shape[1] == targets.shape[0] && gathered.shape[2] == 3, op,
          "gathered is [ranks, T, 3]");
-  expect(lse.shape == targets.shape && lse.dtype == DType::f32 && loss.shape == Shape{1} && loss.dtype == DType::f64,
-         op, "lse is [T] f32, loss [1] f64");
+  expect(lse.shape == Shape{targets.shape[0], 2} && lse.dtype == DType::f32 && loss.shape == Shape{1} &&
+             loss.dtype == DType::f64,
+         op, "lse is [T, 2] f32, loss [1] f64");
   count(op, 4 * elements_of(gathered), bytes_of({&gathered, &lse}));
   run_cross_entropy_loss(gathered, targets, lse, loss);
 }
@@ -55,7 +56,8 @@ void Backend::cross_entropy_backward(const Tensor& logits, const Tensor& targets
   constexpr auto op = Operation::cross_entropy_backward;
   expect(logits.shape.rank() == 2 && logits.dtype == DType::f32 && columns <= logits.shape[1], op,
          "logits are [T, V] f32");
-  expect(targets.shape == Shape{logits.shape[0]} && lse.shape == targets.shape, op, "targets and lse are [T]");
+  expect(targets.shape == Shape{logits.shape[0]} && lse.shape == Shape{logits.shape[0], 2}, op,
+         "targets are [T], lse [T, 2]");
   expect(dlogits.shape == logits.shape && is_activation(dlogits.dtype), op, "dlogits is [T, V]");
   count(op, 4 * elements_of(logits), bytes_of({&logits, &dlogits}));
   run_cross_entropy_backward(logits, targets, lse, first_column, columns, scale, dlogits);

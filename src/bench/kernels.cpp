@@ -217,7 +217,7 @@ class Kernels {
     Backend& backend = runtime_->backend;
     const int64_t rows = loss_tokens(), begin = vocabulary_.begin, count = vocabulary_.count;
     const Tensor logits = numbers({rows, V}, DType::f32), targets = zeros({rows}, DType::i32),
-                 statistics = zeros({rows, 3}, DType::f32), lse = zeros({rows}, DType::f32),
+                 statistics = zeros({rows, 3}, DType::f32), lse = zeros({rows, 2}, DType::f32),
                  dlogits = runtime_->dtype == DType::f32 ? logits : numbers({rows, V});
     time("loss, statistics", [&] { backend.cross_entropy_statistics(logits, targets, begin, count, statistics); });
     time("loss, backward", [&] { backend.cross_entropy_backward(logits, targets, lse, begin, count, 1, dlogits); });

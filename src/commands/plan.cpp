@@ -101,7 +101,7 @@ class PlanRun {
             fsdp, " × --tensor-parallel ", tensor, " is more than ", most_ranks, " ranks");
     step_.mesh = {static_cast<int>(data), static_cast<int>(fsdp), static_cast<int>(tensor)};
     step_.options.fsdp = step_.fsdp;
-    step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_samples_a_rank), 1,
+    step_.options.batch = {options.integer("per-device-train-batch-size", 1, most_forward_tokens), 1,
                            step_.mesh.data_ranks(), step_.block_size,
                            options.is_on("sequence-parallel") ? step_.mesh.tensor : 1};
     step_.options.recompute = options.is_set("gradient-checkpointing");

@@ -17,7 +17,7 @@ void Head::piece(const Tensor& x, const Tensor& targets, float scale, const Tens
   const bool in_place = dlogits.exists() && dlogits.dtype == DType::f32;
   const Tensor logits = in_place ? dlogits : frame.take(Category::logits, {tokens, slice_.rows}, DType::f32);
   const Tensor statistics = frame.take(Category::logits, {tokens, 3}, DType::f32);
-  const Tensor lse = frame.take(Category::logits, {tokens}, DType::f32);
+  const Tensor lse = frame.take(Category::logits, {tokens, 2}, DType::f32);
   product(x, logits);
   backend.cross_entropy_statistics(logits, targets, slice_.begin, slice_.count, statistics);
   if (ranks() > 1) {

@@ -40,16 +40,20 @@ void CpuBackend::run_cross_entropy_loss(const Tensor& gathered, const Tensor& ta
   each_row(threads_, tokens, 100 * ranks, [&](int64_t t) {  // 100: an exp in f64, counted in elements of a copy
     float maximum = minus_infinity;
     for (int64_t rank = 0; rank < ranks; rank++) maximum = std::max(maximum, of_rank(rank, t)[0]);
-    const double shift = shift_of(maximum);
+    const float shift = shift_of(maximum);
     double sum = 0;
-    for (int64_t rank = 0; rank < ranks; rank++) sum += of_rank(rank, t)[1] * std::exp(of_rank(rank, t)[0] - shift);
-    lse.as<float>()[t] = static_cast<float>(shift + std::log(sum));
+    for (int64_t rank = 0; rank < ranks; rank++)
+      sum += of_rank(rank, t)[1] * std::exp(static_cast<double>(of_rank(rank, t)[0]) - static_cast<double>(shift));
+    float* out = lse.as<float>() + 2 * t;
+    out[0] = shift;
+    out[1] = static_cast<float>(std::log(sum));
   });
   for (int64_t t = 0; t < tokens; t++) {
     if (targets.as<int32_t>()[t] == ignored_label) continue;
     float logit = minus_infinity;
     for (int64_t rank = 0; rank < ranks; rank++) logit = std::max(logit, of_rank(rank, t)[2]);
-    *loss.as<double>() += static_cast<double>(lse.as<float>()[t]) - static_cast<double>(logit);
+    const float* of = lse.as<float>() + 2 * t;
+    *loss.as<double>() += static_cast<double>(of[0]) - static_cast<double>(logit) + static_cast<double>(of[1]);
   }
 }
 
@@ -65,16 +69,16 @@ void CpuBackend::run_cross_entropy_backward(const Tensor& logits, const Tensor& 
         std::fill_n(out, stride, X{});
         return;
       }
-      const float log_sum = lse.as<float>()[t];
+      const float largest = lse.as<float>()[2 * t], log_sum = lse.as<float>()[2 * t + 1];
       const int64_t target = id - first_column;
       const bool here = target >= 0 && target < columns;
       const float logit = here ? row[target] : 0;  // before the row is written over
       each_lanes(columns, [=](auto i) {
         prefetch(row, i);
-        store(out, i, exponential(load(row, i) - log_sum) * scale);
+        store(out, i, exponential(load(row, i) - largest - log_sum) * scale);
       });
       std::fill_n(out + columns, stride - columns, X{});
-      if (here) store(out + target, PartOfVector{0, 1}, all((fast_exp(logit - log_sum) - 1.0f) * scale));
+      if (here) store(out + target, PartOfVector{0, 1}, all((fast_exp(logit - largest - log_sum) - 1.0f) * scale));
     });
   });
 }
