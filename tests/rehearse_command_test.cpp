@@ -74,6 +74,21 @@ TEST_F(RehearseCommand, IsGivenByTheSystemWhatTheLedgerSays) {
   }
 }
 
+// The samples of a step of all ranks would be 137 GB.
+#if !defined(__SANITIZE_ADDRESS__)  // its shadow memory alone is more than the limit
+TEST_F(RehearseCommand, TakesNoMemoryForWhatOtherRanksAreFed) {
+  const std::string config = folder_ / "tiny.json";
+  write_file(config, R"({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
+                         "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 512})");
+  const CommandResult result = run_command("ulimit -v 4000000; " + llama_tp_with(0) +
+                                           " bench --backend cpu --steps 1 --block-size 64 --config " + config +
+                                           " --rehearse rank=1048575,world=1048576 --tensor-parallel 1 --json " +
+                                           "--per-device-train-batch-size 1 --gradient-accumulation-steps 512");
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(Json::parse(result.out)["global_batch"], int64_t{512} << 20);
+}
+#endif
+
 TEST_F(RehearseCommand, PrintsOneTableAndSaysThatLossesMeanNothing) {
   const CommandResult result =
       run_command(llama_tp_with(0) + " " + bench("--rehearse rank=5,world=8 --tensor-parallel 4 --fsdp 2"));
@@ -90,6 +105,7 @@ TEST_F(RehearseCommand, RefusesWhatIsNoRankOfAMesh) {
   refuse("--rehearse world=8", {"--rehearse world=8", "no rank", "rank=0,world=8"});
   refuse("--rehearse rank=0,world=0", {"world=0", "1 to "});
   refuse("--rehearse rank=0,world=1e9", {"is no world"});
+  refuse("--rehearse rank=0,world=1048577", {"world=1048577", "1 to 1048576 ranks"});
   refuse("--rehearse rank=0,world=8 --tensor-parallel 3", {"--tensor-parallel 3", "8 ranks that --rehearse names"});
   refuse("--rehearse rank=0,world=8 --tensor-parallel 2 --fsdp 2 --data-parallel 1",
          {"a mesh of 4 ranks", "--rehearse names 8"});

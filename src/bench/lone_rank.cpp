@@ -3,6 +3,7 @@
 #include "base/parse_count.h"
 #include "bench/measurements.h"
 #include "bench/scheme_run.h"
+#include "model/placement.h"
 #include "report/format.h"
 #include "train/model_flops.h"
 
@@ -10,7 +11,6 @@ namespace llama_tp {
 
 namespace {
 
-constexpr int most_rehearsed = 1 << 14;  // the samples of all of them are made
 constexpr TableWidths columns{.label = 34, .cell = 14};
 
 // The number behind `key=`, and what follows it.
@@ -78,8 +78,8 @@ LoneRank parse_lone_rank(const std::string& written) {
   const size_t comma = std::min(written.find(','), written.size());
   const LoneRank lone{number_behind("rank", written.substr(0, comma), written),
                       number_behind("world", comma < written.size() ? written.substr(comma + 1) : "", written)};
-  require(lone.world >= 1 && lone.world <= most_rehearsed, "--rehearse ", written, ": a world has 1 to ",
-          most_rehearsed, " ranks");
+  require(lone.world >= 1 && lone.world <= most_ranks, "--rehearse ", written, ": a world has 1 to ", most_ranks,
+          " ranks");
   require(lone.rank < lone.world, "--rehearse ", written, ": rank ", lone.rank, " is not one of ", lone.world,
           "; give 0 to ", lone.world - 1);
   return lone;

@@ -1,6 +1,7 @@
 #include "bench/scheme_run.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "bench/equal_work.h"
 #include "bench/system_memory.h"
@@ -15,12 +16,14 @@ namespace {
 constexpr uint64_t weight_seed = 1;
 constexpr double learning_rate = 3e-4;
 
-// The same samples in every step: token i of sample s.
-Dataset make_samples(const ModelConfig& config, const BatchShape& batch) {
+// A forward's samples, which begin with number `first` of the global batch: the same in every step and on any mesh.
+Dataset make_samples(const ModelConfig& config, const BatchShape& batch, int64_t first) {
   Dataset data;
-  for (int64_t sample = 0; sample < batch.global_batch(); sample++) {
+  data.tokens.reserve(static_cast<size_t>(batch.micro_batch * batch.block_size));
+  for (int64_t sample = first; sample < first + batch.micro_batch; sample++) {
+    const int64_t begin = sample % config.vocabulary * 104'729;
     for (int64_t i = 0; i < batch.block_size; i++)
-      data.tokens.push_back(static_cast<int32_t>((i * 7919 + sample * 104'729) % config.vocabulary));
+      data.tokens.push_back(static_cast<int32_t>((i * 7919 + begin) % config.vocabulary));
     data.starts.push_back(static_cast<int64_t>(data.tokens.size()));
   }
   return data;
@@ -79,11 +82,16 @@ class SchemeRun {
     initialize_weights(bench_.config, weight_seed, trainer_->parameters(), *bench_.backend);
   }
 
+  // Only what this forward takes is made: a global batch may be more than there is memory.
+  void fill_forward(int64_t micro, HostBatch& host) const {
+    const Dataset data = make_samples(bench_.config, batch_, batch_.first_sample(micro, mesh_->data_rank()));
+    std::vector<int64_t> all(static_cast<size_t>(batch_.micro_batch));
+    std::iota(all.begin(), all.end(), 0);
+    fill_batch(data, all, batch_, host);
+  }
+
   std::vector<StepRecord> train(std::vector<double>& losses) {
-    const Dataset data = make_samples(bench_.config, batch_);
-    EpochBatches batches(data, batch_, 0);
-    const std::vector<int64_t> samples = batches.global(1);
-    const int64_t targets = count_targets(data, samples);
+    const int64_t targets = batch_.global_batch() * (batch_.block_size - 1);
     HostBatch host;
     StepRecorder recorder(runtime_, *mesh_);
     std::vector<StepRecord> records;
@@ -91,7 +99,7 @@ class SchemeRun {
       recorder.begin();
       trainer_->begin(batch_.accumulation);
       for (int64_t micro = 0; micro < batch_.accumulation; micro++) {
-        fill_batch(data, batches.local(samples, micro, mesh_->data_rank()), batch_, host);
+        fill_forward(micro, host);
         trainer_->accumulate(host, targets);
       }
       losses.push_back(trainer_->finish(targets).loss);

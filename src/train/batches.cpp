@@ -94,7 +94,7 @@ std::vector<int64_t> EpochBatches::global(int64_t step) {
 
 std::vector<int64_t> EpochBatches::local(const std::vector<int64_t>& global, int64_t micro, int64_t data_rank) const {
   const auto size = static_cast<int64_t>(global.size());
-  const int64_t first = std::min(size, (micro * shape_.data_ranks + data_rank) * shape_.micro_batch);
+  const int64_t first = std::min(size, shape_.first_sample(micro, data_rank));
   const int64_t last = std::min(size, first + shape_.micro_batch);
   return {global.begin() + first, global.begin() + last};
 }

@@ -23,6 +23,10 @@ struct BatchShape {
   int64_t sample_sequences = 1;  // the most sequences of a sample (packing)
 
   int64_t global_batch() const { return micro_batch * accumulation * data_ranks; }
+  // The place in the global batch of the first sample of a data rank's forward.
+  int64_t first_sample(int64_t micro, int64_t data_rank) const {
+    return (micro * data_ranks + data_rank) * micro_batch;
+  }
   // Of a forward; what its samples leave is filled up with tokens that count for nothing.
   int64_t tokens() const { return round_up(micro_batch * block_size, sequence_ranks); }
   // Ranges of a forward's sequences: its samples' and the pieces that fill up.
@@ -58,8 +62,7 @@ class EpochBatches {
   int64_t steps_per_epoch() const;
   // Samples of a whole step, from 1.
   std::vector<int64_t> global(int64_t step);
-  // Those of one forward of a data rank, some or none: sample (m · data_ranks + d) · micro_batch + i of the global
-  // batch.
+  // Those of one forward of a data rank, some or none: micro_batch of the global batch from first_sample on.
   std::vector<int64_t> local(const std::vector<int64_t>& global, int64_t micro, int64_t data_rank) const;
 
  private:
