@@ -195,6 +195,16 @@ TEST(Dataset, ALineNestedTooDeeplyIsRefused) {
   EXPECT_EQ(read("d.jsonl", text_lines({brackets}), options_with(2000)).tokens.size(), 1001u);
 }
 
+TEST(Dataset, ALineWithANumberThatIsTooLargeIsRefusedForThat) {
+  const auto line = [](const std::string& number) { return R"({"text": "abc", "a": )" + number + "}\n"; };
+  const std::string most(308, '9');
+  EXPECT_EQ(read("d.jsonl", line(most) + line("1e-999"), options_with(8)).documents, 2);
+  const std::string refused = refusal("d.jsonl", line(most) + line("-1e309"));
+  EXPECT_TRUE(holds(refused, "line 2: has a number that is too large, -1e309; write it as a text in quotes"));
+  EXPECT_FALSE(holds(refused, "damaged"));
+  EXPECT_TRUE(holds(refusal("d.jsonl", line(most + "99")), "too large, " + most.substr(0, 40) + " …; "));
+}
+
 // As many tokens as letters, the last message's learned.
 LabeledTokens messages_as_ids(const std::vector<Message>& messages) {
   LabeledTokens all;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include "support/command.h"
 #include "support/error_of.h"
@@ -44,6 +45,24 @@ TEST_F(Prompts, ManyPromptsAtOnceAreContinuedAsOneByOne) {
     EXPECT_EQ(line["id"], &line - together.data());  // what else a line has comes out, too
   }
   EXPECT_EQ(continued(2, prompt_lines(12), options), together);
+}
+
+// Numbers that no double is, a key that is there twice, escapes and spaces: to the byte.
+TEST_F(Prompts, ALineComesOutAsItWasWritten) {
+  const std::string own = R"({"id": 12345678901234567890123,"x" :9007199254740993.0, "y": {"a": 1e-400, "a": -0.0},)",
+                    prompt = own + R"( "prompt": "a\u00e9} ")",
+                    turn = own + R"("messages":[{"role":"user","content":"Hi"}])";
+  write_file(path("lines.jsonl"), "\xef\xbb\xbf \t" + prompt + "} \r\n" + turn + " }");
+  for (const std::string options : {"", " --logprobs"}) {
+    std::istringstream out(run(command(2, "-n 2 --temp 0 --prompts-file " + path("lines.jsonl") + options)).out);
+    for (const std::string& input : {prompt, turn + " "}) {
+      std::string line;
+      std::getline(out, line);
+      EXPECT_TRUE(line.starts_with(input + ",\"text\":")) << line;
+      EXPECT_EQ(Json::parse(line).size(), options.empty() ? 7u : 9u) << line;
+    }
+    EXPECT_EQ(out.get(), EOF);
+  }
 }
 
 TEST_F(Prompts, APromptsTextDependsOnSeedAndPlaceAlone) {
@@ -152,6 +171,8 @@ TEST_F(Prompts, BadPromptsAreNamedByTheirLine) {
   refused(good + "{\"prompt\": \"a\xff\"}", {"bad.jsonl: line 2: byte 14 is not UTF-8"});
   refused(good + "{\"prompt\": \"\\ud800\"}", {"bad.jsonl: line 2: is not JSON from byte 19 on"});
   refused(good + "{\"prompt\": \"a\"}" + std::string(1, '\0') + "}", {"line 2: is not JSON: byte 16 is NUL"});
+  refused(good + "{\"y\": 1e400, \"prompt\": \"a\"}",
+          {"bad.jsonl: line 2: has a number that is too large, 1e400; write it as a text in quotes"});
   refused(good + "7", {"line 2: holds 7; an object is needed, with prompt or messages in it"});
   for (const std::string key : {"text", "tokens", "finish_reason"})
     refused(good + Json{{"prompt", "a"}, {key, "mine"}}.dump(), {"line 2: has " + key + ", which the answer writes"});

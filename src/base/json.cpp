@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace llama_tp {
@@ -23,24 +25,32 @@ size_t first_refused(std::string_view text) {
   return std::string_view::npos;
 }
 
+// Of "… number overflow parsing '1e400'".
+std::string number_in(const Json::out_of_range& error) {
+  constexpr size_t longest = 40;
+  const std::string said = error.what();
+  const size_t begin = said.find('\'') + 1, length = said.rfind('\'') - begin;
+  return said.substr(begin, std::min(length, longest)) + (length > longest ? " …" : "");
+}
+
 template <class AnyJson>
-AnyJson parse(std::string_view text) {
+AnyJson parse(std::string_view text, std::string_view mend = "") {
   if (const size_t at = first_refused(text); at != std::string_view::npos) {
-    if (text[at] == '\0') fail("is not JSON: byte ", at + 1, " is NUL");
-    fail("has more than ", deepest_json, " containers in each other from byte ", at + 1, " on");
+    if (text[at] == '\0') fail("is not JSON: byte ", at + 1, " is NUL", mend);
+    fail("has more than ", deepest_json, " containers in each other from byte ", at + 1, " on; nest them less deeply");
   }
   try {
     return AnyJson::parse(text);
   } catch (const Json::parse_error& error) {
-    fail("is not JSON from byte ", error.byte, " on");
-  } catch (const Json::exception& error) {
-    fail("is not JSON: ", error.what());
+    fail("is not JSON from byte ", error.byte, " on", mend);
+  } catch (const Json::out_of_range& error) {
+    fail("has a number that is too large, ", number_in(error), "; write it as a text in quotes, or leave it out");
   }
 }
 
 }  // namespace
 
-Json parse_json(std::string_view text) { return parse<Json>(text); }
+Json parse_json(std::string_view text, std::string_view mend) { return parse<Json>(text, mend); }
 OrderedJson parse_ordered_json(std::string_view text) { return parse<OrderedJson>(text); }
 
 Json parse_json_or_discard(std::string_view text, const Json::parser_callback_t& watch) {

@@ -16,8 +16,9 @@ using OrderedJson = nlohmann::ordered_json;  // keeps its keys in the order of i
 // The most containers in each other: values are copied, written and compared by recursion, which takes stack for each.
 constexpr int64_t deepest_json = 512;
 
-// Errors, without file and mend: what is not JSON, with the byte; containers nested more deeply.
-Json parse_json(std::string_view text);
+// Errors, without file: what is not JSON, with the byte, and behind it `mend`; containers nested more deeply; a number
+// that no double holds.
+Json parse_json(std::string_view text, std::string_view mend = "");
 OrderedJson parse_ordered_json(std::string_view text);
 // What is either is_discarded(). watch: is told the parser's events, and may throw.
 Json parse_json_or_discard(std::string_view text, const Json::parser_callback_t& watch = nullptr);

@@ -25,6 +25,17 @@ struct Text {
   const char* finish = nullptr;  // why it ended
 };
 
+// The object of a line that holds one, as it was written.
+std::string object_in(std::string_view line) {
+  const size_t begin = line.find('{');
+  return std::string(line.substr(begin, line.rfind('}') + 1 - begin));
+}
+
+// One object of what is in two, as it was written: numbers have all their digits. Neither is empty.
+std::string joined(const std::string& first, const std::string& second) {
+  return first.substr(0, first.size() - 1) + "," + second.substr(1);
+}
+
 class PromptsRun {
  public:
   PromptsRun(const GenerationSettings& settings, const Launch& launch)
@@ -47,7 +58,7 @@ class PromptsRun {
   void read_prompts() {
     if (settings_.prompts_file.empty()) {
       const auto [prompt, where] = session_.prompt();
-      take({{"prompt", prompt}}, session_.encode(prompt, where), 0);
+      take(json_text(Json{{"prompt", prompt}}), session_.encode(prompt, where), 0, false);
       return;
     }
     LineReader reader(settings_.prompts_file);
@@ -62,39 +73,39 @@ class PromptsRun {
 
   void take_line(const Line& line) {
     try {
-      take_object(parse_ordered_object(line.text, "prompt or messages"), line.number);
+      take_object(parse_object(line.text, "prompt or messages"), line);
     } catch (const Error& error) {
       fail(place_of(line.number), ": ", error.what());
     }
   }
 
-  void take_object(const OrderedJson& json, int64_t line) {
+  void take_object(const Json& json, const Line& line) {
     refuse_keys_of_answers(json);
     require(json.contains("prompt") != json.contains("messages"), "needs either prompt or messages");
     if (json.contains("prompt")) {
       require(json["prompt"].is_string(), "prompt is no text; give a string");
-      take(json, session_.encode(json["prompt"], "prompt"), line);
+      take(object_in(line.text), session_.encode(json["prompt"], "prompt"), line.number, false);
       return;
     }
     if (!chat_) chat_.emplace(session_.find_chat());
-    const std::vector<Message> messages = read_messages(Json(json));
+    const std::vector<Message> messages = read_messages(json);
     for (const Message& message : messages) session_.refuse_special(message.content);
     std::vector<int32_t> ids = tokenize_chat(session_.tokenizer(), chat_->render(messages, true)).ids;
     check_ids(ids, session_.model().config.vocabulary);
-    take(json, std::move(ids), line);
+    take(object_in(line.text), std::move(ids), line.number, true);
   }
 
-  void refuse_keys_of_answers(const OrderedJson& json) const {
+  void refuse_keys_of_answers(const Json& json) const {
     std::vector<const char*> keys{"text", "tokens", "finish_reason"};
     if (settings_.log_probabilities) keys.insert(keys.end(), {"ids", "logprobs"});
     for (const char* const key : keys)
       require(!json.contains(key), "has ", key, ", which the answer writes into the line; give it another name");
   }
 
-  void take(OrderedJson input, std::vector<int32_t> ids, int64_t line) {
+  void take(std::string object, std::vector<int32_t> ids, int64_t line, bool is_turn) {
     const size_t length = ids.size();
-    texts_.push_back({std::move(ids), length, line, input.contains("messages"), {}, nullptr});
-    inputs_.push_back(std::move(input));
+    texts_.push_back({std::move(ids), length, line, is_turn, {}, nullptr});
+    objects_.push_back(std::move(object));
   }
 
   void exchange_prompts() {
@@ -195,16 +206,13 @@ class PromptsRun {
   void print_finished() {
     for (; printed_ < texts_.size() && texts_[printed_].finish != nullptr; printed_++) {
       const Text& text = texts_[printed_];
-      OrderedJson line = inputs_[printed_];
       const std::vector<int32_t> ids(text.tokens.begin() + static_cast<int64_t>(text.prompt), text.tokens.end());
-      line["text"] = continuation(text);
-      line["tokens"] = ids.size();
-      line["finish_reason"] = text.finish;
+      OrderedJson answer{{"text", continuation(text)}, {"tokens", ids.size()}, {"finish_reason", text.finish}};
       if (settings_.log_probabilities) {
-        line["ids"] = ids;
-        line["logprobs"] = text.log_probabilities;
+        answer["ids"] = ids;
+        answer["logprobs"] = text.log_probabilities;
       }
-      Session::write(json_text(line) + "\n");
+      Session::write(joined(objects_[printed_], json_text(answer)) + "\n");
     }
   }
 
@@ -220,8 +228,8 @@ class PromptsRun {
   const GenerationSettings& settings_;
   Session session_;
   std::optional<ChatTemplate> chat_;
-  std::vector<OrderedJson> inputs_;  // rank 0's
-  std::vector<Text> texts_;          // of all prompts
+  std::vector<std::string> objects_;  // the prompts' lines, of rank 0
+  std::vector<Text> texts_;           // of all prompts
   size_t printed_ = 0;
 };
 

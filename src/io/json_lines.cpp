@@ -27,21 +27,6 @@ constexpr std::string_view no_tokenizer =
     ", and there is no tokenizer; put it into the model's folder (train and inspect take --tokenizer, too), or give "
     "data with input_ids";
 
-// Parts of messages are made where one is printed: a good line is not written out again.
-template <class AnyJson>
-AnyJson parse_object_with(AnyJson (*parse)(std::string_view), std::string_view line, std::string_view content) {
-  if (const size_t bad = utf8::first_invalid(line); bad < line.size())
-    fail("byte ", bad + 1, " is not UTF-8; convert the file to UTF-8");
-  AnyJson object;
-  try {
-    object = parse(line);
-  } catch (const Error& error) {
-    fail(error.what(), "; the line is cut or damaged: each line holds one whole object");
-  }
-  if (!object.is_object()) fail("holds ", quoted(json(object)), "; an object is needed, with ", content, " in it");
-  return object;
-}
-
 // The integers of an array. Errors: another type; a value that is neither an id nor, where allowed, ignored_label.
 std::vector<int32_t> read_ids(const json& object, const char* field, int64_t vocabulary, bool ignored_allowed) {
   const json& array = object.at(field);
@@ -124,11 +109,13 @@ std::string_view name_of(JsonLine::Kind kind) {
   return kind == JsonLine::Kind::blank ? "" : kind_names[static_cast<size_t>(kind) - 1];
 }
 
-nlohmann::json parse_object(std::string_view line, std::string_view content) {
-  return parse_object_with(parse_json, line, content);
-}
-nlohmann::ordered_json parse_ordered_object(std::string_view line, std::string_view content) {
-  return parse_object_with(parse_ordered_json, line, content);
+// Parts of messages are made where one is printed: a good line is not written out again.
+json parse_object(std::string_view line, std::string_view content) {
+  if (const size_t bad = utf8::first_invalid(line); bad < line.size())
+    fail("byte ", bad + 1, " is not UTF-8; convert the file to UTF-8");
+  const json object = parse_json(line, "; the line is cut or damaged: each line holds one whole object");
+  if (!object.is_object()) fail("holds ", quoted(object), "; an object is needed, with ", content, " in it");
+  return object;
 }
 
 std::vector<int32_t> tokenize_document(std::string_view document, const DatasetOptions& options) {

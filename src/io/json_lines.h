@@ -21,10 +21,9 @@ struct JsonLine {
 // The field that a line of this kind has.
 std::string_view name_of(JsonLine::Kind kind);
 
-// The object that a line holds. Errors: bytes that are not UTF-8 or not JSON, by their number; another value than an
-// object, which has `content` in it.
+// The object that a line holds. Errors: bytes that are not UTF-8, by their number; those of parse_json; another value
+// than an object, which has `content` in it.
 nlohmann::json parse_object(std::string_view line, std::string_view content);
-nlohmann::ordered_json parse_ordered_object(std::string_view line, std::string_view content);
 
 // Errors: whatever is wrong with the line, without file and number.
 JsonLine parse_json_line(std::string_view line, const DatasetOptions& options);

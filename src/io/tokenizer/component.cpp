@@ -94,9 +94,9 @@ json read_json_object(const std::string& path) {
   const std::string bytes = read_text(path);
   json result;
   try {
-    result = parse_json(bytes);
+    result = parse_json(bytes, "; the file is cut or damaged, fetch it again");
   } catch (const Error& error) {
-    fail(path, ": ", error.what(), "; the file is cut or damaged, fetch it again");
+    fail(path, ": ", error.what());
   }
   require(result.is_object(), path, ": holds JSON of type ", result.type_name(), "; it must be an object");
   return result;
