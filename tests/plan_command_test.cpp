@@ -240,6 +240,8 @@ TEST(Plan, ComparedSchemesAreThosePlannedAlone) {
 
 TEST(Plan, TakesAsManySamplesAForwardAsARunDoes) {
   EXPECT_TRUE(planned("--config llama-3.2-1b --block-size 2 --per-device-train-batch-size 100000").contains("ranks"));
+  EXPECT_TRUE(planned("--config llama-3.2-1b --memory 4000GiB --max-sequence --per-device-train-batch-size 5000")
+                  .contains("ranks"));
 }
 
 // micro= is --per-device-train-batch-size, and the rest of a step's samples are forwards.
@@ -277,7 +279,7 @@ TEST(Plan, EstimatesHideWhatRunsBesideWork) {
   Json sheet = Json::parse(whole_file("data/devices/h100.json"));
   sheet["bf16_flops"] = 1e9;
   sheet["memory_bandwidth"] = 1e17;
-  sheet["link_latency"] = 1e-17;
+  sheet["link_latency"] = sheet["collective_latency"] = 1e-17;
   write_file(scratch / "slow.json", sheet.dump());
   const auto seconds = [&](const std::string& mesh, int tokens = 512) {
     const Json estimate = planned(text("--config llama-3.2-1b --per-device-train-batch-size 1 --block-size ", tokens,

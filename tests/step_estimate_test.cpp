@@ -6,6 +6,7 @@
 
 #include <map>
 #include <numeric>
+#include <set>
 
 namespace llama_tp {
 namespace {
@@ -81,24 +82,40 @@ TEST(StepEstimate, RanksThatShareANodeShareItsNetworkAdapters) {
   EXPECT_NEAR(estimated_bandwidth(6, 1, 24, 8), 2 * network, 1e-9);  // the second six: two and four
 }
 
-TEST(StepEstimate, EachStepOfARingHasTheLatencyOfItsLink) {
-  DeviceSheet device = sheet(8);
-  device.link_latency = 3, device.network_latency = 100;
-  const auto latency = [&](int size, int64_t stride, int64_t world, Collective collective) {
-    RankPlan plan;
-    plan.ranks.resize(static_cast<size_t>(world));
-    plan.traffic = {{"fsdp", size, size * stride}};
-    plan.events = {gathered(0), waited_for(0)};
-    plan.events[0].collective = collective;
-    plan.events[0].traffic = {1, 0};
-    return estimate_step({plan}, device).communication;
-  };
-  EXPECT_NEAR(latency(8, 1, 8, Collective::all_gather), 7 * 3, 1e-9);
-  EXPECT_NEAR(latency(8, 1, 64, Collective::reduce_scatter), 7 * 3, 1e-9);
-  EXPECT_NEAR(latency(8, 1, 8, Collective::all_reduce), 2 * 7 * 3, 1e-9);
-  EXPECT_NEAR(latency(64, 1, 64, Collective::all_gather), 56 * 3 + 7 * 100, 1e-9);        // eight nodes of eight
-  EXPECT_NEAR(latency(8, 8, 64, Collective::all_gather), 7 * 100, 1e-9);                  // one rank a node
-  EXPECT_NEAR(latency(16, 2, 32, Collective::all_reduce), 2 * (12 * 3 + 3 * 100), 1e-9);  // four of them
+// Of an all-gather without bytes.
+double estimated_latency(int size, int64_t stride, int64_t world, DeviceSheet device, Collective collective) {
+  RankPlan plan;
+  plan.ranks.resize(static_cast<size_t>(world));
+  plan.traffic = {{"fsdp", size, size * stride}};
+  plan.events = {gathered(0), waited_for(0)};
+  plan.events[0].collective = collective;
+  plan.events[0].traffic = {1, 0};
+  return estimate_step({plan}, device).communication;
+}
+
+// The nodes of the group that lies on most.
+int64_t laid_out_nodes(int size, int64_t stride, int64_t world, int64_t node) {
+  std::map<std::pair<int64_t, int64_t>, std::set<int64_t>> groups;
+  for (int64_t rank = 0; rank < world; rank++) groups[{rank / (size * stride), rank % stride}].insert(rank / node);
+  size_t most = 0;
+  for (const auto& [group, nodes] : groups) most = std::max(most, nodes.size());
+  return static_cast<int64_t>(most);
+}
+
+TEST(StepEstimate, EachStepOfARingHasTheLatencyOfItsLinkWhereverItsRanksLie) {
+  for (const int64_t node : {1, 2, 4, 6, 8, 12}) {
+    DeviceSheet device = sheet(node);
+    device.collective_latency = 20, device.link_latency = 3, device.network_latency = 100;
+    for (const int size : {2, 3, 4, 5, 6, 8, 9, 12, 16})
+      for (const int64_t stride : {1, 2, 3, 4, 8, 16}) {
+        const int64_t reach = size * stride, world = reach <= node ? reach : std::lcm(reach, node);
+        const auto nodes = static_cast<double>(laid_out_nodes(size, stride, world, node));
+        const double once = (size - nodes) * 3 + (nodes - 1) * 100;
+        EXPECT_NEAR(estimated_latency(size, stride, world, device, Collective::all_gather), 20 + once, 1e-6)
+            << size << " ranks, " << stride << " apart, of " << world << " on nodes of " << node;
+        EXPECT_NEAR(estimated_latency(size, stride, world, device, Collective::all_reduce), 20 + 2 * once, 1e-6);
+      }
+  }
 }
 
 // Two groups of two ranks, whose gatherings take a second each.

@@ -42,8 +42,9 @@ Work all_work(const Backend& backend) {
 class Kernels {
  public:
   // parameters: of the rank. sequence_ranks: that divide the tokens.
-  Kernels(const Bench& bench, const Parameters& parameters, int64_t sequence_ranks)
+  Kernels(const Bench& bench, const Parameters& parameters, int64_t tensor_ranks, int64_t sequence_ranks)
       : bench_(bench),
+        tensor_ranks_(tensor_ranks),
         layout_(parameters.layout(0)),
         embedding_(parameters.embedding_slice()),
         vocabulary_(parameters.head_slice()),
@@ -106,31 +107,47 @@ class Kernels {
   // Of the feed-forward's first product, in which the gate, where there is one, lies above up.
   int64_t up_rows() const { return (bench_.config.activation.gated ? 2 : 1) * F; }
 
-  // y = x · wᵀ and its backward, each of as many tokens as y and dy have.
-  void product(const std::string& weight, const Tensor& y, const Tensor& dy, int64_t inputs) {
+  // y = x · wᵀ, of as many tokens as y has, and its backward: of the input for `input_tokens` of dy's, of the weight for
+  // all.
+  void product(const std::string& weight, const Tensor& y, const Tensor& dy, int64_t input_tokens, int64_t inputs) {
     PushScope scope(runtime_->state);
     Backend& backend = runtime_->backend;
     const Shape shape{y.shape[1], inputs};
     const Tensor x = numbers({y.shape[0], inputs}), dx = numbers({dy.shape[0], inputs}), w = numbers(shape),
                  dw = zeros(shape, DType::f32);
     time("product, forward (" + weight + ")", [&] { backend.linear_forward(x, w, {}, y); });
-    time("product, backward of the input (" + weight + ")", [&] { backend.linear_backward_input(dy, w, dx); });
+    time("product, backward of the input (" + weight + ")",
+         [&] { backend.linear_backward_input(dy.rows(0, input_tokens), w, dx.rows(0, input_tokens)); });
     time("product, backward of the weight (" + weight + ")", [&] { backend.linear_backward_weight(dy, dx, dw); });
   }
 
-  void product_of_block(const std::string& weight, int64_t inputs, int64_t outputs) {
+  // Tokens of a product where the ranks gather its operand, or sum its result, part by part (model/linear.h).
+  int64_t part_tokens() const {
+    const int64_t bytes = T * H * size_of(bench_.settings.dtype);
+    return parts_of(S, bench_.backend->token_parts(T, bytes)) * (T / S);
+  }
+  int64_t gathered_tokens() const { return S < T ? part_tokens() : T; }
+  int64_t summed_tokens(bool split) const { return split && tensor_ranks_ > 1 ? part_tokens() : T; }
+
+  void column_parallel(const std::string& weight, int64_t inputs, int64_t outputs) {
     PushScope scope(runtime_->state);
     const Tensor y = numbers({T, outputs});
-    product(weight, y, y, inputs);
+    product(weight, y.rows(0, gathered_tokens()), y, T, inputs);
+  }
+
+  void row_parallel(const std::string& weight, int64_t inputs, int64_t outputs, bool split) {
+    PushScope scope(runtime_->state);
+    const Tensor y = numbers({T, outputs});
+    product(weight, y.rows(0, summed_tokens(split)), y, gathered_tokens(), inputs);
   }
 
   void products() {
-    product_of_block("q, k, v", H, (A + 2 * G) * D);
-    product_of_block("o", A * D, H);
-    product_of_block(bench_.config.activation.gated ? "gate and up" : "up", H, up_rows());
-    product_of_block("down", F, H);
+    column_parallel("q, k, v", H, (A + 2 * G) * D);
+    row_parallel("o", A * D, H, layout_.attention_split);
+    column_parallel(bench_.config.activation.gated ? "gate and up" : "up", H, up_rows());
+    row_parallel("down", F, H, layout_.mlp_split);
     PushScope scope(runtime_->state);
-    product("head", numbers({loss_tokens(), V}, DType::f32), numbers({gradient_tokens(), V}), H);
+    product("head", numbers({loss_tokens(), V}, DType::f32), numbers({gradient_tokens(), V}), gradient_tokens(), H);
   }
 
   // Any of the vocabulary: the same one's row again and again would come from a cache.
@@ -235,6 +252,7 @@ class Kernels {
   }
 
   const Bench& bench_;
+  int64_t tensor_ranks_;
   const LayerLayout& layout_;
   const VocabularySlice &embedding_, &vocabulary_;
   int64_t H, A, G, D, F, V, T, S;
@@ -248,7 +266,7 @@ void bench_kernels(const Bench& bench, const MachineRates& machine) {
   const MeshShape mesh = bench.shape();
   const int64_t sequence_ranks = bench.settings.sequence_parallel ? mesh.tensor : 1;
   const Parameters parameters(bench.config, bench.launch.rank() % mesh.tensor, mesh.tensor, sequence_ranks > 1);
-  Kernels kernels(bench, parameters, sequence_ranks);
+  Kernels kernels(bench, parameters, mesh.tensor, sequence_ranks);
   LoneGroups lone;
   Runtime own(*bench.backend, lone, bench.settings.dtype);
   own.reserve(rehearse(*bench.backend, own, [&](Runtime& meta) { kernels.run(meta); }));

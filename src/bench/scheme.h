@@ -10,7 +10,7 @@
 
 namespace llama_tp {
 
-constexpr int64_t most_samples_a_rank = int64_t{1} << 10;  // of a forward that is planned
+constexpr int64_t most_samples_a_rank = int64_t{1} << 10;  // of a forward, that are compared and searched
 
 struct Scheme {
   std::string name;  // as it was written

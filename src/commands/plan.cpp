@@ -15,6 +15,8 @@ namespace llama_tp {
 
 namespace {
 
+constexpr int64_t least_block = 2;  // tokens: one to see and one to predict
+
 constexpr int64_t most_accumulation = int64_t{1} << 20;  // forwards of a step
 
 void declare_plan_options(Options& options) {
@@ -78,7 +80,7 @@ PlanQuestion plan_question(const Options& options, int threads) {
   PlanQuestion question;
   question.config = read_model_config(options.word("config"), read_family_file(options.word("family")));
   question.dtype = options.dtype("dtype");
-  question.block_size = options.integer("block-size", 2, most_forward_tokens);
+  question.block_size = options.integer("block-size", least_block, most_forward_tokens);
   question.fsdp = fsdp_from(options);
   const bool is_search = options.is_set("search");
   if (options.given("device"))
@@ -118,7 +120,7 @@ class PlanRun {
     const Parameters parameters(step_.config, 0, 1);
     step_.checkpoint_bytes = tensor_file_bytes(step_.dtype, step_.dtype, false, parameters);
     step_.model_bytes = tensor_file_bytes(step_.dtype, step_.dtype, true, parameters);
-    check_forward_tokens(batch.micro_batch, batch.block_size);
+    check_forward_tokens(batch.micro_batch, step_.longest ? least_block : batch.block_size);
   }
 
   const PlannedStep& run() {

@@ -52,8 +52,9 @@ void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) 
   pieces(tp_.begin_enter(frame, x).wait(), targets, 0, {}, loss);
 }
 
-// Under sequence parallelism all tokens are gathered at once: a chunk of the ranks' parts would be tokens from several
-// places, whose targets do not lie together, and a block's backward needs as large a tensor anyway.
+// Under sequence parallelism all tokens are gathered before the first chunk: where they are not gathered in parts, a chunk
+// of what the ranks hold is tokens from several places, whose targets do not lie together; and a block's backward needs as
+// large a tensor anyway.
 void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
   Frame frame(runtime_.step);
   const Tensor whole = tp_.begin_enter(frame, x).wait();  // [T, H]; its own gradient once its chunk is done

@@ -54,6 +54,7 @@ DeviceSheet read_device_sheet(const std::string& file_or_name) {
                     positive(json, file_or_name, "link_bandwidth"),
                     static_cast<int64_t>(positive(json, file_or_name, "devices_of_a_node")),
                     positive(json, file_or_name, "network_bandwidth"),
+                    positive(json, file_or_name, "collective_latency"),
                     positive(json, file_or_name, "link_latency"),
                     positive(json, file_or_name, "network_latency")};
   require(sheet.free_bytes() > 0, file_or_name, ": reserved_bytes leave nothing of memory_bytes");

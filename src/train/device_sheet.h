@@ -14,8 +14,9 @@ struct DeviceSheet {
   double memory_bandwidth = 0;  // bytes/s
   double link_bandwidth = 0;    // bytes/s to the other devices of its node, in one direction
   int64_t devices_of_a_node = 1;
-  double network_bandwidth = 0;                  // bytes/s of a device to other nodes, in one direction
-  double link_latency = 0, network_latency = 0;  // seconds of a ring's step from device to device, beside its bytes
+  double network_bandwidth = 0;  // bytes/s of a device to other nodes, in one direction
+  // Seconds beside the bytes: of any collective, and of each step of its ring from device to device.
+  double collective_latency = 0, link_latency = 0, network_latency = 0;
 
   int64_t free_bytes() const { return memory_bytes - reserved_bytes; }
 };

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "base/parts.h"
-
 namespace llama_tp {
 
 double sent_bytes(Collective collective, const Traffic& traffic, int size) {
@@ -19,6 +17,14 @@ struct Ring {
   int64_t nodes;     // through which it goes
 };
 
+// The most nodes that a group of the mesh lies on. Its ranks are `stride` apart, and groups begin at multiples of
+// gcd(reach, node), less up to stride − 1.
+int64_t nodes_of(const GroupTraffic& group, int64_t stride, int64_t node) {
+  if (stride >= node) return group.size;
+  const int64_t last_begin = std::min(node - 1, node - std::gcd(group.reach, node) + stride - 1);
+  return std::min<int64_t>(group.size, (last_begin + (group.size - 1) * stride) / node + 1);
+}
+
 // Nodes hold successive ranks. The group's ranks are `stride` apart, between two multiples of `reach`. Where a node is a
 // multiple of `reach`, or has all ranks, the ring stays inside of nodes. Else their borders cut what lies between two
 // multiples into parts, the shortest of gcd(reach, node) ranks, which has gcd / stride of the group's, or one where that
@@ -29,7 +35,7 @@ Ring ring_of(const GroupTraffic& group, int64_t world, const DeviceSheet& device
   if (world <= node || node % group.reach == 0) return {device.link_bandwidth, 1};
   const int64_t adapters = std::max<int64_t>(1, std::gcd(group.reach, node) / stride);
   return {std::min(device.link_bandwidth, static_cast<double>(adapters) * device.network_bandwidth),
-          parts_of(group.size, adapters)};
+          nodes_of(group, stride, node)};
 }
 
 // All ranks' parts pass all others, step by step: once, or twice in an all-reduce.
@@ -37,7 +43,8 @@ double ring_seconds(Collective collective, const Traffic& traffic, int size, con
                     const DeviceSheet& device) {
   const double once = static_cast<double>(size - ring.nodes) * device.link_latency +
                       static_cast<double>(ring.nodes - 1) * device.network_latency;
-  return sent_bytes(collective, traffic, size) / ring.bandwidth + (collective == Collective::all_reduce ? 2 : 1) * once;
+  return device.collective_latency + (collective == Collective::all_reduce ? 2 : 1) * once +
+         sent_bytes(collective, traffic, size) / ring.bandwidth;
 }
 
 // A rank's streams while it goes through its events.

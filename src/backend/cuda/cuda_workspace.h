@@ -16,7 +16,7 @@ class CudaWorkspace : public Base {
   // For each byte of the weight the product of t tokens' logits does t FLOP, that of its gradient, which is read and
   // written in f32, t / 4. An H200 does 206 FLOP in the time of a byte from memory.
   LossTokens loss_tokens(int64_t, DType) const override { return {1024, 2048}; }
-  // By NCCL's own model of it a ring of eight takes 24 µs beside its bytes; 64 MiB take 130 µs through links of 450 GB/s. A
+  // By NCCL's own model of it a ring of eight takes 32 µs beside its bytes; 64 MiB take 130 µs through links of 450 GB/s. A
   // product of 2,048 tokens has at least as many tiles of 128 × 256 as an H200 has multiprocessors, 132, from 2,304 columns
   // on.
   int64_t token_parts(int64_t tokens, int64_t bytes) const override {
