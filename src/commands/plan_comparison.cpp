@@ -47,6 +47,7 @@ class Table {
   explicit Table(const PlannedComparison& planned) : planned_(planned), unit_(unit_for(highest_peak(planned))) {
     for (const PlannedScheme& one : planned.schemes)
       widths_.cell = std::max(widths_.cell, static_cast<int>(one.scheme.name.size()) + 2);
+    widths_.cell = std::max(widths_.cell, static_cast<int>(counted(planned.global_batch, "sample").size()) + 1);
   }
   template <class Value>
   void line(const std::string& label, const Value& value) const {

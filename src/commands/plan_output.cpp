@@ -14,7 +14,7 @@ namespace {
 
 constexpr TableWidths widths{.label = 38, .cell = 18};
 
-// Column heads that fit: of many scattered ranks, the first.
+// Column heads that are short: of many scattered ranks, the first.
 std::string column_head(const std::vector<int64_t>& ranks) {
   const std::string all = (ranks.size() == 1 ? "rank " : "ranks ") + ranges_text(ranks);
   if (static_cast<int>(all.size()) < widths.cell) return all;
@@ -57,11 +57,13 @@ class RankTable {
         if (columns_[j] == columns_[i]) together.insert(together.end(), ranks_[j].ranks.begin(), ranks_[j].ranks.end());
       heads.push_back(column_head(together));
     }
-    print_line(labels_[0], heads);
+    TableWidths own = widths;
+    for (const std::string& head : heads) own.cell = std::max(own.cell, static_cast<int>(head.size()) + 1);
+    std::printf("%s\n", own.line(labels_[0], heads).c_str());
     for (size_t line = 1; line < labels_.size(); line++) {
       std::vector<std::string> values;
       for (const size_t i : shown) values.push_back(columns_[i][line - 1]);
-      print_line(labels_[line], values);
+      std::printf("%s\n", own.line(labels_[line], values).c_str());
     }
   }
 

@@ -103,25 +103,53 @@ std::vector<PlannedSetting> shown_of(const std::vector<PlannedSetting>& fitting)
   return shown;
 }
 
+constexpr size_t column_count = 13;  // of figures; what bounds the step stands behind them
+using TableRow = std::array<std::string, column_count + 1>;
+
+TableRow head_of(const ByteUnit& unit) {
+  return {"data",      "fsdp",     "tensor",   "micro",       "times",
+          "recompute", "state",    "gathered", "activations", text("peak ", unit.name),
+          "step s",    "tokens/s", "MFU %",    "bound by"};
+}
+
+TableRow row_of(const PlannedSetting& setting, const ByteUnit& unit) {
+  const auto amount = [&](int64_t bytes) { return unit.of(static_cast<double>(bytes), 2); };
+  return {with_commas(setting.mesh.data),
+          with_commas(setting.mesh.fsdp),
+          with_commas(setting.mesh.tensor),
+          with_commas(setting.options.batch.micro_batch),
+          with_commas(setting.options.batch.accumulation),
+          setting.options.recompute ? "yes" : "no",
+          amount(setting.state),
+          amount(setting.gathered),
+          amount(setting.activations),
+          amount(setting.peak),
+          fixed(setting.estimate.seconds(), 3),
+          with_commas(static_cast<int64_t>(setting.tokens_per_second)),
+          fixed(100 * setting.mfu, 1),
+          setting.estimate.bound()};
+}
+
+// Two spaces before the widest cell of each column, and for small figures the same widths in every table.
+std::array<int, column_count> widths_of(const std::vector<TableRow>& rows) {
+  std::array<int, column_count> columns{4, 6, 8, 7, 7, 11, 8, 10, 13, 12, 10, 12, 7};
+  for (const TableRow& row : rows)
+    for (size_t i = 0; i < column_count; i++)
+      columns[i] = std::max(columns[i], static_cast<int>(row[i].size()) + (i == 0 ? 0 : 2));
+  return columns;
+}
+
 void print_table(const std::vector<PlannedSetting>& settings) {
   int64_t most = 0;
   for (const PlannedSetting& setting : settings) most = std::max(most, setting.peak);
   const ByteUnit unit = unit_for(static_cast<double>(most));
-  std::printf(
-      "data  fsdp  tensor  micro  times  recompute   state  gathered  activations    peak %s    step s  "
-      "  tokens/s  MFU %%  bound by\n",
-      unit.name);
-  const auto amount = [&](int64_t bytes, int width) { return padded(unit.of(static_cast<double>(bytes), 2), width); };
-  const auto number = [](int64_t value, int width) { return padded(with_commas(value), width); };
-  for (const PlannedSetting& setting : settings) {
-    const std::string line =
-        number(setting.mesh.data, 4) + number(setting.mesh.fsdp, 6) + number(setting.mesh.tensor, 8) +
-        number(setting.options.batch.micro_batch, 7) + number(setting.options.batch.accumulation, 7) +
-        padded(setting.options.recompute ? "yes" : "no", 11) + amount(setting.state, 8) + amount(setting.gathered, 10) +
-        amount(setting.activations, 13) + amount(setting.peak, 12) + padded(fixed(setting.estimate.seconds(), 3), 10) +
-        number(static_cast<int64_t>(setting.tokens_per_second), 12) + padded(fixed(100 * setting.mfu, 1), 7) + "  " +
-        setting.estimate.bound();
-    std::printf("%s\n", line.c_str());
+  std::vector<TableRow> rows{head_of(unit)};
+  for (const PlannedSetting& setting : settings) rows.push_back(row_of(setting, unit));
+  const std::array<int, column_count> columns = widths_of(rows);
+  for (const TableRow& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < column_count; i++) append_cell(line, row[i], columns[i]);
+    std::printf("%s  %s\n", line.c_str(), row.back().c_str());
   }
 }
 

@@ -71,10 +71,16 @@ std::string padded(const std::string& text, int width) {
   return have >= width ? text : std::string(static_cast<size_t>(width - have), ' ') + text;
 }
 
+void append_cell(std::string& line, const std::string& cell, int width) {
+  const std::string aligned = padded(cell, width);
+  const bool would_run_together = !line.empty() && line.back() != ' ' && !aligned.starts_with(' ');
+  line += would_run_together ? " " + aligned : aligned;
+}
+
 std::string TableWidths::line(const std::string& label_text, const std::vector<std::string>& cells) const {
   std::string all = label_text;
   all.resize(std::max(all.size(), static_cast<size_t>(label)), ' ');
-  for (const std::string& one : cells) all += padded(one, cell);
+  for (const std::string& one : cells) append_cell(all, one, cell);
   return all.substr(0, all.find_last_not_of(' ') + 1);
 }
 

@@ -26,6 +26,10 @@ struct ByteUnit {
 // In which the largest of them, `most` bytes, has one to four digits.
 ByteUnit unit_for(double most);
 
+// A table's cell behind what its line has already, ending at the right edge of its `width` columns. What fills them or
+// is longer is still one space apart.
+void append_cell(std::string& line, const std::string& cell, int width);
+
 // A line of a table: the label fills its columns, each cell ends at the right edge of its own. What is longer pushes the
 // rest to the right. No spaces behind the last one.
 struct TableWidths {
