@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 
+#include "io/files.h"
 #include "scratch_folder.h"
 #include "support/command.h"
 #include "support/error_of.h"
@@ -90,6 +91,21 @@ TEST(EvalCommand, APerplexityBeyondADoubleIsNull) {
   EXPECT_GT(said["loss"], 710);
   EXPECT_TRUE(said["perplexity"].is_null());
   EXPECT_TRUE(holds(output_of(options), "  perplexity inf  "));
+}
+
+// Before weights are read: here there are none.
+TEST(EvalCommand, RefusesADumpOfMoreSamplesThanAFileCanName) {
+  const ScratchFolder folder;
+  write_file(folder / "config.json", whole_file("tests/goldens/models/kv_replicated/config.json"));
+  std::string lines;
+  for (int i = 0; i < 1'300'000; i++) lines += "{\"input_ids\": [1, 2]}\n";
+  write_file(folder / "ids.jsonl", lines);
+  const CommandResult result = run_command(llama_tp_with(0) + " eval -m " + folder.path() + " --file " +
+                                           (folder / "ids.jsonl") + " --dump-logits " + (folder / "logits"));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.errors().size(), 1u);
+  EXPECT_TRUE(holds(result.err, "llama_tp: logits: its header, of 1300000 tensors, would take ", "take fewer"));
+  EXPECT_FALSE(file_exists(folder / "logits"));
 }
 
 // The loss is the mean of -log softmax over the logits that --dump-logits writes.

@@ -400,6 +400,19 @@ TEST(SafetensorsWriter, AnUnfinishedTensorAndBytesOutsideOfOneAreErrors) {
   EXPECT_TRUE(holds(error_of([&] { plan_file("x", {{"a", DType::f32, {1}}, {"a", DType::f32, {1}}}); }), "tensor a"));
 }
 
+// What the reader refuses, as Hugging Face's library does, is not written.
+TEST(SafetensorsWriter, AHeaderIsAtMostWhatReadersTake) {
+  const auto planned = [](int64_t name) {
+    return plan_file("logits", {{std::string(static_cast<size_t>(name), 'a'), DType::f32, {1}}});
+  };
+  const int64_t besides = std::ssize(planned(8).header) - 8 - 8;  // of the text, its name left out
+  const int64_t longest = safetensors_largest_header - besides;
+  EXPECT_EQ(std::ssize(planned(longest).header), 8 + safetensors_largest_header);
+  EXPECT_TRUE(holds(error_of([&] { planned(longest + 8); }),
+                    "logits: its header, of 1 tensors, would take 100000008 bytes",
+                    "at most 100000000 are allowed: write fewer"));
+}
+
 // /proc has no blocks at all, of which a file system with 0 free ones would be full.
 TEST(Files, FreeSpaceIsNotKnownWhereTheFileSystemDoesNotTell) {
   const ScratchFolder scratch;

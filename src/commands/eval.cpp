@@ -37,6 +37,7 @@ class Evaluation {
   int run() {
     launch_.begin(Activity::reading_data);
     read_data();
+    if (dumps()) plan_dump();
     const int64_t block = data_.longest_sample();
     // Every rank sees every sample whose logits are dumped; else the ranks with data of their own divide them.
     const int64_t data_ranks = dumps() ? 1 : model_.mesh->shape().data_ranks();
@@ -46,7 +47,7 @@ class Evaluation {
     evaluator_ = std::make_unique<Evaluator>(model_.config, shape_, *model_.runtime);
     launch_.begin(Activity::loading_weights);
     model_.load(launch_, evaluator_->parameters());
-    if (dumps()) open_dump();
+    if (dumps() && leads()) dump_ = std::make_unique<SafetensorsWriter>(folder_of_file(dump_path()), dump_plan_);
     if (leads()) introduce();
     launch_.begin(Activity::evaluating);
     evaluate();
@@ -82,14 +83,14 @@ class Evaluation {
     say(beyond_positions(shape_.block_size, model_.config));
   }
 
-  void open_dump() {
+  std::string dump_path() const { return options_.word("dump-logits"); }
+
+  void plan_dump() {
     std::vector<PlannedTensor> planned;
     for (int64_t i = 0; i < data_.samples(); i++)
       planned.push_back(
           {name(i), DType::f32, {static_cast<int64_t>(data_.sample(i).tokens.size()), model_.config.vocabulary}});
-    const std::string path = options_.word("dump-logits");
-    dump_plan_ = plan_file(name_of_file(path), planned);
-    if (leads()) dump_ = std::make_unique<SafetensorsWriter>(folder_of_file(path), dump_plan_);
+    dump_plan_ = plan_file(name_of_file(dump_path()), planned);
   }
 
   static std::string name(int64_t sample) { return "logits." + std::to_string(sample); }

@@ -231,14 +231,14 @@ SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_
   return sorted;
 }
 
-std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
+std::string make_safetensors_header(const std::string& file, std::vector<StoredTensor>& tensors,
                                     const std::map<std::string, std::string>& metadata) {
   OrderedJson header = OrderedJson::object();
   std::set<std::string_view> names;
   if (!metadata.empty()) header[std::string(metadata_key)] = metadata;
   int64_t covered = 0;
   for (StoredTensor& tensor : tensors) {
-    require(names.insert(tensor.name).second, "tensor ", tensor.name, " would be written twice");
+    require(names.insert(tensor.name).second, file, ": tensor ", tensor.name, " would be written twice");
     tensor.offset = covered;
     tensor.bytes = bytes_needed(tensor, element_bytes(tensor.dtype_name));
     covered += tensor.bytes;
@@ -249,7 +249,11 @@ std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
   }
   std::string text = json_text(header);
   text.append((8 - text.size() % 8) % 8, ' ');
-  for (StoredTensor& tensor : tensors) tensor.offset += safetensors_length_bytes + static_cast<int64_t>(text.size());
+  const auto bytes = static_cast<int64_t>(text.size());
+  require(bytes <= safetensors_largest_header, file, ": its header, of ", tensors.size(), " tensors, would take ",
+          bytes, " bytes; at most ", safetensors_largest_header,
+          " are allowed: write fewer of them into one file (of --dump-logits, each sample is one: take fewer)");
+  for (StoredTensor& tensor : tensors) tensor.offset += safetensors_length_bytes + bytes;
 
   std::string length(safetensors_length_bytes, '\0');
   for (size_t i = 0; i < length.size(); i++) length[i] = static_cast<char>(text.size() >> 8 * i & 0xff);

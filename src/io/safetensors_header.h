@@ -48,8 +48,8 @@ struct SafetensorsHeader {
 SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view text, int64_t file_bytes);
 
 // The first bytes of a file that holds the tensors in this order, one after the other: length, JSON, spaces up to 8
-// bytes. Fills in offset and bytes of each. Errors: a name twice.
-std::string make_safetensors_header(std::vector<StoredTensor>& tensors,
+// bytes. Fills in offset and bytes of each; `file` is for messages. Errors: a name twice, more than the largest header.
+std::string make_safetensors_header(const std::string& file, std::vector<StoredTensor>& tensors,
                                     const std::map<std::string, std::string>& metadata);
 
 }  // namespace llama_tp

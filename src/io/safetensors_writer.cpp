@@ -75,7 +75,7 @@ FilePlan plan_file(const std::string& name, const std::vector<PlannedTensor>& te
   std::stable_sort(plan.tensors.begin(), plan.tensors.end(), [](const StoredTensor& a, const StoredTensor& b) {
     return size_of(a.dtype()) > size_of(b.dtype());
   });
-  plan.header = make_safetensors_header(plan.tensors, format_metadata);
+  plan.header = make_safetensors_header(name, plan.tensors, format_metadata);
   plan.bytes = static_cast<int64_t>(plan.header.size());
   for (const StoredTensor& tensor : plan.tensors) plan.bytes += tensor.bytes;
   return plan;
