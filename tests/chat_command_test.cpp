@@ -166,6 +166,18 @@ TEST_F(Chat, WantsATemplateAndOneKindOfPrompt) {
   EXPECT_EQ(run(command(0, "--chat --temp 0 --chat-template chatml <<< Hi", bare)).out, "Hello!\n");
 }
 
+// No message could be sent with it. Before weights are read: here there are none.
+TEST_F(Chat, RefusesASystemMessageThatTheTemplateHasNoPlaceFor) {
+  const std::string folder = path("weightless");
+  std::filesystem::copy(path("out/checkpoint-60"), folder);
+  std::filesystem::remove(folder + "/model.safetensors");
+  for (const int ranks : {0, 2})
+    expect_refused(ranks, "generate --chat --system 'Be brief.' --chat-template mistral-first -m " + folder,
+                   {"--system: the chat template mistral-first has no place for a system message; leave it out, and "
+                    "put it into your first message"});
+  EXPECT_EQ(chat(0, "Hi\n", "-n 1 --chat-template mistral-first").status, 0);
+}
+
 // A program at a terminal of its own.
 class Terminal {
  public:

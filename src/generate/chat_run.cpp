@@ -55,6 +55,8 @@ class ChatRun {
   int run() {
     if (session_.leads()) {
       chat_.emplace(session_.find_chat());
+      require(settings_.system.empty() || chat_->takes_system(), "--system: the chat template ", chat_->name(),
+              " has no place for a system message; leave it out, and put it into your first message");
       session_.refuse_special(settings_.system);
       clear();
     }

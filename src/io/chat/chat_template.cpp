@@ -121,8 +121,7 @@ bool ChatTemplate::is_written_by(const std::string& jinja, const std::string& pl
   const std::string data(jinja::data);
   const std::vector<Message> turns{{"user", data}, {"assistant", data}, {"user", data}, {"assistant", data}};
   std::vector<std::string> conversations{form.render(turns, false).text, form.render({turns[0]}, true).text};
-  if (!system_.empty() || !first_user_with_system_.empty())
-    conversations.push_back(form.render({{"system", data}, turns[0], turns[1], turns[2]}, true).text);
+  if (takes_system()) conversations.push_back(form.render({{"system", data}, turns[0], turns[1], turns[2]}, true).text);
   return spell(jinja_outputs(jinja, conditions_), conversations);
 }
 
@@ -166,8 +165,8 @@ RenderedChat ChatTemplate::render(const std::vector<Message>& messages, bool add
   RenderedChat chat{filled(begin_, ""), {}};
   const size_t first = messages[0].role == "system" ? 1 : 0;
   const bool has_system = first == 1 && (if_system_.empty() || !messages[0].content.empty());
-  require(!has_system || !system_.empty() || !first_user_with_system_.empty(), "has a system message, for which ",
-          name_, " has no place; put it into the user's first");
+  require(!has_system || takes_system(), "has a system message, for which ", name_,
+          " has no place; put it into the user's first");
   if (has_system && !system_.empty()) chat.text += filled(system_, text_of(messages[0]));
   if (!has_system)
     chat.text += default_system_.empty() ? filled(without_system_, "") : filled(system_, default_system_);

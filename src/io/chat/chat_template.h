@@ -56,6 +56,7 @@ class ChatTemplate {
   std::string content_of(const std::string& answer) const;
 
   const std::string& name() const { return name_; }
+  bool takes_system() const { return !system_.empty() || !first_user_with_system_.empty(); }
   // As today(), which it is unless set.
   void set_today(std::string date) { today_ = std::move(date); }
   const std::vector<std::string>& stops() const { return stops_; }
