@@ -225,6 +225,14 @@ TEST_F(Prompts, GenerationConfigIsWhatOptionsOverride) {
   expect_refused(0, "generate -p x -m " + folder, {"generation_config.json: temperature is \"hot\"; a number"});
   advise({{"repetition_penalty", 0}});
   expect_refused(0, "generate -p x -m " + folder, {"repetition_penalty is 0; a number between 0.001 and 1000"});
+  for (const Json& count : {Json(uint64_t{1} << 63), Json(UINT64_MAX), Json(-1), Json(2.5)}) {
+    advise({{"top_k", count}});
+    expect_refused(0, "generate -p x -m " + folder,
+                   {"generation_config.json: top_k is " + count.dump() +
+                    "; a whole number between 0 and 9223372036854775807 is needed"});
+  }
+  advise({{"top_k", INT64_MAX}});
+  EXPECT_TRUE(holds(run(command(0, "-p Once -n 1", folder)).err, "top-k 9223372036854775807"));
   advise({{"eos_token_id", {1.5}}});
   expect_refused(0, "generate -p x -m " + folder, {"eos_token_id is [1.5]; a token id or"});
   const auto vocabulary = Json::parse(whole_file(folder + "/config.json"))["vocab_size"].get<int>();

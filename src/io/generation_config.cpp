@@ -27,8 +27,10 @@ class Reader {
   }
   std::optional<int64_t> count(const char* key) const {
     if (!has(key)) return {};
-    if (!json_[key].is_number_unsigned()) refuse(key, "a whole number, 0 or more");
-    return json_[key].get<int64_t>();
+    const Json& value = json_[key];
+    if (!value.is_number_unsigned() || value.get<uint64_t>() > INT64_MAX)
+      refuse(key, text("a whole number between 0 and ", INT64_MAX));
+    return value.get<int64_t>();
   }
   bool is_false(const char* key) const {
     if (has(key) && !json_[key].is_boolean()) refuse(key, "true or false");
