@@ -48,7 +48,9 @@ int least_of_all(MpiGroup& group, int value) {
 }
 
 int lanes_for(int threads, int ranks) {
-  require(turn_bytes / ranks >= least_bytes_of_a_piece, ranks, " ranks of one node are more than share a window");
+  constexpr int64_t most_ranks = turn_bytes / least_bytes_of_a_piece;
+  require(ranks <= most_ranks, ranks, " ranks of one node share a group, and at most ", most_ranks,
+          " can: start fewer ranks a node, each with more threads (-t)");
   return std::clamp(threads, 1, std::min(most_lanes, static_cast<int>(turn_bytes / ranks / least_bytes_of_a_piece)));
 }
 
