@@ -30,8 +30,9 @@ void declare_generation_options(Options& options) {
   options.value("n,n-predict", "tokens to generate at most; -1: until the end of the text or of the context", "N",
                 "-1");
   options.value("c,ctx-size",
-                "the most tokens of prompt and continuation; 0: as many as are needed (without -n 4096 behind the "
-                "prompt, in a chat 4096 in all), but no more than the model's positions",
+                "the most tokens of prompt and continuation that the model reads; a text may be one longer, as its "
+                "last token is written and not read; 0: as many as are needed (without -n 4096 that are read behind "
+                "the prompt, in a chat 4096 in all), but no more than the model's positions",
                 "N", "0");
   options.value("s,seed", "of the random numbers (default: drawn, and said)", "N");
   options.value("temp", "temperature; 0: always the most likely token (default: generation_config.json's, else 0.8)",

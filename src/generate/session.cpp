@@ -15,7 +15,7 @@ namespace llama_tp {
 
 namespace {
 
-// Tokens of a chat, and without -n of what follows a prompt: enough for a page or two, small enough for any machine.
+// Tokens read of a chat, and without -n behind a prompt: enough for a page or two, small enough for any machine.
 constexpr int64_t default_tokens = 4096;
 
 void apply(const GenerationConfig& config, SamplingOptions& options) {
