@@ -89,6 +89,14 @@ TEST_P(DeviceMemoryGolden, LossAndEveryGradientAreThoseOfTransformersOnEveryMesh
     }
 }
 
+TEST(DeviceMemory, ARegionThatIsNotSplitKeepsItsOwnTokensOfEachPart) {
+  DeviceModel model(a_model(), DType::f32, {1, 1, ranks().size()});
+  model.config.plan.layers[0].attention = model.config.plan.layers[1].mlp = false;
+  model.config.plan.embedding = model.config.plan.head = false;
+  model.shape.sequence_ranks = ranks().size();
+  expect_golden_gradients(model, false, {});
+}
+
 void take_a_step(DeviceModel& model, bool recompute) {
   const auto trainer = model.trainer(recompute);
   trainer->begin(model.rounds());
