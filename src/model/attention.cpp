@@ -67,24 +67,27 @@ void Attention::backward(const Tensor& dy, const Tensor& x, const Batch& batch, 
                          const AttentionSaved& saved, const Tensor& dx) const {
   Frame frame(runtime_.step);
   const Tensor dqkv = frame.take(Category::transient, {batch.tokens(), width()}, runtime_.dtype);  // [T, (A + 2G) D]
-  attend_backward(dy, batch, rope, saved, dqkv);
+  const Tensor left = tp_.take_whole(frame, dy), entered = tp_.whole_in(left, x);                  // [T, H]
+  InFlight entering(entered);
+  {
+    Frame inner(runtime_.step);
+    const Tensor dout = inner.take(Category::transient, saved.out.shape, saved.out.dtype);  // [T, A D]
+    row_parallel_backward_input(runtime_, tp_, dy, left, weights_.o, dout);
+    linear_backward_weight(runtime_.backend, left, saved.out, weights_.o);
+    entering = tp_.begin_enter(x, entered);  // beside attention: the products of q, k and v are short
+    attend_backward(dout, batch, rope, saved, dqkv);
+  }
   if (config_.qk_norm)
     runtime_.backend.head_norm_backward(saved.qkv, head_norms(), dqkv, weights_.q_norm.weight->gradient,
                                         weights_.k_norm.weight->gradient);
-  column_parallel_backward(runtime_, tp_, dqkv, x, weights_.qkv, dx);
+  column_parallel_backward(runtime_, tp_, dqkv, entering, weights_.qkv, dx);
 }
 
-void Attention::attend_backward(const Tensor& dy, const Batch& batch, const Tensor& rope, const AttentionSaved& saved,
+void Attention::attend_backward(const Tensor& dout, const Batch& batch, const Tensor& rope, const AttentionSaved& saved,
                                 const Tensor& dqkv) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const auto like = [&](const Tensor& tensor) { return frame.take(Category::transient, tensor.shape, tensor.dtype); };
-  const Tensor dout = like(saved.out);  // [T, A D]
-  {
-    Frame gathered(runtime_.step);
-    const Tensor left = row_parallel_backward_input(runtime_, gathered, tp_, dy, weights_.o, dout);  // [T, H]
-    linear_backward_weight(backend, left, saved.out, weights_.o);
-  }
   const AttentionSaved all = with_heads(frame, saved);
   if (saved.qkv.exists()) apply_rope(saved.qkv, batch, rope, all);
   const Tensor dq = like(all.q), dk = like(all.k), dv = like(all.v);

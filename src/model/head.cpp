@@ -49,7 +49,7 @@ void Head::chunk(const Tensor& x, const Tensor& targets, float scale, const Tens
 
 void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const {
   Frame frame(runtime_.step);
-  pieces(tp_.begin_enter(frame, x).wait(), targets, 0, {}, loss);
+  pieces(tp_.begin_enter(x, tp_.take_whole(frame, x)).wait(), targets, 0, {}, loss);
 }
 
 // Under sequence parallelism all tokens are gathered before the first chunk: where they are not gathered in parts, a chunk
@@ -57,7 +57,8 @@ void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) 
 // large a tensor anyway.
 void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
   Frame frame(runtime_.step);
-  const Tensor whole = tp_.begin_enter(frame, x).wait();  // [T, H]; its own gradient once its chunk is done
+  const Tensor whole =
+      tp_.begin_enter(x, tp_.take_whole(frame, x)).wait();  // [T, H]; its own gradient once its chunk is done
   each_part(whole.shape[0], loss_tokens().chunk, [&](int64_t begin, int64_t count) {
     chunk(whole.rows(begin, count), targets.rows(begin, count), scale, loss);
   });

@@ -32,26 +32,26 @@ inline void linear_backward(Backend& backend, const Tensor& dy, const Tensor& x,
 inline void column_parallel_forward(Runtime& runtime, const TensorParallel& tp, const Tensor& x, const Linear& linear,
                                     const Tensor& y) {
   Frame frame(runtime.step);
-  InFlight entering = tp.begin_enter(frame, x);  // [T, K]
-  entering.each_part([&](int64_t begin, int64_t count) {
-    linear_forward(runtime.backend, entering.tensor().rows(begin, count), linear, y.rows(begin, count));
+  const Tensor whole = tp.take_whole(frame, x);  // [T, K]
+  tp.begin_enter(x, whole).each_part([&](int64_t begin, int64_t count) {
+    linear_forward(runtime.backend, whole.rows(begin, count), linear, y.rows(begin, count));
   });
 }
 
-// Its backward: what linear_backward computes, with dy [T, N], x and dx [S, K]. Collectives run beside products: x is
-// gathered while dy · W is computed, and that is summed while dW is (as in Megatron-LM, whose linear layers do so with
-// gradients that are added in place). dx may take x's place but where the ranks sum it whole, since x is read then.
-inline void column_parallel_backward(Runtime& runtime, const TensorParallel& tp, const Tensor& dy, const Tensor& x,
+// Its backward: what linear_backward computes, with dy [T, N] and dx [S, K]; entering: what begin_enter(x) gave. Collectives
+// run beside products: x is gathered while dy · W is computed, and that is summed while dW is (as in Megatron-LM, whose
+// linear layers do so with gradients that are added in place). dx may take x's place but where the ranks sum it whole,
+// since x is read then.
+inline void column_parallel_backward(Runtime& runtime, const TensorParallel& tp, const Tensor& dy, InFlight entering,
                                      const Linear& linear, const Tensor& dx) {
   Backend& backend = runtime.backend;
-  if (!tp.communicates()) return linear_backward(backend, dy, x, linear, dx);
+  if (!tp.communicates()) return linear_backward(backend, dy, entering.wait(), linear, dx);
   Frame frame(runtime.step);
-  InFlight entering = tp.begin_enter(frame, x);       // [T, K]
-  const Tensor partial = tp.take_partial(frame, dx);  // [T, K]
+  const Tensor partial = tp.take_whole(frame, dx);  // [T, K]
   backend.linear_backward_input(dy, linear.weight->value, partial);
-  entering.wait();
+  const Tensor x = entering.wait();  // [T, K]
   InFlight sum = tp.begin_enter_backward(partial, dx);
-  linear_backward_weight(backend, dy, entering.tensor(), linear);
+  linear_backward_weight(backend, dy, x, linear);
   sum.wait();
 }
 
@@ -60,19 +60,18 @@ inline void column_parallel_backward(Runtime& runtime, const TensorParallel& tp,
 inline void row_parallel_forward(Runtime& runtime, const TensorParallel& tp, const Tensor& x, const Linear& linear,
                                  const Tensor& y) {
   Frame frame(runtime.step);
-  const Tensor partial = tp.take_partial(frame, y);  // [T, N]
+  const Tensor partial = tp.take_whole(frame, y);  // [T, N]
   tp.leave(partial, y, [&](int64_t begin, int64_t count) {
     linear_forward(runtime.backend, x.rows(begin, count), linear, partial.rows(begin, count), tp.adds_bias());
   });
 }
 
-// dx[T, K] = dy · W, of dy [S, N], which is gathered likewise: the result is all of it, [T, N], for linear_backward_weight.
-inline Tensor row_parallel_backward_input(Runtime& runtime, Frame& frame, const TensorParallel& tp, const Tensor& dy,
-                                          const Linear& linear, const Tensor& dx) {
-  InFlight left = tp.begin_leave_backward(frame, dy);
-  return left.each_part([&](int64_t begin, int64_t count) {
-    runtime.backend.linear_backward_input(left.tensor().rows(begin, count), linear.weight->value,
-                                          dx.rows(begin, count));
+// dx[T, K] = dy · W, of dy [S, N], which is gathered likewise into `whole`: [T, N], from take_whole(dy), which
+// linear_backward_weight needs then.
+inline void row_parallel_backward_input(Runtime& runtime, const TensorParallel& tp, const Tensor& dy,
+                                        const Tensor& whole, const Linear& linear, const Tensor& dx) {
+  tp.begin_leave_backward(dy, whole).each_part([&](int64_t begin, int64_t count) {
+    runtime.backend.linear_backward_input(whole.rows(begin, count), linear.weight->value, dx.rows(begin, count));
   });
 }
 

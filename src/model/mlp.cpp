@@ -29,13 +29,15 @@ void Mlp::backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved, con
     Frame frame(runtime_.step);
     Backend& backend = runtime_.backend;
     const Shape shape{saved.up.shape[0], layout_.ffn};
-    const Tensor inner = frame.take(Category::transient, shape, runtime_.dtype);                      // [T, F]
-    const Tensor left = row_parallel_backward_input(runtime_, frame, tp_, dy, weights_.down, inner);  // [T, H]
-    backend.activation_backward(inner, saved.up,
-                                config_.activation);  // inner is activation(up) by now, up its gradient
+    const Tensor inner = frame.take(Category::transient, shape, runtime_.dtype);  // [T, F]
+    const Tensor left = tp_.take_whole(frame, dy);                                // [T, H]
+    row_parallel_backward_input(runtime_, tp_, dy, left, weights_.down, inner);
+    backend.activation_backward(inner, saved.up, config_.activation);  // inner is activation(up) by now
     linear_backward_weight(backend, left, inner, weights_.down);
   }
-  column_parallel_backward(runtime_, tp_, saved.up, x, weights_.up, dx);
+  Frame frame(runtime_.step);
+  const Tensor whole = tp_.take_whole(frame, x);  // [T, H]
+  column_parallel_backward(runtime_, tp_, saved.up, tp_.begin_enter(x, whole), weights_.up, dx);
 }
 
 }  // namespace llama_tp

@@ -95,8 +95,9 @@ void Transformer::backward(const Batch& batch, const Tensor& rope, const Tensor&
                         dx, last.weight->gradient, last.bias_gradient());
   backward_blocks(batch, rope, dx, on_gradient_ready);
   multiply(backend, dx, embedding_multiplier());
-  const int64_t skipped = config_.pad_id.value_or(-1);                             // torch's padding_idx
-  const Tensor all_tokens = embedding_tp_.begin_leave_backward(frame, dx).wait();  // [T, H]
+  const int64_t skipped = config_.pad_id.value_or(-1);  // torch's padding_idx
+  const Tensor all_tokens =
+      embedding_tp_.begin_leave_backward(dx, embedding_tp_.take_whole(frame, dx)).wait();  // [T, H]
   const WholeUnit embedding(fsdp_, embedding_unit(), Use::gradients);
   backend.embedding_backward(batch.ids, all_tokens, parameters_.embedding_slice().begin, skipped,
                              parameters_.embedding().gradient);
@@ -139,7 +140,7 @@ void Transformer::embed(const Batch& batch, const Stream& out) {
   const WholeUnit embedding(fsdp_, embedding_unit(), Use::values);
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
-  const Tensor partial = embedding_tp_.take_partial(frame, out.residual);  // [T, H]
+  const Tensor partial = embedding_tp_.take_whole(frame, out.residual);  // [T, H]
   embedding_tp_.leave(partial, out.residual, [&](int64_t begin, int64_t count) {
     backend.embedding_forward(batch.ids.rows(begin, count), parameters_.embedding().value,
                               parameters_.embedding_slice().begin, partial.rows(begin, count));

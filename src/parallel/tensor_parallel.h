@@ -73,32 +73,35 @@ class TensorParallel {
   // Whether anything is sent.
   bool communicates() const { return group_->size() > 1 && (sequence_ || split_); }
 
-  // x: [S, H] becomes [T, H]: x itself where it is whole, else taken from the frame.
-  InFlight begin_enter(Frame& frame, const Tensor& x) const { return begin_gather(frame, x); }
-  // Where a region writes its part of what will be summed into y, [S, H]: [T, H], y itself or taken from the frame.
-  Tensor take_partial(Frame& frame, const Tensor& y) const { return sequence_ ? take_whole(frame, y) : y; }
-  // partial: [T, H], summed over the ranks into y: [S, H]. make(begin, count) computes these tokens' rows of partial.
+  // [T, H] inside of a region for what is own: [S, H] between them: itself where it is whole, else taken from the frame.
+  Tensor take_whole(Frame& frame, const Tensor& own) const {
+    if (!sequence_) return own;
+    return frame.take(Category::transient, {own.shape[0] * group_->size(), own.shape[1]}, own.dtype);
+  }
+
+  // The same in what was taken for another one that is needed no more.
+  Tensor whole_in(const Tensor& taken, const Tensor& own) const { return sequence_ ? taken : own; }
+
+  // x: [S, H] becomes [T, H], in a tensor from take_whole.
+  InFlight begin_enter(const Tensor& x, const Tensor& whole) const { return begin_gather(x, whole); }
+  // partial: [T, H] from take_whole(y), summed over the ranks into y: [S, H]. make(begin, count) computes these tokens' rows of partial.
   template <class Make>
   void leave(const Tensor& partial, const Tensor& y, const Make& make) const {
     begin_sum(partial, y, make).wait();
   }
 
-  // dpartial: [T, H], this rank's part of the gradient of what entered; summed over the ranks into dx: [S, H].
+  // dpartial: [T, H] from take_whole(dx), this rank's part of the gradient of what entered; summed into dx: [S, H].
   InFlight begin_enter_backward(const Tensor& dpartial, const Tensor& dx) const {
     return begin_sum(dpartial, dx, [](int64_t, int64_t) {});
   }
-  // dy: [S, H], the gradient of what left, becomes [T, H].
-  InFlight begin_leave_backward(Frame& frame, const Tensor& dy) const { return begin_gather(frame, dy); }
+  // dy: [S, H], the gradient of what left, becomes [T, H], likewise.
+  InFlight begin_leave_backward(const Tensor& dy, const Tensor& whole) const { return begin_gather(dy, whole); }
 
   // A bias after a row-parallel product must be added once: by the first rank's partial sum.
   bool adds_bias() const { return !split_ || group_->rank() == 0; }
 
  private:
   int64_t divisor() const { return sequence_ ? group_->size() : 1; }
-
-  Tensor take_whole(Frame& frame, const Tensor& part) const {
-    return frame.take(Category::transient, {part.shape[0] * group_->size(), part.shape[1]}, part.dtype);
-  }
 
   // body(begin, count) of the tokens of own: [S, H], those of a part: that part itself is divisor() times as far and as
   // long.
@@ -109,16 +112,15 @@ class TensorParallel {
     each_part(tokens, parts_of(tokens, parts), body);
   }
 
-  InFlight begin_gather(Frame& frame, const Tensor& part) const {
-    InFlight gathering(sequence_ ? take_whole(frame, part) : part);
+  InFlight begin_gather(const Tensor& own, const Tensor& whole) const {
+    InFlight gathering(whole);
     if (!sequence_) {
-      gathering.add(part.shape[0], {});
+      gathering.add(own.shape[0], {});
       return gathering;
     }
-    each_part_of_own(part, [&](int64_t begin, int64_t count) {
-      const int64_t whole = count * divisor();
-      gathering.add(whole,
-                    group_->all_gather(part.rows(begin, count), gathering.tensor().rows(begin * divisor(), whole)));
+    each_part_of_own(own, [&](int64_t begin, int64_t count) {
+      const Tensor part = whole.rows(begin * divisor(), count * divisor());
+      gathering.add(part.shape[0], group_->all_gather(own.rows(begin, count), part));
     });
     return gathering;
   }
