@@ -27,7 +27,7 @@
 
 namespace llama_tp {
 
-// A tensor whose tokens are on their way.
+// A tensor whose tokens are on their way. each_part and wait give it when all of them are there.
 class InFlight {
  public:
   explicit InFlight(const Tensor& tensor) : tensor_(tensor) {}
@@ -49,8 +49,6 @@ class InFlight {
   Tensor wait() {
     return each_part([](int64_t, int64_t) {});
   }
-  // What is there once it was waited for.
-  const Tensor& tensor() const { return tensor_; }
 
  private:
   struct Part {
@@ -84,7 +82,8 @@ class TensorParallel {
 
   // x: [S, H] becomes [T, H], in a tensor from take_whole.
   InFlight begin_enter(const Tensor& x, const Tensor& whole) const { return begin_gather(x, whole); }
-  // partial: [T, H] from take_whole(y), summed over the ranks into y: [S, H]. make(begin, count) computes these tokens' rows of partial.
+  // partial: [T, H] from take_whole(y), summed over the ranks into y: [S, H]. make(begin, count) computes these tokens'
+  // rows of partial.
   template <class Make>
   void leave(const Tensor& partial, const Tensor& y, const Make& make) const {
     begin_sum(partial, y, make).wait();
