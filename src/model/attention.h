@@ -53,7 +53,8 @@ class Attention {
   AttentionSaved with_heads(Frame& frame, const AttentionSaved& saved) const;
   // Fills q, k and v from qkv.
   void apply_rope(const Tensor& qkv, const Batch& batch, const Tensor& rope, const AttentionSaved& saved) const;
-  // From dout: [T, A·D], the gradient of saved.out, to dqkv: [T, (A + 2G)·D], the gradient of what apply_rope saw or, where heads have norms, of these.
+  // From dout: [T, A·D], the gradient of saved.out, to dqkv: [T, (A + 2G)·D], that of what apply_rope saw or, where heads
+  // have norms, of these.
   void attend_backward(const Tensor& dout, const Batch& batch, const Tensor& rope, const AttentionSaved& saved,
                        const Tensor& dqkv) const;
   HeadNorms head_norms() const {

@@ -1,9 +1,10 @@
 // How long a step would take on a device if every operation ran at the datasheet's limit that binds it (a roofline:
-// Williams et al. 2009) and every collective as a ring at that of its links, with a latency for each of its steps, in the
-// order in which the rehearsal asked for them: operations one after another, and beside them, on a stream of each group (docs/cuda.md), the collectives that are
-// not waited for at once. Neither a measurement nor a bound: real operations are slower, the more so beside collectives,
-// groups that share links take bandwidth from each other, and switches that add (NVLink SHARP, which docs/cuda.md
-// leaves off) would spare an all-reduce a part of what a ring sends.
+// Williams et al. 2009) and every collective as a ring at that of its links, with a latency for each of its steps,
+// in the order in which the rehearsal asked for them: operations one after another, and beside them, on a stream of
+// each group (docs/cuda.md), the collectives that are not waited for at once. Neither a measurement nor a bound:
+// real operations are slower, the more so beside collectives, groups that share links take bandwidth from each
+// other, and switches that add (NVLink SHARP, which docs/cuda.md leaves off) would spare an all-reduce a part of
+// what a ring sends.
 #pragma once
 
 #include <string>
