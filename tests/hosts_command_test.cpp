@@ -65,7 +65,7 @@ TEST_F(Hosts, TheSizeThatTensorRanksAreAdvisedIsOneThatTheModelTakes) {
       small_config(
           {{"hidden_size", 48}, {"intermediate_size", 96}, {"num_attention_heads", 6}, {"num_key_value_heads", 2}})
           .dump());
-  const CommandResult result = run_command(three_and_three + llama_tp_with(0) + " " +
+  const CommandResult result = run_command(three_and_three + "--bind-to none " + llama_tp_with(0) + " " +
                                            train("--config " + path("six.json") + " --tensor-parallel 6"));
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(holds(result.out, "--tensor-parallel 1 would keep them within a host\n")) << result.out;
