@@ -125,7 +125,7 @@ TEST(DeviceMemory, CollectivesRunBesideProducts) {
     EXPECT_EQ(model.tensor.beside_products(Collective::reduce_scatter),
               sequence ? twice_a_block * (all + all_but_one_part) : 0);
     EXPECT_EQ(model.tensor.beside_products(Collective::all_reduce),
-              sequence ? 0 : twice_a_block * (all + all_but_one_part));
+              sequence ? 0 : twice_a_block * (1 + all_but_one_part));
   }
   DeviceModel model(a_model(), DType::f32, {1, size, 1});
   take_a_step(model, false);

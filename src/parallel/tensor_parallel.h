@@ -91,7 +91,10 @@ class TensorParallel {
 
   // dpartial: [T, H] from take_whole(dx), this rank's part of the gradient of what entered; summed into dx: [S, H].
   InFlight begin_enter_backward(const Tensor& dpartial, const Tensor& dx) const {
-    return begin_sum(dpartial, dx, [](int64_t, int64_t) {});
+    if (sequence_) return begin_sum(dpartial, dx, [](int64_t, int64_t) {});
+    InFlight summing(dx);  // whole: no product goes in parts beside it
+    summing.add(dx.shape[0], begin_sum_of_part(dpartial, dx));
+    return summing;
   }
   // dy: [S, H], the gradient of what left, becomes [T, H], likewise.
   InFlight begin_leave_backward(const Tensor& dy, const Tensor& whole) const { return begin_gather(dy, whole); }
