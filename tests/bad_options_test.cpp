@@ -53,6 +53,8 @@ TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
       {"inspect --config", {"inspect: ", "config", "argument"}},
       {"eval --file", {"eval: ", "file", "argument"}},
       {tokenize + "-p Hello you", {"tokenize: \"you\" is no option"}},
+      {"generate -m --prompts-file x.jsonl", {"generate: -m is followed by --prompts-file, an option", "\"=\""}},
+      {"train --model m --train_file --output_dir y", {"train: --train-file is followed by --output_dir, an option"}},
       {"train --train-file x.txt --output-dir y", {"--model DIR", "--config FILE"}},
       {"train --config c --output-dir y", {"--train-file is missing"}},
       {"train --config c --train-file x.txt", {"--output-dir is missing"}},

@@ -11,6 +11,7 @@
 #include "model/parameters.h"
 #include "model/rehearsal.h"
 #include "parallel/local_communicator.h"
+#include "parallel/tensor_parallel.h"
 #include "report/format.h"
 
 namespace llama_tp {
@@ -124,7 +125,7 @@ class Kernels {
   // Tokens of a product where the ranks gather its operand, or sum its result, part by part (model/linear.h).
   int64_t part_tokens() const {
     const int64_t bytes = T * H * size_of(bench_.settings.dtype);
-    return parts_of(S, bench_.backend->token_parts(T, bytes)) * (T / S);
+    return own_tokens_of_a_part(*bench_.backend, S, T / S, bytes) * (T / S);
   }
   int64_t gathered_tokens() const { return S < T ? part_tokens() : T; }
   int64_t summed_tokens(bool split) const { return split && tensor_ranks_ > 1 ? part_tokens() : T; }

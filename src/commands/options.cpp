@@ -141,7 +141,12 @@ void Options::list(const std::string& name, const std::string& help, const std::
 // As cxxopts wants them: long options with hyphens, an optional value behind "=", a list as one value with spaces.
 std::vector<std::string> Options::spelled(const std::vector<std::string>& arguments) const {
   std::vector<std::string> all;
-  bool is_value = false;  // of the option before: text, whatever it looks like
+  bool is_value = false;  // of the option before: text, whatever it looks like, but for an option's whole name
+  const auto names_option = [&](const std::string& argument) {
+    return std::any_of(parser_->declared.begin(), parser_->declared.end(), [&](const Parser::Declared& one) {
+      return one.name.size() > 1 && with_hyphens(argument) == "--" + one.name;
+    });
+  };
   for (const std::string& argument : arguments) {
     if (!argument.starts_with("-") && !all.empty() && parser_->with_optional_value.contains(all.back())) {
       all.back() += "=" + argument;
@@ -152,6 +157,8 @@ std::vector<std::string> Options::spelled(const std::vector<std::string>& argume
       all.back() += (option == all.back() ? "=" : " ") + argument;
       continue;
     }
+    require(!is_value || !names_option(argument), parser_->command, ": ", all.back(), " is followed by ", argument,
+            ", an option, in its value's place; a value that reads like one goes behind the \"=\" of a long option");
     all.push_back(!is_value && argument.starts_with("--") ? with_hyphens(argument) : argument);
     is_value = !is_value && parser_->with_value.contains(all.back());
   }

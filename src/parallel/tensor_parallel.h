@@ -60,6 +60,11 @@ class InFlight {
   size_t count_ = 0;
 };
 
+// Of `own` tokens, which each of `ranks` has of a forward's, those of a part; `bytes`: of all tokens of all ranks.
+inline int64_t own_tokens_of_a_part(const Backend& backend, int64_t own, int64_t ranks, int64_t bytes) {
+  return parts_of(own, backend.token_parts(own * ranks, bytes));
+}
+
 class TensorParallel {
  public:
   TensorParallel(Communicator& group, Backend& backend, bool split, bool sequence)
@@ -109,9 +114,9 @@ class TensorParallel {
   // long.
   template <class Body>
   void each_part_of_own(const Tensor& own, const Body& body) const {
-    const int64_t tokens = own.shape[0], all = divisor();
-    const int64_t parts = communicates() ? backend_->token_parts(tokens * all, own.bytes() * all) : 1;
-    each_part(tokens, parts_of(tokens, parts), body);
+    const int64_t tokens = own.shape[0], ranks = divisor();
+    each_part(tokens, communicates() ? own_tokens_of_a_part(*backend_, tokens, ranks, own.bytes() * ranks) : tokens,
+              body);
   }
 
   InFlight begin_gather(const Tensor& own, const Tensor& whole) const {
