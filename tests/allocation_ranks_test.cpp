@@ -279,8 +279,8 @@ void expect_none_in_a_larger_model(const Setting& setting) {
   Trainer trainer(config, options, runtime);
   initialize_weights(config, 1, trainer.parameters(), *backend);
   Dataset data;
-  for (int32_t i = 0; i < 799; i++) data.tokens.push_back(i * 123 % 50021);
-  data.starts.push_back(799);
+  for (int32_t i = 0; i < 799; i++) data.tokens.own().push_back(i * 123 % 50021);
+  data.starts.own().push_back(799);
   HostBatch batch;
   fill_batch(data, {0}, options.batch, batch);
   expect_none(trainer, {batch}, *mesh, "a larger model in " + setting.name());

@@ -14,10 +14,10 @@ Dataset dataset(const std::vector<int64_t>& lengths) {
   Dataset data;
   for (size_t s = 0; s < lengths.size(); s++) {
     for (int64_t i = 0; i < lengths[s]; i++) {
-      data.tokens.push_back(static_cast<int32_t>(100 * static_cast<int64_t>(s) + i));
-      data.labels.push_back(i % 3 == 2 ? ignored_label : data.tokens.back());
+      data.tokens.own().push_back(static_cast<int32_t>(100 * static_cast<int64_t>(s) + i));
+      data.labels.own().push_back(i % 3 == 2 ? ignored_label : data.tokens.own().back());
     }
-    data.starts.push_back(static_cast<int64_t>(data.tokens.size()));
+    data.starts.own().push_back(static_cast<int64_t>(data.tokens.size()));
   }
   return data;
 }

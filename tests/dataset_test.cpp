@@ -297,7 +297,7 @@ TEST(Dataset, PackingKeepsEverySequenceWholeAndFillsTheSamples) {
   }
   DatasetOptions options = options_with(64);
   options.packing = true;
-  const Dataset data = read("d.jsonl", lines, options);
+  Dataset data = read("d.jsonl", lines, options);
   ASSERT_EQ(data.sequences(), 200);
   std::multiset<std::vector<int32_t>> found, found_labels;
   std::vector<size_t> sizes;
@@ -317,7 +317,7 @@ TEST(Dataset, PackingKeepsEverySequenceWholeAndFillsTheSamples) {
   EXPECT_EQ(found, expected);
   EXPECT_EQ(found_labels, labels);
   EXPECT_EQ(data.most_sequences(), most);
-  for (const auto* array : {&data.tokens, &data.labels}) EXPECT_EQ(array->capacity(), array->size());  // none unused
+  for (auto* array : {&data.tokens, &data.labels}) EXPECT_EQ(array->own().capacity(), array->size());  // none unused
   std::sort(sizes.begin(), sizes.end());
   EXPECT_GT(sizes[0] + sizes[1], 64u);
 }

@@ -179,8 +179,8 @@ TEST(DeviceMemory, ARankThatRehearsesAMeshAloneReadsNothingUnwritten) {
     Trainer trainer(config, options, runtime);
     initialize_weights(config, 1, trainer.parameters(), backend);
     Dataset data;
-    for (int32_t i = 0; i < 23; i++) data.tokens.push_back(i * 7 % static_cast<int32_t>(config.vocabulary));
-    data.starts.push_back(23);
+    for (int32_t i = 0; i < 23; i++) data.tokens.own().push_back(i * 7 % static_cast<int32_t>(config.vocabulary));
+    data.starts.own().push_back(23);
     HostBatch batch;
     fill_batch(data, {0}, options.batch, batch);
     for (int64_t step = 1; step <= 2; step++) {

@@ -39,10 +39,10 @@ struct Step {
   explicit Step(const GoldenModel& model) : mesh(*model.mesh) {
     for (int32_t sample = 0; sample < 40; sample++) {
       for (int32_t i = 0; i < 5 + sample % 3; i++) {
-        data.tokens.push_back(sample < 36 ? 7 * sample + i : i);
-        data.labels.push_back(sample == 3 ? ignored_label : data.tokens.back());
+        data.tokens.own().push_back(sample < 36 ? 7 * sample + i : i);
+        data.labels.own().push_back(sample == 3 ? ignored_label : data.tokens.own().back());
       }
-      data.starts.push_back(static_cast<int64_t>(data.tokens.size()));
+      data.starts.own().push_back(static_cast<int64_t>(data.tokens.size()));
     }
     shape = {3, 2, mesh.shape().data_ranks(), 7, mesh.shape().tensor};
     batches = std::make_unique<EpochBatches>(data, shape, 1);

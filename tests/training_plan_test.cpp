@@ -153,7 +153,7 @@ TEST(TrainingPlan, FlopsOfSamplesAreThoseOfTheirSequences) {
   Dataset data;
   data.starts = {0, 3, 8, 15};
   data.blocks = {0, 2, 3};
-  data.tokens.resize(15);
+  data.tokens.own().resize(15);
   const ModelConfig config = config_of({{"model_type", "qwen2"},
                                         {"use_sliding_window", true},
                                         {"sliding_window", 4},

@@ -19,12 +19,12 @@ constexpr double learning_rate = 3e-4;
 // A forward's samples, which begin with number `first` of the global batch: the same in every step and on any mesh.
 Dataset make_samples(const ModelConfig& config, const BatchShape& batch, int64_t first) {
   Dataset data;
-  data.tokens.reserve(static_cast<size_t>(batch.micro_batch * batch.block_size));
+  data.tokens.own().reserve(static_cast<size_t>(batch.micro_batch * batch.block_size));
   for (int64_t sample = first; sample < first + batch.micro_batch; sample++) {
     const int64_t begin = sample % config.vocabulary * 104'729;
     for (int64_t i = 0; i < batch.block_size; i++)
-      data.tokens.push_back(static_cast<int32_t>((i * 7919 + begin) % config.vocabulary));
-    data.starts.push_back(static_cast<int64_t>(data.tokens.size()));
+      data.tokens.own().push_back(static_cast<int32_t>((i * 7919 + begin) % config.vocabulary));
+    data.starts.own().push_back(static_cast<int64_t>(data.tokens.size()));
   }
   return data;
 }

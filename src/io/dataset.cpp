@@ -47,8 +47,9 @@ std::vector<JsonLine> parse_lines(const std::string& path, const std::vector<Lin
 
 void add_document(Dataset& data, const std::vector<int32_t>& tokens, const DatasetOptions& options) {
   if (tokens.empty()) return;
-  data.tokens.insert(data.tokens.end(), tokens.begin(), tokens.end());
-  if (options.eos) data.tokens.push_back(*options.eos);
+  std::vector<int32_t>& all = data.tokens.own();
+  all.insert(all.end(), tokens.begin(), tokens.end());
+  if (options.eos) all.push_back(*options.eos);
   data.documents++;
 }
 
@@ -58,9 +59,10 @@ void add_sequence(Dataset& data, const JsonLine& line, int64_t block_size) {
   if (!line.labels.empty() && data.labels.empty()) data.labels = data.tokens;
   const bool has_labels = !line.labels.empty() || !data.labels.empty();
   const std::vector<int32_t>& labels = line.labels.empty() ? line.tokens : line.labels;
-  data.tokens.insert(data.tokens.end(), line.tokens.begin(), line.tokens.begin() + kept);
-  if (has_labels) data.labels.insert(data.labels.end(), labels.begin(), labels.begin() + kept);
-  data.starts.push_back(static_cast<int64_t>(data.tokens.size()));
+  std::vector<int32_t>&all_tokens = data.tokens.own(), &all_labels = data.labels.own();
+  all_tokens.insert(all_tokens.end(), line.tokens.begin(), line.tokens.begin() + kept);
+  if (has_labels) all_labels.insert(all_labels.end(), labels.begin(), labels.begin() + kept);
+  data.starts.own().push_back(static_cast<int64_t>(data.tokens.size()));
   data.cut_samples += kept < size;
   data.cut_tokens += size - kept;
 }
@@ -85,8 +87,8 @@ Dataset read_json_lines(const std::string& path, const DatasetOptions& options) 
     if (first_batch) {
       const double batches = static_cast<double>(reader.file_bytes()) / static_cast<double>(reader.bytes_done());
       const auto room = static_cast<size_t>(static_cast<double>(data.tokens.size()) * batches * reserve_margin);
-      data.tokens.reserve(room);
-      if (!data.labels.empty()) data.labels.reserve(room);
+      data.tokens.own().reserve(room);
+      if (!data.labels.empty()) data.labels.own().reserve(room);
     }
   }
   data.packed = kind == Kind::text;
@@ -109,14 +111,14 @@ Dataset read_text_file(const std::string& path, const DatasetOptions& options) {
     fail(path, ": ", error.what());
   }
   if (data.tokens.empty()) return data;
-  if (options.eos) data.tokens.push_back(*options.eos);
+  if (options.eos) data.tokens.own().push_back(*options.eos);
   data.documents = 1;
   return data;
 }
 
 void cut(Dataset& data, int64_t block_size) {
   const auto size = static_cast<int64_t>(data.tokens.size());
-  for (int64_t end = 0; end < size;) data.starts.push_back(end += std::min(block_size, size - end));
+  for (int64_t end = 0; end < size;) data.starts.own().push_back(end += std::min(block_size, size - end));
 }
 
 }  // namespace

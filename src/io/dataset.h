@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/operation_options.h"
+#include "base/shared_list.h"
 #include "io/chat/chat_template.h"
 
 namespace llama_tp {
@@ -48,14 +49,14 @@ struct Sample {
 
 // Arrays and numbers are plain, so that they can be kept in a file and sent to other ranks: see each_array.
 struct Dataset {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> labels;     // empty: each token is its own label
-  std::vector<int64_t> starts{0};  // sequence i is [starts[i], starts[i + 1])
-  std::vector<int64_t> blocks;     // sample i holds sequences [blocks[i], blocks[i + 1]); empty: sequence i
-  bool packed = false;             // from text
-  int64_t documents = 0;           // of text, those without a token left out
-  int64_t cut_samples = 0;         // sequences that were longer than block_size,
-  int64_t cut_tokens = 0;          // and what they lost
+  SharedList<int32_t> tokens;
+  SharedList<int32_t> labels;     // empty: each token is its own label
+  SharedList<int64_t> starts{0};  // sequence i is [starts[i], starts[i + 1])
+  SharedList<int64_t> blocks;     // sample i holds sequences [blocks[i], blocks[i + 1]); empty: sequence i
+  bool packed = false;            // from text
+  int64_t documents = 0;          // of text, those without a token left out
+  int64_t cut_samples = 0;        // sequences that were longer than block_size,
+  int64_t cut_tokens = 0;         // and what they lost
 
   // The last four as one array, and from it.
   std::vector<int64_t> numbers() const { return {packed ? 1 : 0, documents, cut_samples, cut_tokens}; }

@@ -55,8 +55,8 @@ int64_t check_sum(const Dataset& data, std::span<const int64_t> numbers) {
 
 void write(const Dataset& data, const std::string& folder, const std::string& name) {
   std::filesystem::create_directories(folder);
-  std::vector<int64_t> numbers = data.numbers();
-  numbers.push_back(check_sum(data, numbers));
+  SharedList<int64_t> numbers = data.numbers();
+  numbers.own().push_back(check_sum(data, numbers));
   std::vector<PlannedTensor> planned;
   each_stored(data, numbers, [&](const char* array, DType dtype, const auto& values) {
     planned.push_back({array, dtype, {static_cast<int64_t>(values.size())}});
@@ -71,17 +71,17 @@ void write(const Dataset& data, const std::string& folder, const std::string& na
 
 Dataset read_arrays(const std::string& path) {
   Dataset data;
-  std::vector<int64_t> numbers;
+  SharedList<int64_t> numbers;
   const SafetensorsFile file(path);
   each_stored(data, numbers, [&](const char* array, DType dtype, auto& values) {
     const StoredTensor* const stored = file.find(array);
     require(stored != nullptr && stored->dtype() == dtype && stored->shape.size() == 1, path, ": has no ", array);
-    values.resize(static_cast<size_t>(stored->shape[0]));
-    file.read(*stored, whole(*stored), dtype, values.data());
+    values.own().resize(static_cast<size_t>(stored->shape[0]));
+    file.read(*stored, whole(*stored), dtype, values.own().data());
   });
   require(numbers.size() == data.numbers().size() + 1, path, ": has no numbers");
-  const int64_t sum = numbers.back();
-  numbers.pop_back();
+  const int64_t sum = numbers.own().back();
+  numbers.own().pop_back();
   require(check_sum(data, numbers) == sum, path, ": is damaged");
   data.set_numbers(numbers);
   return data;

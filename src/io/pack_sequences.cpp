@@ -31,7 +31,7 @@ std::vector<std::vector<int64_t>> best_fit_decreasing(const Dataset& data, int64
 }
 
 // The sequences of one array in another order. starts: where each begins.
-std::vector<int32_t> reordered(const std::vector<int32_t>& array, const std::vector<int64_t>& starts,
+std::vector<int32_t> reordered(std::span<const int32_t> array, std::span<const int64_t> starts,
                                const std::vector<std::vector<int64_t>>& samples) {
   std::vector<int32_t> out;
   out.reserve(array.size());
@@ -49,14 +49,14 @@ void pack_sequences(Dataset& data, int64_t block_size) {
   const std::vector<std::vector<int64_t>> samples = best_fit_decreasing(data, block_size);
   data.tokens = reordered(data.tokens, data.starts, samples);
   if (!data.labels.empty()) data.labels = reordered(data.labels, data.starts, samples);
-  std::vector<int64_t> starts{0};
-  data.blocks = {0};
+  std::vector<int64_t> starts{0}, blocks{0};
   for (const std::vector<int64_t>& sample : samples) {
     for (const int64_t i : sample)
       starts.push_back(starts.back() + data.starts[static_cast<size_t>(i) + 1] - data.starts[static_cast<size_t>(i)]);
-    data.blocks.push_back(std::ssize(starts) - 1);
+    blocks.push_back(std::ssize(starts) - 1);
   }
   data.starts = std::move(starts);
+  data.blocks = std::move(blocks);
 }
 
 }  // namespace llama_tp

@@ -4,6 +4,7 @@
 #include "io/checkpoint_files.h"
 #include "io/data_tokenizer.h"
 #include "parallel/host_values.h"
+#include "parallel/node_bytes.h"
 
 namespace llama_tp {
 
@@ -13,10 +14,18 @@ std::string describe_size(const Dataset& data) {
   return text(data.samples(), " samples, ", data.tokens.size(), " tokens");
 }
 
+template <class Value>
+void share(SharedList<Value>& list, HostGroup& group) {
+  NodeBytes shared = share_on_nodes(group, {reinterpret_cast<const char*>(list.data()), list.size() * sizeof(Value)});
+  list.share(std::move(shared.memory),
+             {reinterpret_cast<const Value*>(shared.bytes.data()), shared.bytes.size() / sizeof(Value)});
+}
+
 }  // namespace
 
 void exchange(Dataset& data, HostGroup& group) {
-  each_array(data, [&](const char*, auto& values) { broadcast_values(group, values); });
+  if (group.size() == 1) return;
+  each_array(data, [&](const char*, auto& list) { share(list, group); });
   std::vector<int64_t> numbers = data.numbers();
   broadcast_values(group, numbers);
   data.set_numbers(numbers);

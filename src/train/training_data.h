@@ -11,7 +11,7 @@
 
 namespace llama_tp {
 
-// Rank 0's data in place of the others'. Collective.
+// Rank 0's data in place of the others', once on each node (share_on_nodes). Collective.
 void exchange(Dataset& data, HostGroup& group);
 
 class TrainingData {
