@@ -48,7 +48,8 @@ TEST(Embedding, BackwardAddsInTheOrderOfTheTokens) {
   Random random(2);
   for (const int threads : {1, 2, 3, 5})
     for (const DType dtype : activation_types)
-      for (const auto& [tokens, hidden] : {std::pair<int64_t, int64_t>{1, 1}, {30, 33}, {100, 300}, {1000, 270}})
+      for (const auto& [tokens, hidden] :
+           {std::pair<int64_t, int64_t>{1, 1}, {30, 33}, {100, 300}, {1000, 270}, {90, 1104}, {40, 1105}})
         for (const int64_t skip : {int64_t{-1}, int64_t{12}}) {
           const Owned ids = random_ids(tokens, random), dy = random.normals({tokens, hidden}, dtype);
           Owned dtable = random.normals({rows, hidden}, DType::f32);
