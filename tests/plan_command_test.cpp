@@ -264,6 +264,7 @@ TEST(Plan, RefusesInOneLine) {
   refused(config + "--tensor-parallel 5", "5");
   refused(config + "--device h9000", "h100");
   refused(config + "--memory lots", "--memory lots");
+  refused(config + "--memory 0x50GiB", "--memory 0x50GiB is no amount of memory of 1 MiB or more; give it like 80GiB");
   refused(config + "--memory 80", "--memory 80 is no amount of memory of 1 MiB or more; give it like 80GiB");
   refused(config + "--max-sequence", "--memory 80GiB");
   const std::string smallest = config + "--max-sequence --memory 1GiB ", or_more = "more --tensor-parallel or --fsdp ";

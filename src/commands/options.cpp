@@ -60,15 +60,11 @@ std::string shortest(double value) {
   return {digits.begin(), end};
 }
 
-// The number that a text begins with, and how many letters it has: 0 where there is none.
+// The decimal number that a text begins with, and how many letters it has: 0 where there is none.
 std::pair<double, size_t> leading_number(const std::string& written) {
-  size_t used = 0;
-  try {
-    const double value = std::stod(written, &used);
-    return {value, used};
-  } catch (const std::exception&) {
-    return {0, 0};
-  }
+  double value = 0;
+  const auto read = std::from_chars(written.data(), written.data() + written.size(), value);
+  return {value, read.ec == std::errc() ? static_cast<size_t>(read.ptr - written.data()) : 0};
 }
 
 // Also "1e2" and "100.0", as a JSON file may have it, as far as a double holds every whole number.
