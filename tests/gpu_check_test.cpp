@@ -49,7 +49,7 @@ TEST_F(GpuCheck, EveryStageIsReportedWhenTheProgramFails) {
   EXPECT_EQ(run("scripts/gpu_check").status, 1);
   const std::string all = report();
   for (const char* stage : {"machine", "operations", "run", "kernels", "training", "products", "rehearsal", "decode",
-                            "ranks", "memcheck", "racecheck", "synccheck"})
+                            "ranks", "parts", "memcheck", "racecheck", "synccheck"})
     EXPECT_NE(all.find(std::string("| ") + stage + " | **failed** |"), std::string::npos) << stage << "\n" << all;
   EXPECT_NE(all.find("| peer | skipped | "), std::string::npos) << all;
   EXPECT_NE(all.find("exit status 1: llama_tp: cuda: device 0: no luck"), std::string::npos) << all;
@@ -96,6 +96,55 @@ TEST_F(GpuCheck, LossesAreComparedAsNumbers) {
   run("scripts/gpu_check --only run");
   EXPECT_NE(report().find("20 losses of 20, apart by 1.34e-05"), std::string::npos) << report();
   EXPECT_NE(row(report(), "run").find("| passed |"), std::string::npos) << report();
+}
+
+// The stage parts is there for collectives in parts: a run that counted as many calls as one without has shown nothing.
+TEST_F(GpuCheck, PartsAreThoseThatTheRunsCounted) {
+  add_program("mpirun", "shift 3; exec \"$@\"");
+  // A program whose forward of two ranks, with sequence parallelism and without, sends so many sums.
+  const auto program_with = [&](const std::string& scattered, const std::string& whole, const std::string& norm) {
+    add_program("llama_tp", R"([ "$1" = train ] || exec echo 'cuda: a GPU'
+      folder=$(grep -oE -- '--output-dir [^ ]+' <<< "$*" | cut -d ' ' -f 2) norm=2
+      case "$*" in *--tensor-parallel*) norm=)" +
+                                norm +
+                                R"( ;; esac
+      mkdir -p "$folder"
+      for step in 1 2; do echo "{\"step\":$step,\"loss\":7.5,\"grad_norm\":$norm}"; done > "$folder/metrics.jsonl"
+      case "$*" in *'--sequence-parallel off'*) calls='"all_reduce","calls":99,"bytes":64,"phases":{"forward":{"calls":)" +
+                                whole + R"(' ;;
+        *) calls='"reduce_scatter","calls":99,"bytes":64,"phases":{"forward":{"calls":)" +
+                                scattered + R"(' ;; esac
+      echo '{"communication": [{"group":"tensor","collective":'"$calls"',"bytes":32},"loss":{"calls":1,"bytes":32}}}]}' > "$folder/memory.json")");
+    run("scripts/gpu_check --only parts");
+    return row(report(), "parts");
+  };
+  EXPECT_NE(program_with("9", "9", "2.00001").find("| passed |"), std::string::npos) << report();
+  EXPECT_NE(report().find("in 3 parts, losses and gradient norms are those of one rank"), std::string::npos)
+      << report();
+  for (const std::string& one_part : {program_with("3", "9", "2"), program_with("9", "3", "2")}) {
+    EXPECT_NE(one_part.find("**failed**"), std::string::npos) << one_part;
+    EXPECT_NE(one_part.find(
+                  "parts: 1, beside one: these are the parts whose calls its memory.json counts; a GPU has 2 or more"),
+              std::string::npos)
+        << one_part;
+  }
+  const std::string apart = program_with("9", "9", "2.1");
+  EXPECT_NE(apart.find("**failed**"), std::string::npos) << apart;
+  EXPECT_NE(apart.find("2 gradient norms of 2, apart by 5.00e-02"), std::string::npos) << apart;
+}
+
+// The program's own memory.json and metrics.jsonl; the CPU's collectives are in one part, and nothing else is said.
+TEST_F(GpuCheck, ADryRunOfPartsSaysThatThereAreNone) {
+  std::filesystem::create_directory_symlink(std::filesystem::absolute("data/demo"), folder_ / "data/demo");
+  add_program("llama_tp", "exec " + llama_tp_with(0) + " \"$@\"");
+  add_program("mpirun", "exec mpirun \"$@\"");
+  run("scripts/gpu_check --backend cpu --only parts");
+  const std::string all = report();
+  EXPECT_NE(row(all, "parts").find("| passed | "), std::string::npos) << all;
+  EXPECT_NE(row(all, "parts").find("the CPU has no parts"), std::string::npos) << all;
+  for (const char* options :
+       {"--sequence-parallel on", "--sequence-parallel off", "--sequence-parallel on --gradient-checkpointing"})
+    EXPECT_NE(all.find("2 ranks, " + std::string(options) + ", parts: 1, beside one"), std::string::npos) << all;
 }
 
 // As compute-sanitizer's tools say it, or timeout stops them.

@@ -5,8 +5,8 @@
 
 # A stage, and the most seconds that it may take. Most take far less, so that all together fit; should they not, those that
 # come first matter most: whether results are right, what a step takes, then all else.
-stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehearsal 60" "decode 90" "ranks 90" "peer 90"
-  "products 90" "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
+stages=("machine 30" "operations 100" "run 75" "kernels 35" "training 60" "rehearsal 60" "decode 90" "ranks 90" "parts 90"
+  "peer 90" "products 90" "resume 25" "memcheck 45" "racecheck 45" "synccheck 25")
 
 tell() { echo "$*" | tee -a /dev/fd/3; }
 # How something ended: its status, which is returned, and words. The last of what failed is a failed stage's reason.
@@ -47,9 +47,11 @@ why() {
 with_layers() { sed "s/\"num_hidden_layers\": *[0-9]*/\"num_hidden_layers\": $2/" "data/configs/$1.json" > "$out/$1-$2.json" && echo "$out/$1-$2.json"; }
 
 # What the stages run, on a GPU and in a dry run on the CPU.
-large=llama-3.1-8b large_layers="32 24 16 8 4 2 1" context=16384 block=4096 samples=4 forwards=4 steps=20 mesh_steps=6
+large=llama-3.1-8b large_layers="32 24 16 8 4 2 1" context=16384 block=4096 samples=4 forwards=4 steps=20 mesh_steps=6 wide=2048 wide_samples=97
 if_cpu() {
-  if [ "$backend" = cpu ]; then large=bench-134m large_layers="12 2" context=128 block=64 samples=1 forwards=2 steps=6 mesh_steps=4; fi
+  if [ "$backend" = cpu ]; then
+    large=bench-134m large_layers="12 2" context=128 block=64 samples=1 forwards=2 steps=6 mesh_steps=4 wide=256 wide_samples=3
+  fi
 }
 
 stage_machine() {
@@ -115,22 +117,24 @@ train() { # ranks output-folder options …
     --output-dir "$out/$folder" --block-size 256 --learning-rate 3e-3 --logging-steps 1 "$@"
 }
 
-# The largest distance of two runs' losses from each other, relative; fails beyond `most`, or where steps are missing.
-losses_agree() { # folder folder most first-step last-step
-  awk -v most="$3" -v first="$4" -v last="$5" '
+# The largest distance of two runs' losses from each other, relative, or of their gradient norms; fails beyond `most`, or
+# where steps are missing.
+steps_agree() { # folder folder most first-step last-step [grad_norm]
+  awk -v most="$3" -v first="$4" -v last="$5" -v key="${6:-loss}" '
+    BEGIN { before = length(key) + 3; many = key == "loss" ? "losses" : "gradient norms" }
     match($0, /"step":[0-9]+/) { step = substr($0, RSTART + 7, RLENGTH - 7) + 0 }
-    match($0, /"loss":[^,}]+/) { loss = substr($0, RSTART + 7, RLENGTH - 7) + 0 }
+    match($0, "\"" key "\":[^,}]+") { value = substr($0, RSTART + before, RLENGTH - before) + 0 }
     step < first || step > last { next }
-    FNR == NR { one[step] = loss; next }
-    step in one { n++; d = one[step] > loss ? one[step] - loss : loss - one[step]; d /= one[step]; if (d > worst) worst = d
+    FNR == NR { one[step] = value; next }
+    step in one { n++; d = one[step] > value ? one[step] - value : value - one[step]; d /= one[step]; if (d > worst) worst = d
                   if (!(d == d)) bad = 1 }
-    END { printf "steps %d to %d: %d losses of %d, apart by %.2e at most (%.0e allowed)\n", first, last, n, last - first + 1, worst, most
+    END { printf "steps %d to %d: %d %s of %d, apart by %.2e at most (%.0e allowed)\n", first, last, n, many, last - first + 1, worst, most
           exit bad || n != last - first + 1 || worst > most }' "$out/$1/metrics.jsonl" "$out/$2/metrics.jsonl"
 }
-compare() { # what, and losses_agree's
+compare() { # what, and steps_agree's
   local what=$1 line
   shift
-  line=$(losses_agree "$@")
+  line=$(steps_agree "$@")
   tell_end $? "$what: $line"
 }
 
@@ -212,6 +216,57 @@ stage_ranks() {
     tell_end 1 "the text of two ranks is not that of one" || status=1
   fi
   return $status
+}
+
+# The demo's config with one layer, so wide; its random weights are smaller, so that logits stay near 1.
+wide_config() {
+  sed -e "s/\"hidden_size\": *[0-9]*/\"hidden_size\": $wide/; s/\"intermediate_size\": *[0-9]*/\"intermediate_size\": $((2 * wide))/" \
+    -e 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 1/; s/"initializer_range": *[0-9.]*/"initializer_range": 0.02/' \
+    data/demo/config.json > "$out/wide.json"
+}
+
+# In how many parts the tokens of a run's forward went, by the calls that it counted: two sums of a layer and the embedding's.
+parts_of_run() { # folder collective
+  local calls
+  calls=$(sed -n "s/.*\"collective\":\"$2\",[^{]*{\"forward\":{\"calls\":\([0-9]*\),.*/\1/p" "$out/$1/memory.json")
+  echo $((${calls:-0} / 3))
+}
+
+# Collectives in parts beside products, which no other stage has: a GPU's tokens go so where ranks exchange 128 MiB of them
+# or more (token_parts in src/backend/cuda). These 24,832 of 2,048 f32 are 194 MiB: three parts, the last one the smallest.
+# A step is 5.5 TFLOP at most, and two ranks need 2.2 GiB each; in the three runs of two steps each sends 8.7 GB by sockets.
+#
+# Two ranks add in another order than one, no more. That is 2^-24 · √n of a sum of n numbers, 4e-6 in a product of 4,096 and
+# 1e-5 in a gradient over all tokens; errors of either sign, of which a mean over the tokens, or a norm of 30 million
+# gradients, keeps far less: on the CPU they are apart by 5e-9 at this size. The first step of AdamW moves each weight by
+# 1e-4 whatever its gradient: those alone may move otherwise whose gradients are as small as that error, and the loss
+# hardly follows these. So 1e-5 is allowed; with one part of three not gathered, a small model's loss is off by 3e-3.
+stage_parts() {
+  local status=0 most=1e-5 parts
+  if_cpu
+  wide_config
+  wide_run() { # ranks name options …
+    train "$1" "$2" --config "$out/wide.json" --dtype float32 --learning-rate 1e-4 --max-steps 2 --save-steps 0 --save-only-model \
+      --backend "$backend" --per-device-train-batch-size "$wide_samples" "${@:3}" || return
+    rm -rf "$out/$2"/checkpoint-* # of 116 MiB
+  }
+  wide_mesh() { # name collective options …
+    local name=$1 what="2 ranks, ${*:3}"
+    wide_run 2 "$name" --tensor-parallel 2 "${@:3}" || return
+    parts=$(parts_of_run "$name" "$2")
+    what+=", parts: $parts, beside one"
+    compare "$what" wide "$name" $most 1 2 && compare "$what" wide "$name" $most 1 2 grad_norm || return
+    case $backend:$parts in
+      cpu:1 | cuda:[2-9]) ;;
+      *) tell_end 1 "$what: these are the parts whose calls its memory.json counts; a GPU has 2 or more here, the CPU 1" ;;
+    esac
+  }
+  wide_run 1 wide || return 1
+  wide_mesh wide-sequence reduce_scatter --sequence-parallel on || status=1
+  wide_mesh wide-whole all_reduce --sequence-parallel off || status=1
+  wide_mesh wide-again reduce_scatter --sequence-parallel on --gradient-checkpointing || status=1
+  [ $status = 0 ] || return 1
+  if [ "$backend" = cpu ]; then tell "losses and gradient norms are those of one rank, but the CPU has no parts"; else tell "in $parts parts, losses and gradient norms are those of one rank"; fi
 }
 
 # ---- one rank of larger meshes, and speed
