@@ -46,6 +46,7 @@ has_one_gpu() {
 
 # Open MPI refuses root unless told twice, and more ranks than cores unless told once. $launch then starts two ranks.
 prepare_two_ranks() {
+  source scripts/lib/gvisor.sh
   launch=(mpirun --oversubscribe -np 2)
   say "two ranks; --oversubscribe lets Open MPI start them where there are fewer cores"
   if [ "$(id -u)" = 0 ]; then

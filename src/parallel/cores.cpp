@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -16,13 +17,33 @@
 #include <tuple>
 
 #include "base/error.h"
-#include "parallel/launcher_process.h"
 
 namespace llama_tp {
 
 namespace {
 
 constexpr int no_limit = std::numeric_limits<int>::max();
+
+// Of any size, and empty at first: a cpu_set_t alone holds 1,024.
+class ProcessorSet {
+ public:
+  explicit ProcessorSet(int room)
+      : room_(room), set_(CPU_ALLOC(static_cast<size_t>(room)), [](cpu_set_t* allocated) { CPU_FREE(allocated); }) {
+    CPU_ZERO_S(bytes(), get());
+  }
+  size_t bytes() const { return CPU_ALLOC_SIZE(static_cast<size_t>(room_)); }
+  cpu_set_t* get() const { return set_.get(); }
+  Processors members() const {
+    Processors all;
+    for (int processor = 0; processor < room_; processor++)
+      if (CPU_ISSET_S(static_cast<size_t>(processor), bytes(), get())) all.push_back(processor);
+    return all;
+  }
+
+ private:
+  int room_;
+  std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set_;
+};
 
 int parse_number(std::string_view& text) {
   int number = 0;
@@ -79,7 +100,13 @@ Processors parse_processor_list(std::string_view list) {
 }
 
 Processors allowed_processors(int process) {
-  return parse_processor_list(process_status(process, "Cpus_allowed_list"));
+  constexpr int most_processors = 1 << 16;
+  for (int room = 1024; room <= most_processors; room *= 2) {
+    const ProcessorSet set(room);
+    if (sched_getaffinity(process, set.bytes(), set.get()) == 0) return set.members();
+    if (errno != EINVAL) break;  // that is: this machine has more of them
+  }
+  return {};
 }
 
 Processors one_per_core(const Processors& processors) {
@@ -111,16 +138,12 @@ Processors share_of(const Processors& cores, int local_rank, int local_size) {
 
 bool bind_process(const Processors& processors) {
   if (processors.empty()) return false;
-  const int highest = *std::max_element(processors.begin(), processors.end());
-  const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(static_cast<size_t>(highest + 1)),
-                                                             [](cpu_set_t* allocated) { CPU_FREE(allocated); });
-  const size_t bytes = CPU_ALLOC_SIZE(static_cast<size_t>(highest + 1));
-  CPU_ZERO_S(bytes, set.get());
-  for (const int processor : processors) CPU_SET_S(static_cast<size_t>(processor), bytes, set.get());
+  const ProcessorSet set(*std::max_element(processors.begin(), processors.end()) + 1);
+  for (const int processor : processors) CPU_SET_S(static_cast<size_t>(processor), set.bytes(), set.get());
   bool bound = true;
   std::error_code error;  // where there is no /proc
   for (std::filesystem::directory_iterator at("/proc/self/task", error), end; !error && at != end; at.increment(error))
-    bound &= sched_setaffinity(std::stoi(at->path().filename()), bytes, set.get()) == 0;
+    bound &= sched_setaffinity(std::stoi(at->path().filename()), set.bytes(), set.get()) == 0;
   return bound && !error;
 }
 

@@ -1,4 +1,4 @@
-// Which processors a rank may use, and how the ranks of one node divide them. Linux's own lists: /proc, /sys.
+// Which processors a rank may use, and how the ranks of one node divide them, as Linux says it.
 #pragma once
 
 #include <string_view>
@@ -9,10 +9,10 @@ namespace llama_tp {
 // Numbers of logical processors (hardware threads).
 using Processors = std::vector<int>;
 
-// "0-3,8,10-11", as /proc and /sys write them. Errors: anything else.
+// "0-3,8,10-11", as /sys writes them. Errors: anything else.
 Processors parse_processor_list(std::string_view list);
 
-// The processors that a process may run on; empty when /proc does not say.
+// The processors that a process may run on; empty where there is no such process. Not from /proc, which gVisor leaves out.
 Processors allowed_processors(int process);
 
 // One logical processor of each physical core in the list, cores of one package next to each other.

@@ -1,4 +1,4 @@
-// mpirun as its ranks see it in /proc: what it may run on, what it was told, and where its output goes. A rank's own stdout is a pty and
+// mpirun as its ranks see it in /proc: what it was told, and where its output goes. A rank's own stdout is a pty and
 // its own processors are one core, whatever the user's terminal and machine are.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace llama_tp {
 
-// A field of /proc/<process>/status ("PPid", "Name", "Cpus_allowed_list"); empty when there is none.
+// A field of /proc/<process>/status ("PPid", "Name"); empty when there is none.
 std::string process_status(int process, std::string_view field);
 
 // A process's program and arguments, as it was started; none when /proc does not say.

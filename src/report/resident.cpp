@@ -1,5 +1,6 @@
 #include "report/resident.h"
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <string>
@@ -18,6 +19,8 @@ ResidentMemory resident_memory() {
   for (std::string word; status >> word;)
     for (const auto& [name, bytes] : fields)
       if (word == name && status >> *bytes) *bytes *= 1024;
+  if (memory.anonymous + memory.files + memory.shared == 0) memory.anonymous = memory.total;
+  memory.peak = std::max(memory.peak, memory.total);
   return memory;
 }
 

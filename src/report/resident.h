@@ -5,7 +5,7 @@
 
 namespace llama_tp {
 
-// proc(5), /proc/PID/status; in bytes.
+// proc(5), /proc/PID/status; in bytes. gVisor tells the total alone, which then counts as anonymous, and as the peak.
 struct ResidentMemory {
   int64_t total = 0;      // VmRSS, the sum of:
   int64_t anonymous = 0;  // RssAnon: arenas, heap, stacks

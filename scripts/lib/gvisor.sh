@@ -1,0 +1,22 @@
+# shellcheck shell=bash
+# Lets Open MPI start ranks under gVisor, in whose containers some clouds lend GPUs; does nothing elsewhere. Sourced, by a
+# shell before mpirun, too:  source scripts/lib/gvisor.sh
+
+prepare_gvisor() { # the file that tells the kernel's version
+  local root library cores
+  grep -qs '#1 SMP Sun Jan 10 15:06:54 PST 2016' "$1" || return 0 # gVisor's, whatever its version
+  root=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
+  library=$root/lib/gvisor_addresses.so # a bundle's
+  if [ ! -e "$library" ]; then
+    library=$root/build/gvisor_addresses.so
+    mkdir -p "$root/build"
+    [ "$library" -nt "$root/scripts/lib/gvisor_addresses.cpp" ] ||
+      "${CXX:-g++}" -O2 -shared -fPIC -fno-exceptions -Wl,--as-needed -o "$library" "$root/scripts/lib/gvisor_addresses.cpp" -ldl || return
+  fi
+  if [[ ${LD_PRELOAD-} != *"$library"* ]]; then export LD_PRELOAD=$library${LD_PRELOAD:+:$LD_PRELOAD}; fi
+  # Before 2024-08 there was nothing to tell hwloc, and with it mpirun, of processors: here so many cores.
+  cores=$(nproc)
+  if [ ! -e /sys/devices/system/cpu/cpu0/topology ]; then export HWLOC_SYNTHETIC="node:1 core:$cores pu:1"; fi
+}
+
+prepare_gvisor /proc/version
