@@ -210,11 +210,14 @@ define link_test
 @$(CXX) $(CXXFLAGS) $(LDFLAGS) $^ -lgtest $(LDLIBS) -o $@
 endef
 
+# A C++ compiler passes over #pragma unroll, or cannot follow it where threads may switch, and over the bounds of a launch,
+# with the constants that only these name.
+AS_CPP  := -Wno-unknown-pragmas -Wno-unknown-warning-option -Wno-pass-failed -Wno-unused-const-variable
 CHECKED := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 $(BUILD)/emulated/%.o: %.cu | needs
 	@mkdir -p $(@D)
 	@echo "  $< as C++"
-	@$(CXX) -x c++ $(CXXFLAGS) $(CHECKED) -Wno-unknown-pragmas $(CPPFLAGS) -MMD -MP -c $< -o $@
+	@$(CXX) -x c++ $(CXXFLAGS) $(CHECKED) $(AS_CPP) $(CPPFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/emulated/%.o: %.cpp | needs
 	@mkdir -p $(@D)
 	@echo "  $<"
@@ -250,7 +253,7 @@ $(BUILD)/ptx/%.o: %.cu | needs
 	@$(NVCC) $(OF_KERNELS) -DLLAMA_TP_SM_90A -gencode arch=compute_90a,code=compute_90a --no-compress -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 # Integers overflow as on a GPU, and products and sums are rounded one by one.
 INTERPRETER := $(patsubst %.cpp,$(BUILD)/%.o,$(sort $(wildcard tests/ptx/*.cpp)))
-$(INTERPRETER): CXXFLAGS += -O3 -fwrapv -ffp-contract=off
+$(INTERPRETER): CXXFLAGS += -O3 -fwrapv -ffp-contract=off -Wno-unknown-pragmas
 $(BUILD)/tests/ptx_test: $(patsubst %.cpp,$(BUILD)/%.o,$(OF_OPERATIONS:%=tests/%_test.cpp))
 $(BUILD)/tests/ptx_ampere_attention_test: $(BUILD)/tests/attention_test.o $(BUILD)/tests/ptx/ampere/ampere.o
 $(BUILD)/tests/ptx_test $(BUILD)/tests/ptx_ampere_attention_test: $(BUILD)/tests/on_device/backend.o $(INTERPRETER) $(COMPILED) $(SUPPORT) $(LIBRARY)
@@ -264,7 +267,7 @@ INSTRUMENTED := $(KERNELS:%.cu=$(BUILD)/raced/%.o) $(BUILD)/raced/src/base/error
 $(BUILD)/raced/%.o: %.cu | needs
 	@mkdir -p $(@D)
 	@echo "  $< as C++"
-	@$(CXX) -x c++ $(CXXFLAGS) -g -O1 -fsanitize=thread -DEMULATION_TSAN -Wno-unknown-pragmas $(CPPFLAGS) -MMD -MP -c $< -o $@
+	@$(CXX) -x c++ $(CXXFLAGS) -g -O1 -fsanitize=thread -DEMULATION_TSAN $(AS_CPP) $(CPPFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/raced/%.o: %.cpp | needs
 	@mkdir -p $(@D)
 	@echo "  $<"

@@ -73,7 +73,8 @@ struct SplitMasters {
                                                const float (&masters)[n]) {
     SplitMasters split;
     for (int j = 0; j < n; j++) {
-      const uint32_t bits = masters[j] == masters[j] ? bits_of_float(masters[j]) : 0x7fc00000u, shift = j % 2 * 16;
+      const uint32_t bits = masters[j] == masters[j] ? bits_of_float(masters[j]) : 0x7fc00000u;
+      const int shift = j % 2 * 16;
       split.w.words[j / 2] = (shift == 0 ? 0 : split.w.words[j / 2]) | (bits + 0x8000u) >> 16 << shift;
       split.rest.words[j / 2] = (shift == 0 ? 0 : split.rest.words[j / 2]) | (bits & 0xffffu) << shift;
     }

@@ -75,7 +75,9 @@ template <int head_dim>
 __global__ void __launch_bounds__(warps* warp_size) backward_queries_kernel(Call call, AttentionShape shape) {
   auto& tiles = shared_memory<BackwardTiles<head_dim>>();
   const int64_t head = blockIdx.x, kv_head = head * shape.kv_heads / shape.heads, window = call.options.window;
-  const auto [sequence, first_query] = held_tile<Side::queries>(shape, held);
+  const HeldTile tile = held_tile<Side::queries>(shape, held);
+  const Sequence sequence = tile.sequence;
+  const int first_query = tile.first;
   if (first_query >= sequence.queries) return;
   const int queries = static_cast<int>(smaller(held, sequence.queries - first_query)), own = warp_of_block() * 16;
   const int64_t token = sequence.first_query + first_query;
@@ -128,7 +130,9 @@ template <int head_dim>
 __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call call, AttentionShape shape) {
   auto& tiles = shared_memory<BackwardTiles<head_dim>>();
   const int64_t kv_head = blockIdx.x, group = shape.heads / shape.kv_heads, window = call.options.window;
-  const auto [sequence, first_key] = held_tile<Side::keys>(shape, held);
+  const HeldTile tile = held_tile<Side::keys>(shape, held);
+  const Sequence sequence = tile.sequence;
+  const int first_key = tile.first;
   if (first_key >= sequence.keys) return;
   const int keys = static_cast<int>(smaller(held, sequence.keys - first_key)), own = warp_of_block() * 16;
   const int64_t row = sequence.first_key + first_key;

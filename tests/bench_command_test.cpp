@@ -193,7 +193,7 @@ TEST_F(BenchCommand, SaysWhatDoesNotFitBeforeItMeasures) {
   const std::string fits_no_more = "does not fit with 1 x 4194304 tokens of a forward: rank ",
                     growing = "--compare tp=2 fsdp=2 --block-size 16 --sweep block-size=8,4194304 ";
   const Json all = Json::parse(run(2, "--json " + growing + "--report-svg " + (folder_ / "")));
-  for (const size_t comparison : {2, 3})
+  for (const size_t comparison : {2u, 3u})
     for (const Json& scheme : all["growth"][comparison]["schemes"]) {
       EXPECT_FALSE(scheme["fits"]);
       EXPECT_FALSE(scheme.contains("ranks"));

@@ -206,8 +206,9 @@ TEST(Emulation, AReductionIsTheButterflyOfShuffles) {
 
 TEST(Emulation, AGridOfMoreBlocksThanCudaHasIsRefused) {
   EXPECT_EQ(grid_of("k", 2147483647, 65535, 65535).z, 65535u);
-  for (const auto& [x, y, z] : {std::array<int64_t, 3>{2147483648, 1, 1}, {1, 65536, 1}, {1, 1, 65536}})
-    EXPECT_NE(error_of([&] { grid_of("k", x, y, z); }).find("cuda: k: a grid of "), std::string::npos);
+  for (const auto& blocks : {std::array<int64_t, 3>{2147483648, 1, 1}, {1, 65536, 1}, {1, 1, 65536}})
+    EXPECT_NE(error_of([&] { grid_of("k", blocks[0], blocks[1], blocks[2]); }).find("cuda: k: a grid of "),
+              std::string::npos);
 }
 
 // The most tokens of a forward, in one sequence or in very many.

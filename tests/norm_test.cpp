@@ -191,8 +191,8 @@ TEST(Norm, BackwardAddsTheSlopesOfForward) {
 struct PlainGradients {
   explicit PlainGradients(int64_t hidden) : dx(static_cast<size_t>(hidden)), dw(dx), db(dx) {}
   void take(const Case& of, const Row& row, const std::vector<double>& dy) {
-    const auto [mean, scale] = standardization(of, row.x);
-    const auto normalized = [&](size_t i) { return (row.x[i] - mean) * scale; };
+    const Standardization standard = standardization(of, row.x);
+    const auto normalized = [&](size_t i) { return (row.x[i] - standard.mean) * standard.scale; };
     const auto g = [&](size_t i) { return dy[i] * factor(of.options.kind, row.w[i]); };
     double mean_g = 0, mean_gx = 0;
     for (size_t i = 0; i < dy.size(); i++) {
@@ -200,7 +200,7 @@ struct PlainGradients {
       mean_gx += g(i) * normalized(i) / static_cast<double>(dy.size());
     }
     for (size_t i = 0; i < dy.size(); i++) {
-      dx[i] = scale * (g(i) - mean_g - normalized(i) * mean_gx);
+      dx[i] = standard.scale * (g(i) - mean_g - normalized(i) * mean_gx);
       dw[i] += dy[i] * normalized(i);
       db[i] += dy[i];
     }
