@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 
 #include "scratch_folder.h"
 #include "support/command.h"
@@ -46,6 +47,18 @@ TEST(Launch, TheTerminalIsMpirunsNotTheRanksPty) {
   EXPECT_EQ(on_terminal(ranks + " >/dev/null").count("stdout 0\r\n"), 1);
   EXPECT_EQ(run_command(alone).said(), "stdout 0\n");
   EXPECT_EQ(on_terminal(alone).count("stdout 100\r\n"), 1);
+}
+
+// As Debian calls those of several MPIs.
+TEST(Launch, TheTerminalIsMpirunsByWhateverNameItIsCalled) {
+  const ScratchFolder folder;
+  for (const char* name : {"mpirun.openmpi", "mpiexec.openmpi"})
+    std::filesystem::create_symlink(run_command("printf %s $(readlink -f $(command -v mpirun))").out, folder / name);
+  for (const char* name : {"mpirun.openmpi", "mpiexec.openmpi"})
+    EXPECT_EQ(on_terminal(text("PATH=", folder.path(), ":$PATH ", name, " --oversubscribe -np 2 ", as("terminal")))
+                  .count("stdout 100\r\n"),
+              1)
+        << name;
 }
 
 // As srun starts a step's only task, and what it says with --pty alone: with -u it gives a pty, too, of which its own output

@@ -84,8 +84,9 @@ std::vector<std::string> process_words(int process) {
 
 int find_launcher() {
   for (int process = getppid(); process > 0;) {
-    if (std::find(launchers.begin(), launchers.end(), process_status(process, "Name")) != launchers.end())
-      return process;
+    const std::string name = process_status(process, "Name");
+    // Without what tells several MPIs' apart: mpirun.openmpi, mpirun.mpich, mpiexec.hydra.
+    if (std::ranges::find(launchers, name.substr(0, name.find('.'))) != launchers.end()) return process;
     process = std::atoi(process_status(process, "PPid").c_str());
   }
   return 0;
