@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "parallel/launcher_variables.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
 #include "parallel/shared_memory.h"
@@ -239,6 +240,11 @@ TEST(Launch, ProcessesThatDoNotFindEachOtherAreNotTakenForOneEach) {
     EXPECT_EQ(result.count(text("unset ", name, "\n")), 1) << result.said();
     EXPECT_EQ(result.count("\n"), 1) << result.said();
   }
+}
+
+TEST(Launch, AnMpiIsCalledByItsNameAndVersion) {
+  EXPECT_EQ(name_of_mpi("Open MPI v4.1.4, package: Debian OpenMPI, ident: 4.1.4"), "Open MPI v4.1.4");
+  EXPECT_EQ(name_of_mpi("MPICH Version:\t4.0.2\nMPICH Release date:\tThu Apr  7"), "MPICH Version: 4.0.2");
 }
 
 TEST(Launch, WhatLaunchersSayOfOthersIsNotOfThisProcess) {

@@ -4,9 +4,9 @@
 #include <mpi.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <string>
 
 #include "base/error.h"
 
@@ -30,13 +30,11 @@ const char* count_variable() {
   return environment({"WORLD_SIZE"}) != nullptr && environment({"RANK"}) != nullptr ? "WORLD_SIZE" : nullptr;
 }
 
-// "Open MPI v4.1.4": what comes before the date and the like.
-std::string name_of_mpi() {
+std::string version_of_mpi() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> version{};
   int length = 0;
   MPI_Get_library_version(version.data(), &length);
-  const std::string all(version.data(), static_cast<size_t>(length));
-  return all.substr(0, all.find_first_of(",\n"));
+  return {version.data(), static_cast<size_t>(length)};
 }
 
 }  // namespace
@@ -53,12 +51,19 @@ bool started_by_srun() { return environment({"SLURM_STEP_ID"}) != nullptr; }
 
 bool srun_gave_terminal() { return environment({"SLURM_PTY_PORT"}) != nullptr; }
 
+std::string name_of_mpi(const std::string& version) {
+  std::string name = version.substr(0, version.find_first_of(",\n"));
+  std::ranges::replace(name, '\t', ' ');
+  return name;
+}
+
 void check_count(int joined) {
   const char* const name = count_variable();
   const int started = name == nullptr ? 1 : std::atoi(std::getenv(name));
   if (joined > 1 || started <= 1) return;
   fail(name, "=", started, " says that ", started,
-       " processes were started, but to MPI each is alone: start them with the mpirun of ", name_of_mpi(),
+       " processes were started, but to MPI each is alone: start them with the mpirun of ",
+       name_of_mpi(version_of_mpi()),
        ", which this program was built with, or with srun --mpi=pmix or --mpi=pmi2, as that MPI knows it; where each ",
        "is to run alone, unset ", name);
 }

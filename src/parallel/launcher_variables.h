@@ -3,6 +3,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <string>
 
 namespace llama_tp {
 
@@ -16,6 +17,9 @@ bool started_by_mpirun();
 // terminal of its own (srun --pty).
 bool started_by_srun();
 bool srun_gave_terminal();
+
+// "Open MPI v4.1.4", "MPICH Version: 4.0.2": what comes before the date and the like in MPI_Get_library_version's text.
+std::string name_of_mpi(const std::string& version);
 
 // Processes that another MPI's launcher starts do not find each other: each would do all the work alone. joined: how many
 // MPI joins; where these are several, the variable may be that of a launcher further out. Errors: several were started and
