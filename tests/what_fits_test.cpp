@@ -26,6 +26,7 @@ class OwnMemory : public MetaBackend {
 class WhatFits : public testing::Test {
  protected:
   WhatFits() {
+    unsetenv("SLURM_JOB_ID");
     write_file(folder_ / "config.json", small_config().dump());
     config_ = read_model_config(folder_ / "config.json");
   }
@@ -54,6 +55,17 @@ TEST_F(WhatFits, TheLargestBatchThatFitsIsNamedWithItsMemory) {
   EXPECT_NE(words.find("what would fit: --per-device-train-batch-size 2 (" + bytes_text(free) + ")"), std::string::npos)
       << words;
   EXPECT_EQ(words.find('\n'), std::string::npos);
+}
+
+// Slurm's control group may leave a job little of a machine with much.
+TEST_F(WhatFits, ASlurmJobIsToldWhatLimitsItsMemoryWhereThatIsTheHosts) {
+  setenv("SLURM_JOB_ID", "7", 1);
+  const std::string words = said(4096);
+  OwnMemory device(*backend_);
+  const std::string on_device = describe_too_large(asked(8, false, 1), 4096, device);
+  unsetenv("SLURM_JOB_ID");
+  EXPECT_NE(words.find("but 4.00 KiB are free within this Slurm job's --mem (cpu: "), std::string::npos) << words;
+  EXPECT_NE(on_device.find("but 4.00 KiB are free ("), std::string::npos) << on_device;
 }
 
 TEST_F(WhatFits, RecomputeAndMoreRanksAreNamedWhereTheyFit) {

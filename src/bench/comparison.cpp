@@ -27,7 +27,7 @@ std::string lack_of_memory(const Bench& bench, const Scheme& scheme, const Batch
   if (tightest->lacks() <= 0) return "";
   return text(scheme.name, " does not fit with ", batch.micro_batch, " x ", batch.block_size,
               " tokens of a forward: rank ", tightest - all.begin(), " needs ", bytes_text(tightest->needed), ", but ",
-              bytes_text(tightest->free), " are free");
+              are_free(tightest->free, *bench.backend));
 }
 
 using Point = std::pair<std::string, int64_t>;  // scheme, block size

@@ -1,5 +1,6 @@
 #include "model/runtime.h"
 
+#include "parallel/launcher_variables.h"
 #include "report/format.h"
 
 namespace llama_tp {
@@ -28,13 +29,18 @@ const char* more_ranks(Backend& backend) {
   return backend.device() == nullptr ? "ranks on more machines" : "more ranks";
 }
 
+std::string are_free(int64_t bytes, Backend& backend) {
+  const bool is_jobs_share = backend.device() == nullptr && environment({"SLURM_JOB_ID"}) != nullptr;
+  return text(bytes_text(bytes), " are free", is_jobs_share ? " within this Slurm job's --mem" : "");
+}
+
 void Runtime::reserve(const MemoryPlan& plan, MemoryUse use) {
   const int64_t free = backend.free_memory();
   if (plan.total() > free) {
     const auto [state_words, mend] = words_of(use);
     const std::string cache_words = plan.cache > 0 ? text(", keys and values ", bytes_text(plan.cache)) : "";
     fail("this rank needs ", bytes_text(plan.total()), " (", state_words, " ", bytes_text(plan.state), cache_words,
-         ", a step ", bytes_text(plan.step), "), but ", bytes_text(free), " are free (", backend.description(), "); ",
+         ", a step ", bytes_text(plan.step), "), but ", are_free(free, backend), " (", backend.description(), "); ",
          more_ranks(backend), mend, " need less");
   }
   state.reserve(backend, plan.state);

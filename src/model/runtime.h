@@ -3,6 +3,9 @@
 // them apart.
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "backend/arena.h"
 #include "backend/backend.h"
 #include "parallel/mesh_groups.h"
@@ -20,6 +23,9 @@ enum class MemoryUse { training, evaluation, generation };
 
 // What of ranks needs less memory a rank: those of one host share its memory, and more of them there have less each.
 const char* more_ranks(Backend& backend);
+
+// "493.97 MiB are free": of a host's memory Slurm may give a job a part alone, and then the mend is to ask it for more.
+std::string are_free(int64_t bytes, Backend& backend);
 
 struct Runtime {
   // Errors: the backend works for another one that lives.

@@ -116,7 +116,7 @@ std::string describe_too_large(const AskedTraining& asked, int64_t free, Backend
     fitting += first_that_fits(list, free, backend);
   if (fitting.empty()) fitting = first_that_fits(all_together(asked, backend), free, backend);
   return text("this rank needs ", bytes_text(own.memory.total()), " (", table_of(own.ledger), "), but ",
-              bytes_text(free), " are free (", backend.description(), "); ",
+              are_free(free, backend), " (", backend.description(), "); ",
               fitting.empty() ? text("nor would it fit with fewer samples, recompute and ", most_shards,
                                      " times the ranks together", so_far_as_divided(asked.global_batch),
                                      "; take a smaller model or --block-size")
