@@ -95,8 +95,8 @@ void Backend::linear_backward_weight(const Tensor& dy, const Tensor& x, const Te
 
 void Backend::bias_backward(const Tensor& dy, const Tensor& db) {
   constexpr auto op = Operation::bias_backward;
-  expect(dy.shape.rank() == 2 && db.shape == Shape{dy.shape[1]} && db.dtype == DType::f32, op,
-         "dy is [T, N], db [N] f32");
+  expect(dy.shape.rank() == 2 && is_activation(dy.dtype), op, "dy is [T, N]");
+  expect(db.shape == Shape{dy.shape[1]} && db.dtype == DType::f32, op, "db is [N] f32");
   count(op, elements_of(dy), bytes_of({&dy, &db, &db}));
   Frame frame(*workspace_);
   run_bias_backward(dy, db, scratch(frame, bias_backward_workspace(dy, db)).data);
@@ -104,12 +104,24 @@ void Backend::bias_backward(const Tensor& dy, const Tensor& db) {
 
 // ---- normalization
 
+namespace {
+void expect_norm(Operation op, const Tensor& x, const Tensor& w, const Tensor& b) {
+  expect(x.shape.rank() == 2 && w.shape == Shape{x.shape[1]}, op, "rows are [T, H], w [H]");
+  expect(is_activation(x.dtype) && w.dtype == x.dtype, op, "one type");
+  expect(!b.exists() || is_like(b, w), op, "b is like w");
+}
+
+void expect_statistics(Operation op, const Tensor& statistics, const NormOptions& options, const Tensor& x) {
+  expect(statistics.shape == statistics_shape(options, x.shape[0]) && statistics.dtype == DType::f32, op, "statistics");
+}
+}  // namespace
+
 void Backend::norm_forward(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
                            const Tensor& y, const Tensor& statistics) {
   constexpr auto op = Operation::norm_forward;
-  expect(x.shape.rank() == 2 && w.shape == Shape{x.shape[1]} && y.shape == x.shape, op, "x, y are [T, H], w [H]");
-  expect(is_activation(x.dtype) && w.dtype == x.dtype && y.dtype == x.dtype, op, "one type");
-  expect(statistics.shape == statistics_shape(options, x.shape[0]) && statistics.dtype == DType::f32, op, "statistics");
+  expect_norm(op, x, w, b);
+  expect(is_like(y, x), op, "y is like x");
+  expect_statistics(op, statistics, options, x);
   count(op, 4 * elements_of(x), bytes_of({&x, &y, &w}));
   run_norm_forward(x, w, b, options, y, statistics);
 }
@@ -118,14 +130,9 @@ void Backend::add_norm_forward(const Tensor& part, const Tensor& residual, const
                                const NormOptions& options, const Tensor& sum, const Tensor& y,
                                const Tensor& statistics) {
   constexpr auto op = Operation::add_norm_forward;
-  expect(part.shape.rank() == 2 && w.shape == Shape{part.shape[1]} && residual.shape == part.shape, op,
-         "[T, H], w [H]");
-  expect(sum.shape == part.shape && y.shape == part.shape, op, "sum and y are [T, H]");
-  expect(is_activation(part.dtype) && residual.dtype == part.dtype && sum.dtype == part.dtype &&
-             y.dtype == part.dtype && w.dtype == part.dtype,
-         op, "one type");
-  expect(statistics.shape == statistics_shape(options, part.shape[0]) && statistics.dtype == DType::f32, op,
-         "statistics");
+  expect_norm(op, part, w, b);
+  expect(is_like(residual, part) && is_like(sum, part) && is_like(y, part), op, "residual, sum and y are like part");
+  expect_statistics(op, statistics, options, part);
   count(op, 5 * elements_of(part), bytes_of({&part, &residual, &sum, &y, &w}));
   run_add_norm_forward(part, residual, w, b, options, sum, y, statistics);
 }
@@ -133,8 +140,9 @@ void Backend::add_norm_forward(const Tensor& part, const Tensor& residual, const
 void Backend::norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, const NormOptions& options,
                          const Tensor& statistics, const Tensor& y) {
   constexpr auto op = Operation::norm_apply;
-  expect(x.shape.rank() == 2 && w.shape == Shape{x.shape[1]} && y.shape == x.shape, op, "x, y are [T, H], w [H]");
-  expect(statistics.shape == statistics_shape(options, x.shape[0]), op, "statistics");
+  expect_norm(op, x, w, b);
+  expect(is_like(y, x), op, "y is like x");
+  expect_statistics(op, statistics, options, x);
   count(op, 2 * elements_of(x), bytes_of({&x, &y, &w}));
   run_norm_apply(x, w, b, options, statistics, y);
 }
@@ -142,9 +150,10 @@ void Backend::norm_apply(const Tensor& x, const Tensor& w, const Tensor& b, cons
 void Backend::norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
                             const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db) {
   constexpr auto op = Operation::norm_backward;
-  expect(dy.shape.rank() == 2 && x.shape == dy.shape && dx.shape == dy.shape, op, "dy, x, dx are [T, H]");
-  expect(w.shape == Shape{x.shape[1]} && dw.shape == w.shape && dw.dtype == DType::f32, op, "w, dw are [H]");
-  expect(statistics.shape == statistics_shape(options, x.shape[0]), op, "statistics");
+  expect_norm(op, x, w, {});
+  expect(is_like(dy, x) && is_like(dx, x), op, "dy and dx are like x");
+  expect(dw.shape == w.shape && dw.dtype == DType::f32 && (!db.exists() || is_like(db, dw)), op, "dw, db are [H] f32");
+  expect_statistics(op, statistics, options, x);
   count(op, 8 * elements_of(x), bytes_of({&dy, &x, &dx, &dx, &w, &dw, &dw}));
   Frame frame(*workspace_);
   run_norm_backward(dy, x, w, options, statistics, dx, dw, db,
@@ -170,7 +179,7 @@ double elements_of_normed_heads(const Tensor& qkv, const HeadNorms& norms) {
 void Backend::head_norm_forward(const Tensor& qkv, const HeadNorms& norms, const Tensor& y) {
   constexpr auto op = Operation::head_norm_forward;
   expect_head_norms(op, qkv, norms);
-  expect(y.shape == qkv.shape && y.dtype == qkv.dtype, op, "y is like qkv");
+  expect(is_like(y, qkv), op, "y is like qkv");
   count(op, 4 * elements_of_normed_heads(qkv, norms), bytes_of({&qkv, &y}));
   run_head_norm_forward(qkv, norms, y);
 }
@@ -179,7 +188,7 @@ void Backend::head_norm_backward(const Tensor& qkv, const HeadNorms& norms, cons
                                  const Tensor& dk) {
   constexpr auto op = Operation::head_norm_backward;
   expect_head_norms(op, qkv, norms);
-  expect(dqkv.shape == qkv.shape && dqkv.dtype == qkv.dtype, op, "dqkv is like qkv");
+  expect(is_like(dqkv, qkv), op, "dqkv is like qkv");
   expect(dq.shape == norms.q.shape && dk.shape == dq.shape && dq.dtype == DType::f32 && dk.dtype == DType::f32, op,
          "dq, dk are [D] f32");
   const double elements = elements_of_normed_heads(qkv, norms);
@@ -198,6 +207,14 @@ void Backend::rope_table(const Tensor& positions, const Tensor& frequencies, flo
   run_rope_table(positions, frequencies, scale, table);
 }
 
+namespace {
+void expect_turns(Operation op, const Tensor& table, const Tensor& q) {
+  expect(table.shape.rank() == 2 && table.shape[0] == q.shape[1] && table.shape[1] <= q.shape[2] &&
+             table.dtype == DType::f32,
+         op, "table is [T, R ≤ D] f32");
+}
+}  // namespace
+
 void Backend::rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q,
                            const Tensor& k, const Tensor& v) {
   constexpr auto op = Operation::rope_forward;
@@ -205,8 +222,7 @@ void Backend::rope_forward(const Tensor& qkv, const Tensor& table, const Tensor&
          "q is [A, T, D], k, v [G, C, D]");
   const int64_t tokens = q.shape[1], width = (q.shape[0] + 2 * k.shape[0]) * q.shape[2];
   expect(is_matrix(qkv, tokens, width), op, "qkv is [T, (A + 2G) D]");
-  expect(table.shape.rank() == 2 && table.shape[0] == tokens && table.shape[1] <= q.shape[2], op,
-         "table is [T, R ≤ D]");
+  expect_turns(op, table, q);
   expect(slots.shape == Shape{tokens} && slots.dtype == DType::i32, op, "slots are [T] i32");
   expect(is_activation(qkv.dtype) && q.dtype == qkv.dtype && k.dtype == qkv.dtype && v.dtype == qkv.dtype, op,
          "one type");
@@ -220,7 +236,9 @@ void Backend::rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv
   expect(dq.shape.rank() == 3 && dk.shape.rank() == 3 && dv.shape == dk.shape && dk.shape[1] == dq.shape[1], op,
          "dq is [A, T, D], dk, dv [G, T, D]");
   expect(is_matrix(dqkv, dq.shape[1], (dq.shape[0] + 2 * dk.shape[0]) * dq.shape[2]), op, "dqkv is [T, (A + 2G) D]");
-  expect(dqkv.dtype == dq.dtype && dk.dtype == dq.dtype && dv.dtype == dq.dtype, op, "one type");
+  expect_turns(op, table, dq);
+  expect(is_activation(dqkv.dtype) && dq.dtype == dqkv.dtype && dk.dtype == dqkv.dtype && dv.dtype == dqkv.dtype, op,
+         "one type");
   count(op, 3 * elements_of(dqkv), 2 * bytes_of({&dqkv}) + bytes_of({&table}));
   run_rope_backward(dq, dk, dv, table, dqkv);
 }
@@ -260,9 +278,11 @@ void Backend::attention_backward(const Tensor& dout, const Tensor& q, const Tens
   expect_attention(op, q, k, v, sequences);
   expect(k.shape[1] == q.shape[1], op, "keys and queries are the same tokens");
   expect(is_matrix(out, q.shape[1], q.shape[0] * q.shape[2]) && dout.shape == out.shape, op, "out, dout are [T, A D]");
-  expect(is_matrix(lse, q.shape[0], q.shape[1]), op, "lse is [A, T]");
+  expect(is_matrix(lse, q.shape[0], q.shape[1]) && lse.dtype == DType::f32, op, "lse is [A, T] f32");
   expect(dq.shape == q.shape && dk.shape == k.shape && dv.shape == v.shape, op, "gradients have their values' shapes");
-  expect(dout.dtype == q.dtype && dq.dtype == q.dtype && dk.dtype == q.dtype && dv.dtype == q.dtype, op, "one type");
+  expect(out.dtype == q.dtype && dout.dtype == q.dtype && dq.dtype == q.dtype && dk.dtype == q.dtype &&
+             dv.dtype == q.dtype,
+         op, "one type");
   const double pairs = sequences.pairs_of(options) * static_cast<double>(q.shape[0] * q.shape[2]);
   count(op, 10 * pairs, bytes_of({&q, &k, &v, &out, &dout, &lse, &dq, &dk, &dv}));
   Frame frame(*workspace_);

@@ -20,7 +20,8 @@ void Backend::embedding_backward(const Tensor& ids, const Tensor& dy, int64_t fi
   constexpr auto op = Operation::embedding_backward;
   expect(ids.shape.rank() == 1 && ids.dtype == DType::i32 && dtable.shape.rank() == 2, op,
          "ids are [T] i32, dtable [V, H]");
-  expect(is_matrix(dy, ids.shape[0], dtable.shape[1]) && dtable.dtype == DType::f32, op, "dy is [T, H], dtable f32");
+  expect(is_matrix(dy, ids.shape[0], dtable.shape[1]) && is_activation(dy.dtype) && dtable.dtype == DType::f32, op,
+         "dy is [T, H], dtable f32");
   count(op, elements_of(dy), bytes_of({&dy}) + 2 * elements_of(dy) * 4);
   Frame frame(*workspace_);
   run_embedding_backward(ids, dy, first_row, skip_id, dtable,
@@ -29,12 +30,18 @@ void Backend::embedding_backward(const Tensor& ids, const Tensor& dy, int64_t fi
 
 // ---- loss
 
+namespace {
+void expect_targets(Operation op, const Tensor& targets, int64_t tokens) {
+  expect(targets.shape == Shape{tokens} && targets.dtype == DType::i32, op, "targets are [T] i32");
+}
+}  // namespace
+
 void Backend::cross_entropy_statistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
                                        int64_t columns, const Tensor& statistics) {
   constexpr auto op = Operation::cross_entropy_statistics;
   expect(logits.shape.rank() == 2 && logits.dtype == DType::f32 && columns <= logits.shape[1], op,
          "logits are [T, V] f32");
-  expect(targets.shape == Shape{logits.shape[0]} && targets.dtype == DType::i32, op, "targets are [T] i32");
+  expect_targets(op, targets, logits.shape[0]);
   expect(is_matrix(statistics, logits.shape[0], 3) && statistics.dtype == DType::f32, op, "statistics are [T, 3] f32");
   count(op, 4 * elements_of(logits), bytes_of({&logits}));
   run_cross_entropy_statistics(logits, targets, first_column, columns, statistics);
@@ -42,8 +49,9 @@ void Backend::cross_entropy_statistics(const Tensor& logits, const Tensor& targe
 
 void Backend::cross_entropy_loss(const Tensor& gathered, const Tensor& targets, const Tensor& lse, const Tensor& loss) {
   constexpr auto op = Operation::cross_entropy_loss;
-  expect(gathered.shape.rank() == 3 && gathered.shape[1] == targets.shape[0] && gathered.shape[2] == 3, op,
-         "gathered is [ranks, T, 3]");
+  expect(gathered.shape.rank() == 3 && gathered.shape[2] == 3 && gathered.dtype == DType::f32, op,
+         "gathered is [ranks, T, 3] f32");
+  expect_targets(op, targets, gathered.shape[1]);
   expect(lse.shape == Shape{targets.shape[0], 2} && lse.dtype == DType::f32 && loss.shape == Shape{1} &&
              loss.dtype == DType::f64,
          op, "lse is [T, 2] f32, loss [1] f64");
@@ -56,8 +64,8 @@ void Backend::cross_entropy_backward(const Tensor& logits, const Tensor& targets
   constexpr auto op = Operation::cross_entropy_backward;
   expect(logits.shape.rank() == 2 && logits.dtype == DType::f32 && columns <= logits.shape[1], op,
          "logits are [T, V] f32");
-  expect(targets.shape == Shape{logits.shape[0]} && lse.shape == Shape{logits.shape[0], 2}, op,
-         "targets are [T], lse [T, 2]");
+  expect_targets(op, targets, logits.shape[0]);
+  expect(is_matrix(lse, logits.shape[0], 2) && lse.dtype == DType::f32, op, "lse is [T, 2] f32");
   expect(dlogits.shape == logits.shape && is_activation(dlogits.dtype), op, "dlogits is [T, V]");
   count(op, 4 * elements_of(logits), bytes_of({&logits, &dlogits}));
   run_cross_entropy_backward(logits, targets, lse, first_column, columns, scale, dlogits);
@@ -141,6 +149,8 @@ void Backend::adamw(const AdamWOptions& options, const Tensor& w, const Tensor& 
          "one size");
   expect(grad.dtype == DType::f32 && m.dtype == DType::f32 && v.dtype == DType::f32, op,
          "gradient and moments are f32");
+  expect(!squared_norm.exists() || (squared_norm.shape == Shape{1} && squared_norm.dtype == DType::f64), op,
+         "squared_norm is [1] f64");
   count(op, 15 * elements_of(w), 2 * bytes_of({&w, &rest, &grad, &m, &v}));
   run_adamw(options, w, rest, grad, m, v, squared_norm);
 }

@@ -21,6 +21,10 @@ inline bool is_matrix(const Tensor& tensor, int64_t rows, int64_t columns) {
   return tensor.shape == Shape{rows, columns};
 }
 
+inline bool is_like(const Tensor& tensor, const Tensor& other) {
+  return tensor.shape == other.shape && tensor.dtype == other.dtype;
+}
+
 inline bool is_activation(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16; }
 
 }  // namespace llama_tp
