@@ -6,6 +6,8 @@
 #include <cstring>
 #include <numeric>
 #include <random>
+#include <tuple>
+#include <vector>
 
 #include "backend/device.h"
 #include "scratch_folder.h"
@@ -172,6 +174,27 @@ TEST(Ledger, KnowsThePeakOfEachPhaseAndWhatHeldIt) {
   at_peak[static_cast<size_t>(Category::saved_split)] = 50;
   at_peak[static_cast<size_t>(Category::transient)] = 30;
   EXPECT_EQ(ledger.at_peak(), at_peak);
+}
+
+TEST(Ledger, ItsLogHasEachChangeInItsPhaseWhileItIsKept) {
+  Ledger ledger;
+  std::vector<LedgerEntry> log;
+  ledger.add(Category::parameters, 100);
+  ledger.log_to(&log);
+  ledger.enter(Phase::forward);
+  ledger.add(Category::saved_split, 50);
+  ledger.add(Category::alignment, 0);  // no change
+  ledger.enter(Phase::backward);
+  ledger.subtract(Category::saved_split, 20);
+  ledger.subtract(Category::alignment, 0);
+  ledger.log_to(nullptr);
+  ledger.subtract(Category::saved_split, 30);
+  std::vector<std::tuple<Phase, Category, int64_t>> changes;
+  for (const LedgerEntry& entry : log) changes.emplace_back(entry.phase, entry.category, entry.bytes);
+  EXPECT_EQ(changes, (decltype(changes){{Phase::forward, Category::data, 0},
+                                        {Phase::forward, Category::saved_split, 50},
+                                        {Phase::backward, Category::data, 0},
+                                        {Phase::backward, Category::saved_split, -20}}));
 }
 
 TEST(Ledger, EachCategoryIsInOneGroup) {

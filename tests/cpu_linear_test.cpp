@@ -201,6 +201,26 @@ TEST(CpuLinear, BackwardWeightAddsTheProductOfGradientAndInputToWhatIsThere) {
   });
 }
 
+// Beside packed operands there is room for 1,024 tokens or so, and for a large weight's rows by parts of as many.
+TEST(CpuLinear, MoreTokensNeedNoMoreScratchMemoryOfABackward) {
+  if (!OneDnn::keeps_to_workspace()) GTEST_SKIP() << "oneDNN packs nothing here";
+  std::vector<DType> dtypes{DType::f32};
+  if (!OneDnn::bf16_instructions().empty()) dtypes.push_back(DType::bf16);
+  for (const DType dtype : dtypes) {
+    LinearCpu cpu(Bf16::direct);
+    constexpr int64_t k = 1040, n = 4100;
+    const auto bytes_for = [&](int64_t tokens) {
+      const Tensor x{nullptr, dtype, {tokens, k}}, dy{nullptr, dtype, {tokens, n}}, w{nullptr, dtype, {n, k}};
+      return std::pair{cpu->linear_backward_input_workspace(dy, w, x),
+                       cpu->linear_backward_weight_workspace(dy, x, {nullptr, DType::f32, {n, k}})};
+    };
+    const auto [input, weight] = bytes_for(2048);
+    const auto [input_of_many, weight_of_many] = bytes_for(16384);
+    EXPECT_EQ(input_of_many, input);
+    EXPECT_EQ(weight_of_many, weight);
+  }
+}
+
 TEST(CpuLinear, ATransposedCopyHasEachElementInItsNewPlaceAndNothingBeyond) {
   Random random(8);
   for (const auto& [rows, columns] : {std::pair{1, 1}, {1, 70}, {31, 33}, {32, 32}, {64, 96}, {65, 17}, {7, 200}})
