@@ -119,14 +119,15 @@ TEST(Elementwise, ScaleRoundsTheProductOnce) {
 TEST(Elementwise, ZeroClearsEveryByteAndNoOther) {
   Random random(4);
   Device device;
-  for (const int64_t n : sizes) {
-    Owned x = random.normals({n + 2}, DType::f32);
-    const double before = x[0], after = x[n + 1];
-    device->zero(static_cast<const Tensor&>(x).rows(1, n));
-    for (int64_t i = 1; i <= n; i++) ASSERT_EQ(x[i], 0);
-    EXPECT_EQ(x[0], before);
-    EXPECT_EQ(x[n + 1], after);
-  }
+  for (const int64_t n : sizes)
+    for (const int64_t begin : {1, 4}) {  // 4: aligned to 16 bytes
+      Owned x = random.normals({begin + n + 1}, DType::f32);
+      const double before = x[begin - 1], after = x[begin + n];
+      device->zero(static_cast<const Tensor&>(x).rows(begin, n));
+      for (int64_t i = begin; i < begin + n; i++) ASSERT_EQ(x[i], 0);
+      EXPECT_EQ(x[begin - 1], before);
+      EXPECT_EQ(x[begin + n], after);
+    }
 }
 
 TEST(Elementwise, GatherRowsCopiesRows) {
