@@ -340,6 +340,37 @@ TEST(Attention, LargeScoresAreAsGoodAsSmallOnes) {
   }
 }
 
+// Wherever it is among the lanes, tiles and chunks that look for the largest: beside any smaller one its exponential
+// would be infinite.
+TEST(Attention, AScoreFarAboveAllOthersIsAllThatCounts) {
+  Device device(2);
+  constexpr double size = 32;  // of q and k, so scores of ±1024
+  struct Sizes {
+    int64_t head_dim, queries, keys;
+  };
+  for (const DType dtype : activation_types)
+    for (const auto& [head_dim, queries, keys] :
+         {Sizes{64, 1, 300}, {48, 1, 300}, {64, 20, 180}, {32, 20, 180}, {256, 9, 50}})
+      for (const int64_t largest : {0, 1, 2, 3, 5, 9, 16, 30, 70, 101, 150, 299}) {
+        if (largest > keys - queries) continue;  // each query sees it
+        SCOPED_TRACE(text(name_of(dtype), ", heads of ", head_dim, ", ", queries, " queries, key ", largest));
+        const auto first_of_each = [&](double value) {
+          return [=](int64_t i) { return i % head_dim == 0 ? value : 0; };
+        };
+        const Owned q({2, queries, head_dim}, dtype, first_of_each(size));
+        Owned k({1, keys, head_dim}, dtype, first_of_each(-size));
+        k.set(largest * head_dim, size);
+        const Owned v({1, keys, head_dim}, dtype, [&](int64_t i) { return static_cast<double>(i / head_dim % 100); });
+        const std::array<int64_t, 4> range{0, queries, 0, keys};
+        const Owned ranges({1, 4}, DType::i32,
+                           [&](int64_t i) { return static_cast<double>(range[static_cast<size_t>(i)]); });
+        const Owned out({queries, 2 * head_dim}, dtype), lse({2, queries}, DType::f32);
+        device->attention_forward(q, k, v, {ranges, 1, queries, keys}, {1.0f, 0}, out, lse);
+        for (int64_t i = 0; i < out.size(); i++) ASSERT_EQ(out[i], largest % 100) << i;
+        for (int64_t i = 0; i < lse.size(); i++) ASSERT_NEAR(lse[i], size * size, 1e-3) << i;
+      }
+}
+
 // So that a run that diverges is noticed rather than averaged away.
 TEST(Attention, ANotANumberInAVisibleKeyReachesTheOutput) {
   Device device(2);
