@@ -4,6 +4,7 @@
 
 #include "backend/cpu/bandwidth.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/free_memory.h"
 #include "backend/cpu/huge_pages.h"
 #include "backend/cpu/math.h"
 #include "backend/cpu/onednn.h"
@@ -371,6 +372,23 @@ TEST(CpuMemory, PagesAreZeroAndAlignedForHugeOnes) {
     give_pages_back(memory, bytes);
   }
   EXPECT_EQ(take_pages(int64_t{1} << 60), nullptr);
+}
+
+TEST(CpuMemory, WhatIsGivenBackIsTheSystemsAgain) {
+  constexpr int64_t bytes = int64_t{64} << 20;
+  CpuBackend backend(1, false);
+  const int64_t before = taken_host_memory();
+  if (before == 0) GTEST_SKIP() << "the system does not say";
+  {
+    Ledger ledger;
+    Arena arena("memory", ledger);
+    arena.reserve(backend, bytes);
+    std::memset(arena.push(Category::data, {bytes}, DType::u8).data, 1, bytes);
+    EXPECT_GE(taken_host_memory(), before + bytes);
+  }
+  EXPECT_LT(taken_host_memory(), before + bytes / 2);
+  backend.read_bandwidth(0.01);
+  EXPECT_LT(taken_host_memory(), before + bytes / 2);
 }
 
 TEST(CpuMemory, WhatTheSystemCannotGiveIsAnErrorThatSaysSo) {
