@@ -333,6 +333,25 @@ TEST(HeadNorm, IsTheNormOfEachHeadOfQAndK) {
     }
 }
 
+// Of elements so small that it is most of what is under the root.
+TEST(HeadNorm, EpsilonIsAddedToTheMeanOfSquares) {
+  Device device;
+  constexpr float epsilon = 1e-3f;
+  constexpr double element = 0x1p-8;
+  for (const DType dtype : activation_types)
+    for (const int64_t dim : {20, 64}) {
+      const Owned qkv({2, packed_heads * dim}, dtype, [](int64_t i) { return i % 2 == 0 ? element : -element; });
+      const Owned w({dim}, dtype, [](int64_t) { return 1.0; });
+      const Owned y({2, packed_heads * dim}, dtype);
+      device->head_norm_forward(qkv, {w, w, queries, epsilon}, y);
+      const double normed = element / std::sqrt(element * element + static_cast<double>(epsilon));
+      for (int64_t i = 0; i < y.size(); i++) {
+        const bool is_v = i / dim % packed_heads >= queries + groups;
+        expect_close(y, i, (i % 2 == 0 ? 1 : -1) * (is_v ? element : normed), 4, normed);
+      }
+    }
+}
+
 // docs/kernels.md's row: v is copied by forward, and backward leaves it alone.
 TEST(HeadNorm, CountsTheHeadsOfQAndK) {
   Random random(8);
