@@ -1,6 +1,7 @@
 // Matrix products of the CPU backend against plain loops in double, on every path: oneDNN as it is, widened to f32
 // where the CPU has no bf16 products, and the matrix-vector kernel for few tokens.
 #include <cerrno>
+#include <numeric>
 
 #include "backend/cpu/bandwidth.h"
 #include "backend/cpu/cpu_backend.h"
@@ -403,6 +404,22 @@ TEST(CpuMemory, TheReadBandwidthIsThatOfAMachine) {
   const double bandwidth = measure_read_bandwidth(1, 1);
   EXPECT_GT(bandwidth, 1e8);
   EXPECT_LT(bandwidth, 1e12);
+}
+
+// In parts of so many rows as one thread or several take.
+TEST(CpuBackend, WhatIsUploadedIsDownloaded) {
+  for (const Shape& shape : {Shape{1000, 301}, Shape{1, 300000}, Shape{7, 3}, Shape{0, 5}})
+    for (const int threads : {1, 3}) {
+      CpuBackend backend(threads, false);
+      std::vector<float> sent(static_cast<size_t>(shape.elements()));
+      std::iota(sent.begin(), sent.end(), 1.0f);
+      std::vector<float> held(sent.size()), received(sent.size());
+      const Tensor tensor{held.data(), DType::f32, shape};
+      backend.upload(sent.data(), tensor);
+      backend.download(tensor, received.data());
+      EXPECT_EQ(held, sent) << text(shape);
+      EXPECT_EQ(received, sent) << text(shape);
+    }
 }
 
 TEST(CpuBackend, DescribesItselfInOneLine) {
