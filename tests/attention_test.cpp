@@ -1,5 +1,6 @@
 // Attention against plain loops in double: every ratio of heads, ragged sequences, windows, caches.
 #include "operation_fixture.h"
+#include "support/error_of.h"
 #include "support/settings.h"
 
 namespace llama_tp {
@@ -369,6 +370,22 @@ TEST(Attention, AScoreFarAboveAllOthersIsAllThatCounts) {
         for (int64_t i = 0; i < out.size(); i++) ASSERT_EQ(out[i], largest % 100) << i;
         for (int64_t i = 0; i < lse.size(); i++) ASSERT_NEAR(lse[i], size * size, 1e-3) << i;
       }
+}
+
+// The largest score is found before scores are scaled. So by each way in which attention runs.
+TEST(Attention, AScaleThatIsNotPositiveIsRefused) {
+  Device device(2);
+  for (const DType dtype : activation_types)
+    for (const int64_t head_dim : {48, 64})
+      for (const int64_t queries : {1, 20})
+        for (const float scale : {0.0f, -1.0f}) {
+          const Owned q({1, queries, head_dim}, dtype), out({queries, head_dim}, dtype);
+          const Owned ranges({1, 4}, DType::i32, [&](int64_t i) { return static_cast<double>(i % 2 * queries); });
+          EXPECT_TRUE(holds(error_of([&] {
+                              device->attention_forward(q, q, q, {ranges, 1, queries, queries}, {scale, 0}, out, {});
+                            }),
+                            text("attention: a scale of ", scale, "; it must be positive")));
+        }
 }
 
 // So that a run that diverges is noticed rather than averaged away.
