@@ -42,13 +42,14 @@ class ProductTuning : public testing::Test {
   }
 
   // y[T, N] = x · wᵀ + bias on a device, as operations are: scratch is asked for, reserved and given.
-  static std::vector<float> forward(Backend& backend) {
+  static std::vector<float> forward(Backend& backend, int64_t inputs = K) {
     Ledger ledger;
     Arena arena("memory", ledger), scratch("scratch", ledger);
-    const Tensor x = shaped({tokens, K}), w = shaped({N, K}), bias = shaped({N}), y = shaped({tokens, N});
-    constexpr int64_t enough = int64_t{1} << 16;
+    const Tensor x = shaped({tokens, inputs}), w = shaped({N, inputs}), bias = shaped({N}), y = shaped({tokens, N});
+    constexpr int64_t enough = int64_t{1} << 18;
     EXPECT_LE(backend.linear_forward_workspace(x, w, bias, y), enough);
     for (Arena* each : {&scratch, &arena}) each->reserve(backend, enough);
+    arena.push(Category::data, {1}, DType::f32);  // the others begin at a multiple of 256 bytes, and of no more
     const auto take = [&](const Tensor& like) {
       const Tensor tensor = arena.push(Category::transient, like.shape, like.dtype);
       fill(backend, tensor);
@@ -100,6 +101,27 @@ TEST_F(ProductTuning, AFasterAlgorithmIsTakenByLaterRuns) {
   EXPECT_NEAR(product.times.first_seconds, 1e-3, 1e-8);
   EXPECT_NEAR(product.times.chosen_seconds, 0.8e-3, 1e-8);
   EXPECT_EQ(algorithm_with(tuned.file), 2u);
+}
+
+TEST_F(ProductTuning, TheFastestIsTakenOfSeveralThatAreFaster) {
+  for (const size_t fastest : {1u, 2u, 3u}) {
+    cublas_lt_double().algorithms = {{.seconds = 1e-3}, {.seconds = 0.8e-3}, {.seconds = 0.8e-3}, {.seconds = 0.8e-3}};
+    cublas_lt_double().algorithms[fastest].seconds = 0.7e-3;
+    EXPECT_EQ(algorithm_with(tune().file), fastest);
+  }
+}
+
+// A round in which something else was in the way is forgiven, a second one is not: with five calls of either algorithm in
+// a round, behind the four of each that see whether it is hopeless, and turn about.
+TEST_F(ProductTuning, OneRoundMayBeDisturbed) {
+  constexpr size_t first_round = 8, of_round = 5;
+  for (const auto& [slow_rounds, taken] : {std::pair{1u, 1u}, {2u, 0u}}) {
+    cublas_lt_double() = {.algorithms = {{.seconds = 1e-3}, {.seconds = 1e-3 / 1.2}},
+                          .slow_from = first_round + of_round,  // the second's first round, then its next
+                          .slow_calls = slow_rounds * 6,
+                          .multiplied = {}};
+    EXPECT_EQ(algorithm_with(tune().file), taken) << slow_rounds;
+  }
 }
 
 TEST_F(ProductTuning, TheFirstStaysWhereOthersAreNotFasterByMoreThanNoise) {
@@ -185,6 +207,11 @@ TEST_F(ProductTuning, NothingIsTimedByARunThatDoesNotTune) {
   cublas_lt_double().algorithms = {{.seconds = 1e-3}, {.seconds = 0.5e-3}};
   forward(*make_backend("cuda", {}));
   EXPECT_EQ(cublas_lt_double().multiplied, std::vector<size_t>{0});
+}
+
+// Rows of 4 KiB in memory that is aligned to 256 bytes.
+TEST_F(ProductTuning, AlignmentIsPromisedAsFarAsMemoryHasIt) {
+  EXPECT_NO_THROW(forward(*make_backend("cuda", {}), 1024));
 }
 
 TEST_F(ProductTuning, OperandsAreGivenBack) {

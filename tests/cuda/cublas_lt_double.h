@@ -24,6 +24,7 @@ struct DoubledAlgorithm {
 struct CublasLtDouble {
   size_t version = 130102;
   std::vector<DoubledAlgorithm> algorithms{{}};  // as its heuristic lists them
+  size_t slow_from = 0, slow_calls = 0;          // calls that something else on the device makes ten times as long
   double drift = 0;                // by which each call is slower than the one before it, as a share of the first
   std::vector<size_t> multiplied;  // by which of them, call after call
 };
