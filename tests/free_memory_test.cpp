@@ -103,6 +103,18 @@ TEST(FreeMemoryOfThisMachine, IsLessByWhatThisProcessHasTakenSince) {
   EXPECT_NEAR(static_cast<double>(before), static_cast<double>(backend.free_memory()), beside);
 }
 
+// Other processes may take of it between the two.
+TEST(FreeMemoryOfThisMachine, IsSharedByTheRanksOfTheHost) {
+  const int64_t alone = CpuBackend(1, false).free_memory(), of_four = CpuBackend(1, false, "", 4).free_memory();
+  EXPECT_NEAR(static_cast<double>(of_four), static_cast<double>(alone) / 4, static_cast<double>(alone) / 10);
+}
+
+TEST(FreeMemoryOfThisMachine, IsNothingWhereMoreWasTakenThanThereWas) {
+  const CpuBackend backend(1, false, "", std::numeric_limits<int>::max());
+  const std::vector<char> data(int64_t{64} << 20, 'a');
+  EXPECT_EQ(backend.free_memory(), 0);
+}
+
 TEST(FreeMemoryOfThisMachine, IsSomeMebibytes) { EXPECT_GT(free_host_memory(), int64_t{16} << 20); }
 
 }  // namespace
