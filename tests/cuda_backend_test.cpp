@@ -180,6 +180,16 @@ TEST_F(Cuda, AWaitEndsWhenAWatcherSaysSo) {
   EXPECT_EQ(host, 0);  // reserved memory is zeros
 }
 
+// A copy of 256 MiB within the device, which the double makes in a millisecond, reads and writes as many.
+TEST_F(Cuda, TheBandwidthIsThatOfBothWaysOfACopyAndItsMemoryIsGivenBack) {
+  const auto backend = make_backend("cuda", {});
+  const int64_t before = backend->memory_in_use();
+  EXPECT_NEAR(backend->read_bandwidth(1), 2 * 0x1p28 / 1e-3, 1e6);
+  EXPECT_EQ(backend->memory_in_use(), before);
+  cuda_double().free_bytes = (size_t{256} << 20) - 1;
+  EXPECT_EQ(backend->read_bandwidth(1), 0) << "there is no room";
+}
+
 TEST_F(Cuda, AnErrorOfTheDeviceSaysOfWhichOne) {
   const auto backend = make_backend("cuda", {.local_rank = 1});
   cuda_double().breaks = true;
