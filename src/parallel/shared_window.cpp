@@ -114,11 +114,7 @@ SharedWindow::SharedWindow(MpiGroup& group, int threads, const WaitPolicy& polic
       policy_(policy),
       memory_(group, flags_bytes + turns_in_memory * turn_bytes),
       progress_(static_cast<size_t>(lanes_)) {
-  // A turn of this program never reaches back before turn 0: the first one is number 3.
-  for (Progress& progress : progress_) {
-    progress.turn = turns_in_memory;
-    progress.inputs.resize(static_cast<size_t>(size_));
-  }
+  for (Progress& progress : progress_) progress.inputs.resize(static_cast<size_t>(size_));
   new (memory_.part_of(rank_)) Flag[most_lanes];
   group.barrier();
 }
