@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/fingerprint.h"
 #include "io/dataset_cache.h"
 #include "io/files.h"
 #include "scratch_folder.h"
@@ -71,6 +72,19 @@ TEST(Dataset, DocumentsAreJoinedWithEosAndPackedAndEveryTokenIsUsed) {
   EXPECT_TRUE(data.packed);
   EXPECT_EQ(data.documents, 3);
   EXPECT_EQ(data.longest_sample(), 4);
+}
+
+// A checkpoint knows its data again by it, in later versions, too.
+TEST(Dataset, ItsFingerprintIsThatOfTokensLabelsStartsAndBlocksInTurn) {
+  Dataset data;
+  data.tokens.own() = {1, 2, 3, 4};
+  data.labels.own() = {1, ignored_label, 3, 4};
+  data.starts.own() = {0, 2, 4};
+  data.blocks.own() = {0, 2};
+  const uint64_t tokens = data_fingerprint(std::span(data.tokens)),
+                 labels = data_fingerprint(std::span(data.labels), tokens),
+                 starts = data_fingerprint(std::span(data.starts), labels);
+  EXPECT_EQ(fingerprint_of(data), data_fingerprint(std::span(data.blocks), starts));
 }
 
 TEST(Dataset, ATextFileIsOneDocument) {

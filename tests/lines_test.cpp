@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,6 +17,13 @@
 namespace llama_tp {
 namespace {
 
+// Of the first lines of a text, with their ends.
+int64_t bytes_of_lines(const std::string& text, size_t lines) {
+  size_t bytes = 0;
+  for (; lines > 0; lines--) bytes = std::min(text.find('\n', bytes), text.size() - 1) + 1;
+  return static_cast<int64_t>(bytes);
+}
+
 // Blocks of every small size cut lines at every place.
 TEST(Lines, AreTheSameWhateverTheBlocks) {
   const ScratchFolder scratch;
@@ -27,11 +35,13 @@ TEST(Lines, AreTheSameWhateverTheBlocks) {
     for (int64_t block = 1; block < 60; block++) {
       LineReader reader(scratch / "lines", block);
       std::vector<std::string> lines;
-      for (std::vector<Line> batch = reader.next(); !batch.empty(); batch = reader.next())
+      for (std::vector<Line> batch = reader.next(); !batch.empty(); batch = reader.next()) {
         for (const Line& line : batch) {
           lines.emplace_back(line.text);
           EXPECT_EQ(line.number, static_cast<int64_t>(lines.size()));
         }
+        EXPECT_EQ(reader.bytes_done(), bytes_of_lines(text + ending, lines.size())) << block;
+      }
       EXPECT_EQ(lines, expected) << block;
       EXPECT_EQ(reader.bytes_done(), reader.file_bytes());
     }
