@@ -177,6 +177,20 @@ TEST_P(KilledRun, SavesAndEndsWhereThatIsAskedFor) {
   }
 }
 
+// Rank 0 gets the signal while MPI waits for the last rank, which sends it.
+TEST_P(KilledRun, SavesAndEndsWhereThatIsAskedForBeforeAllRanksHaveCome) {
+  if (GetParam() < 2) GTEST_SKIP() << "a lone rank waits for none";
+  const std::string process = folder_ / "process", last = std::to_string(GetParam() - 1);
+  const CommandResult result =
+      run_command(mpirun(GetParam()) + "sh -c 'case ${OMPI_COMM_WORLD_RANK:-$PMI_RANK} in 0) echo $$ > " + process +
+                  ";; " + last + ") sleep 2; kill -USR1 $(cat " + process + ");; esac; exec \"$@\"' sh " +
+                  train(0, "out", "--save-steps 0 --max-steps 1000000"));
+  ASSERT_FALSE(result.timed_out);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(checkpoint_steps(folder_ / "out"), std::vector{1});
+  EXPECT_TRUE(holds(result.out, "ended by SIGUSR1"));
+}
+
 // Seconds. On a machine that does other things ranks that are not stopped may come late by as much as one or two.
 constexpr int timeout = 4;
 

@@ -3,6 +3,7 @@
 #include "commands/commands.h"
 #include "commands/data_options.h"
 #include "commands/run_options.h"
+#include "train/end_request.h"
 #include "train/training_run.h"
 
 namespace llama_tp {
@@ -122,6 +123,7 @@ TrainingSettings training_settings(const Options& options) {
 }  // namespace
 
 int train_command(const Arguments& arguments) {
+  hold_end_requests();
   Launch launch;
   return launch.guard([&] {
     Options options(

@@ -4,6 +4,10 @@
 
 namespace llama_tp {
 
+// Lets SIGUSR1 wait until this process accepts it. MPI starts no rank before the last has come, and Slurm's signal comes at
+// once where the time limit is short. It waits also where the program replaces itself.
+void hold_end_requests();
+
 // From now on SIGUSR1 asks this process to end, instead of ending it.
 void accept_end_requests();
 bool end_is_requested();
