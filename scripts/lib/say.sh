@@ -47,6 +47,7 @@ has_one_gpu() {
 # Open MPI refuses root unless told twice, and more ranks than cores unless told once. $launch then starts two ranks.
 prepare_two_ranks() {
   source scripts/lib/gvisor.sh
+  if [[ ${LD_PRELOAD-} == *gvisor_addresses* ]]; then say "under gVisor, Open MPI wants what  source scripts/lib/gvisor.sh  sets: set here"; fi
   launch=(mpirun --oversubscribe -np 2)
   say "two ranks; --oversubscribe lets Open MPI start them where there are fewer cores"
   if [ "$(id -u)" = 0 ]; then
