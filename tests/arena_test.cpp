@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <numeric>
 #include <random>
@@ -148,6 +149,26 @@ TEST(Arena, TooMuchIsAnErrorThatNamesTheTensorAndTakesNothing) {
   }
   EXPECT_EQ(ledger.current(), 1024);
   EXPECT_TRUE(holds(error_of([&] { arena.reserve(*backend, 2048); }), "step", "reserved once"));
+}
+
+TEST(Tensor, IsSeenByRowsAndInOtherShapes) {
+  std::array<float, 12> numbers{};
+  const Tensor whole{numbers.data(), DType::f32, {4, 3}};
+  const Tensor part = whole.rows(1, 2);
+  EXPECT_EQ(part.shape, (Shape{2, 3}));
+  EXPECT_EQ(part.as<float>(), &numbers[3]);
+  EXPECT_EQ(whole.rows(4, 0).elements(), 0);
+  const Tensor rehearsed{nullptr, DType::f32, {4, 3}}, empty{numbers.data(), DType::f32, {0, 3}};
+  EXPECT_EQ(rehearsed.rows(1, 2).data, nullptr);
+  EXPECT_EQ(empty.rows(0, 0).shape, empty.shape);
+  for (const auto& [begin, count] : {std::pair{-1, 1}, {0, -1}, {0, 5}, {4, 1}})
+    EXPECT_TRUE(holds(error_of([&] { whole.rows(begin, count); }), "are outside of [4, 3]"));
+
+  EXPECT_EQ(whole.reshaped({2, 6}).shape, (Shape{2, 6}));
+  EXPECT_EQ(whole.reshaped({2, 6}).data, whole.data);
+  EXPECT_TRUE(holds(error_of([&] { whole.reshaped({2, 5}); }), "[4, 3] cannot be seen as [2, 5]"));
+  EXPECT_TRUE(holds(error_of([] { Shape{1, 1, 1, 1, 1}; }), "at most 4 axes"));
+  EXPECT_EQ(Shape{}.elements(), 0);
 }
 
 TEST(Ledger, KnowsThePeakOfEachPhaseAndWhatHeldIt) {
