@@ -209,9 +209,10 @@ __device__ uint64_t choose(const Candidates& all, const Settings& settings, floa
 
 __device__ __forceinline__ int32_t id_or_none(uint64_t chosen) { return chosen == no_candidate ? -1 : id_of(chosen); }
 
-// Brings a sequence's lists to shared memory, one behind the other. usable: there is one of each part, and room for all.
+// Brings a sequence's lists to shared memory, one behind the other. usable: there is one of each part, and room for all;
+// where a logit is not finite there is none, and the row itself is looked at.
 struct Gathered {
-  bool finite = true, usable = true;
+  bool usable = true;
   uint32_t candidates = 0;
 };
 __device__ Gathered gather(const Likeliest& lists, int parts, SampleScratch& scratch) {
@@ -222,7 +223,6 @@ __device__ Gathered gather(const Likeliest& lists, int parts, SampleScratch& scr
   Gathered all;
   for (int part = 0; part < parts; part++) {
     const uint32_t count = scratch.counts_of_lists[part];
-    all.finite = all.finite && count != Likeliest::not_finite;
     all.usable = all.usable && count <= most_of_part;
     all.candidates += all.usable ? count : 0;
   }
@@ -250,10 +250,9 @@ __global__ void __launch_bounds__(threads)
   const int64_t sequence = blockIdx.x;
   if (parts > 0) {
     const Gathered all = gather(lists, parts, scratch);
-    if (all.usable || !all.finite) {
-      const uint64_t chosen = all.finite ? choose(Listed{scratch.candidates_of_lists, all.candidates}, settings,
-                                                  uniforms[sequence], scratch)
-                                         : no_candidate;
+    if (all.usable) {
+      const uint64_t chosen =
+          choose(Listed{scratch.candidates_of_lists, all.candidates}, settings, uniforms[sequence], scratch);
       if (threadIdx.x == 0) ids[sequence] = id_or_none(chosen);
       return;
     }
