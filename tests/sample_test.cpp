@@ -161,6 +161,10 @@ TEST(Sample, ChancesAreTheModelsOwn) {
     const double expected = static_cast<double>(logits[static_cast<size_t>(drawn.ids[0])]) - std::log(sum);
     EXPECT_NEAR(drawn.chances[0] - std::log(drawn.chances[1]), expected, edge);
   }
+  // Of the first token, too, where another is likelier.
+  const Drawn first = sample_on(device, {{{1, 2}, 0.99f, {}}}, {.top_k = 0, .top_p = 1, .min_p = 0, .temperature = 1});
+  EXPECT_EQ(first.ids[0], 0);
+  EXPECT_NEAR(first.chances[0] - std::log(first.chances[1]), 1 - std::log(std::exp(1.0) + std::exp(2.0)), edge);
 }
 
 TEST(Sample, TheLikeliestIsTheFirstOfTheLargestAfterThePenalty) {
