@@ -252,10 +252,11 @@ TEST_F(BadWeights, NumbersThatAreNotFiniteAreTracedToTheirLayer) {
   }
   // A row of the embedding that one data rank alone looks at.
   const int token = Json::parse(random_id_lines(1, 1, small_vocabulary))["input_ids"][0];
-  const std::string row = damaged(edited([&](Container& container) {
+  const Change in_row = edited([&](Container& container) {
     const int64_t begin = container.header["model.embed_tokens.weight"]["data_offsets"][0];
     std::memcpy(container.data.data() + begin + int64_t{token} * 32 * 4, &nan, sizeof nan);
-  }));
+  });
+  const std::string row = damaged(in_row);
   expect_refused(4, train(row) + " --tensor-parallel 2", {"step 1: the loss is not finite", "the embedding"});
   // One forward of a step looks at it, and not the last.
   const auto ids = [](int id) { return Json{{"input_ids", {id, id, id}}}.dump() + "\n"; };
@@ -275,6 +276,16 @@ TEST_F(BadWeights, NumbersThatAreNotFiniteAreTracedToTheirLayer) {
                      " --train-file " + path("others.jsonl") + " --validation-file " + path("validation.jsonl") +
                      " --output-dir " + path("validated"),
                  {"validation.jsonl: the loss of this data is not finite; it begins in the embedding"});
+  // Of two ranks that divide the tokens the second has it, and the first a damage behind the embedding alone.
+  write_file(path("last.jsonl"), Json{{"input_ids", {token + 1, token + 1, token + 1, token}}}.dump() + "\n");
+  const std::string twice = damaged([&](const std::string& folder) {
+    in_row(folder);
+    holding(victim, nan)(folder);
+  });
+  expect_refused(2,
+                 train(twice) + " --train-file " + path("last.jsonl") +
+                     " --block-size 4 --per-device-train-batch-size 1 --tensor-parallel 2",
+                 {"step 1: the loss is not finite; it begins in the embedding"});
   expect_refused(0,
                  "train --dtype float32 --config " + path("config.json") + " --train-file " + path("ids.jsonl") +
                      " --max-steps 60 --learning-rate 10 --weight-decay 10 --lr-scheduler-type constant --output-dir " +
