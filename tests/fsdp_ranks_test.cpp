@@ -2,6 +2,7 @@
 // and holds; and what ranks with copies send.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/checkpoint.h"
@@ -146,6 +147,22 @@ TEST(Fsdp, HoldsAsManyBlocksAsTheOptionsSay) {
   for (const bool prefetch : {false, true})
     EXPECT_EQ(most_in_backward({prefetch, false}),
               one + (model.config.layers - 1) * weights + (prefetch ? under_way : 0));
+}
+
+TEST(Fsdp, AnEvaluationTakesWeightsAndNoGradients) {
+  if (ranks().size() == 1) return;
+  GoldenModel model("gqa", DType::bf16, "config.json", {1, ranks().size(), 1});
+  const auto trainer = model.trainer();
+  std::vector<LedgerEntry> log;
+  model.runtime->ledger.log_to(&log);
+  trainer->evaluate(model.batch_of_round(0));
+  model.runtime->ledger.log_to(nullptr);
+  const auto takes = [&](Category category) {
+    return std::ranges::any_of(log,
+                               [&](const LedgerEntry& entry) { return entry.category == category && entry.bytes > 0; });
+  };
+  EXPECT_TRUE(takes(Category::gathered_parameters));
+  EXPECT_FALSE(takes(Category::unsharded_gradients));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ class GpuCheck : public testing::Test {
     for (const char* folder : {"bin", "tools", "data/configs", "data/devices"})
       std::filesystem::create_directories(folder_ / folder);
     std::filesystem::create_directories(folder_ / "scripts/lib");
-    for (const char* script : {"gpu_check", "lib/say.sh", "lib/gpu_stages.sh", "lib/torch_peer.py"})
+    for (const char* script : {"gpu_check", "lib/say.sh", "lib/gpu_stages.sh", "lib/gvisor.sh", "lib/torch_peer.py"})
       std::filesystem::copy_file(std::string("scripts/") + script, folder_ / ("scripts/" + std::string(script)));
     for (const char* config : {"llama-3.1-8b", "bench-134m"})
       write_file(folder_ / ("data/configs/" + std::string(config) + ".json"), "{\"num_hidden_layers\": 1}");
@@ -163,6 +163,19 @@ TEST_F(GpuCheck, ASanitizerThatIsStoppedHasPassedOnlyWhereItFoundNothing) {
             std::string::npos)
       << report();
   EXPECT_NE(result_of("racecheck", "========= COMPUTE-SANITIZER").find("| passed |"), std::string::npos) << report();
+}
+
+TEST_F(GpuCheck, ASanitizerThatShowsNothingUnderGVisorIsSkipped) {
+  add_program("llama_tp", "echo 'cuda: a GPU'");
+  write_file(folder_ / "scripts/lib/gvisor.sh", "under_gvisor() { true; }");
+  const auto result = [&] {
+    run("scripts/gpu_check --only memcheck");
+    return row(report(), "memcheck");
+  };
+  EXPECT_NE(result().find("| skipped | "), std::string::npos) << report();
+  EXPECT_NE(result().find("compute-sanitizer does not work under gVisor"), std::string::npos) << report();
+  add_program("tools/compute-sanitizer", "echo '[       OK ] Linear.One (1 ms)'; exit 9");
+  EXPECT_NE(result().find("**failed**"), std::string::npos) << report();
 }
 
 TEST_F(GpuCheck, TheSanitizerIsThatOfTheToolkitInUseElseOfTheNewest) {

@@ -38,6 +38,8 @@ TEST_F(PlanCommand, EvaluationIsAPhaseOfItsOwn) {
   ASSERT_EQ(run.status, 0) << run.err;
   Json phases = Json::parse(whole_file(output + "/memory.json"))["ranks"][0]["phases"];
   EXPECT_GT(phases.value("evaluate", int64_t{0}), phases["optimizer"].get<int64_t>());
+  for (const char* phase : {"load", "forward", "loss", "backward", "gradient_sync", "optimizer", "save"})
+    EXPECT_GT(phases.value(phase, int64_t{0}), 0) << phase;
   phases.erase("evaluate");
   EXPECT_EQ(phases, planned(shared)["ranks"][0]["phases"]);
 }

@@ -2,9 +2,13 @@
 # Lets Open MPI start ranks under gVisor, in whose containers some clouds lend GPUs; does nothing elsewhere. Sourced, by a
 # shell before mpirun, too:  source scripts/lib/gvisor.sh
 
-prepare_gvisor() { # the file that tells the kernel's version
+under_gvisor() { # the file that tells the kernel's version: gVisor's words are the same in all of its versions
+  grep -qs '#1 SMP Sun Jan 10 15:06:54 PST 2016' "$1"
+}
+
+prepare_gvisor() { # the same file
   local root library cores
-  grep -qs '#1 SMP Sun Jan 10 15:06:54 PST 2016' "$1" || return 0 # gVisor's, whatever its version
+  under_gvisor "$1" || return 0
   root=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
   library=$root/lib/gvisor_addresses.so # a bundle's
   if [ ! -e "$library" ]; then
