@@ -18,7 +18,7 @@ namespace llama_tp::kernels {
 namespace {
 
 constexpr int threads = 256;
-constexpr int64_t most_blocks = 256;  // backward; an H200 has room for so many at once
+constexpr int64_t most_blocks = 256;  // backward; an H200 has room for so many at once, in bf16
 
 template <int n, class X>
 __global__ void embedding_forward_kernel(const int32_t* ids, const X* table, EmbeddingRows rows, X* y, int64_t hidden) {

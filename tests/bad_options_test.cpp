@@ -278,7 +278,7 @@ TEST_F(BadOptions, PathsMayHoldSpacesAndAnyLetters) {
 TEST_F(BadOptions, OddSizesThatCanWorkDo) {
   for (const std::string options :
        {"--max-steps -1 --num-train-epochs 1", "--block-size 9223372036854775807", "--warmup-steps 1000000",
-        "--learning-rate 0 --max-grad-norm 0", "--block-size 2"}) {
+        "--learning-rate 0 --max-grad-norm 0", "--learning-rate +3e-4 --adam-beta1 ' 0.5'", "--block-size 2"}) {
     fs::remove_all(path("new"));
     const CommandResult result = run_command(llama_tp_with(0) + " " + train(options));
     EXPECT_EQ(result.status, 0) << options << result.err;

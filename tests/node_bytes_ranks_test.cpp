@@ -10,6 +10,7 @@
 #include <optional>
 #include <sstream>
 
+#include "backend/cpu/cpu_backend.h"
 #include "parallel/host_values.h"
 #include "parallel/mpi_host_group.h"
 #include "parallel/node_bytes.h"
@@ -150,6 +151,23 @@ TEST(NodeBytes, ADatasetOfSeveralRanksIsInNoHeap) {
   const Sample sample = data.sample(0);
   ASSERT_EQ(std::ssize(sample.tokens), tokens);
   EXPECT_TRUE(std::ranges::all_of(sample.tokens, [](int32_t id) { return id == 7; }));
+}
+
+// All ranks together have so much less, whoever holds it.
+TEST(NodeBytes, AreTakenOnceOfTheMemoryThatIsFree) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer keeps memory that was freed";
+#endif
+  const auto group = make_host_group(ranks());
+  constexpr int64_t size = int64_t{64} << 20;
+  const std::string bytes = rank_0s_bytes(size);
+  const CpuBackend backend(1, false);
+  const int64_t before = backend.free_memory();
+  const NodeBytes shared = share_on_nodes(*group, bytes);
+  group->barrier();  // nobody's part grows any more
+  double taken = 0;
+  for (const double of_rank : group->all_gather(static_cast<double>(before - backend.free_memory()))) taken += of_rank;
+  EXPECT_NEAR(taken, size, size / 4);
 }
 
 }  // namespace

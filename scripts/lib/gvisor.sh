@@ -19,7 +19,7 @@ prepare_gvisor() { # the same file
   fi
   if [[ ${LD_PRELOAD-} != *"$library"* ]]; then export LD_PRELOAD=$library${LD_PRELOAD:+:$LD_PRELOAD}; fi
   # Before 2024-08 there was nothing to tell hwloc, and with it mpirun, of processors: here so many cores.
-  cores=$(nproc)
+  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
   if [ ! -e /sys/devices/system/cpu/cpu0/topology ]; then export HWLOC_SYNTHETIC="node:1 core:$cores pu:1"; fi
 }
 

@@ -63,7 +63,10 @@ std::string shortest(double value) {
 // The decimal number that a text begins with, and how many letters it has: 0 where there is none.
 std::pair<double, size_t> leading_number(const std::string& written) {
   double value = 0;
-  const auto read = std::from_chars(written.data(), written.data() + written.size(), value);
+  size_t begin = std::min(written.find_first_not_of(' '), written.size());
+  const std::string_view digits = std::string_view(written).substr(begin);
+  if (digits.size() > 1 && digits[0] == '+' && digits[1] != '-') begin++;  // which from_chars does not take
+  const auto read = std::from_chars(written.data() + begin, written.data() + written.size(), value);
   return {value, read.ec == std::errc() ? static_cast<size_t>(read.ptr - written.data()) : 0};
 }
 

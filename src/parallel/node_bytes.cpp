@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <string>
 #include <utility>
 #include <vector>
@@ -92,8 +93,10 @@ Memory map(const FileHandle& file, int64_t size, int protection) {
 
 // Memory to write to, found now and not by a signal later; nullptr where the system has none.
 Memory reserve(const FileHandle& file, int64_t size) {
-  if (!file.is_open() || posix_fallocate(file.number(), 0, size) != 0) return nullptr;
-  return map(file, size, PROT_READ | PROT_WRITE);
+  if (!file.is_open()) return nullptr;
+  int error = EINTR;  // by a signal that asks the run to save and end
+  while (error == EINTR) error = posix_fallocate(file.number(), 0, size);
+  return error != 0 ? nullptr : map(file, size, PROT_READ | PROT_WRITE);
 }
 
 // Rank 0's bytes to all that have memory of their own; the others let them pass by.

@@ -34,9 +34,9 @@ std::string traffic_report(const std::vector<RankEntry>& entries);
 // What the system counts for one rank, which no plan foresees:
 //   {"resident_bytes": N, "remainder_bytes": N, "remainder": {"heap": N, "files": N, "shared": N}}, or null where the
 //   system does not say
-// The remainder is what lies outside of the arenas: heap (the data, oneDNN's primitives, MPI's buffers, stacks), files
-// (code of the program and its libraries) and shared (the windows of the ranks of a node). arenas: bytes that were
-// used, 0 where they are in a device's memory.
+// The remainder is what lies outside of the arenas: heap (oneDNN's primitives, MPI's buffers, stacks), files (code of the
+// program and its libraries) and shared (the data, and the windows of the ranks of a node). arenas: bytes that were used,
+// 0 where they are in a device's memory.
 std::string resident_entry(const ResidentMemory& resident, int64_t arenas);
 
 // What a device's driver counts as in use, beside the arenas: the rest is its context, the kernels, and what libraries

@@ -81,8 +81,11 @@ int64_t free_host_memory(const std::filesystem::path& root) {
 }
 
 int64_t taken_host_memory(const std::filesystem::path& root) {
-  const std::filesystem::path status = root / "proc/self/status";  // in KiB
-  return 1024 * (number_behind(status, "RssAnon:").value_or(0) + number_behind(status, "VmSwap:").value_or(0));
+  const std::filesystem::path self = root / "proc/self", status = self / "status";  // in KiB
+  const auto own = number_behind(status, "RssAnon:");
+  if (!own) return 1024 * number_behind(status, "VmRSS:").value_or(0);  // gVisor, which has no more than that
+  return 1024 * (*own + number_behind(status, "VmSwap:").value_or(0) +
+                 number_behind(self / "smaps_rollup", "Pss_Shmem:").value_or(0));
 }
 
 }  // namespace llama_tp

@@ -11,7 +11,8 @@ namespace llama_tp {
 // system does not say. root: below which /proc and /sys are looked for.
 int64_t free_host_memory(const std::filesystem::path& root = "/");
 
-// Bytes that this process has taken of it: pages of no file, in memory or swapped out. 0 where the system does not say.
+// Bytes that this process has taken of it: pages of no file, in memory or swapped out, and of those that several share, as
+// ranks of a node share their data, its part (proc(5), smaps_rollup, since Linux 5.4). 0 where the system does not say.
 int64_t taken_host_memory(const std::filesystem::path& root = "/");
 
 }  // namespace llama_tp
