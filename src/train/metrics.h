@@ -18,7 +18,7 @@ class MetricsFile {
   // File::create's.
   MetricsFile(const std::string& path, int64_t done);
   // Appends a line: step, epoch, loss, grad_norm, learning_rate, tokens, tokens_per_second, model_flops_per_second,
-  // seconds, peak_memory_bytes (docs/fine-tuning.md tells them), and eval_loss where the step was followed by an
+  // seconds, peak_memory_bytes (docs/training.md tells them), and eval_loss where the step was followed by an
   // evaluation. Errors: File::write's.
   void append(const StepMetrics& metrics);
   // Returns when all lines are on the disk.
