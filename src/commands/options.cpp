@@ -156,8 +156,9 @@ std::vector<std::string> Options::spelled(const std::vector<std::string>& argume
       all.back() += (option == all.back() ? "=" : " ") + argument;
       continue;
     }
-    require(!is_value || !names_option(argument), parser_->command, ": ", all.back(), " is followed by ", argument,
-            ", an option, in its value's place; a value that reads like one goes behind the \"=\" of a long option");
+    if (is_value && names_option(argument))
+      fail(parser_->command, ": ", all.back(), " is followed by ", argument,
+           ", an option, in its value's place; a value that reads like one goes behind the \"=\" of a long option");
     all.push_back(!is_value && argument.starts_with("--") ? with_hyphens(argument) : argument);
     is_value = !is_value && parser_->with_value.contains(all.back());
   }
