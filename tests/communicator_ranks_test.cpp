@@ -1,5 +1,4 @@
-// Run by mpirun -np 1, 2, 3 and 4. Each rank can compute what every other one contributes, so it checks its result
-// against a plain sum of its own; rank 0 reports, the others only what failed.
+// Each rank can compute what every other one contributes, so it checks its result against a plain sum of its own.
 #include <gtest/gtest.h>
 #include <omp.h>
 #include <sys/resource.h>
@@ -24,11 +23,11 @@
 #include "parallel/shared_memory.h"
 #include "parallel/shared_window.h"
 #include "support/error_of.h"
+#include "support/ranks.h"
 
 namespace llama_tp {
 namespace {
 
-Launch* launch = nullptr;
 bool counting = false;
 int allocations = 0;
 size_t allocated = 0;  // bytes
@@ -94,7 +93,7 @@ constexpr std::array<int64_t, 7> sizes{1, 7, 1000, 8192, 8193, 65536, 200001};
 class Collectives : public testing::TestWithParam<int> {
  protected:
   std::unique_ptr<Communicator> world() {
-    return make_communicator(*launch, launch->all_ranks(), GroupName::other, GetParam());
+    return make_communicator(ranks(), ranks().all_ranks(), GroupName::other, GetParam());
   }
 };
 
@@ -195,9 +194,9 @@ TEST_P(Collectives, AnyRowOfCollectivesIsRightWhoeverIsLate) {
 }
 
 TEST(SharedWindow, LanesGiveTheSameBitsWhateverThreadsServeThem) {
-  if (launch->size() == 1) return;
-  MpiGroup group(launch->all_ranks(), launch->wait_policy());
-  SharedWindow window(group, 5, launch->wait_policy());
+  if (ranks().size() == 1) return;
+  MpiGroup group(ranks().all_ranks(), ranks().wait_policy());
+  SharedWindow window(group, 5, ranks().wait_policy());
   omp_set_num_threads(group.rank() % 2 == 0 ? 5 : 2);
   for (const int64_t elements : sizes)
     for (int round = 0; round < 5; round++) {
@@ -212,20 +211,20 @@ TEST(SharedWindow, LanesGiveTheSameBitsWhateverThreadsServeThem) {
       EXPECT_FLOAT_EQ(static_cast<float>(part.get(elements - 1)),
                       to_float(to_bf16(static_cast<float>(group.size() * x.get(elements - 1)))));
     }
-  omp_set_num_threads(launch->threads());
+  omp_set_num_threads(ranks().threads());
 }
 
 TEST(Communicator, GroupsOfAMeshWorkBesideEachOther) {
   // tp = pairs of neighbours, dp = ranks with the same place in their pair; ranks of a group in any order.
-  if (launch->size() != 4) return;
-  const int pair = launch->rank() / 2, place = launch->rank() % 2;
-  const auto tp = make_communicator(*launch, {2 * pair + 1, 2 * pair});
-  const auto dp = make_communicator(*launch, {place, place + 2});
+  if (ranks().size() != 4) return;
+  const int pair = ranks().rank() / 2, place = ranks().rank() % 2;
+  const auto tp = make_communicator(ranks(), {2 * pair + 1, 2 * pair});
+  const auto dp = make_communicator(ranks(), {place, place + 2});
   EXPECT_EQ(tp->rank(), 1 - place);
   EXPECT_EQ(dp->rank(), pair);
   for (int round = 0; round < 50; round++) {
     Values x(DType::f32, 3000);
-    for (int64_t i = 0; i < 3000; i++) x.set(i, 1 << launch->rank());
+    for (int64_t i = 0; i < 3000; i++) x.set(i, 1 << ranks().rank());
     tp->all_reduce(x.tensor()).wait();
     EXPECT_EQ(x.get(2999), pair == 0 ? 3 : 12);
     dp->all_reduce(x.tensor()).wait();
@@ -234,7 +233,7 @@ TEST(Communicator, GroupsOfAMeshWorkBesideEachOther) {
 }
 
 TEST(Communicator, NaNAndInfinityOfOneRankReachAll) {
-  const auto comm = make_communicator(*launch, launch->all_ranks());
+  const auto comm = make_communicator(ranks(), ranks().all_ranks());
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Values x(dtype, 1000);
     if (comm->rank() == comm->size() - 1) {
@@ -257,7 +256,7 @@ void send_one_of_each(Communicator& comm, const Tensor& part, const Tensor& whol
 }
 
 TEST(Communicator, ARehearsalCountsWhatARealRunSends) {
-  const auto real = make_communicator(*launch, launch->all_ranks());
+  const auto real = make_communicator(ranks(), ranks().all_ranks());
   MetaCommunicator meta(real->rank(), real->size());
   const Values part(DType::bf16, 100), whole(DType::bf16, 100 * real->size());
   send_one_of_each(*real, part.tensor(), whole.tensor());
@@ -274,7 +273,7 @@ TEST(Communicator, ARehearsalCountsWhatARealRunSends) {
 
 // Whatever a collective would write is written, with this rank's own numbers.
 TEST(Communicator, InPlaceOfOtherRanksStandsThisOnesPart) {
-  const auto backend = make_backend("cpu", launch->place());
+  const auto backend = make_backend("cpu", ranks().place());
   StandInCommunicator comm(2, 3, *backend);
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Values part(dtype, 101), whole(dtype, 303);
@@ -299,11 +298,11 @@ TEST(Communicator, RefusesWhatCannotBeSummedOrDoesNotFit) {
   EXPECT_THROW(comm.reduce_scatter({nullptr, DType::f32, {15}}, {nullptr, DType::f32, {4}}).wait(), Error);
   EXPECT_THROW(comm.broadcast({nullptr, DType::f32, {4}}, 4).wait(), Error);
   EXPECT_THROW(MetaCommunicator(4, 4), Error);
-  EXPECT_THROW(make_communicator(*launch, {launch->rank(), launch->size()}), Error);
+  EXPECT_THROW(make_communicator(ranks(), {ranks().rank(), ranks().size()}), Error);
 }
 
 TEST(Communicator, AStepAllocatesNothing) {
-  const auto comm = make_communicator(*launch, launch->all_ranks());
+  const auto comm = make_communicator(ranks(), ranks().all_ranks());
   const Values part(DType::bf16, 300000), whole(DType::bf16, 300000 * comm->size());
   send_one_of_each(*comm, part.tensor(), whole.tensor());
   allocations = 0;
@@ -314,8 +313,8 @@ TEST(Communicator, AStepAllocatesNothing) {
 }
 
 TEST(HostGroup, SharesTextsAndNumbersOfAnySize) {
-  const auto group = make_host_group(*launch);
-  EXPECT_EQ(group->size(), launch->size());
+  const auto group = make_host_group(ranks());
+  EXPECT_EQ(group->size(), ranks().size());
   group->barrier();
   const auto text_of = [](int rank) {
     return std::string(static_cast<size_t>(rank * 100000), static_cast<char>('a' + rank));
@@ -361,7 +360,7 @@ TEST(SharedMemory, ALimitOfAFilesSizeIsNamed) {
 
 // Such as a dataset: of no rank's list is there a copy.
 TEST(HostGroup, SendsAListLongerThanAMessageInPlace) {
-  const auto group = make_host_group(*launch);
+  const auto group = make_host_group(ranks());
   constexpr size_t count = (size_t{9} << 20) + 1;  // of 8 bytes
   std::vector<int64_t> values, empty{7};
   if (group->rank() == 0) {
@@ -383,7 +382,7 @@ TEST(HostGroup, SendsAListLongerThanAMessageInPlace) {
 }
 
 TEST(HostGroup, GathersPiecesLongerThanAMessage) {
-  const auto group = make_host_group(*launch);
+  const auto group = make_host_group(ranks());
   const size_t bytes = (size_t{65} << 20) + 3;
   const int root = group->size() - 1;
   const std::string piece(bytes, static_cast<char>('a' + group->rank()));
@@ -401,15 +400,6 @@ TEST(HostGroup, GathersPiecesLongerThanAMessage) {
   }
 }
 
-// Of rank 1 and above: only failures, with the rank.
-class QuietReport : public testing::EmptyTestEventListener {
-  void OnTestPartResult(const testing::TestPartResult& result) override {
-    if (result.failed())
-      std::fprintf(stderr, "rank %d: %s:%d: %s\n", launch->rank(), result.file_name(), result.line_number(),
-                   result.message());
-  }
-};
-
 }  // namespace
 }  // namespace llama_tp
 
@@ -424,21 +414,3 @@ extern "C" void* malloc(size_t size) {
   return __libc_malloc(size);
 }
 #endif
-
-int main(int argc, char** argv) {
-  llama_tp::Launch launch;
-  llama_tp::launch = &launch;
-  return launch.guard([&] {
-    testing::InitGoogleTest(&argc, argv);
-    auto& listeners = testing::UnitTest::GetInstance()->listeners();
-    if (launch.rank() > 0) {
-      delete listeners.Release(listeners.default_result_printer());
-      listeners.Append(new llama_tp::QuietReport);
-    }
-    const double failed = RUN_ALL_TESTS();
-    const std::vector<double> all = llama_tp::make_host_group(launch)->all_gather(failed);
-    const auto ranks = std::count(all.begin(), all.end(), 1.0);
-    if (launch.rank() == 0 && ranks > 0) std::printf("[  FAILED  ] on %ld ranks\n", static_cast<long>(ranks));
-    return ranks > 0 ? 1 : 0;
-  });
-}
