@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "base/error.h"
+#include "io/files.h"
+#include "scratch_folder.h"
 
 namespace llama_tp {
 namespace {
@@ -28,6 +32,52 @@ TEST(Cores, SharesAreContiguousDisjointAndComplete) {
   }
   EXPECT_EQ(joined, cores);
   EXPECT_EQ(share_of(cores, 3, 11), cores);
+}
+
+// Each test's files of /proc and /sys are made up.
+class ProcessorQuota : public testing::Test {
+ protected:
+  void write(const std::string& path, const std::string& content) const {
+    const auto file = std::filesystem::path(folder_ / path);
+    std::filesystem::create_directories(file.parent_path());
+    write_text(file.string(), content);
+  }
+  int quota() const { return processor_quota(folder_ / ""); }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(ProcessorQuota, IsTheLeastOfAnyControlGroupAboveRoundedUp) {
+  write("proc/self/cgroup", "1:memory:/\n0::/outer/inner\n");
+  EXPECT_EQ(quota(), std::numeric_limits<int>::max());  // no such files
+  write("sys/fs/cgroup/outer/inner/cpu.max", "max 100000\n");
+  EXPECT_EQ(quota(), std::numeric_limits<int>::max());
+  write("sys/fs/cgroup/outer/cpu.max", "250000 100000\n");
+  EXPECT_EQ(quota(), 3);
+  write("sys/fs/cgroup/outer/inner/cpu.max", "1000 100000\n");
+  EXPECT_EQ(quota(), 1);
+}
+
+TEST_F(ProcessorQuota, OfVersion1IsThatOfTheGroupsOfTheProcessors) {
+  const auto group = [&](const std::string& path, int64_t quota) {
+    const std::string cpu = "sys/fs/cgroup/cpu" + path + "/cpu.cfs_";
+    write(cpu + "quota_us", std::to_string(quota) + "\n");
+    write(cpu + "period_us", "100000\n");
+  };
+  write("proc/self/cgroup", "5:cpuset:/other\n4:cpuacct,cpu:/docker/it\n0::/\n");
+  group("/docker/it", -1);
+  EXPECT_EQ(quota(), std::numeric_limits<int>::max());
+  group("", 800000);  // as a container sees its own
+  EXPECT_EQ(quota(), 8);
+  group("/docker", 600000);
+  EXPECT_EQ(quota(), 6);
+  group("/docker/it", 400000);
+  EXPECT_EQ(quota(), 4);
+}
+
+TEST_F(ProcessorQuota, IsReadWhereTheGroupsAreMountedIfNobodyNamesOne) {
+  write("sys/fs/cgroup/cpu.max", "200000 100000\n");
+  EXPECT_EQ(quota(), 2);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/system_files.h"
 
 namespace llama_tp {
 
@@ -67,17 +68,6 @@ int quota_of(const std::string& limit) {
   double period = 0;
   if (!(in >> quota >> period) || quota == "max" || quota.starts_with('-') || period <= 0) return no_limit;
   return std::max(1, static_cast<int>(std::ceil(std::strtod(quota.c_str(), nullptr) / period)));
-}
-
-// The group's own path below the mount point, as the third field of /proc/self/cgroup says it.
-std::string cgroup_path(std::string_view controllers) {
-  std::ifstream in("/proc/self/cgroup");
-  for (std::string line; std::getline(in, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    if (line.substr(first + 1, second - first - 1) == controllers) return line.substr(second + 1);
-  }
-  return "/";
 }
 
 }  // namespace
@@ -147,21 +137,13 @@ bool bind_process(const Processors& processors) {
   return bound && !error;
 }
 
-int processor_quota() {
+int processor_quota(const std::filesystem::path& root) {
   int quota = no_limit;
-  // Version 2: a limit may stand in the group or in any group above it.
-  const std::filesystem::path mount = "/sys/fs/cgroup";
-  for (std::filesystem::path path = cgroup_path("");; path = path.parent_path()) {
-    quota = std::min(quota, quota_of(first_line(mount / path.relative_path() / "cpu.max")));
-    if (!path.has_relative_path()) break;
-  }
-  // Version 1: a mount a controller; a container sees its own group at the mount point.
-  for (const char* controllers : {"cpu,cpuacct", "cpu"})
-    for (const std::string& path : {cgroup_path(controllers), std::string("/")}) {
-      const auto group = mount / "cpu" / std::filesystem::path(path).relative_path();
-      quota = std::min(
-          quota, quota_of(first_line(group / "cpu.cfs_quota_us") + " " + first_line(group / "cpu.cfs_period_us")));
-    }
+  for (const auto& group : control_groups("", "sys/fs/cgroup", root))
+    quota = std::min(quota, quota_of(first_line(group / "cpu.max")));
+  for (const auto& group : control_groups("cpu", "sys/fs/cgroup/cpu", root))
+    quota = std::min(quota,
+                     quota_of(first_line(group / "cpu.cfs_quota_us") + " " + first_line(group / "cpu.cfs_period_us")));
   return quota;
 }
 

@@ -1,6 +1,7 @@
 // Which processors a rank may use, and how the ranks of one node divide them, as Linux says it.
 #pragma once
 
+#include <filesystem>
 #include <string_view>
 #include <vector>
 
@@ -24,8 +25,8 @@ Processors share_of(const Processors& cores, int local_rank, int local_size);
 // Lets every thread of this process run on these processors, and those that it will start. False: the system refused.
 bool bind_process(const Processors& processors);
 
-// How many processors' time the container may use (cgroup's cpu.max or cpu.cfs_quota_us), rounded up; a very large
-// number without a limit.
-int processor_quota();
+// How many processors' time this process's control groups may use (cpu.max or cpu.cfs_quota_us), rounded up; a very large
+// number without a limit. root: below which /proc and /sys are looked for.
+int processor_quota(const std::filesystem::path& root = "/");
 
 }  // namespace llama_tp

@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "base/system_files.h"
+
 namespace llama_tp {
 
 namespace {
@@ -68,14 +70,8 @@ bool maps_processors(const Option& option) {
 
 }  // namespace
 
-std::string process_status(int process, std::string_view field) {
-  std::ifstream in("/proc/" + std::to_string(process) + "/status");
-  for (std::string line; std::getline(in, line);) {
-    if (!line.starts_with(field) || line.size() <= field.size() || line[field.size()] != ':') continue;
-    const size_t value = line.find_first_not_of(" \t", field.size() + 1);
-    return value == std::string::npos ? "" : line.substr(value);
-  }
-  return "";
+std::string process_status(int process, const std::string& field) {
+  return text_behind(field + ":", "/proc/" + std::to_string(process) + "/status");
 }
 
 std::vector<std::string> process_words(int process) {

@@ -10,7 +10,7 @@
 namespace llama_tp {
 
 // A field of /proc/<process>/status ("PPid", "Name"); empty when there is none.
-std::string process_status(int process, std::string_view field);
+std::string process_status(int process, const std::string& field);
 
 // A process's program and arguments, as it was started; none when /proc does not say.
 std::vector<std::string> process_words(int process);
