@@ -133,42 +133,48 @@ TEST(Family, AFileOfTheFirstReleaseStillLoads) {
   Json misspelt = Json::parse(first_release_family);
   misspelt["options"]["norm_epsilom"] = 0.5;
   EXPECT_TRUE(holds(error_of([&] { parse_family(misspelt.dump(), "mine.json"); }),
-                    "mine.json: option norm_epsilom is none; docs/families.md shows them"));
+                    "mine.json: options.norm_epsilom: there is no such option; docs/families.md shows"));
 }
 
 // A family file of a person is refused with what is wrong in it.
 TEST(Family, AFileThatIsNoneIsRefused) {
   const auto refused = [](const std::string& text) { return error_of([&] { parse_family(text, "mine.json"); }); };
-  EXPECT_TRUE(holds(refused("[]"), "mine.json: not a JSON object"));
-  EXPECT_TRUE(holds(refused("{\"model_type\": \"llama\"}"), "mine.json: has no \"family\""));
-  EXPECT_TRUE(holds(refused("{}"), "mine.json: ", "family"));
+  EXPECT_TRUE(holds(refused("[]"), "mine.json: holds JSON of type array; it must be an object"));
+  EXPECT_TRUE(holds(refused("{\"model_type\": \"llama\"}"), "mine.json: has no use for \"model_type\""));
+  EXPECT_TRUE(holds(refused("{}"), "mine.json: \"family\" is missing"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "y"})"), "mine.json: like \"y\"", "phi3"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "modules": [{"part": "wheel", "name": "a", "style": "colwise"}]})"),
                     "mine.json: modules[0]: part is wheel"));
-  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "option": {}})"), "mine.json: key \"option\" is none"));
-  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "modules": {}})"), "mine.json: modules is no array"));
-  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "options": []})"), "mine.json: options is no object"));
-  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "only": []})"), "mine.json: only is no object"));
   EXPECT_TRUE(
-      holds(refused(R"({"family": "x", "like": "llama", "only": {"a": true}})"), "mine.json: only \"a\" is no array"));
+      holds(refused(R"({"family": "x", "like": "llama", "option": {}})"), "mine.json: has no use for \"option\""));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "modules": {}})"),
+                    "mine.json: modules: is {}; it must be a list"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "options": []})"),
+                    "mine.json: options: is []; it must be an object"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "only": []})"),
+                    "mine.json: only: is []; it must be an object"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "llama", "only": {"a": true}})"),
+                    "mine.json: only.a: is true; it must be a list"));
   EXPECT_TRUE(
       holds(refused(R"({"family": "x", "like": "llama", "modules": [{"part": [], "name": "a", "style": "b"}]})"),
             "mine.json: modules[0]: part is an empty array"));
   EXPECT_TRUE(holds(
       refused(R"({"family": "x", "like": "llama", "modules": [{"part": "q", "name": "a", "style": "b", "bias": 1}]})"),
-      "mine.json: modules[0]: key \"bias\" is none"));
-  EXPECT_TRUE(holds(refused(R"({"family": 5})"), "mine.json: family is missing or no string"));
-  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": 7})"), "mine.json: like is missing or no string"));
+      "mine.json: modules[0]: has no use for \"bias\""));
+  EXPECT_TRUE(holds(refused(R"({"family": 5})"), "mine.json: family: is 5; it must be a string"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": 7})"), "mine.json: like: is 7; it must be a string"));
   EXPECT_TRUE(
-      holds(refused(R"({"family": "x", "model_types": [7]})"), "mine.json: model_types holds more than strings"));
+      holds(refused(R"({"family": "x", "model_types": [7]})"), "mine.json: model_types[0]: is 7; it must be a string"));
   const auto refused_module = [&](const char* module) {
     const std::string first = R"({"part": "k", "name": null}, )";
     return refused(R"({"family": "x", "like": "llama", "modules": [)" + first + module + "]}");
   };
-  EXPECT_TRUE(holds(refused_module("\"q\""), "mine.json: modules[1]: not a JSON object"));
-  EXPECT_TRUE(holds(refused_module(R"({"part": 5, "name": "a", "style": "b"})"), "modules[1]: part is missing or no"));
-  EXPECT_TRUE(holds(refused_module(R"({"part": "q", "name": 7, "style": "b"})"), "modules[1]: name is missing or no"));
-  EXPECT_TRUE(holds(refused_module(R"({"part": "q", "name": "a"})"), "modules[1]: style is missing or no string"));
+  EXPECT_TRUE(holds(refused_module("\"q\""), "mine.json: modules[1]: is \"q\"; it must be an object"));
+  EXPECT_TRUE(
+      holds(refused_module(R"({"part": 5, "name": "a", "style": "b"})"), "modules[1].part: is 5; it must be a string"));
+  EXPECT_TRUE(
+      holds(refused_module(R"({"part": "q", "name": 7, "style": "b"})"), "modules[1].name: is 7; it must be a string"));
+  EXPECT_TRUE(holds(refused_module(R"({"part": "q", "name": "a"})"), "modules[1]: \"style\" is missing"));
   const Json base{{"family", "x"}, {"like", "unlisted"}};
   const auto with = [&](const Json& more) {
     Json family = base;
@@ -176,7 +182,7 @@ TEST(Family, AFileThatIsNoneIsRefused) {
     return error_of(
         [&] { read_model_config("tests/goldens/models/gqa/config.json", parse_family(family.dump(), "mine.json")); });
   };
-  EXPECT_TRUE(holds(with({{"options", {{"wheels", 4}}}}), "option wheels is none"));
+  EXPECT_TRUE(holds(with({{"options", {{"wheels", 4}}}}), "options.wheels: there is no such option"));
   EXPECT_TRUE(holds(with({{"options", {{"qk_norm", true}}}}), "have the part q_norm 0 times"));
   EXPECT_TRUE(holds(with({{"options", {{"gated", false}}}}), "have the part gate 1 times"));
   EXPECT_TRUE(holds(with({{"options", {{"norm_bias", true}}}}),

@@ -209,7 +209,8 @@ TEST(Family, ACheckpointKeepsTheOneOfItsRun) {
   Json kept = read_json(config);
   kept["llama_tp_family"] = 7;
   write_text(config, kept.dump());
-  EXPECT_TRUE(holds(error_of([&] { read_model_config(config); }), "config.json: llama_tp_family: not a JSON object"));
+  EXPECT_TRUE(holds(error_of([&] { read_model_config(config); }),
+                    "config.json: llama_tp_family: holds JSON of type number; it must be an object"));
 }
 
 // The refusal of a golden whose header was edited.

@@ -283,6 +283,13 @@ TEST(Plan, RefusesInOneLine) {
   sheet["reserved_bytes"] = sheet["memory_bytes"];
   write_file(scratch / "full.json", sheet.dump());
   refused(config + "--device " + (scratch / "full.json"), "reserved_bytes leave nothing of memory_bytes");
+  sheet["link_latency"] = -1;
+  write_file(scratch / "full.json", sheet.dump());
+  refused(config + "--device " + (scratch / "full.json"),
+          "full.json: link_latency: is -1; it must be a positive number; data/devices/h100.json shows the keys");
+  sheet.erase("source");
+  write_file(scratch / "full.json", sheet.dump());
+  refused(config + "--device " + (scratch / "full.json"), "full.json: \"source\" is missing; data/devices/h100.json");
   refused(config + "--search", "--world 8");
   refused(config + "--compare tp=2 --search --world 2", "leave one of them out");
   refused(config + "--compare tp=2 fsdp=4", "a mesh of 4 ranks, but tp=2 has 2");

@@ -222,19 +222,19 @@ TEST_F(Prompts, GenerationConfigIsWhatOptionsOverride) {
   advise({{"eos_token_id", {0, line["ids"][0]}}});
   EXPECT_EQ(run(command(0, "-p Once -n 20 --temp 0", folder)).out, "\n");
   advise({{"temperature", "hot"}});
-  expect_refused(0, "generate -p x -m " + folder, {"generation_config.json: temperature is \"hot\"; a number"});
+  expect_refused(0, "generate -p x -m " + folder,
+                 {"generation_config.json: temperature: is \"hot\"; it must be a number"});
   advise({{"repetition_penalty", 0}});
-  expect_refused(0, "generate -p x -m " + folder, {"repetition_penalty is 0; a number between 0.001 and 1000"});
+  expect_refused(0, "generate -p x -m " + folder, {"repetition_penalty: is 0; it must be a number from 0.001 to 1000"});
   for (const Json& count : {Json(uint64_t{1} << 63), Json(UINT64_MAX), Json(-1), Json(2.5)}) {
     advise({{"top_k", count}});
     expect_refused(0, "generate -p x -m " + folder,
-                   {"generation_config.json: top_k is " + count.dump() +
-                    "; a whole number between 0 and 9223372036854775807 is needed"});
+                   {"generation_config.json: top_k: is " + count.dump() + "; it must be an integer"});
   }
   advise({{"top_k", INT64_MAX}});
   EXPECT_TRUE(holds(run(command(0, "-p Once -n 1", folder)).err, "top-k 9223372036854775807"));
   advise({{"eos_token_id", {1.5}}});
-  expect_refused(0, "generate -p x -m " + folder, {"eos_token_id is [1.5]; a token id or"});
+  expect_refused(0, "generate -p x -m " + folder, {"eos_token_id: is [1.5]; it must be a token id or"});
   const auto vocabulary = Json::parse(whole_file(folder + "/config.json"))["vocab_size"].get<int>();
   advise({{"eos_token_id", vocabulary - 1}});
   EXPECT_EQ(text("--temp 0"), greedy);

@@ -131,11 +131,11 @@ TEST(TokenizerFile, SpecialTokensBesideItThatAreNoListOrNoTokensAreRefused) {
     return error_of([&] { load_tokenizer(scratch.path()); });
   };
   expect_says(complaint_about(R"({"extra_special_tokens": 3})"),
-              "tokenizer_config.json: extra_special_tokens: is of type number; it must be a list");
+              "tokenizer_config.json: extra_special_tokens: is 3; it must be a list");
   expect_says(complaint_about(R"({"additional_special_tokens": ["<x>", 3]})"),
-              "tokenizer_config.json: additional_special_tokens[1]: is of type number");
+              "tokenizer_config.json: additional_special_tokens[1]: is 3; it must be an object");
   expect_says(complaint_about(R"({"extra_special_tokens": {"image_token": 3}})"),
-              "tokenizer_config.json: extra_special_tokens.image_token: is of type number");
+              "tokenizer_config.json: extra_special_tokens.image_token: is 3; it must be an object");
 }
 
 TEST(TokenizerFile, ThatIsCutOrNoJsonIsRefused) {
@@ -222,10 +222,10 @@ TEST(TokenizerFile, PrefixOfTheFirstPieceBehindANormalizerThatMovesItIsRefused) 
 }
 
 TEST(TokenizerFile, ValuesOfTheWrongTypeAreRefused) {
-  expect_says(complaint("/model/byte_fallback", 1), "model.byte_fallback: is of type number; it must be true or false");
-  expect_says(complaint("/added_tokens", "x"), "added_tokens: is of type string; it must be a list");
+  expect_says(complaint("/model/byte_fallback", 1), "model.byte_fallback: is 1; it must be true or false");
+  expect_says(complaint("/added_tokens", "x"), "added_tokens: is \"x\"; it must be a list");
   expect_says(complaint("/added_tokens/0/id", 2), "id 2 is already that of \"ab\"");
-  expect_says(complaint("/added_tokens/0/id", -2), "id -2 is out of range");
+  expect_says(complaint("/added_tokens/0/id", -2), "id: is -2; it must be an integer from 0 to 16777215");
   expect_says(complaint("/added_tokens/0/content", "a"), "\"a\" is already that of id 0");
   expect_says(
       complaint("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}}),

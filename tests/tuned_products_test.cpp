@@ -54,22 +54,23 @@ TEST(TunedProducts, WhatIsNoSuchFileIsRefusedWithTheMend) {
   };
   const std::string digits(128, 'f');
   for (const auto& [file, words] :
-       {Case{"", "tuned.json: is no JSON object"}, Case{"{\"device\": ", "tuned.json: is no JSON object"},
-        Case{"[]", "tuned.json: is no JSON object"}, Case{"{}", "tuned.json: device is missing or no text"},
-        Case{changed("cublas_lt", "cublas"), "\"cublas\" is no key of tuned products"},
-        Case{changed("\"NVIDIA H200\"", "7"), "device is missing or no text"},
-        Case{changed("\"9.0\",", "\"9.0\", \"comment\": \"mine\","), "\"comment\" is no key of tuned products"},
-        Case{changed("\"bias\"", "\"biased\""), "tuned.json: product 1: \"biased\" is no key"},
-        Case{changed("\"bias\":false,", ""), "product 1: bias is missing or no true or false"},
-        Case{changed("\"m\":4096", "\"m\":0"), "product 1: m is missing or no positive whole number"},
-        Case{changed("\"m\":4096", "\"m\":4096.5"), "product 1: m is missing or no positive whole number"},
-        Case{changed("bfloat16", "float16"), "product 1: in is neither float32 nor bfloat16"},
-        Case{changed(digits, digits + "f"), "product 1: algorithm is not 64 bytes in hexadecimal digits"},
-        Case{changed("ff\"", "fg\""), "product 1: algorithm is not 64 bytes in hexadecimal digits"},
-        Case{changed("0.1,", "-0.1,"), "product 1: first_seconds is missing or no positive number"},
+       {Case{"", "tuned.json: is not JSON"}, Case{"{\"device\": ", "tuned.json: is not JSON"},
+        Case{"[]", "tuned.json: holds JSON of type array; it must be an object"},
+        Case{"{}", "tuned.json: \"device\" is missing"},
+        Case{changed("cublas_lt", "cublas"), "tuned.json: has no use for \"cublas\""},
+        Case{changed("\"NVIDIA H200\"", "7"), "tuned.json: device: is 7; it must be a string"},
+        Case{changed("\"9.0\",", "\"9.0\", \"comment\": \"mine\","), "tuned.json: has no use for \"comment\""},
+        Case{changed("\"bias\"", "\"biased\""), "tuned.json: products[0]: has no use for \"biased\""},
+        Case{changed("\"bias\":false,", ""), "products[0]: \"bias\" is missing"},
+        Case{changed("\"m\":4096", "\"m\":0"), "products[0].m: is 0; it must be an integer from 1 to 1099511627776"},
+        Case{changed("\"m\":4096", "\"m\":4096.5"), "products[0].m: is 4096.5; it must be an integer"},
+        Case{changed("bfloat16", "float16"), "products[0]: in is neither float32 nor bfloat16"},
+        Case{changed(digits, digits + "f"), "products[0]: algorithm is not 64 bytes in hexadecimal digits"},
+        Case{changed("ff\"", "fg\""), "products[0]: algorithm is not 64 bytes in hexadecimal digits"},
+        Case{changed("0.1,", "-0.1,"), "products[0].first_seconds: is -0.1; it must be a positive number"},
         Case{changed("\"m\":6144,\"n\":16384,\"k\":4096,\"accumulate\":false,\"bias\":true",
                      "\"m\":6144,\"n\":16384,\"k\":4096,\"accumulate\":false,\"bias\":1"),
-             "product 2: bias is missing or no true or false"}}) {
+             "products[1].bias: is 1; it must be true or false"}}) {
     const std::string said = error_of([&, &shown = file] { parse_tuned_products({"tuned.json", shown}); });
     EXPECT_TRUE(holds(said, words, "make a new one with bench --tune-products, or leave --products out")) << file;
   }
@@ -82,7 +83,7 @@ TEST(TunedProducts, AProductThatIsThereTwiceIsRefused) {
   EXPECT_TRUE(holds(error_of([&] {
                       parse_tuned_products({"tuned.json", file});
                     }),
-                    "tuned.json: product 2: is there a second time"));
+                    "tuned.json: products[1]: is there a second time"));
 }
 
 TEST(TunedProducts, OtherDevicesAndVersionsAreRefusedWithTheMend) {

@@ -82,6 +82,12 @@ std::string json_text_in_ascii(const OrderedJson& value) {
   return value.dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
 }
 
+std::string json_excerpt(const Json& value) {
+  constexpr size_t longest = 40;
+  const std::string whole = json_text_in_ascii(value);
+  return whole.size() <= longest ? whole : whole.substr(0, longest) + " …";
+}
+
 std::optional<JsonDifference> first_difference(const Json& first, const Json& second) {
   const Json changes = Json::diff(first, second);
   if (changes.empty()) return std::nullopt;

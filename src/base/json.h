@@ -33,6 +33,8 @@ std::string json_text(const OrderedJson& value, int indent = -1);
 // In ASCII, for a message: other characters as \uXXXX, broken ones replaced.
 std::string json_text_in_ascii(const Json& value);
 std::string json_text_in_ascii(const OrderedJson& value);
+// Its beginning where it is long.
+std::string json_excerpt(const Json& value);
 
 // A key of two objects with its value in each, as text, or "absent".
 struct JsonDifference {

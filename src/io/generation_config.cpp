@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/json_part.h"
 #include "io/files.h"
 #include "io/token_ids.h"
 
@@ -10,64 +11,37 @@ namespace llama_tp {
 namespace {
 
 constexpr int64_t largest_file = int64_t{1} << 20;
+constexpr const char* advice_mend = "; correct it, or remove the file";
 
-class Reader {
- public:
-  explicit Reader(std::string path)
-      : path_(std::move(path)), json_(parse_json_or_discard(read_text(path_, largest_file))) {
-    require(json_.is_object(), path_, ": is not a JSON object; write it again, or remove it");
-  }
+std::optional<double> number(const JsonPart& file, const char* key, double least, double most) {
+  return file.has(key) ? std::optional(file.number(key, least, most)) : std::nullopt;
+}
 
-  std::optional<double> number(const char* key, double most, double least = 0) const {
-    if (!has(key)) return {};
-    const Json& value = json_[key];
-    if (!value.is_number() || value.get<double>() < least || value.get<double>() > most)
-      refuse(key, text("a number between ", least, " and ", most));
-    return value.get<double>();
-  }
-  std::optional<int64_t> count(const char* key) const {
-    if (!has(key)) return {};
-    const Json& value = json_[key];
-    if (!value.is_number_unsigned() || value.get<uint64_t>() > INT64_MAX)
-      refuse(key, text("a whole number between 0 and ", INT64_MAX));
-    return value.get<int64_t>();
-  }
-  bool is_false(const char* key) const {
-    if (has(key) && !json_[key].is_boolean()) refuse(key, "true or false");
-    return has(key) && !json_[key].get<bool>();
-  }
-  TokenIds ids(const char* key, int64_t vocabulary) const {
-    if (!has(key)) return {};
-    const std::optional<TokenIds> found = token_ids_of(key, json_[key], vocabulary);
-    if (!found) refuse(key, "a token id or an array of them");
-    return *found;
-  }
-
- private:
-  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
-  [[noreturn]] void refuse(const char* key, const std::string& needed) const {
-    fail(path_, ": ", key, " is ", json_text_in_ascii(json_[key]), "; ", needed, " is needed");
-  }
-
-  std::string path_;
-  Json json_;
-};
+TokenIds ids(const JsonPart& file, const char* key, int64_t vocabulary) {
+  if (!file.has(key)) return {};
+  const JsonPart part = file.at(key);
+  const std::optional<TokenIds> found = token_ids_of(key, part.json(), vocabulary);
+  if (!found)
+    part.refuse(text("is ", json_excerpt(part.json()), "; it must be a token id or a list of them", advice_mend));
+  return *found;
+}
 
 }  // namespace
 
 GenerationConfig read_generation_config(const std::string& folder, int64_t vocabulary) {
   const std::string path = folder + "/generation_config.json";
   if (!file_exists(path)) return {};
-  const Reader file(path);
-  const TokenIds ends = file.ids("eos_token_id", vocabulary);
-  GenerationConfig config{file.number("temperature", 1000),
-                          file.number("top_p", 1),
-                          file.number("min_p", 1),
-                          file.number("repetition_penalty", 1000, 1e-3),
-                          file.count("top_k"),
+  const Json json = parse_json_object(read_text(path, largest_file), path, advice_mend);
+  const auto file = JsonPart::of_file(json, path, advice_mend);
+  const TokenIds ends = ids(file, "eos_token_id", vocabulary);
+  GenerationConfig config{number(file, "temperature", 0, 1000),
+                          number(file, "top_p", 0, 1),
+                          number(file, "min_p", 0, 1),
+                          number(file, "repetition_penalty", 1e-3, 1000),
+                          file.has("top_k") ? std::optional(file.integer("top_k", 0)) : std::nullopt,
                           ends.ids,
                           left_out_ids(path, vocabulary, ends.unmet)};
-  if (file.is_false("do_sample")) config.temperature = 0;
+  if (!file.flag("do_sample", true)) config.temperature = 0;
   return config;
 }
 

@@ -30,7 +30,7 @@ constexpr std::string_view no_tokenizer =
 // The integers of an array. Errors: another type; a value that is neither an id nor, where allowed, ignored_label.
 std::vector<int32_t> read_ids(const json& object, const char* field, int64_t vocabulary, bool ignored_allowed) {
   const json& array = object.at(field);
-  if (!array.is_array()) fail(field, " is ", quoted(array), "; an array of ids is needed");
+  if (!array.is_array()) fail(field, " is ", json_excerpt(array), "; an array of ids is needed");
   std::vector<int32_t> ids;
   ids.reserve(array.size());
   for (const json& value : array) {
@@ -41,7 +41,7 @@ std::vector<int32_t> read_ids(const json& object, const char* field, int64_t voc
       ids.push_back(static_cast<int32_t>(id));
       continue;
     }
-    fail(field, "[", ids.size(), "] is ", quoted(value), "; ",
+    fail(field, "[", ids.size(), "] is ", json_excerpt(value), "; ",
          whole ? "the vocabulary has" : "an integer is needed:", " ids 0 to ", vocabulary - 1,
          ignored_allowed ? text(" and ", ignored_label, " for what is not to be learned") : "");
   }
@@ -51,13 +51,13 @@ std::vector<int32_t> read_ids(const json& object, const char* field, int64_t voc
 // Padding at the end that is not learned is seen by nothing; any other would be taken for text.
 void check_attention_mask(const json& mask, const JsonLine& line) {
   if (!mask.is_array() || mask.size() != line.tokens.size())
-    fail("attention_mask is ", quoted(mask), "; an array is needed, with a number for each of the ", line.tokens.size(),
-         " input_ids");
+    fail("attention_mask is ", json_excerpt(mask), "; an array is needed, with a number for each of the ",
+         line.tokens.size(), " input_ids");
   bool padding = false;
   for (size_t i = 0; i < mask.size(); i++) {
     const bool seen = mask[i] == 1 || mask[i] == true;
     if (!seen && mask[i] != 0 && mask[i] != false)
-      fail("attention_mask[", i, "] is ", quoted(mask[i]), "; 1 (seen) or 0 (padding) is needed");
+      fail("attention_mask[", i, "] is ", json_excerpt(mask[i]), "; 1 (seen) or 0 (padding) is needed");
     padding = padding || !seen;
     const bool unlearned = !line.labels.empty() && line.labels[i] == ignored_label;
     require(!padding || (!seen && unlearned), "attention_mask has a 0 where input_ids[", i,
@@ -114,7 +114,7 @@ json parse_object(std::string_view line, std::string_view content) {
   if (const size_t bad = utf8::first_invalid(line); bad < line.size())
     fail("byte ", bad + 1, " is not UTF-8; convert the file to UTF-8");
   const json object = parse_json(line, "; the line is cut or damaged: each line holds one whole object");
-  if (!object.is_object()) fail("holds ", quoted(object), "; an object is needed, with ", content, " in it");
+  if (!object.is_object()) fail("holds ", json_excerpt(object), "; an object is needed, with ", content, " in it");
   return object;
 }
 

@@ -7,16 +7,10 @@ namespace llama_tp {
 
 using nlohmann::json;
 
-std::string quoted(const json& value) {
-  constexpr size_t longest_quote = 40;
-  const std::string dumped = json_text_in_ascii(value);
-  return dumped.size() <= longest_quote ? dumped : dumped.substr(0, longest_quote) + " …";
-}
-
 const std::string& string_at(const json& object, const char* field) {
   require(object.contains(field), "has no ", field, "; a string is needed");
   const json& value = object.at(field);
-  if (!value.is_string()) fail(field, " is ", quoted(value), "; a string is needed");
+  if (!value.is_string()) fail(field, " is ", json_excerpt(value), "; a string is needed");
   return value.get_ref<const std::string&>();
 }
 
@@ -33,7 +27,8 @@ void refuse_if_filled(const json& object, const char* field) {
 std::vector<Message> read_messages(const json& object) {
   refuse_if_filled(object, "tools");
   const json& list = object.at("messages");
-  if (!list.is_array()) fail("messages is ", quoted(list), "; an array of objects with role and content is needed");
+  if (!list.is_array())
+    fail("messages is ", json_excerpt(list), "; an array of objects with role and content is needed");
   std::vector<Message> messages;
   for (const json& message : list) {
     try {

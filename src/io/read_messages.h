@@ -15,7 +15,4 @@ std::vector<Message> read_messages(const nlohmann::json& object);
 // A text of an object. Errors: missing, not a string.
 const std::string& string_at(const nlohmann::json& object, const char* field);
 
-// A value in a message to the user: in ASCII, its beginning where it is long.
-std::string quoted(const nlohmann::json& value);
-
 }  // namespace llama_tp

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/json_part.h"
 #include "io/files.h"
 
 namespace llama_tp {
@@ -15,6 +16,8 @@ namespace {
 constexpr std::pair<const char*, const char*> family_files[] = {
 #include "families.inc"
 };
+
+constexpr const char* family_mend = "; docs/families.md shows what a family has";
 
 constexpr std::array<std::string_view, 14> part_names{"embedding", "attention_norm", "q",          "k",        "v",
                                                       "o",         "q_norm",         "k_norm",     "mlp_norm", "gate",
@@ -26,39 +29,20 @@ Part part_named(const std::string& name, const std::string& source) {
   return static_cast<Part>(found - part_names.begin());
 }
 
-// Errors: a key that nothing reads, such as a misspelt one.
-void check_keys(const Json& json, const std::vector<std::string>& known, const std::string& source) {
-  for (const auto& [key, value] : json.items())
-    require(std::find(known.begin(), known.end(), key) != known.end(), source, ": key \"", key,
-            "\" is none of a family; docs/families.md shows what a family has");
-}
-
-std::string word(const Json& json, const char* key, const std::string& source) {
-  const auto found = json.find(key);
-  require(found != json.end() && found->is_string(), source, ": ", key,
-          " is missing or no string; docs/families.md shows what a family has");
-  return found->get<std::string>();
-}
-
 // One word, or an array of some.
-std::vector<std::string> words(const Json& json, const char* key, const std::string& source) {
-  const auto found = json.find(key);
-  if (found == json.end() || !found->is_array()) return {word(json, key, source)};
+std::vector<std::string> words(const JsonPart& json, const char* key) {
+  if (!json.at(key).json().is_array()) return {json.text(key)};
   std::vector<std::string> all;
-  for (const Json& one : *found) {
-    require(one.is_string(), source, ": ", key, " holds more than strings; docs/families.md shows what a family has");
-    all.push_back(one.get<std::string>());
-  }
+  for (const JsonPart& one : json.list(key)) all.push_back(one.as_text());
   return all;
 }
 
 // Puts the module where those were that it replaces, or at the end.
-void place_module(const Json& json, const std::string& source, std::vector<Module>& modules) {
-  require(json.is_object(), source, ": not a JSON object; a module is one, with part, name and style");
-  check_keys(json, {"part", "name", "style"}, source);
+void place_module(const JsonPart& json, std::vector<Module>& modules) {
+  json.check_keys({"part", "name", "style"});
   Module module;
-  for (const std::string& name : words(json, "part", source)) module.parts.push_back(part_named(name, source));
-  require(!module.parts.empty(), source, ": part is an empty array; name one part, or several that are packed");
+  for (const std::string& name : words(json, "part")) module.parts.push_back(part_named(name, json.where()));
+  if (module.parts.empty()) json.refuse("part is an empty array; name one part, or several that are packed");
   const auto replaced = [&](const Module& other) {
     return std::any_of(module.parts.begin(), module.parts.end(), [&](Part mine) {
       return std::find(other.parts.begin(), other.parts.end(), mine) != other.parts.end();
@@ -66,9 +50,9 @@ void place_module(const Json& json, const std::string& source, std::vector<Modul
   };
   const auto place = std::find_if(modules.begin(), modules.end(), replaced) - modules.begin();
   std::erase_if(modules, replaced);
-  if (json.contains("name") && json.at("name").is_null()) return;
-  module.name = word(json, "name", source);
-  module.style = word(json, "style", source);
+  if (json.json().contains("name") && !json.has("name")) return;  // null
+  module.name = json.text("name");
+  module.style = json.text("style");
   modules.insert(modules.begin() + place, module);
 }
 
@@ -94,46 +78,40 @@ std::map<std::string, std::string> all_options() {
 
 // What a file builds on. One without "like" brings all modules, but an option that it lacks may be younger than it is:
 // checkpoints keep files of earlier versions.
-Family base_of(const Json& json, const std::string& source) {
-  if (json.contains("like")) return shipped_family(word(json, "like", source), source);
+Family base_of(const JsonPart& file) {
+  if (file.has("like")) return shipped_family(file.text("like"), file.where());
   Family base;
   base.options = all_options();
   return base;
 }
 
 // Errors: an option that no block has, such as a misspelt one.
-void place_options(const Json& options, const std::string& source, Family& family) {
-  for (const auto& [option, value] : options.items()) {
-    require(family.options.contains(option), source, ": option ", option, " is none; docs/families.md shows them");
-    family.options[option] = json_text(value);
+void place_options(const JsonPart& options, Family& family) {
+  for (const auto& [option, value] : options.entries()) {
+    require(family.options.contains(option), value.where(), ": there is no such option", family_mend);
+    family.options[option] = json_text(value.json());
   }
 }
 
-void place_only(const Json& only, const std::string& source, Family& family) {
-  for (const auto& [key, values] : only.items()) {
-    require(values.is_array() && !values.empty(), source, ": only \"", key,
-            "\" is no array of the values that config.json may have there");
-    family.only[key] = json_text(values);
+// The values that config.json may have at some of its keys.
+void place_only(const JsonPart& only, Family& family) {
+  for (const auto& [key, values] : only.entries()) {
+    if (values.items().empty()) values.refuse("is empty; name the values that config.json may have there");
+    family.only[key] = json_text(values.json());
   }
 }
 
 Family read_family(const std::string& source, const std::string& content) {
-  const Json json = parse_json_or_discard(content);
-  require(json.is_object(), source, ": not a JSON object; a family is one");
-  require(json.contains("family"), source, ": has no \"family\", its name; docs/families.md shows what a family has");
-  check_keys(json, {"family", "model_types", "like", "modules", "only", "options"}, source);
-  const Json modules = json.value("modules", Json::array()), options = json.value("options", Json::object()),
-             only = json.value("only", Json::object());
-  require(modules.is_array(), source, ": modules is no array; docs/families.md shows what a family has");
-  require(only.is_object(), source, ": only is no object; docs/families.md shows what a family has");
-  require(options.is_object(), source, ": options is no object; docs/families.md shows what a family has");
-  Family family = base_of(json, source);
-  family.name = word(json, "family", source);
-  if (json.contains("model_types")) family.model_types = words(json, "model_types", source);
-  for (size_t i = 0; i < modules.size(); i++)
-    place_module(modules[i], text(source, ": modules[", i, "]"), family.modules);
-  place_only(only, source, family);
-  place_options(options, source, family);
+  const Json json = parse_json_object(content, source, family_mend);
+  const auto file = JsonPart::of_file(json, source, family_mend);
+  file.check_keys({"family", "model_types", "like", "modules", "only", "options"});
+  Family family = base_of(file);
+  family.name = file.text("family");
+  if (file.has("model_types")) family.model_types = words(file, "model_types");
+  if (file.has("modules"))
+    for (const JsonPart& module : file.list("modules")) place_module(module, family.modules);
+  if (file.has("only")) place_only(file.at("only"), family);
+  if (file.has("options")) place_options(file.at("options"), family);
   return family;
 }
 

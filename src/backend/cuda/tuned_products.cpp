@@ -1,11 +1,10 @@
 #include "backend/cuda/tuned_products.h"
 
-#include <algorithm>
-#include <cmath>
-#include <initializer_list>
+#include <climits>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/json_part.h"
 
 namespace llama_tp {
 
@@ -14,60 +13,22 @@ namespace {
 constexpr const char* mend = "; make a new one with bench --tune-products, or leave --products out";
 constexpr int64_t largest_extent = int64_t{1} << 40;
 
-// An object of the file, read key by key; where: what an error calls it.
-class Entry {
- public:
-  Entry(const Json& json, std::string where, std::initializer_list<const char*> keys)
-      : json_(json), where_(std::move(where)) {
-    require(json.is_object(), where_, ": is no JSON object", mend);
-    for (const auto& [key, value] : json.items())
-      require(std::any_of(keys.begin(), keys.end(), [&, &wanted = key](const char* known) { return known == wanted; }),
-              where_, ": \"", key, "\" is no key of tuned products", mend);
-  }
+DType dtype_in(const JsonPart& entry, const char* key) {
+  const std::optional<DType> dtype = dtype_with_torch_name(entry.text(key));
+  require(dtype == DType::f32 || dtype == DType::bf16, entry.where(), ": ", key, " is neither float32 nor bfloat16",
+          mend);
+  return *dtype;
+}
 
-  const std::string& where() const { return where_; }
-
-  const Json& value(const char* key, bool fits, const char* what) const {
-    require(fits, where_, ": ", key, " is missing or no ", what, mend);
-    return json_[key];
-  }
-  std::string word(const char* key) const {
-    return value(key, has(key) && json_[key].is_string(), "text").get<std::string>();
-  }
-  bool truth(const char* key) const {
-    return value(key, has(key) && json_[key].is_boolean(), "true or false").get<bool>();
-  }
-  int64_t count(const char* key) const {
-    const bool whole = has(key) && json_[key].is_number_integer() && json_[key].get<double>() >= 1 &&
-                       json_[key].get<double>() <= static_cast<double>(largest_extent);
-    return value(key, whole, "positive whole number").get<int64_t>();
-  }
-  double seconds(const char* key) const {
-    const bool positive = has(key) && json_[key].is_number() && json_[key].get<double>() > 0;
-    return value(key, positive, "positive number").get<double>();
-  }
-  DType dtype(const char* key) const {
-    const std::optional<DType> dtype = dtype_with_torch_name(word(key));
-    require(dtype == DType::f32 || dtype == DType::bf16, where_, ": ", key, " is neither float32 nor bfloat16", mend);
-    return *dtype;
-  }
-  AlgorithmBytes bytes(const char* key) const {
-    const std::string digits = word(key);
-    AlgorithmBytes bytes{};
-    require(digits.size() == 2 * bytes.size() && digits.find_first_not_of("0123456789abcdef") == std::string::npos,
-            where_, ": ", key, " is not ", bytes.size(), " bytes in hexadecimal digits", mend);
-    for (size_t i = 0; i < bytes.size(); i++)
-      bytes[i] = static_cast<unsigned char>(std::stoi(digits.substr(2 * i, 2), nullptr, 16));
-    return bytes;
-  }
-
-  const Json& json() const { return json_; }
-  bool has(const char* key) const { return json_.contains(key); }
-
- private:
-  const Json& json_;
-  std::string where_;
-};
+AlgorithmBytes bytes_in(const JsonPart& entry, const char* key) {
+  const std::string digits = entry.text(key);
+  AlgorithmBytes bytes{};
+  require(digits.size() == 2 * bytes.size() && digits.find_first_not_of("0123456789abcdef") == std::string::npos,
+          entry.where(), ": ", key, " is not ", bytes.size(), " bytes in hexadecimal digits", mend);
+  for (size_t i = 0; i < bytes.size(); i++)
+    bytes[i] = static_cast<unsigned char>(std::stoi(digits.substr(2 * i, 2), nullptr, 16));
+  return bytes;
+}
 
 std::string hexadecimal(const AlgorithmBytes& bytes) {
   constexpr const char* digits = "0123456789abcdef";
@@ -79,22 +40,23 @@ std::string hexadecimal(const AlgorithmBytes& bytes) {
   return text;
 }
 
-Product product_of(const Entry& entry) {
-  return {.in = entry.dtype("in"),
-          .out = entry.dtype("out"),
-          .transpose_a = entry.truth("transpose_a"),
-          .transpose_b = entry.truth("transpose_b"),
-          .m = entry.count("m"),
-          .n = entry.count("n"),
-          .k = entry.count("k"),
-          .accumulate = entry.truth("accumulate"),
-          .bias = entry.truth("bias")};
+Product product_of(const JsonPart& entry) {
+  const auto extent = [&](const char* key) { return entry.integer(key, 1, largest_extent); };
+  return {.in = dtype_in(entry, "in"),
+          .out = dtype_in(entry, "out"),
+          .transpose_a = entry.flag("transpose_a"),
+          .transpose_b = entry.flag("transpose_b"),
+          .m = extent("m"),
+          .n = extent("n"),
+          .k = extent("k"),
+          .accumulate = entry.flag("accumulate"),
+          .bias = entry.flag("bias")};
 }
 
-TunedProduct choice_of(const Entry& entry) {
-  return {
-      entry.bytes("algorithm"),
-      {static_cast<int>(entry.count("algorithms")), entry.seconds("first_seconds"), entry.seconds("chosen_seconds")}};
+TunedProduct choice_of(const JsonPart& entry) {
+  return {bytes_in(entry, "algorithm"),
+          {static_cast<int>(entry.integer("algorithms", 1, INT_MAX)), entry.positive("first_seconds"),
+           entry.positive("chosen_seconds")}};
 }
 
 OrderedJson json_of(const Product& product, const TunedProduct& tuned) {
@@ -117,14 +79,13 @@ OrderedJson json_of(const Product& product, const TunedProduct& tuned) {
 
 TunedProducts parse_tuned_products(const ProductFile& file) {
   if (!file.given()) return {};
-  const Json json = parse_json_or_discard(file.text);
-  const Entry top(json, file.path, {"device", "compute_capability", "cublas_lt", "products"});
-  TunedProducts tuned{file.path, {top.word("device"), top.word("compute_capability"), top.word("cublas_lt")}, {}};
-  const Json& products = top.value("products", top.has("products") && json["products"].is_array(), "list");
-  for (size_t i = 0; i < products.size(); i++) {
-    const Entry entry(products[i], text(file.path, ": product ", i + 1),
-                      {"in", "out", "transpose_a", "transpose_b", "m", "n", "k", "accumulate", "bias", "algorithm",
-                       "algorithms", "first_seconds", "chosen_seconds"});
+  const Json json = parse_json_object(file.text, file.path, mend);
+  const auto top = JsonPart::of_file(json, file.path, mend);
+  top.check_keys({"device", "compute_capability", "cublas_lt", "products"});
+  TunedProducts tuned{file.path, {top.text("device"), top.text("compute_capability"), top.text("cublas_lt")}, {}};
+  for (const JsonPart& entry : top.list("products")) {
+    entry.check_keys({"in", "out", "transpose_a", "transpose_b", "m", "n", "k", "accumulate", "bias", "algorithm",
+                      "algorithms", "first_seconds", "chosen_seconds"});
     const bool is_new = tuned.products.emplace(product_of(entry), choice_of(entry)).second;
     require(is_new, entry.where(), ": is there a second time", mend);
   }

@@ -40,13 +40,9 @@ size_t end_of_space_behind(std::string_view text, size_t position) {
 
 }  // namespace
 
-AddedToken AddedToken::read(const Component& component) {
+AddedToken AddedToken::read(const JsonPart& component) {
   AddedToken token;
-  const int64_t id = component.integer("id");
-  if (id < 0 || id > Vocabulary::highest_id) {
-    component.refuse(llama_tp::text("id ", id, " is out of range; it must be from 0 to ", Vocabulary::highest_id));
-  }
-  token.id = static_cast<int32_t>(id);
+  token.id = static_cast<int32_t>(component.integer("id", 0, Vocabulary::highest_id));
   token.content = component.text("content");
   token.single_word = component.flag("single_word", false);
   token.lstrip = component.flag("lstrip", false);

@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "io/tokenizer/component.h"
+#include "base/json_part.h"
 #include "io/tokenizer/vocabulary.h"
 
 namespace llama_tp {
@@ -24,7 +24,7 @@ struct AddedToken {
   bool normalized = false;   // looked for in the normalized text, by its normalized name
   bool special = false;
 
-  static AddedToken read(const Component& component);  // one entry of tokenizer.json's added_tokens
+  static AddedToken read(const JsonPart& component);  // one entry of tokenizer.json's added_tokens
 };
 
 // The names of one kind: those looked for in the text as it is, or those in the normalized text.

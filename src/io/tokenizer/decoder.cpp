@@ -3,11 +3,12 @@
 #include "base/error.h"
 #include "io/tokenizer/decoder_stages.h"
 #include "io/tokenizer/normalizer.h"
+#include "io/tokenizer/refuse_type.h"
 #include "io/tokenizer/utf8.h"
 
 namespace llama_tp {
 
-Decoder::Decoder(const Component& component) {
+Decoder::Decoder(const JsonPart& component) {
   if (component.is_null()) {
     add_step({.kind = Kind::join_by_spaces});
   } else {
@@ -15,10 +16,10 @@ Decoder::Decoder(const Component& component) {
   }
 }
 
-void Decoder::add(const Component& component) {
-  const std::string type = component.type();
+void Decoder::add(const JsonPart& component) {
+  const std::string type = component.text("type");
   if (type == "Sequence") {
-    for (const Component& part : component.list("decoders")) add(part);
+    for (const JsonPart& part : component.list("decoders")) add(part);
   } else if (type == "Replace") {
     add_step({.kind = Kind::replace,
               .pattern = read_pattern(component.at("pattern")),
@@ -39,11 +40,11 @@ void Decoder::add(const Component& component) {
               .pattern = Regex::literal(component.text("replacement")),
               .drops_first = scheme != "never"});
   } else {
-    component.refuse_type("Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip and Metaspace");
+    refuse_type(component, "Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip and Metaspace");
   }
 }
 
-void Decoder::add_strip(const Component& component) {
+void Decoder::add_strip(const JsonPart& component) {
   Step strip{.kind = Kind::strip, .content = component.text("content")};
   strip.start = component.integer("start");
   strip.stop = component.integer("stop");

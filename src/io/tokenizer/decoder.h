@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/tokenizer/component.h"
+#include "base/json_part.h"
 #include "io/tokenizer/regex.h"
 
 namespace llama_tp {
@@ -29,7 +29,7 @@ class DecoderStage {
 class Decoder {
  public:
   // `component`: tokenizer.json's decoder; null: names joined by spaces. Errors: a type that is not supported, by name.
-  explicit Decoder(const Component& component);
+  explicit Decoder(const JsonPart& component);
 
   // A fresh chain of stages; the last one appends to `out`. Both must not outlive this decoder and `out`.
   std::unique_ptr<DecoderStage> chain(std::string& out) const;
@@ -45,8 +45,8 @@ class Decoder {
     bool drops_first = false;           // metaspace: no space for the first token's sign
   };
 
-  void add(const Component& component);
-  void add_strip(const Component& component);
+  void add(const JsonPart& component);
+  void add_strip(const JsonPart& component);
   void add_step(Step step);
 
   std::vector<Step> steps_;

@@ -12,16 +12,17 @@
 #include "io/tokenizer/normalizer.h"
 #include "io/tokenizer/post_processor.h"
 #include "io/tokenizer/pre_tokenizer.h"
+#include "io/tokenizer/refuse_type.h"
 #include "io/tokenizer/workspace_pool.h"
 
 namespace llama_tp {
 
 namespace {
 
-Bpe read_model(TokenizerFile& file, const Component& root, bool spell_bytes) {
-  const Component model = root.at("model");
+Bpe read_model(TokenizerFile& file, const JsonPart& root, bool spell_bytes) {
+  const JsonPart model = root.at("model");
   if (model.is_null()) root.refuse("\"model\" is missing; the file is cut, or is no tokenizer.json");
-  if (model.text("type", "BPE") != "BPE") model.refuse_type("BPE");
+  if (model.text("type", "BPE") != "BPE") refuse_type(model, "BPE");
   if (!file.has_vocabulary || !file.has_merges) {
     model.refuse("a BPE model needs \"vocab\", an object, and \"merges\", a list; one of them is missing");
   }
@@ -47,7 +48,7 @@ Bpe read_model(TokenizerFile& file, const Component& root, bool spell_bytes) {
 
 class JsonTokenizer : public Tokenizer {
  public:
-  JsonTokenizer(TokenizerFile file, const Component& root, const SpecialNames& names)
+  JsonTokenizer(TokenizerFile file, const JsonPart& root, const SpecialNames& names)
       : normalizer_(root.at("normalizer")),
         pre_tokenizer_(root.at("pre_tokenizer")),
         bpe_(read_model(file, root, pre_tokenizer_.ends_in_letters())),
@@ -61,7 +62,7 @@ class JsonTokenizer : public Tokenizer {
               "what it is given; set prepend_scheme to always or never, or leave that normalizer out");
     }
     if (root.has("added_tokens")) {
-      for (const Component& component : root.list("added_tokens")) {
+      for (const JsonPart& component : root.list("added_tokens")) {
         add_token(AddedToken::read(component), component.where());
       }
     }
@@ -154,7 +155,7 @@ class JsonTokenizer : public Tokenizer {
   }
 
   // What AutoTokenizer adds to tokenizer.json.
-  void add_tokens_beside(const Component& root, const SpecialNames& names) {
+  void add_tokens_beside(const JsonPart& root, const SpecialNames& names) {
     for (AddedToken token : names.added) {
       if (is_added(token.content) && !names.added_overrules) continue;
       token.id = id_of(token.content).value_or(token.id);
@@ -174,7 +175,7 @@ class JsonTokenizer : public Tokenizer {
     }
   }
 
-  std::optional<int32_t> named(const Component& root, const std::optional<std::string>& name, const char* role) const {
+  std::optional<int32_t> named(const JsonPart& root, const std::optional<std::string>& name, const char* role) const {
     if (!name) return std::nullopt;
     const std::optional<int32_t> id = id_of(*name);
     if (!id) root.refuse(text("lacks the token \"", *name, "\", which the files beside it call the ", role));
@@ -263,7 +264,7 @@ std::unique_ptr<StreamDecoder> JsonTokenizer::stream_decoder(DecodeOptions optio
 std::unique_ptr<Tokenizer> load_json_tokenizer(const std::string& path, const SpecialNames& names) {
   TokenizerFile file = parse_tokenizer_file(read_text(path), path);
   const std::unique_ptr<nlohmann::json> rest = std::move(file.rest);
-  const Component root = Component::of_file(*rest, path);
+  const JsonPart root = JsonPart::of_file(*rest, path);
   const std::string version = root.text("version", "1.0");
   require(version == "1.0", path, ": version \"", version, "\" is not known; this program reads version 1.0");
   return std::make_unique<JsonTokenizer>(std::move(file), root, names);

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "io/tokenizer/refuse_type.h"
 
 namespace llama_tp {
 
@@ -12,8 +13,8 @@ namespace {
 bool is_one_character(std::string_view text) { return !text.empty() && behind_character(text, 0) == text.size(); }
 
 // Only a character that becomes one or more is sure to leave the next one's place alone.
-KnownStart known_start_behind(const Component& replace) {
-  const Component pattern = replace.at("pattern");
+KnownStart known_start_behind(const JsonPart& replace) {
+  const JsonPart pattern = replace.at("pattern");
   const std::string content = replace.text("content");
   if (!pattern.has("String") || !is_one_character(pattern.text("String")) || content.empty()) return KnownStart::none;
   return is_one_character(content) ? KnownStart::any_part : KnownStart::whole_text;
@@ -21,19 +22,19 @@ KnownStart known_start_behind(const Component& replace) {
 
 }  // namespace
 
-Normalizer::Normalizer(const Component& component) {
+Normalizer::Normalizer(const JsonPart& component) {
   if (!component.is_null()) add(component);
 }
 
-void Normalizer::add(const Component& component) {
+void Normalizer::add(const JsonPart& component) {
   static const std::map<std::string, NormalizationForm> forms = {{"NFC", NormalizationForm::nfc},
                                                                  {"NFD", NormalizationForm::nfd},
                                                                  {"NFKC", NormalizationForm::nfkc},
                                                                  {"NFKD", NormalizationForm::nfkd}};
-  const std::string type = component.type();
+  const std::string type = component.text("type");
   const auto keep = [this](KnownStart start) { known_start_ = std::min(known_start_, start); };
   if (type == "Sequence") {
-    for (const Component& part : component.list("normalizers")) add(part);
+    for (const JsonPart& part : component.list("normalizers")) add(part);
   } else if (type == "Prepend") {
     steps_.push_back(Prepend{component.text("prepend")});
     keep(KnownStart::whole_text);
@@ -44,7 +45,7 @@ void Normalizer::add(const Component& component) {
     steps_.push_back(form->second);
     keep(KnownStart::whole_text);
   } else {
-    component.refuse_type("Sequence, Prepend, Replace, NFC, NFD, NFKC and NFKD");
+    refuse_type(component, "Sequence, Prepend, Replace, NFC, NFD, NFKC and NFKD");
   }
 }
 
@@ -62,7 +63,7 @@ std::string Normalizer::normalize(std::string_view text, Regex::Workspace& works
   return result;
 }
 
-Regex read_pattern(const Component& pattern) {
+Regex read_pattern(const JsonPart& pattern) {
   if (pattern.has("String")) return Regex::literal(pattern.text("String"));
   if (pattern.has("Regex")) return Regex(pattern.text("Regex"), pattern.where());
   pattern.refuse("must hold \"String\" or \"Regex\"");

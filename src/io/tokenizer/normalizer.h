@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-#include "io/tokenizer/component.h"
+#include "base/json_part.h"
 #include "io/tokenizer/normalization_form.h"
 #include "io/tokenizer/regex.h"
 
@@ -20,7 +20,7 @@ enum class KnownStart { none, whole_text, any_part };
 class Normalizer {
  public:
   // `component`: tokenizer.json's normalizer; null for none. Errors: a type that is not supported, by name.
-  explicit Normalizer(const Component& component);
+  explicit Normalizer(const JsonPart& component);
 
   bool is_identity() const { return steps_.empty(); }
 
@@ -39,14 +39,14 @@ class Normalizer {
     std::string content;
   };
 
-  void add(const Component& component);
+  void add(const JsonPart& component);
 
   std::vector<std::variant<Prepend, Replace, NormalizationForm>> steps_;
   KnownStart known_start_ = KnownStart::any_part;
 };
 
 // {"String": s} or {"Regex": r}, as Replace and Split hold it. Errors: neither.
-Regex read_pattern(const Component& pattern);
+Regex read_pattern(const JsonPart& pattern);
 
 // The text with every match replaced.
 std::string replace_all(std::string_view text, const Regex& pattern, std::string_view content,

@@ -1,26 +1,24 @@
 #include "io/tokenizer/post_processor.h"
 
 #include "base/error.h"
+#include "io/tokenizer/refuse_type.h"
 #include "io/tokenizer/vocabulary.h"
 
 namespace llama_tp {
 
 namespace {
 
-std::vector<int32_t> ids_of_special(const Component& processor, const std::string& name) {
+std::vector<int32_t> ids_of_special(const JsonPart& processor, const std::string& name) {
   std::vector<int32_t> ids;
-  for (const Component& item : processor.at("special_tokens").at(name).list("ids")) {
-    const int64_t id = item.as_integer();
-    if (id < 0 || id > Vocabulary::highest_id) item.refuse(text("id ", id, " is out of range"));
-    ids.push_back(static_cast<int32_t>(id));
-  }
+  for (const JsonPart& item : processor.at("special_tokens").at(name).list("ids"))
+    ids.push_back(static_cast<int32_t>(item.as_integer(0, Vocabulary::highest_id)));
   return ids;
 }
 
-SpecialFrame read_template(const Component& processor) {
+SpecialFrame read_template(const JsonPart& processor) {
   SpecialFrame frame;
   int sequences = 0;
-  for (const Component& part : processor.list("single")) {
+  for (const JsonPart& part : processor.list("single")) {
     if (part.has("Sequence")) {
       ++sequences;
     } else if (part.has("SpecialToken")) {
@@ -38,14 +36,14 @@ SpecialFrame read_template(const Component& processor) {
 
 }  // namespace
 
-SpecialFrame read_post_processor(const Component& component) {
+SpecialFrame read_post_processor(const JsonPart& component) {
   SpecialFrame frame;
   if (component.is_null()) return frame;
-  const std::string type = component.type();
+  const std::string type = component.text("type");
   if (type == "TemplateProcessing") return read_template(component);
   if (type == "ByteLevel") return frame;  // concerns offsets in the text, which nobody asks for here
-  if (type != "Sequence") component.refuse_type("Sequence, TemplateProcessing and ByteLevel");
-  for (const Component& part : component.list("processors")) {
+  if (type != "Sequence") refuse_type(component, "Sequence, TemplateProcessing and ByteLevel");
+  for (const JsonPart& part : component.list("processors")) {
     const SpecialFrame found = read_post_processor(part);
     if (found.before.empty() && found.behind.empty()) continue;
     if (!frame.before.empty() || !frame.behind.empty())

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "io/tokenizer/component.h"
+#include "base/json_part.h"
 
 namespace llama_tp {
 
@@ -14,6 +14,6 @@ struct SpecialFrame {
 
 // `component`: tokenizer.json's post_processor; null for none. Only what is done to a single text is read. Errors: a
 // type that is not supported, by name; a template without the text, or with tokens that it does not define.
-SpecialFrame read_post_processor(const Component& component);
+SpecialFrame read_post_processor(const JsonPart& component);
 
 }  // namespace llama_tp

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "io/tokenizer/byte_letters.h"
+#include "io/tokenizer/refuse_type.h"
 
 namespace llama_tp {
 
@@ -17,7 +18,7 @@ constexpr std::string_view punctuation = R"([\p{P}$+<=>^`|~])";
 
 }  // namespace
 
-PreTokenizer::PreTokenizer(const Component& component) {
+PreTokenizer::PreTokenizer(const JsonPart& component) {
   if (!component.is_null()) add(component);
   if (!steps_.empty() && std::holds_alternative<SpellBytes>(steps_.back())) {
     ends_in_letters_ = true;
@@ -25,13 +26,13 @@ PreTokenizer::PreTokenizer(const Component& component) {
   }
 }
 
-void PreTokenizer::add(const Component& component) {
-  const std::string type = component.type();
+void PreTokenizer::add(const JsonPart& component) {
+  const std::string type = component.text("type");
   const auto split = [&](std::string_view pattern, Behavior behavior, bool invert = false) {
     push(Split{Regex(pattern, component.where()), behavior, invert});
   };
   if (type == "Sequence") {
-    for (const Component& part : component.list("pretokenizers")) add(part);
+    for (const JsonPart& part : component.list("pretokenizers")) add(part);
   } else if (type == "Split") {
     push(Split{read_pattern(component.at("pattern")), read_behavior(component, ""), component.flag("invert", false)});
   } else if (type == "ByteLevel") {
@@ -48,18 +49,19 @@ void PreTokenizer::add(const Component& component) {
   } else if (type == "WhitespaceSplit") {
     split(R"(\s)", Behavior::removed);
   } else {
-    component.refuse_type("Sequence, Split, ByteLevel, Metaspace, Digits, Punctuation, Whitespace and WhitespaceSplit");
+    refuse_type(component,
+                "Sequence, Split, ByteLevel, Metaspace, Digits, Punctuation, Whitespace and WhitespaceSplit");
   }
 }
 
-void PreTokenizer::add_byte_level(const Component& component) {
+void PreTokenizer::add_byte_level(const JsonPart& component) {
   if (component.flag("add_prefix_space", true)) push(Prefix{" ", false});
   if (component.flag("use_regex", true)) push(Split{Regex(gpt2_words, component.where())});
   push(SpellBytes());
 }
 
 // Two spellings: add_prefix_space (true: always, false: never) before prepend_scheme was there, and prepend_scheme.
-void PreTokenizer::add_metaspace(const Component& component) {
+void PreTokenizer::add_metaspace(const JsonPart& component) {
   const std::string replacement = component.text("replacement");
   const std::string scheme =
       component.text("prepend_scheme", component.flag("add_prefix_space", true) ? "always" : "never");
@@ -74,7 +76,7 @@ void PreTokenizer::add_metaspace(const Component& component) {
   if (component.flag("split", true)) push(Split{Regex::literal(replacement), Behavior::merged_with_next});
 }
 
-PreTokenizer::Behavior PreTokenizer::read_behavior(const Component& component, std::string_view fallback) {
+PreTokenizer::Behavior PreTokenizer::read_behavior(const JsonPart& component, std::string_view fallback) {
   static const std::map<std::string, Behavior> behaviors = {{"Removed", Behavior::removed},
                                                             {"Isolated", Behavior::isolated},
                                                             {"MergedWithPrevious", Behavior::merged_with_previous},

@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "io/tokenizer/component.h"
+#include "base/json_part.h"
 #include "io/tokenizer/normalizer.h"
 #include "io/tokenizer/regex.h"
 
@@ -33,7 +33,7 @@ class PreTokenizer {
   };
 
   // `component`: tokenizer.json's pre_tokenizer; null for none. Errors: a type that is not supported, by name.
-  explicit PreTokenizer(const Component& component);
+  explicit PreTokenizer(const JsonPart& component);
 
   // True when the last step spells bytes by letters. That step is left to the model, which needs it only for words
   // that it has not seen yet: pieces then are plain text.
@@ -65,10 +65,10 @@ class PreTokenizer {
   void push(Kind step) {
     steps_.emplace_back(std::in_place_type<Kind>, std::move(step));
   }
-  void add(const Component& component);
-  void add_byte_level(const Component& component);
-  void add_metaspace(const Component& component);
-  static Behavior read_behavior(const Component& component, std::string_view fallback);
+  void add(const JsonPart& component);
+  void add_byte_level(const JsonPart& component);
+  void add_metaspace(const JsonPart& component);
+  static Behavior read_behavior(const JsonPart& component, std::string_view fallback);
 
   void run_from(size_t step, TextPiece piece, Workspace& workspace, PieceSink& sink) const;
   void split(size_t step, TextPiece piece, Workspace& workspace, PieceSink& sink) const;

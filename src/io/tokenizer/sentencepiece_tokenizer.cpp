@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "io/files.h"
 #include "io/tokenizer/character_map.h"
-#include "io/tokenizer/component.h"
 #include "io/tokenizer/loaders.h"
 #include "io/tokenizer/sentencepiece_settings.h"
 #include "io/tokenizer/space_sign.h"

@@ -22,16 +22,18 @@ constexpr const char* additional_key = "additional_special_tokens";  // the olde
 struct SmallFile {
   SmallFile(const std::filesystem::path& folder, const char* name, bool counts = true)
       : path((folder / name).string()),
-        values(counts && file_exists(path) ? read_json_object(path) : json::object()),
+        values(counts && file_exists(path)
+                   ? parse_json_object(read_text(path), path, "; the file is cut or damaged, fetch it again")
+                   : json::object()),
         in_order(values.empty() ? OrderedJson::object() : parse_ordered_json(read_text(path))),
-        component(Component::of_file(values, path)) {}
+        component(JsonPart::of_file(values, path)) {}
   SmallFile(const SmallFile&) = delete;
   SmallFile& operator=(const SmallFile&) = delete;
 
   std::string path;
   json values;
   OrderedJson in_order;  // the same, as written: tokens without an id are numbered in this order
-  Component component;   // of the values
+  JsonPart component;    // of the values
 };
 
 struct Files {
@@ -49,7 +51,7 @@ struct Files {
 AddedToken read_special(const json& value, const std::string& where) {
   json entry = value.is_string() ? json{{"content", value}} : value;
   if (entry.is_object()) entry.update({{"id", 0}, {"special", true}});
-  AddedToken token = AddedToken::read(Component(entry, where));
+  AddedToken token = AddedToken::read(JsonPart(entry, where));
   token.id = no_token;
   return token;
 }
@@ -76,7 +78,7 @@ bool has_list(const SmallFile& file, const char* key) {
 
 void read_list(const SmallFile& file, const char* key, SpecialNames& names) {
   if (!has_list(file, key) || !file.component.has(key)) return;
-  const std::vector<Component> places = file.component.list(key);
+  const std::vector<JsonPart> places = file.component.list(key);
   for (size_t i = 0; i < places.size(); ++i) {
     names.further.push_back(read_special(file.values.at(key)[i], places[i].where()));
   }
@@ -119,7 +121,7 @@ void read_named_keys(const SmallFile& file, NamedTokens& tokens) {
 // "extra_special_tokens": {"image_token": "<image>"}
 void read_named_extra(const SmallFile& file, NamedTokens& tokens) {
   if (!file.component.has(extra_key) || has_list(file, extra_key)) return;
-  const Component place = file.component.at(extra_key);
+  const JsonPart place = file.component.at(extra_key);
   for (const auto& [name, written] : file.in_order.at(extra_key).items()) {
     set_named(name, file.values.at(extra_key).at(name), place.at(name).where(), tokens);
   }
@@ -143,7 +145,7 @@ std::vector<AddedToken> read_decoder(const SmallFile& config) {
     json entry = value;
     int32_t id = -1;
     const char* const end = key.data() + key.size();
-    const Component place(entry, config.path + ": added_tokens_decoder." + key);
+    const JsonPart place(entry, config.path + ": added_tokens_decoder." + key);
     if (std::from_chars(key.data(), end, id).ptr != end) place.refuse("its key is not a token id");
     if (entry.is_object()) entry["id"] = id;
     added.push_back(AddedToken::read(place));
@@ -156,7 +158,7 @@ std::vector<AddedToken> read_ids(const SmallFile& file) {
   std::vector<AddedToken> added;
   for (const auto& [name, id] : file.values.items()) {
     const json entry = {{"content", name}, {"id", id}};
-    added.push_back(AddedToken::read(Component(entry, file.path + ": " + name)));
+    added.push_back(AddedToken::read(JsonPart(entry, file.path + ": " + name)));
   }
   return added;
 }
