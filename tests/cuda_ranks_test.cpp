@@ -295,7 +295,7 @@ void be_elsewhere() { sleep(3); }
 
 // Ends what the device does after so many seconds.
 struct EndsLate : Watcher {
-  EndsLate(DeviceStreams& looked_at, int seconds)
+  EndsLate(DeviceHandle& looked_at, int seconds)
       : device(looked_at), end(std::chrono::steady_clock::now() + std::chrono::seconds(seconds)) {
     device.watchers.push_back(this);
   }
@@ -303,7 +303,7 @@ struct EndsLate : Watcher {
   void look(bool, std::chrono::duration<double>) override {
     if (std::chrono::steady_clock::now() > end) cuda_double().never_ends = false;
   }
-  DeviceStreams& device;
+  DeviceHandle& device;
   std::chrono::steady_clock::time_point end;
 };
 

@@ -274,9 +274,9 @@ TEST(DeviceMemory, APlanOfGenerationHasRoomForAnyPast) {
 
 // A device of this name among those of its host, of which it has two.
 struct NamedBackend : EmulatedBackend {
-  explicit NamedBackend(const std::string& identity) { streams.identity = identity, streams.devices = 2; }
-  DeviceStreams* device() override { return streams.identity.empty() ? nullptr : &streams; }
-  DeviceStreams streams;
+  explicit NamedBackend(const std::string& identity) { handle.identity = identity, handle.devices = 2; }
+  DeviceHandle* device() override { return handle.identity.empty() ? nullptr : &handle; }
+  DeviceHandle handle;
 };
 
 std::string refusal_of_mesh(const std::string& identity) {

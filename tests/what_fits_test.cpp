@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "backend/device.h"
-#include "backend/device_streams.h"
+#include "backend/device_handle.h"
 #include "backend/meta.h"
 #include "report/format.h"
 #include "scratch_folder.h"
@@ -17,10 +17,10 @@ namespace {
 class OwnMemory : public MetaBackend {
  public:
   using MetaBackend::MetaBackend;
-  DeviceStreams* device() override { return &streams_; }
+  DeviceHandle* device() override { return &device_; }
 
  private:
-  DeviceStreams streams_;
+  DeviceHandle device_;
 };
 
 class WhatFits : public testing::Test {
@@ -64,7 +64,8 @@ TEST_F(WhatFits, ASlurmJobIsToldWhatLimitsItsMemoryWhereThatIsTheHosts) {
   OwnMemory device(*backend_);
   const std::string on_device = describe_too_large(asked(8, false, 1), 4096, device);
   unsetenv("SLURM_JOB_ID");
-  EXPECT_NE(words.find("but 4.00 KiB are free, which this Slurm job's --mem may limit (cpu: "), std::string::npos) << words;
+  EXPECT_NE(words.find("but 4.00 KiB are free, which this Slurm job's --mem may limit (cpu: "), std::string::npos)
+      << words;
   EXPECT_NE(on_device.find("but 4.00 KiB are free ("), std::string::npos) << on_device;
 }
 

@@ -16,7 +16,7 @@
 #include <string_view>
 
 #include "backend/arena.h"
-#include "backend/device_streams.h"
+#include "backend/device_handle.h"
 #include "backend/tensor.h"
 #include "base/operation_options.h"
 
@@ -258,7 +258,7 @@ class Backend {
   // Waits for all that was asked.
   virtual void synchronize() = 0;
   // Where operations run behind the host's back; null: they have ended when they return.
-  virtual DeviceStreams* device() { return nullptr; }
+  virtual DeviceHandle* device() { return nullptr; }
   // What repeats operations without the host's time for each; null: there is nothing to gain.
   virtual Recorder* recorder() { return nullptr; }
   // Where products can be computed by several algorithms; null: there is nothing to choose.

@@ -225,7 +225,7 @@ bool Generator::has_begun(const Pieces& pieces) const {
 
 // As many sequences, so that choices lie where they did, in the context, and a token of the same recording.
 bool Generator::goes_on(const Pieces& pieces, const std::vector<int64_t>& sequences) const {
-  const DeviceStreams* const device = runtime_.backend.device();
+  const DeviceHandle* const device = runtime_.backend.device();
   if (!is_recorded() || (device != nullptr && !device->tokens_ahead)) return false;
   if (!is_a_token_each(pieces) || pieces.size() != sequences.size()) return false;
   int64_t longest = 0;

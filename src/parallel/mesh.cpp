@@ -24,7 +24,7 @@ std::vector<int> ranks(int first, int count, int distance) {
 std::unique_ptr<Communicator> communicator(const Launch& launch, const std::vector<int>& world_ranks, GroupName name,
                                            [[maybe_unused]] Backend& backend) {
 #ifdef LLAMA_TP_CUDA_ARCH
-  if (DeviceStreams* const device = backend.device()) return make_nccl_communicator(launch, world_ranks, name, *device);
+  if (DeviceHandle* const device = backend.device()) return make_nccl_communicator(launch, world_ranks, name, *device);
 #endif
   return make_communicator(launch, world_ranks, name);
 }
@@ -43,7 +43,7 @@ void check_shapes(const Launch& launch, HostGroup& world, const MeshShape& shape
 }
 
 // All ranks see all devices, and so the same error.
-void check_devices(const Launch& launch, HostGroup& world, DeviceStreams* device) {
+void check_devices(const Launch& launch, HostGroup& world, DeviceHandle* device) {
   const std::vector<std::string> hosts = world.all_gather(launch.host()),
                                  devices = world.all_gather(device == nullptr ? "" : device->identity),
                                  products = world.all_gather(device == nullptr ? "" : device->products);

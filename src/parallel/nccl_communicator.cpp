@@ -71,7 +71,7 @@ ncclDataType_t type_of(DType dtype) {
 
 class NcclCommunicator : public Communicator, private Watcher {
  public:
-  NcclCommunicator(MpiGroup group, MeetingPoint point, const WaitPolicy& policy, DeviceStreams& device)
+  NcclCommunicator(MpiGroup group, MeetingPoint point, const WaitPolicy& policy, DeviceHandle& device)
       : Communicator(group.rank(), group.size()),
         group_(std::move(group)),
         point_(std::move(point)),
@@ -214,7 +214,7 @@ class NcclCommunicator : public Communicator, private Watcher {
   MpiGroup group_;
   MeetingPoint point_;
   const WaitPolicy& policy_;
-  DeviceStreams& device_;
+  DeviceHandle& device_;
   const std::shared_ptr<CudaStream> stream_;
   ncclComm_t comm_ = nullptr;
   std::array<std::set<int64_t>, static_cast<size_t>(Meeting::count_)> called_sizes_;  // bytes, by kind
@@ -226,7 +226,7 @@ class NcclCommunicator : public Communicator, private Watcher {
 // A group of one: copies on the compute stream.
 class LoneDeviceCommunicator : public Communicator {
  public:
-  explicit LoneDeviceCommunicator(const DeviceStreams& device) : Communicator(0, 1), compute_(device.compute) {}
+  explicit LoneDeviceCommunicator(const DeviceHandle& device) : Communicator(0, 1), compute_(device.compute) {}
 
  protected:
   Pending run_all_reduce(const Tensor&) override { return {}; }
@@ -249,7 +249,7 @@ class LoneDeviceCommunicator : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
-                                                     GroupName name, DeviceStreams& device) {
+                                                     GroupName name, DeviceHandle& device) {
   if (world_ranks.size() == 1) return std::make_unique<LoneDeviceCommunicator>(device);
   set_up_nccl();
   // NCCL refuses two ranks on one device unless it takes them for ranks of different hosts; it then uses sockets.

@@ -17,7 +17,7 @@
 #include <memory>
 #include <vector>
 
-#include "backend/device_streams.h"
+#include "backend/device_handle.h"
 #include "parallel/communicator.h"
 #include "parallel/launch.h"
 
@@ -26,6 +26,6 @@ namespace llama_tp {
 // Collective over the listed ranks of the world, which become ranks 0, 1, … of the group in this order; this process is
 // one of them. device must outlive it. Errors: there is no libnccl; what NCCL says; Stopped.
 std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const std::vector<int>& world_ranks,
-                                                     GroupName name, DeviceStreams& device);
+                                                     GroupName name, DeviceHandle& device);
 
 }  // namespace llama_tp

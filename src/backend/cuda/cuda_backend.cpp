@@ -77,11 +77,11 @@ std::string why_no_cuda_device() {
 CudaBackend::CudaBackend(const DevicePlace& place) {
   choose_device(place);
   compute_.emplace(CudaStream::Priority::usual);
-  stream_ = streams_.compute = *compute_;
-  streams_.tokens_ahead = environment_switch("LLAMA_TP_TOKENS_AHEAD", true);
-  streams_.graphs = environment_switch("LLAMA_TP_CUDA_GRAPH", true);
+  stream_ = handle_.compute = *compute_;
+  handle_.tokens_ahead = environment_switch("LLAMA_TP_TOKENS_AHEAD", true);
+  handle_.graphs = environment_switch("LLAMA_TP_CUDA_GRAPH", true);
   try_a_kernel();
-  uploads_.emplace(streams_);
+  uploads_.emplace(handle_);
   products_ = std::make_unique<CublasLt>();
   description_ += text(", driver ", version_text(driver_version()), ", cuBLASLt ", products_->version());
   tuning_place_.cublas_lt = products_->version();
@@ -92,7 +92,7 @@ void CudaBackend::take_products(const ProductFile& file) {
   if (!file.given()) return;
   check(file);
   tuned_file_ = file.path;
-  streams_.products = text(fingerprint(file.text));
+  handle_.products = text(fingerprint(file.text));
   products_->use(parse_tuned_products(file));
 }
 
@@ -104,37 +104,37 @@ void CudaBackend::choose_device(const DevicePlace& place) {
   require(driver / 1000 >= CUDART_VERSION / 1000, "--backend cuda: the NVIDIA driver of ", place.host, " knows CUDA ",
           version_text(driver), ", but this program is made with ", version_text(CUDART_VERSION),
           "; update the driver, build with an older toolkit, or take --backend cpu");
-  check_cuda(cudaGetDeviceCount(&streams_.devices), "cudaGetDeviceCount");
-  device_ = place.local_rank % streams_.devices;
+  check_cuda(cudaGetDeviceCount(&handle_.devices), "cudaGetDeviceCount");
+  device_ = place.local_rank % handle_.devices;
   check_cuda(cudaSetDevice(device_), text("cudaSetDevice(", device_, ")"));
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, device_), "cudaGetDeviceProperties");
   require(can_run_the_kernels(properties), "--backend cuda: device ", device_, " of ", place.host, ", ",
           why_it_cannot(properties), "; hide it with CUDA_VISIBLE_DEVICES, or take --backend cpu");
-  streams_.name = text("cuda device ", device_, " (", properties.name, ")");
-  streams_.identity = std::string(properties.uuid.bytes, sizeof properties.uuid.bytes);
+  handle_.name = text("cuda device ", device_, " (", properties.name, ")");
+  handle_.identity = std::string(properties.uuid.bytes, sizeof properties.uuid.bytes);
   architecture_ = text(properties.major, properties.minor);
   tuning_place_ = {properties.name, text(properties.major, ".", properties.minor), ""};
   description_ = text("cuda: ", properties.name, ", ", gibibytes(properties.totalGlobalMem), ", sm_", architecture_,
-                      ", device ", device_, " of ", streams_.devices);
+                      ", device ", device_, " of ", handle_.devices);
 }
 
 void CudaBackend::try_a_kernel() const {
   constexpr size_t bytes = 256;
   const Temporary place(bytes);
-  check_cuda(place.status, text("the first ", bytes, " bytes of ", streams_.name));
+  check_cuda(place.status, text("the first ", bytes, " bytes of ", handle_.name));
   try {
     kernels::zero(stream_, place.memory, bytes);
     check_cuda(cudaStreamSynchronize(stream_), "zero");
   } catch (const Error& error) {
-    fail("--backend cuda: ", streams_.name, ", an sm_", architecture_,
+    fail("--backend cuda: ", handle_.name, ", an sm_", architecture_,
          ", does not run this program's kernels, which are made for ", LLAMA_TP_CUDA_ARCH, " (", error.what(),
          "); build with make CUDA_ARCH=", architecture_ == "90" ? "90a" : architecture_);
   }
 }
 
 void CudaBackend::repeat(const std::vector<int64_t>& key, const std::function<void()>& work) {
-  if (!streams_.graphs) return work();
+  if (!handle_.graphs) return work();
   graph_.repeat(stream_, key, work);
 }
 
@@ -144,7 +144,7 @@ void* CudaBackend::reserve(int64_t bytes) {
   void* memory = nullptr;
   check_cuda(
       cudaMalloc(&memory, static_cast<size_t>(bytes)),
-      text(bytes, " bytes of ", streams_.name, " (a smaller batch, --gradient-checkpointing or more ranks need less)"));
+      text(bytes, " bytes of ", handle_.name, " (a smaller batch, --gradient-checkpointing or more ranks need less)"));
   check_cuda(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), stream_), "cudaMemset");
   return memory;
 }
@@ -166,11 +166,11 @@ void CudaBackend::download(const Tensor& tensor, void* host) {
 }
 
 std::unique_ptr<Delivery> CudaBackend::make_delivery(int64_t bytes) {
-  return std::make_unique<CudaDelivery>(streams_, bytes);
+  return std::make_unique<CudaDelivery>(handle_, bytes);
 }
 
 void CudaBackend::synchronize() {
-  wait_until(streams_.watchers, "what was asked of it", [&] { return cudaStreamQuery(stream_); });
+  wait_until(handle_.watchers, "what was asked of it", [&] { return cudaStreamQuery(stream_); });
 }
 
 int64_t CudaBackend::free_memory() const {

@@ -13,7 +13,7 @@
 #include "backend/cuda/cuda_operations.h"
 #include "backend/cuda/cuda_uploads.h"
 #include "backend/device.h"
-#include "backend/device_streams.h"
+#include "backend/device_handle.h"
 #include "backend/product_tuner.h"
 #include "backend/recorder.h"
 
@@ -39,7 +39,7 @@ class CudaBackend : public CudaOperations, public Recorder, public ProductTuner 
   int64_t memory_in_use() const override;
   double read_bandwidth(double most_seconds) override;
   std::string description() const override;
-  DeviceStreams* device() override { return &streams_; }
+  DeviceHandle* device() override { return &handle_; }
   Recorder* recorder() override { return this; }
   void repeat(const std::vector<int64_t>& key, const std::function<void()>& work) override;
   void forget() override { graph_.forget(); }
@@ -65,7 +65,7 @@ class CudaBackend : public CudaOperations, public Recorder, public ProductTuner 
   int device_ = 0;
   std::string description_, architecture_;  // the latter as nvcc counts: "90"
   std::optional<CudaStream> compute_;       // once the device is chosen
-  DeviceStreams streams_;
+  DeviceHandle handle_;
   std::optional<CudaUploads> uploads_;
   std::unique_ptr<CublasLt> products_;
   TuningPlace tuning_place_;

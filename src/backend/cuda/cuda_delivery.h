@@ -11,7 +11,7 @@ namespace llama_tp {
 
 class CudaDelivery : public Delivery {
  public:
-  CudaDelivery(const DeviceStreams& streams, int64_t bytes) : streams_(streams) {
+  CudaDelivery(const DeviceHandle& device, int64_t bytes) : device_(device) {
     check_cuda(cudaHostAlloc(&copy_, static_cast<size_t>(bytes), cudaHostAllocDefault), "cudaHostAlloc");
   }
   // The memory is given back when the copy that nobody waited for has been made. Behind an error it may never be: then it
@@ -29,13 +29,13 @@ class CudaDelivery : public Delivery {
 
   void ask(const Tensor& tensor) override {
     check_cuda(cudaMemcpyAsync(copy_, tensor.data, static_cast<size_t>(tensor.bytes()), cudaMemcpyDeviceToHost,
-                               streams_.compute),
+                               device_.compute),
                "delivery");
-    arrived_.record(streams_.compute);
+    arrived_.record(device_.compute);
     asked_ = true;
   }
   const void* wait() final {
-    wait_until(streams_.watchers, "what was asked of it", [&] { return arrived_.query(); });
+    wait_until(device_.watchers, "what was asked of it", [&] { return arrived_.query(); });
     asked_ = false;
     return copy_;
   }
@@ -44,7 +44,7 @@ class CudaDelivery : public Delivery {
   }
 
  private:
-  const DeviceStreams& streams_;
+  const DeviceHandle& device_;
   void* copy_ = nullptr;
   CudaEvent arrived_;
   bool asked_ = false;

@@ -19,13 +19,13 @@ class CudaUploads {
   // A place has room for the numbers of a forward of 16,384 tokens; the host waits when all are on their way.
   static constexpr int64_t place_bytes = 256 << 10, places = 8;
 
-  explicit CudaUploads(const DeviceStreams& streams) : streams_(streams) {
+  explicit CudaUploads(const DeviceHandle& device) : device_(device) {
     check_cuda(cudaHostAlloc(reinterpret_cast<void**>(&memory_), places * place_bytes, cudaHostAllocDefault),
                "cudaHostAlloc");
   }
   // Left to the end of the process where the device may still read it, as behind an error.
   ~CudaUploads() {
-    if (cudaStreamQuery(streams_.compute) == cudaSuccess) cudaFreeHost(memory_);
+    if (cudaStreamQuery(device_.compute) == cudaSuccess) cudaFreeHost(memory_);
   }
   CudaUploads(const CudaUploads&) = delete;
   CudaUploads& operator=(const CudaUploads&) = delete;
@@ -37,18 +37,18 @@ class CudaUploads {
   }
 
  private:
-  void copy_piece(const char* host, char* device, int64_t bytes) {
+  void copy_piece(const char* host, char* to, int64_t bytes) {
     const CudaEvent& taken = taken_[next_];
-    wait_until(streams_.watchers, "an upload", [&] { return taken.query(); });
+    wait_until(device_.watchers, "an upload", [&] { return taken.query(); });
     char* const place = memory_ + static_cast<int64_t>(next_) * place_bytes;
     std::memcpy(place, host, static_cast<size_t>(bytes));
-    check_cuda(cudaMemcpyAsync(device, place, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, streams_.compute),
+    check_cuda(cudaMemcpyAsync(to, place, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, device_.compute),
                "upload");
-    taken_[next_].record(streams_.compute);
+    taken_[next_].record(device_.compute);
     next_ = (next_ + 1) % taken_.size();
   }
 
-  const DeviceStreams& streams_;
+  const DeviceHandle& device_;
   char* memory_ = nullptr;
   std::array<CudaEvent, places> taken_;  // when the device has taken what a place held
   size_t next_ = 0;

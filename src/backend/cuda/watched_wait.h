@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "backend/device_streams.h"
+#include "backend/device_handle.h"
 #include "kernels/check.h"
 
 namespace llama_tp {

@@ -28,7 +28,7 @@ class Watcher {
   virtual void look(bool stands, std::chrono::duration<double> stood) = 0;
 };
 
-struct DeviceStreams {
+struct DeviceHandle {
   std::string name;          // "cuda device 1 (NVIDIA H100 80GB HBM3)"
   std::string identity;      // of the hardware, among the devices of its host
   int devices = 0;           // that this process sees
