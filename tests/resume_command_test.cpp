@@ -2,17 +2,11 @@
 // the changes from one mesh to another a choice in which each two sizes meet, with LLAMA_TP_TEST_ALL=1 all of them.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <functional>
-
 #include "io/files.h"
-#include "report/format.h"
-#include "scratch_folder.h"
-#include "support/command.h"
 #include "support/error_of.h"
 #include "support/refusal.h"
 #include "support/settings.h"
-#include "support/small_model.h"
+#include "trained_runs.h"
 
 namespace llama_tp {
 namespace {
@@ -20,78 +14,23 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr MeshOfRanks alone{0, ""}, tensor2{2, ""};
-
-struct Mesh {
-  int data, fsdp, tensor;
-  std::string options() const {
-    return text("--data-parallel ", data, " --fsdp ", fsdp, " --tensor-parallel ", tensor, " ");
-  }
-  bool operator==(const Mesh&) const = default;
-};
-constexpr Mesh meshes[] = {{1, 1, 1}, {1, 1, 2}, {2, 1, 1}, {2, 1, 2}, {1, 2, 1}, {1, 2, 2}};
+constexpr MeshSizes meshes[] = {{1, 1, 1}, {1, 1, 2}, {2, 1, 1}, {2, 1, 2}, {1, 2, 1}, {1, 2, 2}};
 
 // A run on the first mesh goes on on the second.
 struct Change {
-  Mesh first, second;
+  MeshSizes first, second;
   Values values() const { return {first.data, first.fsdp, first.tensor, second.data, second.fsdp, second.tensor}; }
 };
 
 std::vector<Change> all_changes() {
   std::vector<Change> all;
-  for (const Mesh& first : meshes)
-    for (const Mesh& second : meshes)
+  for (const MeshSizes& first : meshes)
+    for (const MeshSizes& second : meshes)
       if (first != second) all.push_back({first, second});
   return all;
 }
 
-class ResumeCommand : public testing::Test {
- protected:
-  ResumeCommand() {
-    write_file(path("config.json"), small_config().dump());
-    write_file(path("ids.jsonl"), random_id_lines(22, 20, small_vocabulary));
-  }
-
-  std::string path(const std::string& name) const { return folder_ / name; }
-
-  // Without the program's name. Later options win.
-  std::string arguments(const MeshOfRanks& mesh, const std::string& output, const std::string& options) const {
-    return "train --config " + path("config.json") + " --train-file " + path("ids.jsonl") + " --output-dir " +
-           path(output) + " --global-batch-size 4 --per-device-train-batch-size 2 --dtype float32 " +
-           "--lr-scheduler-type cosine --warmup-steps 3 --learning-rate 2e-3 --weight-decay 0.1 " + mesh.options + " " +
-           options;
-  }
-  CommandResult run(const MeshOfRanks& mesh, const std::string& output, const std::string& options) const {
-    return run_command(llama_tp_with(mesh.ranks) + " " + arguments(mesh, output, options));
-  }
-  // Trains, which must go well, and returns what was printed.
-  std::string train(const MeshOfRanks& mesh, const std::string& output, const std::string& options) const {
-    const CommandResult result = run(mesh, output, options);
-    EXPECT_EQ(result.status, 0) << result.err << result.out;
-    return result.out;
-  }
-  std::string train(const Mesh& mesh, const std::string& output, const std::string& options) const {
-    return train({mesh.data * mesh.fsdp * mesh.tensor, ""}, output, mesh.options() + options);
-  }
-  std::vector<Json> metrics(const std::string& output) const {
-    return json_lines(whole_file(path(output + "/metrics.jsonl")));
-  }
-  int64_t bytes_in(const std::string& folder) const {
-    int64_t bytes = 0;
-    for (const auto& entry : fs::recursive_directory_iterator(path(folder)))
-      if (entry.is_regular_file()) bytes += static_cast<int64_t>(entry.file_size());
-    return bytes;
-  }
-  // What is left of `output` where its run is killed after the save of `step`; metrics.jsonl knows more.
-  void copy_until(const std::string& output, int step, const std::string& to) const {
-    fs::remove_all(path(to));
-    fs::copy(path(output), path(to), fs::copy_options::recursive);
-    for (const int later : checkpoint_steps(path(to)))
-      if (later > step) fs::remove_all(path(to + "/checkpoint-" + std::to_string(later)));
-  }
-
-  ScratchFolder folder_;
-};
+class ResumeCommand : public TrainedRuns {};
 
 constexpr int saved_step = 4, all_steps = 14;
 const std::string whole_run = "--max-steps 14 --save-steps 4";
@@ -109,12 +48,12 @@ const char* const saved_files[] = {"model.safetensors", "training_state/m/model.
 
 TEST_F(ResumeCommand, TheNextTenLossesAreThoseOfTheRunThatNeverStoppedOnAnyMesh) {
   const std::vector<Change> chosen = settings_under_test(all_changes());
-  for (const Mesh& first : meshes) {
+  for (const MeshSizes& first : meshes) {
     fs::remove_all(path("whole"));
     train(first, "whole", whole_run);
     const std::vector<Json> whole = metrics("whole");
     ASSERT_EQ(whole.size(), static_cast<size_t>(all_steps));
-    const auto go_on = [&](const Mesh& second) {
+    const auto go_on = [&](const MeshSizes& second) {
       SCOPED_TRACE(first.options() + "then " + second.options());
       copy_until("whole", saved_step, "out");
       const std::string said = train(second, "out", whole_run + " --resume-from-checkpoint latest");
@@ -242,126 +181,6 @@ TEST_F(ResumeCommand, MetricsOfTheSameRunFromElsewhereAreWrittenAnew) {
   EXPECT_FALSE(fs::exists(path("out/metrics.jsonl.earlier")));
 }
 
-TEST_F(ResumeCommand, SaveTotalLimitKeepsTheNewest) {
-  train(tensor2, "out", "--max-steps 7 --save-steps 2 --save-total-limit 2");
-  EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{6, 7}));
-  train(alone, "out", "--max-steps 9 --save-steps 2 --save-total-limit 1 --resume-from-checkpoint");
-  EXPECT_EQ(checkpoint_steps(path("out")), (std::vector<int>{9}));
-  for (const auto& entry : fs::directory_iterator(path("out")))
-    EXPECT_FALSE(entry.path().string().ends_with(".partial")) << entry.path();
-  train(alone, "more", "--max-steps 3 --save-steps 1");
-  for (const int limit : {3, 2, 1}) {  // where nothing is left to do, too
-    train(tensor2, "more", text("--max-steps 3 --save-total-limit ", limit, " --resume-from-checkpoint"));
-    EXPECT_EQ(std::ssize(checkpoint_steps(path("more"))), limit);
-  }
-  EXPECT_EQ(checkpoint_steps(path("more")), (std::vector<int>{3}));
-  expect_refused(0, arguments(alone, "other", "--save-total-limit 0"), {"--save-total-limit 0", "1 or more"});
-}
-
-TEST_F(ResumeCommand, PlanKnowsTheSizeOfACheckpoint) {
-  for (const std::string dtype : {"float32", "bfloat16"}) {
-    train(Mesh{1, 1, 2}, dtype, "--max-steps 1 --dtype " + dtype);
-    int64_t all = 0, model = 0;
-    for (const auto& entry : fs::recursive_directory_iterator(path(dtype + "/checkpoint-1"))) {
-      if (entry.path().extension() != ".safetensors") continue;
-      const auto bytes = static_cast<int64_t>(entry.file_size());
-      all += bytes;
-      if (entry.path().parent_path().filename() == "checkpoint-1") model += bytes;
-    }
-    const CommandResult plan =
-        run_command(llama_tp_with(0) + " plan --json --config " + path("config.json") + " --dtype " + dtype);
-    const Json planned = Json::parse(plan.out);
-    EXPECT_EQ(planned["checkpoint_bytes"], all) << dtype;
-    EXPECT_EQ(planned["model_bytes"], model) << dtype;
-  }
-}
-
-TEST_F(ResumeCommand, SaveOnlyModelLeavesOutTheTrainingStateAndNothingElse) {
-  const std::string options = "--max-steps 3 --save-steps 1 --dtype bfloat16 --tokenizer " + small_tokenizer();
-  const auto last_checkpoint = [&](const std::string& output) {
-    fs::remove_all(path("model"));
-    fs::rename(path(output + "/checkpoint-3"), path("model"));
-    return snapshot(path("model"));
-  };
-  for (const Mesh& mesh : {Mesh{1, 1, 1}, Mesh{1, 2, 2}})
-    for (const std::string saved : {" --save-dtype bfloat16", " --save-dtype float32"}) {
-      SCOPED_TRACE(mesh.options() + saved);
-      for (const std::string output : {"whole", "small"}) fs::remove_all(path(output));
-      const std::string of_whole = train(mesh, "whole", options + saved),
-                        of_small = train(mesh, "small", options + saved + " --save-only-model --save-total-limit 2");
-      EXPECT_TRUE(
-          holds(of_whole, "checkpoints " + bytes_text(bytes_in("whole/checkpoint-3")) + " each; 3 to come, all"));
-      EXPECT_TRUE(holds(of_small, "checkpoints " + bytes_text(bytes_in("small/checkpoint-3")) + " each, of the model"));
-      EXPECT_EQ(checkpoint_steps(path("small")), (std::vector<int>{2, 3}));
-      fs::remove_all(path("whole/checkpoint-3/training_state"));
-      EXPECT_EQ(last_checkpoint("small"), last_checkpoint("whole"));
-    }
-}
-
-TEST_F(ResumeCommand, FromACheckpointOfTheModelAloneARunBeginsAnewButDoesNotGoOn) {
-  train(alone, "out", "--max-steps 2 --save-only-model");
-  for (const int ranks : {0, 2})
-    for (const std::string& named : {std::string("latest"), path("out/checkpoint-2")})
-      expect_refused(ranks, arguments(alone, "out", "--max-steps 4 --resume-from-checkpoint " + named),
-                     {"out/checkpoint-2: cannot be resumed", "no training_state/state.json", "--save-only-model",
-                      "--model " + path("out/checkpoint-2"), "--output-dir"});
-  const CommandResult again = run(alone, "out", "--max-steps 4");
-  EXPECT_TRUE(holds(again.err, "the last is 2); choose another --output-dir")) << again.err;
-  const CommandResult anew =
-      run_command(llama_tp_with(2) + " train --model " + path("out/checkpoint-2") + " --train-file " +
-                  path("ids.jsonl") + " --max-steps 1 --output-dir " + path("new"));
-  EXPECT_EQ(anew.status, 0) << anew.err;
-}
-
-TEST_F(ResumeCommand, TheLastCheckpointThatARunCanGoOnFromIsNamedBehindOthers) {
-  train(alone, "out", "--max-steps 2");
-  train(alone, "out", "--max-steps 4 --save-steps 1 --save-only-model --resume-from-checkpoint");
-  const std::string more = "--max-steps 6 --resume-from-checkpoint ";
-  expect_refused(
-      0, arguments(alone, "out", more),
-      {"out/checkpoint-4: cannot be resumed", "model alone", "remove all behind " + path("out/checkpoint-2")});
-  const CommandResult earlier = run(alone, "out", more + path("out/checkpoint-2"));
-  EXPECT_TRUE(holds(earlier.err, "checkpoint-4 was saved after it; remove it first")) << earlier.err;
-  fs::create_directory(path("out/checkpoint-9"));
-  expect_refused(
-      0, arguments(alone, "out", more),
-      {"out/checkpoint-9: cannot be resumed: it is incomplete", "remove all behind " + path("out/checkpoint-2")});
-  for (const char* name : {"out/checkpoint-3", "out/checkpoint-4", "out/checkpoint-9"}) fs::remove_all(path(name));
-  EXPECT_TRUE(holds(train(alone, "out", more), "step 6/6"));
-}
-
-// An open file keeps its room on the disk, also where it has no name any more.
-TEST_F(ResumeCommand, TheCheckpointOfTheBeginningFreesItsRoom) {
-  train(alone, "out", "--max-steps 2 --dtype bfloat16 --save-dtype float32");
-  const CommandResult result = run_command(
-      llama_tp_with(0) + " " +
-      arguments(alone, "out",
-                "--resume-from-checkpoint --dtype bfloat16 --save-dtype float32 --save-steps 1 "
-                "--save-total-limit 1 --max-steps 1000000 >/dev/null") +
-      " & job=$!\nwhile [ $(wc -l <" + path("out/metrics.jsonl") + ") -lt 9 ] && kill -0 $job; do sleep 0.01; done\n" +
-      "ls -l /proc/$job/fd; kill -KILL $job; wait $job");
-  EXPECT_TRUE(holds(result.out, path("out/llama_tp.json"))) << result.err;  // it was running
-  EXPECT_EQ(result.out.find("checkpoint-2.partial"), std::string::npos) << result.out;
-  EXPECT_EQ(result.out.find("checkpoint-2/"), std::string::npos) << result.out;
-}
-
-// Its tokenizer and generation_config.json are in every later one: --save-total-limit removes the first at the next save.
-TEST_F(ResumeCommand, TheCheckpointThatIsTheModelMayGoOnTheWay) {
-  train(alone, "out", "--max-steps 2 --tokenizer " + small_tokenizer());
-  write_file(path("out/checkpoint-2/generation_config.json"), "{\"top_k\": 3}");
-  for (const int ranks : {0, 2}) {
-    copy_until("out", 2, "again");
-    const CommandResult result = run_command(
-        llama_tp_with(ranks) + " train --model " + path("again") + " --train-file " + path("ids.jsonl") +
-        " --output-dir " + path("again") + " --global-batch-size 4 --per-device-train-batch-size 2 --dtype float32 " +
-        "--resume-from-checkpoint latest --save-steps 1 --save-total-limit 1 --max-steps 5");
-    EXPECT_EQ(result.status, 0) << result.err;
-    EXPECT_EQ(checkpoint_steps(path("again")), std::vector<int>{5});
-    EXPECT_EQ(whole_file(path("again/checkpoint-5/generation_config.json")), "{\"top_k\": 3}");
-    EXPECT_EQ(whole_file(path("again/checkpoint-5/tokenizer.json")), whole_file(small_tokenizer() + "/tokenizer.json"));
-  }
-}
-
 #if !defined(__SANITIZE_ADDRESS__)  // it looks at memory through a pipe, for which no descriptor is left
 // As many as a checkpoint of a large model has; here there are nine, with the program's own.
 TEST_F(ResumeCommand, MoreFilesMayBeOpenThanTheSoftLimitSays) {
@@ -442,110 +261,6 @@ TEST_F(ResumeCommand, NothingIsLeftToDoAfterTheLastStep) {
       EXPECT_TRUE(holds(train({ranks, ""}, "out", "--resume-from-checkpoint --max-steps " + steps),
                         path("out/checkpoint-3"), "3 steps of " + steps, "nothing is left to do", "--max-steps"));
   EXPECT_EQ(snapshot(path("out")), before);
-}
-
-constexpr auto over = fs::copy_options::overwrite_existing;
-
-struct Refusal {
-  std::string options;
-  Words words;
-};
-
-TEST_F(ResumeCommand, ARunThatWouldNotFollowIsRefused) {
-  train(alone, "out", "--max-steps 4 --save-steps 2");
-  write_file(path("other.jsonl"), random_id_lines(22, 19, small_vocabulary));
-  write_file(path("other.json"), small_config({{"rope_theta", 500000}}).dump());
-  write_file(path("wider.json"), small_config({{"intermediate_size", 96}}).dump());
-  const std::string checkpoint = path("out/checkpoint-4"), before = snapshot(path("out"));
-  const Refusal refusals[] = {
-      {"--seed 7",
-       {checkpoint, "--seed 42", "this one 7", "give the --seed of then",
-        "start anew from its weights: --model " + checkpoint + " without --resume-from-checkpoint"}},
-      {"--block-size 16", {checkpoint, "--block-size 1024", "16"}},
-      {"--global-batch-size 8", {checkpoint, "--global-batch-size 4", "8"}},
-      {"--train-file " + path("other.jsonl"), {checkpoint, "--train-file 22 samples, 440 tokens", "418 tokens"}},
-      {"--config " + path("other.json"), {checkpoint + "/config.json", "rope_theta is absent", "500000"}},
-      {"--config " + path("wider.json"), {checkpoint + "/config.json", "intermediate_size is 64", "96"}},
-      {"--resume-from-checkpoint " + path("out/checkpoint-2"), {checkpoint, "after it", "remove it"}},
-      {"--resume-from-checkpoint " + path("none"), {"--resume-from-checkpoint " + path("none"), "no such folder"}},
-  };
-  for (const Refusal& refusal : refusals)
-    for (const int ranks : {0, 2})
-      expect_refused(ranks, arguments(alone, "out", "--max-steps 6 --resume-from-checkpoint " + refusal.options),
-                     refusal.words);
-  EXPECT_EQ(snapshot(path("out")), before);
-}
-
-// The numbers are those that the program gave for these data when it took them byte by byte.
-TEST_F(ResumeCommand, CheckpointsOfEarlierVersionsKnowTheirDataAgain) {
-  const std::pair<std::string, std::string> table[] = {
-      {"", "22 samples, 440 tokens, fingerprint 15236714399563132623"},
-      {" --packing on --block-size 64", "8 samples, 440 tokens, fingerprint 11136197447888429591"}};
-  const std::string state = path("out/checkpoint-2/training_state/state.json");
-  for (const auto& [options, earlier] : table) {
-    fs::remove_all(path("out"));
-    train(alone, "out", "--max-steps 2" + options);
-    Json json = Json::parse(whole_file(state));
-    EXPECT_NE(json["fixed"]["train-file"], earlier);
-    json["fixed"]["train-file"] = earlier + "0";
-    write_file(state, json.dump());
-    const std::string resumed = "--max-steps 3 --resume-from-checkpoint" + options;
-    expect_refused(0, arguments(alone, "out", resumed), {"--train-file " + earlier + "0, this one ", "fingerprint v2"});
-    json["fixed"]["train-file"] = earlier;
-    write_file(state, json.dump());
-    train(tensor2, "out", resumed);
-    EXPECT_TRUE(fs::exists(path("out/checkpoint-3")));
-  }
-}
-
-// Some ranks pass the data on to others while one refuses: what they send from must not be gone.
-TEST_F(ResumeCommand, ARefusalDoesNotDisturbALargeBroadcast) {
-  write_file(path("ids.jsonl"), random_id_lines(4000, 150, small_vocabulary));
-  const MeshOfRanks eight{8, "--data-parallel 8 --per-device-train-batch-size 1 --global-batch-size 8"};
-  train(eight, "out", "--max-steps 1 --save-steps 1 --seed 1");
-  for (int i = 0; i < 3; i++) {
-    const CommandResult result = run(eight, "out", "--max-steps 2 --seed 7 --resume-from-checkpoint");
-    EXPECT_EQ(result.status, 1);
-    EXPECT_TRUE(holds(result.err, "its run has --seed 1, this one 7")) << result.err;
-    EXPECT_FALSE(holds(result.err, "Segmentation")) << result.err;
-  }
-}
-
-TEST_F(ResumeCommand, ADamagedCheckpointIsNamedWithTheDamage) {
-  train(alone, "sound", "--max-steps 2 --dtype bfloat16");
-  const std::string checkpoint = path("out/checkpoint-2"), state = checkpoint + "/training_state";
-  struct Damage {
-    std::function<void()> damage;
-    Words words;
-  };
-  const Damage damages[] = {
-      {[&] { fs::remove_all(state); }, {checkpoint, "no training_state/state.json", "--model"}},
-      {[&] { fs::remove(state + "/state.json"); }, {checkpoint, "no training_state/state.json", "--model"}},
-      {[&] { fs::resize_file(state + "/state.json", 40); }, {state + "/state.json", "cut", "copy"}},
-      {[&] { write_file(state + "/state.json", R"({"version": 9})"); }, {state + "/state.json", "version 9"}},
-      {[&] { fs::remove_all(state + "/v"); }, {state + "/v", "incomplete", "copy"}},
-      {[&] { fs::remove(state + "/rest/model.safetensors"); }, {state + "/rest", "incomplete", "copy"}},
-      {[&] { fs::resize_file(state + "/m/model.safetensors", 90000); }, {state + "/m/model.safetensors", "cut"}},
-      {[&] { fs::remove(checkpoint + "/model.safetensors"); }, {checkpoint, "model.safetensors", "incomplete"}},
-      {[&] { fs::copy_file(state + "/m/model.safetensors", state + "/rest/model.safetensors", over); },
-       {state + "/rest/model.safetensors", "F32", "I16", "copy"}},
-      {[&] {
-         train(alone, "wide", "--max-steps 2 --config " + path("wide.json"));
-         fs::copy_file(path("wide/checkpoint-2/training_state/v/model.safetensors"), state + "/v/model.safetensors",
-                       over);
-       },
-       {state + "/v/model.safetensors", "mlp", "has shape [96, 32]", "[64, 32]"}},
-  };
-  write_file(path("wide.json"), small_config({{"intermediate_size", 96}}).dump());
-  for (const Damage& damage : damages) {
-    copy_until("sound", 2, "out");
-    damage.damage();
-    const std::string before = snapshot(path("out"));
-    for (const int ranks : {0, 2})
-      expect_refused(ranks, arguments(alone, "out", "--max-steps 4 --dtype bfloat16 --resume-from-checkpoint"),
-                     damage.words);
-    EXPECT_EQ(snapshot(path("out")), before);
-  }
 }
 
 }  // namespace
