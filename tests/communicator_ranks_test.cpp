@@ -1,36 +1,25 @@
 // Each rank can compute what every other one contributes, so it checks its result against a plain sum of its own.
 #include <gtest/gtest.h>
 #include <omp.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <numeric>
 #include <random>
 #include <thread>
 
 #include "backend/device.h"
+#include "counted_allocations.h"
 #include "parallel/communicator.h"
-#include "parallel/host_values.h"
 #include "parallel/local_communicator.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/mpi_host_group.h"
-#include "parallel/shared_memory.h"
 #include "parallel/shared_window.h"
 #include "support/error_of.h"
 #include "support/ranks.h"
 
 namespace llama_tp {
 namespace {
-
-bool counting = false;
-int allocations = 0;
-size_t allocated = 0;  // bytes
 
 // Values of one type in host memory, as a tensor.
 class Values {
@@ -301,116 +290,17 @@ TEST(Communicator, RefusesWhatCannotBeSummedOrDoesNotFit) {
   EXPECT_THROW(make_communicator(ranks(), {ranks().rank(), ranks().size()}), Error);
 }
 
+#if defined(COUNTS_ALLOCATIONS)
 TEST(Communicator, AStepAllocatesNothing) {
   const auto comm = make_communicator(ranks(), ranks().all_ranks());
   const Values part(DType::bf16, 300000), whole(DType::bf16, 300000 * comm->size());
   send_one_of_each(*comm, part.tensor(), whole.tensor());
-  allocations = 0;
-  counting = true;
-  for (int round = 0; round < 3; round++) send_one_of_each(*comm, part.tensor(), whole.tensor());
-  counting = false;
-  EXPECT_EQ(allocations, 0);
+  const Allocations made = allocations_of([&] {
+    for (int round = 0; round < 3; round++) send_one_of_each(*comm, part.tensor(), whole.tensor());
+  });
+  EXPECT_EQ(made.count, 0u);
 }
-
-TEST(HostGroup, SharesTextsAndNumbersOfAnySize) {
-  const auto group = make_host_group(ranks());
-  EXPECT_EQ(group->size(), ranks().size());
-  group->barrier();
-  const auto text_of = [](int rank) {
-    return std::string(static_cast<size_t>(rank * 100000), static_cast<char>('a' + rank));
-  };
-  for (int root = 0; root < group->size(); root++)
-    EXPECT_EQ(group->broadcast(text_of(group->rank()), root), text_of(root));
-  const std::vector<std::string> texts = group->all_gather(text_of(group->rank()));
-  const std::vector<double> numbers = group->all_gather(0.5 + group->rank());
-  for (int rank = 0; rank < group->size(); rank++) {
-    EXPECT_EQ(texts.at(static_cast<size_t>(rank)), text_of(rank));
-    EXPECT_EQ(numbers.at(static_cast<size_t>(rank)), 0.5 + rank);
-  }
-}
-
-// Of another process that had this one's number.
-TEST(SharedMemory, PassesOverNamesThatAreLeftOver) {
-  MpiGroup group = MpiGroup::world();
-  std::vector<std::string> left;
-  for (int i = 0; i < 200; i++) {
-    const std::string name = "/dev/shm/llama_tp." + std::to_string(getpid()) + "." + std::to_string(i);
-    if (std::ofstream(name)) left.push_back(name);
-  }
-  EXPECT_EQ(left.size(), 200u);
-  const SharedMemory memory(group, 100);
-  *memory.part_of(group.rank()) = static_cast<char>('a' + group.rank());
-  group.barrier();
-  for (int rank = 0; rank < group.size(); rank++) EXPECT_EQ(*memory.part_of(rank), 'a' + rank);
-  for (const std::string& name : left) EXPECT_TRUE(std::filesystem::remove(name));
-}
-
-TEST(SharedMemory, ALimitOfAFilesSizeIsNamed) {
-  MpiGroup group = MpiGroup::world();
-  rlimit before{};
-  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const rlimit low{1 << 20, before.rlim_max};
-  const auto action = std::signal(SIGXFSZ, SIG_IGN);
-  setrlimit(RLIMIT_FSIZE, &low);
-  const std::string error = error_of([&] { SharedMemory memory(group, 2 << 20); });
-  setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, action);
-  EXPECT_TRUE(holds(error, "/dev/shm: reserving", "File too large", "ulimit -f"));
-}
-
-// Such as a dataset: of no rank's list is there a copy.
-TEST(HostGroup, SendsAListLongerThanAMessageInPlace) {
-  const auto group = make_host_group(ranks());
-  constexpr size_t count = (size_t{9} << 20) + 1;  // of 8 bytes
-  std::vector<int64_t> values, empty{7};
-  if (group->rank() == 0) {
-    values.resize(count);
-    std::iota(values.begin(), values.end(), 5);
-    empty.clear();
-  }
-  group->barrier();
-  allocated = 0;
-  counting = true;
-  broadcast_values(*group, values);
-  counting = false;
-  constexpr size_t of_mpi = size_t{1} << 20;  // requests and the like
-  EXPECT_LT(allocated, (group->rank() == 0 ? 0 : count * sizeof(int64_t)) + of_mpi);
-  ASSERT_EQ(values.size(), count);
-  for (size_t i = 0; i < count; i++) ASSERT_EQ(values[i], 5 + static_cast<int64_t>(i));
-  broadcast_values(*group, empty);
-  EXPECT_TRUE(empty.empty());
-}
-
-TEST(HostGroup, GathersPiecesLongerThanAMessage) {
-  const auto group = make_host_group(ranks());
-  const size_t bytes = (size_t{65} << 20) + 3;
-  const int root = group->size() - 1;
-  const std::string piece(bytes, static_cast<char>('a' + group->rank()));
-  std::string whole(group->rank() == root ? bytes * static_cast<size_t>(group->size()) : 0, '\0');
-  std::vector<int64_t> lengths, places;
-  for (int rank = 0; rank < group->size(); rank++) {
-    lengths.push_back(static_cast<int64_t>(bytes));
-    places.push_back(rank * static_cast<int64_t>(bytes));
-  }
-  group->gather(piece, lengths, places, whole, root);
-  if (group->rank() != root) return;
-  for (int rank = 0; rank < group->size(); rank++) {
-    const std::string_view theirs = std::string_view(whole).substr(static_cast<size_t>(rank) * bytes, bytes);
-    EXPECT_EQ(theirs.find_first_not_of(static_cast<char>('a' + rank)), std::string_view::npos);
-  }
-}
+#endif
 
 }  // namespace
 }  // namespace llama_tp
-
-// glibc's own allocator under another name: this one counts.
-#if !defined(__SANITIZE_ADDRESS__)
-extern "C" void* __libc_malloc(size_t);
-extern "C" void* malloc(size_t size) {
-  if (llama_tp::counting) {
-    llama_tp::allocations++;
-    llama_tp::allocated += size;
-  }
-  return __libc_malloc(size);
-}
-#endif

@@ -1,55 +1,13 @@
 // Matrix products of the CPU backend against plain loops in double, on every path: oneDNN as it is, widened to f32
 // where the CPU has no bf16 products, and the matrix-vector kernel for few tokens.
-#include <cerrno>
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/packed_copy.h"
 #include "backend/cpu/transposed_copy.h"
 #include "base/parts.h"
+#include "counted_allocations.h"
 #include "operation_fixture.h"
-
-// Allocations of the whole process are counted while `watching`; the sanitizers bring an allocator of their own.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
-#define COUNTS_ALLOCATIONS 1
-#include <atomic>
-namespace {
-std::atomic<bool> watching{false};
-std::atomic<size_t> allocations{0}, largest_allocation{0};
-void note(size_t size) {
-  if (!watching) return;
-  allocations++;
-  if (size > largest_allocation) largest_allocation = size;
-}
-}  // namespace
-extern "C" {
-void* __libc_malloc(size_t);
-void* __libc_calloc(size_t, size_t);
-void* __libc_realloc(void*, size_t);
-void* __libc_memalign(size_t, size_t);
-void* malloc(size_t size) {
-  note(size);
-  return __libc_malloc(size);
-}
-void* calloc(size_t count, size_t size) {
-  note(count * size);
-  return __libc_calloc(count, size);
-}
-void* realloc(void* old, size_t size) {
-  note(size);
-  return __libc_realloc(old, size);
-}
-void* aligned_alloc(size_t alignment, size_t size) {
-  note(size);
-  return __libc_memalign(alignment, size);
-}
-int posix_memalign(void** result, size_t alignment, size_t size) {
-  note(size);
-  *result = __libc_memalign(alignment, size);
-  return *result == nullptr ? ENOMEM : 0;
-}
-}
-#endif
 
 namespace llama_tp {
 namespace {
@@ -288,14 +246,10 @@ TEST(CpuLinear, ResultsOfOneNumberOfThreadsAreRepeatedBitForBit) {
 }
 
 #if defined(COUNTS_ALLOCATIONS)
-// What body allocates when it is run once more.
-std::pair<size_t, size_t> allocations_of(const std::function<void()>& body) {
+// Of the second run: the first may make what others need, too.
+Allocations allocations_of_another(const std::function<void()>& body) {
   body();
-  allocations = largest_allocation = 0;
-  watching = true;
-  body();
-  watching = false;
-  return {allocations, largest_allocation};
+  return allocations_of(body);
 }
 
 TEST(CpuLinear, OnceAskedForItsWorkspaceNoOperationAllocates) {
@@ -310,22 +264,22 @@ TEST(CpuLinear, OnceAskedForItsWorkspaceNoOperationAllocates) {
       const Owned out({tokens, 64}, dtype), lse({4, tokens}, DType::f32);
       const Sequences sequences{ranges, 1, tokens, tokens, tokens};
 
-      const auto products = allocations_of([&] {
+      const auto products = allocations_of_another([&] {
         cpu->linear_forward(x, w, {}, y);
         if (few) return;
         cpu->linear_backward_input(y, w, x);
         cpu->linear_backward_weight(y, x, dw);
       });
       // oneDNN makes a map of its arguments for each product: a few small pieces, given back at once.
-      EXPECT_LE(products.first, few ? 0u : 3u * 16u);
+      EXPECT_LE(products.count, few ? 0u : 3u * 16u);
       const size_t largest = few ? 0u : OneDnn::keeps_to_workspace() ? 512u : SIZE_MAX;
-      EXPECT_LE(products.second, largest);
+      EXPECT_LE(products.largest, largest);
 
-      const auto attention = allocations_of([&] {
+      const auto attention = allocations_of_another([&] {
         cpu->attention_forward(q, k, k, sequences, {}, out, lse);
         cpu->attention_backward(out, q, k, k, out, lse, sequences, {}, dq, dk, dv);
       });
-      EXPECT_EQ(attention.first, 0u);
+      EXPECT_EQ(attention.count, 0u);
     }
 }
 #endif
