@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -211,6 +212,13 @@ TEST_F(CudaRanks, NcclsOwnWordsArePassedOn) {
   EXPECT_EQ(error_of([&] { mesh_->groups().tensor.all_reduce(value_).wait(); }),
             text("nccl: ncclAllReduce of ", ranks().size(), " ranks on cuda device ", ranks().local_rank(),
                  " (Double): what NCCL says (and where); NCCL_DEBUG=INFO tells more"));
+  nccl_double().last_error = "Error while creating shared memory segment /dev/shm/nccl-1 (size 34210176)";
+  const std::string full = error_of([&] { mesh_->groups().tensor.all_reduce(value_).wait(); });
+  EXPECT_NE(
+      full.find("(size 34210176)); if /dev/shm is full, make it larger (docker run --shm-size=1g): it needs 33 MiB "
+                "for each group of each rank; NCCL_DEBUG=INFO tells more"),
+      std::string::npos)
+      << full;
   nccl_double() = {.state = ncclRemoteError};
   mesh_->groups().tensor.all_reduce(value_).wait();
   cuda_double().never_ends = true;
@@ -241,6 +249,20 @@ TEST_F(CudaRanks, CollectivesOfAllGroupsShareAStreamWhereNcclDoesNotStartThemInO
 TEST_F(CudaRanks, NcclIsToldToBeRepeatableAndToMapNothing) {
   EXPECT_STREQ(std::getenv("NCCL_NVLS_ENABLE"), "0");
   EXPECT_STREQ(std::getenv("NCCL_GRAPH_REGISTER"), "0");
+}
+
+// NCCL refuses them as ranks of one host, and hosts that NVLink connects would not go by sockets.
+TEST_F(CudaRanks, RanksThatShareADeviceAreToNcclHostsThatOnlySocketsConnect) {
+  constexpr std::array names = {"NCCL_HOSTID", "NCCL_MNNVL_ENABLE", "LLAMA_TP_SHARE_DEVICE"};
+  EXPECT_EQ(std::getenv(names[0]), nullptr);
+  EXPECT_EQ(std::getenv(names[1]), nullptr);
+  setenv("LLAMA_TP_SHARE_DEVICE", "1", 1);
+  cuda_double().devices = 1;
+  const auto backend = make_backend("cuda", ranks().place());
+  const Mesh mesh(ranks(), {1, 1, ranks().size()}, 1, *backend);
+  EXPECT_EQ(std::getenv(names[0]), text(ranks().host(), ".", ranks().rank()));
+  EXPECT_STREQ(std::getenv(names[1]), "0");
+  for (const char* name : names) unsetenv(name);
 }
 
 // To destroy it would wait for the device.

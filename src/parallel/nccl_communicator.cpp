@@ -8,6 +8,7 @@
 #include <exception>
 #include <memory>
 #include <set>
+#include <string_view>
 #include <thread>
 
 #include "backend/cuda/calls.h"
@@ -40,11 +41,22 @@ const NcclLibrary& nccl() {
   return library;
 }
 
+// For each group of each rank that goes by sockets NCCL takes 33 MiB (its proxy's operations).
+constexpr std::string_view shared_memory_mend =
+    "if /dev/shm is full, make it larger (docker run --shm-size=1g): it needs 33 MiB for each group of each rank; ";
+
 // Before NCCL is called first: it reads the environment then, where a user's own choice stays.
 void set_up_nccl() {
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
   setenv("NCCL_NVLS_ENABLE", "0", 0);     // sums in the switch are not the same in every run
   setenv("NCCL_GRAPH_REGISTER", "0", 0);  // else peers map an arena until the communicator's end, behind its cudaFree
+}
+
+// NCCL refuses two ranks on one device unless it takes them for ranks of different hosts; it then uses sockets, and must
+// not take these hosts for ones that NVLink connects.
+void set_up_shared_device(const Launch& launch) {
+  setenv("NCCL_HOSTID", text(launch.host(), ".", launch.rank()).c_str(), 0);
+  setenv("NCCL_MNNVL_ENABLE", "0", 0);
 }
 
 // What is called on one stream begins in the order of the calls, whichever group's it is.
@@ -204,9 +216,10 @@ class NcclCommunicator : public Communicator, private Watcher {
   }
 
   void expect(ncclResult_t result, const char* what) const {
-    if (result != ncclSuccess)
-      fail("nccl: ", what, " of ", size(), " ranks on ", device_.name, ": ", nccl().error_string(result), " (",
-           nccl().last_error(comm_), "); NCCL_DEBUG=INFO tells more");
+    if (result == ncclSuccess) return;
+    const std::string_view said = nccl().last_error(comm_);
+    fail("nccl: ", what, " of ", size(), " ranks on ", device_.name, ": ", nccl().error_string(result), " (", said,
+         "); ", said.find("/dev/shm/") == said.npos ? "" : shared_memory_mend, "NCCL_DEBUG=INFO tells more");
   }
 
   bool someone_failed() const { return policy_.board != nullptr && policy_.board->someone_failed(); }
@@ -252,8 +265,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(const Launch& launch, const
                                                      GroupName name, DeviceHandle& device) {
   if (world_ranks.size() == 1) return std::make_unique<LoneDeviceCommunicator>(device);
   set_up_nccl();
-  // NCCL refuses two ranks on one device unless it takes them for ranks of different hosts; it then uses sockets.
-  if (device.shared) setenv("NCCL_HOSTID", text(launch.host(), ".", launch.rank()).c_str(), 0);
+  if (device.shared) set_up_shared_device(launch);
   MeetingPoint point(launch.whereabouts(), name, world_ranks);
   const MeetingPoint::Visit visit(point, Meeting::setup, 0);
   return std::make_unique<NcclCommunicator>(MpiGroup(world_ranks, launch.wait_policy()), point, launch.wait_policy(),

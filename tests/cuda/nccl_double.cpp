@@ -47,7 +47,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
   return ncclSuccess;
 }
 const char* ncclGetErrorString(ncclResult_t) { return "what NCCL says"; }
-const char* ncclGetLastError(ncclComm_t) { return "and where"; }
+const char* ncclGetLastError(ncclComm_t) { return nccl_double.last_error; }
 ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type, ncclRedOp_t operation,
                            ncclComm_t comm, cudaStream_t stream) {
   return run(comm, {Collective::all_reduce, from, to, count, type, stream, operation});

@@ -23,6 +23,7 @@ struct NcclDouble {
   bool never_connects = false;        // what makes a group; atomic
   ncclResult_t result = ncclSuccess;  // of collectives when they are called,
   ncclResult_t state = ncclSuccess;   // and later
+  const char* last_error = "and where";
   int version = NCCL_VERSION_CODE;
   int destroyed = 0;
   int (*current_device)() = nullptr;                         // of a thread, as CUDA has it; may be absent
