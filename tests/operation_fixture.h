@@ -107,7 +107,7 @@ class Device {
  public:
   explicit Device(int threads = 2) : Device(backend_under_test(threads)) {}
   explicit Device(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {
-    scratch_.reserve(*backend_, 1 << 24);
+    scratch_.reserve(*backend_, 33 << 20);  // what cuBLASLt is given at most, and more
   }
   Called operator->() { return Called(*backend_); }
 
