@@ -148,21 +148,75 @@ TEST_F(GpuCheck, ADryRunOfPartsSaysThatThereAreNone) {
 }
 
 // As compute-sanitizer's tools say it, or timeout stops them.
-TEST_F(GpuCheck, ASanitizerThatIsStoppedHasPassedOnlyWhereItFoundNothing) {
+TEST_F(GpuCheck, ASanitizerHasPassedOnlyWhereItReportedNothing) {
   add_program("llama_tp", "echo 'cuda: a GPU'");
-  const auto result_of = [&](const std::string& tool, const std::string& found) {
-    add_program("tools/compute-sanitizer", "echo '[       OK ] Linear.One (1 ms)'; echo '" + found + "'; exit 124");
+  const auto result_of = [&](const std::string& tool, const std::string& said, int status) {
+    add_program("tools/compute-sanitizer",
+                "echo '[       OK ] Linear.One (1 ms)'; echo '" + said + "'; exit " + std::to_string(status));
     run("scripts/gpu_check --only " + tool);
     return row(report(), tool);
   };
-  for (const char* race :
-       {"========= Error: Race reported between Write access at 0x10 in f and Read access at 0x20 in f",
-        "========= Race reported between Write access at 0x10 in f and Read access at 0x20 in f"})
-    EXPECT_NE(result_of("racecheck", race).find("**failed**"), std::string::npos) << report();
-  EXPECT_NE(result_of("memcheck", "========= Invalid __global__ read of size 4 bytes").find("**failed**"),
-            std::string::npos)
+  for (const auto& [tool, said] : std::vector<std::pair<std::string, std::string>>{
+           {"racecheck", "Error: Race reported between Write access at 0x10 in f and Read access at 0x20 in f"},
+           {"racecheck", "Warning: Race reported between Write access at 0x10 in f and Read access at 0x20 in f"},
+           {"racecheck", "Race reported between Write access at 0x10 in f and Read access at 0x20 in f"},
+           {"racecheck", "Warning: Detected overflow of tracked cuda::barrier structures. Results might be incorrect."},
+           {"memcheck", "Invalid __global__ read of size 4 bytes"},
+           {"memcheck", "Internal Sanitizer Error: it did not track the launch. Errors might go undetected."},
+           {"synccheck", "Warpgroup MMA sequence error detected. Registers are not ready"}})
+    for (const int status : {0, 124}) {
+      EXPECT_NE(result_of(tool, "========= " + said, status).find("**failed**"), std::string::npos) << report();
+      EXPECT_NE(report().find("      1 ========= " + said), std::string::npos) << report();
+    }
+  for (const int status : {0, 124})
+    EXPECT_NE(result_of("racecheck",
+                        "========= COMPUTE-SANITIZER\n=========     Saved host backtrace\n"
+                        "========= Target application returned an error\n"
+                        "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)",
+                        status)
+                  .find("| passed |"),
+              std::string::npos)
+        << report();
+}
+
+// A compute-sanitizer that says with which options it was started, and reports an error where one is among them.
+std::string sanitizer(const std::string& version, const std::string& options, const std::string& error_with) {
+  return "case \"$*\" in --version) echo 'Version " + version + " (build 1)' ;; --help) echo '" + options +
+         "' ;; *) echo \"it took $*\"; echo '[       OK ] Linear.One (1 ms)'; case \"$*\" in *'" + error_with +
+         "'*) echo '========= Error: Race reported between'; echo '========= RACECHECK SUMMARY: 7 hazards' ; exit 9 ;; "
+         "esac; echo '========= RACECHECK SUMMARY: 0 hazards' ;; esac";
+}
+
+TEST_F(GpuCheck, RacesThatAnOlderRacecheckSeesInHoppersKernelsAreToldAndNotJudged) {
+  add_program("llama_tp", "echo 'cuda: a GPU'");
+  const auto result_of = [&](const std::string& version, const std::string& options, const std::string& error_with) {
+    add_program("tools/compute-sanitizer", sanitizer(version, options, error_with));
+    run("scripts/gpu_check --only racecheck");
+    return row(report(), "racecheck");
+  };
+  const std::string options = "--kernel-name-exclude arg", of_hopper = "--kernel-name kns=_hopper",
+                    of_others = "--kernel-name-exclude kns=_hopper", told = "Hopper's attention, not judged";
+  EXPECT_NE(result_of("2025.3.1.0", options, of_hopper).find("| passed |"), std::string::npos) << report();
+  EXPECT_NE(report().find(told), std::string::npos) << report();
+  EXPECT_NE(report().find(": RACECHECK SUMMARY: 7 hazards\nRACECHECK SUMMARY: 0 hazards;"), std::string::npos)
       << report();
-  EXPECT_NE(result_of("racecheck", "========= COMPUTE-SANITIZER").find("| passed |"), std::string::npos) << report();
+  EXPECT_NE(result_of("2026.2.1.0", options, of_others).find("**failed**"), std::string::npos) << report();
+  for (const auto& judged : {result_of("2026.3.0.0", options, "--tool"), result_of("2022.4.0.0", "", "--tool")})
+    EXPECT_NE(judged.find("**failed**"), std::string::npos) << judged;
+  EXPECT_EQ(report().find(told), std::string::npos) << report();
+}
+
+TEST_F(GpuCheck, ASanitizerTakesOnlyOptionsThatItHas) {
+  add_program("llama_tp", "echo 'cuda: a GPU'");
+  const auto took = [&](const std::string& tool, const std::string& option) {
+    run("scripts/gpu_check --only " + tool);
+    return whole_file(folder_ / ("out/gpu_check/" + tool + ".log")).find(option) != std::string::npos;
+  };
+  add_program("tools/compute-sanitizer", sanitizer("2025.3.1.0", "--num-cuda-barriers arg", "no error"));
+  EXPECT_TRUE(took("memcheck", " --report-api-errors no "));
+  for (const char* tool : {"racecheck", "synccheck"}) EXPECT_TRUE(took(tool, " --num-cuda-barriers 64 ")) << tool;
+  add_program("tools/compute-sanitizer", sanitizer("2022.4.0.0", "", "no error"));
+  EXPECT_FALSE(took("synccheck", "num-cuda-barriers"));
 }
 
 TEST_F(GpuCheck, ASanitizerThatShowsNothingUnderGVisorIsSkipped) {
