@@ -24,6 +24,8 @@ class GpuCheck : public testing::Test {
     add_program("tools/nvidia-smi", "echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'");
     add_program("tools/compute-sanitizer", "exit 3");
     add_program("tools/python3", "exit 1");
+    add_program("tools/df", "echo '    1024  1024'");  // of /dev/shm
+    add_program("tools/mount", "exit 32");
     for (const char* program : {"bin/mpirun", "mpirun", "on_device"}) add_program(program, "exit 1");
   }
 
@@ -282,6 +284,60 @@ TEST_F(GpuCheck, AsManyLayersAreTakenAsFitAndNoneIsNoFailure) {
     EXPECT_NE(row(none, stage).find("| skipped | "), std::string::npos) << none;
     EXPECT_NE(row(none, stage).find("there is too little memory for "), std::string::npos) << none;
   }
+}
+
+// As in a container; root may enlarge it.
+TEST_F(GpuCheck, RanksNeedRoomInSharedMemoryForNccl) {
+  add_program("mpirun", "shift 3; exec \"$@\"");
+  add_program("llama_tp", "[ $1 = train ] || exec echo 'cuda: a GPU'; exit 1");
+  add_program("tools/df", R"([ -e enlarged ] && echo "$(cat enlarged) 380" || echo '  64    60')");
+  for (const auto& [stage, needed] : {std::pair("ranks", "320"), std::pair("parts", "100")}) {
+    std::filesystem::remove(folder_ / "enlarged");
+    add_program("tools/mount", "exit 32");
+    run(std::string("scripts/gpu_check --only ") + stage);
+    EXPECT_NE(row(report(), stage).find(" | skipped | "), std::string::npos) << report();
+    EXPECT_NE(row(report(), stage).find(std::string("/dev/shm has 60 MiB left, and NCCL takes up to ") + needed),
+              std::string::npos)
+        << report();
+    add_program("tools/mount", "[ $# = 3 ] && sed 's/remount,size=//; s/m$//' <<< $2 > enlarged");
+    run(std::string("scripts/gpu_check --only ") + stage);
+    EXPECT_NE(row(report(), stage).find(" | **failed** | "), std::string::npos) << report();
+    EXPECT_NE(report().find(text("has ", 64 + std::stoi(needed), " MiB now")), std::string::npos) << report();
+  }
+}
+
+TEST_F(GpuCheck, WhereTwoRanksWriteAnotherTextTheSwitchThatMendsItIsTold) {
+  add_program("mpirun", "shift 3; RANKS=2 exec \"$@\"");
+  const auto with_texts = [&](const std::string& of_two) {
+    add_program("llama_tp", "if [ $1 = generate ]; then if [ -z \"$RANKS\" ]; then echo text; else " + of_two +
+                                "; fi; exit; fi\n" + with_losses("7.5", "7.5"));
+    run("scripts/gpu_check --only ranks");
+    return row(report(), "ranks");
+  };
+  const std::string told = "the text of two ranks is that of one";
+  EXPECT_NE(with_texts("[ \"$LLAMA_TP_CUDA_GRAPH\" = 0 ] && echo text || echo other")
+                .find("the text of two ranks is not that of one"),
+            std::string::npos)
+      << report();
+  EXPECT_NE(report().find("with LLAMA_TP_CUDA_GRAPH=0 " + told), std::string::npos) << report();
+  EXPECT_EQ(report().find("LLAMA_TP_EARLY_GRIDS=0 " + told), std::string::npos) << report();
+  with_texts("echo other");
+  EXPECT_EQ(report().find(told), std::string::npos) << report();
+  EXPECT_NE(with_texts("echo text").find("| passed |"), std::string::npos) << report();
+}
+
+// The last of them is often what another rank's error led to.
+TEST_F(GpuCheck, NcclsOwnWordsAreInTheLogAndTheFirstOfAFailedStageInTheReport) {
+  add_program("llama_tp", R"([ "$1" = train ] || exec echo 'cuda: a GPU'
+    { echo 'NCCL version 2.28'; printf '\n%s NCCL WARN %s\n' 'h:1:1 [0] shm.cc:1' 'no room' 'h:1:2 [0] socket.cc:1' 'closed'; } > "${NCCL_DEBUG_FILE/\%p/$$}"
+    echo "llama_tp: nccl at $NCCL_DEBUG: closed" >&2; exit 1)");
+  run("env -u NCCL_DEBUG scripts/gpu_check --only parts");
+  EXPECT_NE(row(report(), "parts").find("llama_tp: nccl at WARN: closed"), std::string::npos) << report();
+  EXPECT_NE(report().find("shm.cc:1 NCCL WARN no room\n"), std::string::npos) << report();
+  EXPECT_EQ(report().find("NCCL WARN closed"), std::string::npos) << report();
+  const std::string log = whole_file(folder_ / "out/gpu_check/parts.log");
+  for (const char* words : {"NCCL version 2.28", "NCCL WARN no room", "NCCL WARN closed"})
+    EXPECT_NE(log.find(words), std::string::npos) << log;
 }
 
 TEST_F(GpuCheck, OneGpuIsSeen) {

@@ -235,10 +235,24 @@ stage_resume() {
     compare "resumed in the middle, to the bit" bfloat16 resumed 0 $((steps / 2 + 1)) "$steps"
 }
 
+# By sockets NCCL takes 33 MiB of /dev/shm for each group of each rank, and containers have 64 as a rule. Root can enlarge it.
+room_for_nccl() { # MiB
+  local size free
+  [ "$backend" = cuda ] || return 0
+  size_and_free() { df --output=size,avail --block-size=1M /dev/shm 2> /dev/null | tail -n 1; }
+  read -r size free <<< "$(size_and_free)"
+  if [ "${free:-0}" -lt "$1" ] && mount -o "remount,size=$((size + $1))m" /dev/shm; then
+    read -r size free <<< "$(size_and_free)"
+    tell "/dev/shm was too small for NCCL, and has $size MiB now"
+  fi
+  [ "${free:-0}" -ge "$1" ] || skip "/dev/shm has ${free:-0} MiB left, and NCCL takes up to $1 here; make it larger (docker run --shm-size=1g)"
+}
+
 # Ranks share the one device (LLAMA_TP_SHARE_DEVICE; each has an NCCL_HOSTID of its own then): slow, but the real calls.
 stage_ranks() {
   local status=0 mesh
   if_cpu
+  room_for_nccl 320 # four ranks of two groups
   train 1 alone --dtype float32 --max-steps "$mesh_steps" --save-steps 0 --backend "$backend" --per-device-train-batch-size 4 || return 1
   mesh_run() { # ranks name samples-a-rank options …
     local ranks=$1 name=$2 each=$3
@@ -257,9 +271,20 @@ stage_ranks() {
   if cmp "$out/generate-1.txt" "$out/generate-2.txt"; then
     [ $status != 0 ] || tell "losses are those of one rank, and two ranks wrote its 16 tokens"
   else
+    [ ! -s "$out/generate-1.txt" ] || try_without_switches "${text[@]}"
     tell_end 1 "the text of two ranks is not that of one" || status=1
   fi
   return $status
+}
+
+# Which of these is to blame, if any: the text of two ranks again, each time without one of them.
+try_without_switches() { # what writes the text
+  local switch
+  for switch in LLAMA_TP_CUDA_GRAPH=0 LLAMA_TP_EARLY_GRIDS=0 NCCL_LAUNCH_ORDER_IMPLICIT=0; do
+    if try env $switch "$launcher" --oversubscribe -np 2 "$program" "$@" > "$out/part.txt" && cmp "$out/part.txt" "$out/generate-1.txt"; then
+      tell "with $switch the text of two ranks is that of one"
+    fi
+  done
 }
 
 # The demo's config with one layer, so wide; its random weights are smaller, so that logits stay near 1.
@@ -288,6 +313,7 @@ parts_of_run() { # folder collective
 stage_parts() {
   local status=0 most=1e-5 parts
   if_cpu
+  room_for_nccl 100 # two ranks of one group
   wide_config
   wide_run() { # ranks name options …
     train "$1" "$2" --config "$out/wide.json" --dtype float32 --learning-rate 1e-4 --max-steps 2 --save-steps 0 --save-only-model \
