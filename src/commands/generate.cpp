@@ -9,6 +9,33 @@ namespace {
 
 constexpr int64_t largest_context = int64_t{1} << 30;  // positions are 32-bit numbers
 
+void declare_sampling(Options& options) {
+  options.value("s,seed", "of the random numbers (default: drawn, and said)", "N");
+  options.value("temp", "temperature; 0: always the most likely token (default: generation_config.json's, else 0.8)",
+                "X");
+  options.value("top-k", "choose among the k most likely; 0: all (default: generation_config.json's, else 40)", "N");
+  options.value("top-p",
+                "choose among the most likely that together reach this probability (default: generation_config.json's, "
+                "else 0.95)",
+                "X");
+  options.value(
+      "min-p",
+      "leave out what is less likely than this share of the most likely (default: generation_config.json's, else 0.05)",
+      "X");
+  options.value("repeat-penalty",
+                "make the last 64 tokens less likely; 1: no (default: generation_config.json's, else 1)", "X");
+}
+
+void read_sampling(const Options& options, GenerationSettings& settings) {
+  if (options.given("seed") && options.integer("seed", -1) >= 0)
+    settings.seed = static_cast<uint64_t>(options.integer("seed"));
+  if (options.given("temp")) settings.given.temperature = options.number("temp", 0, 1000);
+  if (options.given("top-k")) settings.given.top_k = options.integer("top-k", 0);
+  if (options.given("top-p")) settings.given.top_p = options.number("top-p", 0, 1);
+  if (options.given("min-p")) settings.given.min_p = options.number("min-p", 0, 1);
+  if (options.given("repeat-penalty")) settings.given.repeat_penalty = options.number("repeat-penalty", 1e-3, 1000);
+}
+
 void declare_generation_options(Options& options) {
   options.value("m,model", "model folder, or an output folder of train (its newest checkpoint)", "DIR");
   declare_family(options);
@@ -34,20 +61,7 @@ void declare_generation_options(Options& options) {
                 "last token is written and not read; 0: as many as are needed (without -n 4096 that are read behind "
                 "the prompt, in a chat 4096 in all), but no more than the model's positions",
                 "N", "0");
-  options.value("s,seed", "of the random numbers (default: drawn, and said)", "N");
-  options.value("temp", "temperature; 0: always the most likely token (default: generation_config.json's, else 0.8)",
-                "X");
-  options.value("top-k", "choose among the k most likely; 0: all (default: generation_config.json's, else 40)", "N");
-  options.value("top-p",
-                "choose among the most likely that together reach this probability (default: generation_config.json's, "
-                "else 0.95)",
-                "X");
-  options.value(
-      "min-p",
-      "leave out what is less likely than this share of the most likely (default: generation_config.json's, else 0.05)",
-      "X");
-  options.value("repeat-penalty",
-                "make the last 64 tokens less likely; 1: no (default: generation_config.json's, else 1)", "X");
+  declare_sampling(options);
   options.flag("ignore-eos", "go on past the end of the text");
   options.flag("echo", "print the prompt, too");
   options.value("dtype", "float32 or bfloat16 (default: the checkpoint's)", "WORD");
@@ -56,11 +70,8 @@ void declare_generation_options(Options& options) {
   declare_backend(options);
 }
 
-GenerationSettings generation_settings(const Options& options) {
-  GenerationSettings settings;
-  settings.model = options.path("model");
-  require(!settings.model.empty(), "-m is missing; give a model folder");
-  settings.family = options.word("family");
+// One source of prompts, and no option that is for another.
+void check_sources(const Options& options) {
   int sources = 0;
   for (const char* source : {"prompt", "file", "prompts-file"}) sources += options.given(source) ? 1 : 0;
   sources += options.is_set("chat") ? 1 : 0;
@@ -73,6 +84,14 @@ GenerationSettings generation_settings(const Options& options) {
     options.refuse({"echo"}, " is for -p and -f without --logprobs; leave it out");
   if (!has_messages) options.refuse({"chat-template"}, " is for --chat and --prompts-file; leave it out");
   if (!options.given("prompts-file")) options.refuse({"batch-size"}, " is for --prompts-file; leave it out");
+}
+
+GenerationSettings generation_settings(const Options& options) {
+  GenerationSettings settings;
+  settings.model = options.path("model");
+  require(!settings.model.empty(), "-m is missing; give a model folder");
+  settings.family = options.word("family");
+  check_sources(options);
   settings.prompt = options.word("prompt");
   settings.prompt_file = options.word("file");
   settings.prompts_file = options.word("prompts-file");
@@ -84,13 +103,7 @@ GenerationSettings generation_settings(const Options& options) {
   settings.log_probabilities = options.is_set("logprobs");
   settings.tokens = options.integer("n-predict", -1, largest_context);
   settings.context = options.integer("ctx-size", 0, largest_context);
-  if (options.given("seed") && options.integer("seed", -1) >= 0)
-    settings.seed = static_cast<uint64_t>(options.integer("seed"));
-  if (options.given("temp")) settings.given.temperature = options.number("temp", 0, 1000);
-  if (options.given("top-k")) settings.given.top_k = options.integer("top-k", 0);
-  if (options.given("top-p")) settings.given.top_p = options.number("top-p", 0, 1);
-  if (options.given("min-p")) settings.given.min_p = options.number("min-p", 0, 1);
-  if (options.given("repeat-penalty")) settings.given.repeat_penalty = options.number("repeat-penalty", 1e-3, 1000);
+  read_sampling(options, settings);
   settings.ignore_eos = options.is_set("ignore-eos");
   settings.echo = options.is_set("echo");
   if (options.given("dtype")) settings.dtype = options.dtype("dtype");

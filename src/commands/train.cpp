@@ -15,6 +15,51 @@ constexpr int64_t most_samples = int64_t{1} << 20;  // of a forward, and forward
 // its whole denominator: an f32 far above the least normal one (1.2e-38), which no device takes for 0.
 constexpr double least_adam_epsilon = 1e-30;
 
+void declare_optimizer(Options& options) {
+  options.value("learning-rate", "AdamW's rate at its highest", "X", "5e-5");
+  options.value("lr-scheduler-type", "constant (with the warmup), linear or cosine", "WORD", "linear");
+  options.value("warmup-steps", "steps in which the rate rises from 0", "N", "0");
+  options.value("weight-decay", "AdamW's decay; not on biases and norms", "X", "0");
+  options.value("adam-beta1", "", "X", "0.9");
+  options.value("adam-beta2", "", "X", "0.999");
+  options.value("adam-epsilon", "added to the root of the second moment, 1e-30 or more", "X", "1e-8");
+  options.value("max-grad-norm", "clip gradients to this global norm; 0: never", "X", "1");
+}
+
+void read_optimizer(const Options& options, TrainingSettings& settings) {
+  settings.schedule = {schedule_named(options.word("lr-scheduler-type")), options.number("learning-rate", 0, 10),
+                       options.integer("warmup-steps", 0), 1};
+  settings.weight_decay = options.number("weight-decay", 0, 10);
+  settings.adam_beta1 = options.number("adam-beta1", 0, 0.9999999);
+  settings.adam_beta2 = options.number("adam-beta2", 0, 0.9999999);
+  settings.adam_epsilon = options.number("adam-epsilon", least_adam_epsilon, 1);
+  settings.max_grad_norm = options.number("max-grad-norm", 0, 1e9);
+}
+
+// What a run says and saves on its way.
+void declare_progress(Options& options) {
+  options.value("logging-steps", "print a progress line every N steps", "N", "500");
+  options.value("eval-steps", "evaluate every N steps; 0: at the end only", "N", "0");
+  options.value("save-steps", "save a checkpoint every N steps, and at the end; 0: at the end only", "N", "500");
+  options.value("save-total-limit", "keep the N newest checkpoints (default: all)", "N");
+  options.flag("save-only-model",
+               "checkpoints of the model alone, in bfloat16 a sixth as large, from which no run can be resumed");
+  options.optional_value(
+      "resume-from-checkpoint",
+      "go on where a checkpoint of this --output-dir (or a folder DIR) stood, on any number of ranks; "
+      "latest: from the newest, or from the start where there is none yet",
+      "latest|DIR", "latest");
+}
+
+void read_progress(const Options& options, TrainingSettings& settings) {
+  settings.logging_steps = options.integer("logging-steps", 1);
+  settings.evaluation_steps = options.integer("eval-steps", 0);
+  settings.save_steps = options.integer("save-steps", 0);
+  settings.save_total_limit = options.given("save-total-limit") ? options.integer("save-total-limit", 1) : 0;
+  settings.save_only_model = options.is_set("save-only-model");
+  settings.resume = options.path("resume-from-checkpoint");
+}
+
 void declare_training_options(Options& options) {
   options.value("model", "folder to start from: config.json, *.safetensors, tokenizer; or an output folder of train",
                 "DIR");
@@ -38,29 +83,12 @@ void declare_training_options(Options& options) {
   options.value("global-batch-size", "samples of a step; derives the accumulation", "N");
   options.value("max-steps", "stop after N steps; -1: epochs decide", "N", "-1");
   options.value("num-train-epochs", "times through the data", "X", "3");
-  options.value("learning-rate", "AdamW's rate at its highest", "X", "5e-5");
-  options.value("lr-scheduler-type", "constant (with the warmup), linear or cosine", "WORD", "linear");
-  options.value("warmup-steps", "steps in which the rate rises from 0", "N", "0");
-  options.value("weight-decay", "AdamW's decay; not on biases and norms", "X", "0");
-  options.value("adam-beta1", "", "X", "0.9");
-  options.value("adam-beta2", "", "X", "0.999");
-  options.value("adam-epsilon", "added to the root of the second moment, 1e-30 or more", "X", "1e-8");
-  options.value("max-grad-norm", "clip gradients to this global norm; 0: never", "X", "1");
+  declare_optimizer(options);
   options.value("dtype", "float32, or bfloat16 with f32 master weights", "WORD", "bfloat16");
   options.value("save-dtype", "of the saved weights: float32, bfloat16 or float16 (default: the run's)", "WORD");
   options.flag("gradient-checkpointing", "keep only each block's input and compute the rest again in backward");
   options.value("seed", "of random weights and of the data's order", "N", "42");
-  options.value("logging-steps", "print a progress line every N steps", "N", "500");
-  options.value("eval-steps", "evaluate every N steps; 0: at the end only", "N", "0");
-  options.value("save-steps", "save a checkpoint every N steps, and at the end; 0: at the end only", "N", "500");
-  options.value("save-total-limit", "keep the N newest checkpoints (default: all)", "N");
-  options.flag("save-only-model",
-               "checkpoints of the model alone, in bfloat16 a sixth as large, from which no run can be resumed");
-  options.optional_value(
-      "resume-from-checkpoint",
-      "go on where a checkpoint of this --output-dir (or a folder DIR) stood, on any number of ranks; "
-      "latest: from the newest, or from the start where there is none yet",
-      "latest|DIR", "latest");
+  declare_progress(options);
   options.value("dump-gradients", "write the gradients of the first step, before clipping", "FILE");
   options.value("check-every",
                 "every N steps compare the ranks' batches, and to the bit what several ranks hold of weights and "
@@ -98,23 +126,12 @@ TrainingSettings training_settings(const Options& options) {
   settings.max_steps = options.integer("max-steps", -1);
   require(settings.max_steps != 0, "--max-steps 0 leaves nothing to train; give 1 or more, or -1: epochs decide");
   settings.epochs = options.number("num-train-epochs", 1e-9, 1e9);
-  settings.schedule = {schedule_named(options.word("lr-scheduler-type")), options.number("learning-rate", 0, 10),
-                       options.integer("warmup-steps", 0), 1};
-  settings.weight_decay = options.number("weight-decay", 0, 10);
-  settings.adam_beta1 = options.number("adam-beta1", 0, 0.9999999);
-  settings.adam_beta2 = options.number("adam-beta2", 0, 0.9999999);
-  settings.adam_epsilon = options.number("adam-epsilon", least_adam_epsilon, 1);
-  settings.max_grad_norm = options.number("max-grad-norm", 0, 1e9);
+  read_optimizer(options, settings);
   settings.dtype = options.dtype("dtype");
   if (options.given("save-dtype")) settings.save_dtype = options.stored_dtype("save-dtype");
   settings.recompute = options.is_set("gradient-checkpointing");
   settings.seed = static_cast<uint64_t>(options.integer("seed", 0));
-  settings.logging_steps = options.integer("logging-steps", 1);
-  settings.evaluation_steps = options.integer("eval-steps", 0);
-  settings.save_steps = options.integer("save-steps", 0);
-  settings.save_total_limit = options.given("save-total-limit") ? options.integer("save-total-limit", 1) : 0;
-  settings.save_only_model = options.is_set("save-only-model");
-  settings.resume = options.path("resume-from-checkpoint");
+  read_progress(options, settings);
   settings.check_every = options.integer("check-every", 0);
   settings.backend = options.word("backend");
   return settings;
