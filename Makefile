@@ -66,7 +66,7 @@ FOLDERS  := $(patsubst %/,%,$(sort $(dir $(filter-out $(ALONE),$(SOURCES)))))
 OBJECTS  := $(FOLDERS:%=$(BUILD)/%/folder.o) $(ALONE:%.cpp=$(BUILD)/%.o)
 LIBRARY  := $(BUILD)/libllama_tp.a
 BINARY   := $(if $(or $(SANITIZE),$(filter-out build/%,$(BUILD))),$(BUILD)/llama_tp,llama_tp)
-TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_backend_test.cpp tests/cuda_ranks_test.cpp tests/product_tuning_test.cpp tests/tokens_ahead_test.cpp) $(if $(SANITIZE),tests/accesses_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
+TESTS    := $(patsubst tests/%.cpp,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,tests/cuda_%_test.cpp tests/product_tuning_test.cpp tests/tokens_ahead_test.cpp) $(if $(SANITIZE),tests/accesses_test.cpp),$(sort $(wildcard tests/*_test.cpp))))
 SUPPORT  := $(BUILD)/tests/libsupport.a
 
 KERNELS     := $(sort $(wildcard kernels/*.cu))
@@ -230,9 +230,9 @@ $(BUILD)/tests/emulated_hopper_%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/ho
 	$(link_emulated)
 $(addprefix $(BUILD)/tests/,emulation_test hopper_emulation_test matrix_layouts_test device_memory_ranks_test): %: %.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
-$(addprefix $(BUILD)/tests/,cuda_backend_test cuda_ranks_test product_tuning_test tokens_ahead_test): %: %.o $(BUILD)/tests/cuda/double.o $(BUILD)/tests/cuda/cublas_lt_double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
+$(addprefix $(BUILD)/tests/,cuda_backend_test cuda_ranks_test cuda_waits_ranks_test product_tuning_test tokens_ahead_test): %: %.o $(BUILD)/tests/cuda/double.o $(BUILD)/tests/cuda/cublas_lt_double.o $(EMULATED) $(LIBRARY) $(SUPPORT)
 	$(link_emulated)
-$(BUILD)/tests/cuda_ranks_test: | $(BUILD)/tests/cuda/libnccl.so.2
+$(BUILD)/tests/cuda_ranks_test $(BUILD)/tests/cuda_waits_ranks_test: | $(BUILD)/tests/cuda/libnccl.so.2
 $(BUILD)/tests/cuda/libnccl.so.2: tests/cuda/nccl_double.cpp tests/cuda/nccl_double.h src/parallel/communicator.h | needs
 	@mkdir -p $(@D)
 	@echo "  $@"
