@@ -219,12 +219,9 @@ struct Setting {
 // Every mesh of the ranks, with its tokens divided and whole.
 std::vector<Setting> meshes() {
   std::vector<Setting> all;
-  const int size = ranks().size();
-  for (int fsdp = 1; fsdp <= size; fsdp++)
-    for (int tensor = 1; tensor <= size / fsdp; tensor++)
-      for (const bool sequence_parallel : {false, true})
-        if (size % (fsdp * tensor) == 0 && (tensor > 1 || !sequence_parallel))
-          all.push_back({.mesh = {size / (fsdp * tensor), fsdp, tensor}, .sequence_parallel = sequence_parallel});
+  for (const MeshOptions& mesh : all_meshes())
+    for (const bool sequence_parallel : {false, true})
+      if (*mesh.tensor > 1 || !sequence_parallel) all.push_back({.mesh = mesh, .sequence_parallel = sequence_parallel});
   return all;
 }
 

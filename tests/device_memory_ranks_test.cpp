@@ -58,11 +58,11 @@ struct DeviceModel : GoldenModel {
 // Every mesh of the ranks that the model's sizes allow.
 std::vector<MeshOptions> meshes(const std::string& name) {
   const ModelConfig config = read_model_config("tests/goldens/models/" + name + "/config.json");
-  std::vector<MeshOptions> all;
-  for (int fsdp = 1; fsdp <= ranks().size(); fsdp++)
-    for (int tensor = 1; tensor <= ranks().size() / fsdp; tensor++)
-      if (ranks().size() % (fsdp * tensor) == 0 && largest_tensor_parallel(config, tensor) == tensor)
-        all.push_back({ranks().size() / (fsdp * tensor), fsdp, tensor});
+  std::vector<MeshOptions> all = all_meshes();
+  std::erase_if(all, [&](const MeshOptions& mesh) {
+    const int tensor = static_cast<int>(*mesh.tensor);
+    return largest_tensor_parallel(config, tensor) != tensor;
+  });
   return all;
 }
 

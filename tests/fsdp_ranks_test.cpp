@@ -13,11 +13,8 @@ namespace {
 
 // Those that share weights; a rank alone has nobody to share with and is the same program.
 std::vector<MeshOptions> sharing_meshes() {
-  std::vector<MeshOptions> all;
-  for (int fsdp = 1; fsdp <= ranks().size(); fsdp++)
-    for (int tensor = 1; tensor <= ranks().size() / fsdp; tensor++)
-      if (ranks().size() % (fsdp * tensor) == 0 && (fsdp > 1 || ranks().size() == 1))
-        all.push_back({ranks().size() / (fsdp * tensor), fsdp, tensor});
+  std::vector<MeshOptions> all = all_meshes();
+  if (ranks().size() > 1) std::erase_if(all, [](const MeshOptions& mesh) { return mesh.fsdp == 1; });
   return all;
 }
 

@@ -10,15 +10,6 @@
 namespace llama_tp {
 namespace {
 
-// Every way to place the ranks on the mesh.
-std::vector<MeshOptions> meshes() {
-  std::vector<MeshOptions> all;
-  for (int fsdp = 1; fsdp <= ranks().size(); fsdp++)
-    for (int tensor = 1; tensor <= ranks().size() / fsdp; tensor++)
-      if (ranks().size() % (fsdp * tensor) == 0) all.push_back({ranks().size() / (fsdp * tensor), fsdp, tensor});
-  return all;
-}
-
 constexpr int altered_rank = 1;  // the rank that is altered
 
 TEST(Shapes, OfTheMeshMustBeTheSame) {
@@ -71,7 +62,7 @@ struct Step {
 };
 
 TEST(Batches, OfEveryMeshAgree) {
-  for (const MeshOptions& mesh : meshes()) Step(GoldenModel("gqa", DType::f32, "config.json", mesh)).check();
+  for (const MeshOptions& mesh : all_meshes()) Step(GoldenModel("gqa", DType::f32, "config.json", mesh)).check();
 }
 
 TEST(Batches, OfTensorParallelRanksMustBeTheSame) {
@@ -125,7 +116,7 @@ std::string error_after_tampering(const MeshOptions& mesh, const std::string& na
 }
 
 TEST(Replicas, AreTheSameBitsOnEveryMesh) {
-  for (const MeshOptions& mesh : meshes()) {
+  for (const MeshOptions& mesh : all_meshes()) {
     GoldenModel model("kv_replicated", DType::bf16, "config.json", mesh);
     model.shape.sequence_ranks = model.mesh->shape().tensor;
     const auto trainer = model.trainer();

@@ -106,6 +106,15 @@ std::vector<std::pair<std::string, std::vector<float>>> GoldenModel::gradients(T
   return all;
 }
 
+std::vector<MeshOptions> all_meshes() {
+  const int size = ranks().size();
+  std::vector<MeshOptions> all;
+  for (int fsdp = 1; fsdp <= size; fsdp++)
+    for (int tensor = 1; tensor <= size / fsdp; tensor++)
+      if (size % (fsdp * tensor) == 0) all.push_back({size / (fsdp * tensor), fsdp, tensor});
+  return all;
+}
+
 std::vector<std::string> divided(const std::vector<std::string>& names) {
   std::vector<std::string> fitting;
   for (const std::string& name : names) {

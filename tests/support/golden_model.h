@@ -51,6 +51,9 @@ struct GoldenModel {
 // Of these goldens those whose sizes the ranks divide. The ones that end in a number are made for so many.
 std::vector<std::string> divided(const std::vector<std::string>& names);
 
+// Every mesh that this run's ranks make.
+std::vector<MeshOptions> all_meshes();
+
 // The largest |a − b|, and the largest |b|.
 struct Difference {
   double error = 0, magnitude = 0;
