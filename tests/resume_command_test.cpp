@@ -4,6 +4,7 @@
 
 #include "io/files.h"
 #include "support/error_of.h"
+#include "support/metrics_lines.h"
 #include "support/refusal.h"
 #include "support/settings.h"
 #include "trained_runs.h"
@@ -34,13 +35,6 @@ class ResumeCommand : public TrainedRuns {};
 
 constexpr int saved_step = 4, all_steps = 14;
 const std::string whole_run = "--max-steps 14 --save-steps 4";
-
-void expect_equal_bits(const std::vector<Json>& a, const std::vector<Json>& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); i++)
-    for (const char* key : {"step", "epoch", "loss", "grad_norm", "learning_rate", "tokens"})
-      EXPECT_EQ(a[i][key], b[i][key]) << key << " of line " << i + 1;
-}
 
 // A file of each kind that a checkpoint holds.
 const char* const saved_files[] = {"model.safetensors", "training_state/m/model.safetensors",

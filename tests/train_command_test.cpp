@@ -11,6 +11,7 @@
 #include "scratch_folder.h"
 #include "support/command.h"
 #include "support/error_of.h"
+#include "support/metrics_lines.h"
 #include "support/small_model.h"
 
 namespace llama_tp {
@@ -62,22 +63,8 @@ class TrainCommand : public testing::Test {
 
 // Sums of the same numbers in another order: each of the few thousand additions of a loss or a norm rounds to f32's
 // 2^-24; the steps between then amplify a little.
-constexpr double loss_tolerance = 1e-6, norm_tolerance = 2e-5;
-
 void expect_same_steps(const std::vector<Json>& a, const std::vector<Json>& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); i++) {
-    for (const char* exact : {"step", "epoch", "learning_rate", "tokens"}) EXPECT_EQ(a[i][exact], b[i][exact]);
-    EXPECT_NEAR(a[i]["loss"], b[i]["loss"], loss_tolerance * double(b[i]["loss"]));
-    EXPECT_NEAR(a[i]["grad_norm"], b[i]["grad_norm"], norm_tolerance * double(b[i]["grad_norm"]));
-  }
-}
-
-void expect_equal_bits(const std::vector<Json>& a, const std::vector<Json>& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); i++)
-    for (const char* key : {"step", "epoch", "loss", "grad_norm", "learning_rate", "tokens"})
-      EXPECT_EQ(a[i][key], b[i][key]) << key << " of step " << i + 1;
+  expect_close(a, b, {.loss = 1e-6, .norm = 2e-5});
 }
 
 const std::string long_enough = "--max-steps 6 --learning-rate 1e-3 --warmup-steps 2 --weight-decay 0.1";
