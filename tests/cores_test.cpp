@@ -6,8 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "io/files.h"
-#include "scratch_folder.h"
+#include "made_up_system.h"
 
 namespace llama_tp {
 namespace {
@@ -34,17 +33,9 @@ TEST(Cores, SharesAreContiguousDisjointAndComplete) {
   EXPECT_EQ(share_of(cores, 3, 11), cores);
 }
 
-// Each test's files of /proc and /sys are made up.
-class ProcessorQuota : public testing::Test {
+class ProcessorQuota : public MadeUpSystem {
  protected:
-  void write(const std::string& path, const std::string& content) const {
-    const auto file = std::filesystem::path(folder_ / path);
-    std::filesystem::create_directories(file.parent_path());
-    write_text(file.string(), content);
-  }
-  int quota() const { return processor_quota(folder_ / ""); }
-
-  ScratchFolder folder_;
+  int quota() const { return processor_quota(root()); }
 };
 
 TEST_F(ProcessorQuota, IsTheLeastOfAnyControlGroupAboveRoundedUp) {

@@ -7,28 +7,20 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
-#include "io/files.h"
-#include "scratch_folder.h"
+#include "made_up_system.h"
 
 namespace llama_tp {
 namespace {
 
-class FreeMemory : public testing::Test {
+class FreeMemory : public MadeUpSystem {
  protected:
-  void write(const std::string& path, const std::string& content) const {
-    const std::filesystem::path whole = std::filesystem::path(folder_ / path);
-    std::filesystem::create_directories(whole.parent_path());
-    write_text(whole.string(), content);
-  }
   void group(const std::string& path, const std::string& limit, int64_t used, int64_t inactive) const {
     write("sys/fs/cgroup" + path + "/memory.max", limit + "\n");
     write("sys/fs/cgroup" + path + "/memory.current", std::to_string(used) + "\n");
     write("sys/fs/cgroup" + path + "/memory.stat",
           "anon 1\nfile 2\ninactive_anon 3\ninactive_file " + std::to_string(inactive) + "\nactive_file 4\n");
   }
-  int64_t free() const { return free_host_memory(folder_ / ""); }
-
-  ScratchFolder folder_;
+  int64_t free() const { return free_host_memory(root()); }
 };
 
 TEST_F(FreeMemory, IsWhatIsAvailableAndSwap) {
@@ -82,14 +74,14 @@ TEST_F(FreeMemory, IsUnlimitedWhereNobodySays) {
 }
 
 TEST_F(FreeMemory, IsTakenByPagesOfNoFileInMemoryOrSwappedOut) {
-  EXPECT_EQ(taken_host_memory(folder_ / ""), 0);
+  EXPECT_EQ(taken_host_memory(root()), 0);
   write("proc/self/status",
         "Name:\tllama_tp\nVmRSS:\t 900 kB\nRssAnon:\t 500 kB\nRssFile:\t 400 kB\nVmSwap:\t 30 kB\n");
-  EXPECT_EQ(taken_host_memory(folder_ / ""), 530 * 1024);
+  EXPECT_EQ(taken_host_memory(root()), 530 * 1024);
   write("proc/self/smaps_rollup", "55d0-7fff ---p 0 00:00 0 [rollup]\nRss: 900 kB\nPss: 700 kB\nPss_Shmem: 25 kB\n");
-  EXPECT_EQ(taken_host_memory(folder_ / ""), 555 * 1024);
+  EXPECT_EQ(taken_host_memory(root()), 555 * 1024);
   write("proc/self/status", "Name:\tllama_tp\nVmRSS:\t 900 kB\n");
-  EXPECT_EQ(taken_host_memory(folder_ / ""), 900 * 1024);
+  EXPECT_EQ(taken_host_memory(root()), 900 * 1024);
 }
 
 // What a rank has read before it reserves its arenas.
