@@ -1,7 +1,7 @@
 // The one table that drives everything. What is stored is a packed tensor (a Weight: q, k and v in one, gate and up in
 // one); a row of the table (a Parameter) is the part of it that one named tensor of the checkpoint fills: which rows,
 // which slice of the file's tensor, who counts it in the norm, over whom its gradient is summed. Load, init, gradient
-// sync, clipping, optimizer, save and inspect walk this table.
+// sync, the gradients' norm, save and inspect walk this table; the optimizer updates whole weights.
 //
 // What is kept lies in units, flat buffers of several weights. Where FSDP shards them a rank has one piece of each, and
 // the whole of a weight only while its unit is gathered (model/fsdp.h).

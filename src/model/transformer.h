@@ -1,5 +1,6 @@
 // The model: embedding, blocks, head; read `train` from top to bottom. There is no autograd: what forward keeps is
-// pushed on the step arena and backward pops it in reverse.
+// pushed on the step arena, backward reads it from the last block to the first, and all of it is popped when `train`
+// ends (with recompute, what a block kept as soon as that block is done).
 #pragma once
 
 #include <memory>

@@ -95,9 +95,11 @@ class TensorParallel {
   }
 
   // dpartial: [T, H] from take_whole(dx), this rank's part of the gradient of what entered; summed into dx: [S, H].
+  // Sequence-parallel in the parts of begin_enter, since these say which tokens are this rank's; nothing is computed
+  // between them. Whole tokens have no such order, so one call sums them.
   InFlight begin_enter_backward(const Tensor& dpartial, const Tensor& dx) const {
     if (sequence_) return begin_sum(dpartial, dx, [](int64_t, int64_t) {});
-    InFlight summing(dx);  // whole: no product goes in parts beside it
+    InFlight summing(dx);
     summing.add(dx.shape[0], begin_sum_of_part(dpartial, dx));
     return summing;
   }
