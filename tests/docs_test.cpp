@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <regex>
 #include <sstream>
@@ -38,14 +39,24 @@ std::vector<Link> links_of(const std::string& page, const std::string& text) {
   return all;
 }
 
-// What a line must have where a link says this: "`TensorParallel::enter`": enter; "all-reduced": all_reduce.
-std::string code_of(const std::string& words) {
+// What a line must have where a link says this: "all-reduce": all_reduce; "`TensorParallel::enter`" all of it, but in a
+// header enter alone.
+std::string code_of(const Link& link) {
   std::string code;
-  for (const char letter : words)
+  for (const char letter : link.words)
     if (letter != '`') code += letter == '-' ? '_' : letter;
-  if (const size_t scope = code.rfind("::"); scope != std::string::npos) code = code.substr(scope + 2);
-  if (code.ends_with("reduced")) code.pop_back();
+  if (const size_t scope = code.rfind("::"); scope != std::string::npos && link.path.ends_with(".h"))
+    code = code.substr(scope + 2);
   return code;
+}
+
+// Whether the line has it outside of a comment, and not as a part of a longer name: enter is not in begin_enter.
+bool has(const std::string& line, const std::string& code) {
+  const std::string text = line.substr(0, line.find("//"));
+  const auto in_name = [&](size_t at) { return at < text.size() && (text[at] == '_' || std::isalnum(text[at]) != 0); };
+  for (size_t at = text.find(code); at != std::string::npos; at = text.find(code, at + 1))
+    if (!(at > 0 && in_name(at - 1)) && !in_name(at + code.size())) return true;
+  return false;
 }
 
 std::string line_of(const std::string& path, size_t number) {
@@ -63,14 +74,13 @@ size_t nearest_line_of(const Link& link) {
   std::string line;
   const auto away = [&](size_t number) { return number > link.line ? number - link.line : link.line - number; };
   for (size_t number = 1; std::getline(lines, line); number++)
-    if (line.find(code_of(link.words)) != std::string::npos && (nearest == 0 || away(number) < away(nearest)))
-      nearest = number;
+    if (has(line, code_of(link)) && (nearest == 0 || away(number) < away(nearest))) nearest = number;
   return nearest;
 }
 
 bool holds(const Link& link) {
   if (!std::filesystem::exists(link.path)) return false;
-  return link.line == 0 || line_of(link.path, link.line).find(code_of(link.words)) != std::string::npos;
+  return link.line == 0 || has(line_of(link.path, link.line), code_of(link));
 }
 
 std::string what_is_wrong(const Link& link) {
@@ -92,8 +102,12 @@ TEST(Docs, LinksLeadWhereTheySay) {
 TEST(Docs, TheCheckOfLinksFindsWhatIsWrong) {
   const auto only = [](const std::string& text) { return links_of("docs/page.md", text).at(0); };
   EXPECT_TRUE(holds(only("[first](../tests/docs_test.cpp)")));
-  EXPECT_TRUE(holds(only("[`gtest::gtest`](../tests/docs_test.cpp#L2)")));
+  EXPECT_TRUE(holds(only("[`gtest`](../tests/docs_test.cpp#L2)")));
+  EXPECT_TRUE(holds(only("[`Backend::token_parts`](../src/backend/backend.h#L270)")));
   EXPECT_FALSE(holds(only("[`gtest`](../tests/docs_test.cpp#L3)")));
+  EXPECT_FALSE(holds(only("[`gtes`](../tests/docs_test.cpp#L2)"))) << "a part of a name";
+  EXPECT_FALSE(holds(only("[links](../tests/docs_test.cpp#L1)"))) << "a comment";
+  EXPECT_FALSE(holds(only("[`Docs::gtest`](../tests/docs_test.cpp#L2)")));
   EXPECT_FALSE(holds(only("[`gtest`](../tests/docs_test.cpp#L100000)")));
   EXPECT_FALSE(holds(only("[gone](../tests/gone.cpp)")));
   EXPECT_EQ(nearest_line_of(only("[`gtest`](../tests/docs_test.cpp#L3)")), 2u);
