@@ -8,6 +8,7 @@
 #include "generate/generator.h"
 #include "io/files.h"
 #include "model/checkpoint.h"
+#include "support/error_of.h"
 #include "support/golden_model.h"
 #include "train/schedule.h"
 
@@ -303,6 +304,33 @@ TEST(SequenceParallel, AWholeRegionKeepsItsOwnTokens) {
       model.shape.sequence_ranks = sequence_ranks;
       expect_golden_gradients(model, false);
     }
+}
+
+// A GPU's backend says by bytes in how many parts tokens go, so of another width or type the ranks would hold others.
+TEST(SequenceParallel, AllThatEntersAndLeavesHasTheSameBytesAToken) {
+  GoldenModel model(a_model(), DType::f32);
+  const int64_t tokens = 2, all_tokens = tokens * ranks().size();
+  for (const bool split : {false, true}) {
+    const TensorParallel tp(model.mesh->groups().tensor, *model.backend,
+                            {.split = split, .sequence_parallel = true, .token_bytes = 32});
+    const auto each_crossing = [&](int64_t width, DType dtype, const auto& check) {
+      std::vector<float> here(static_cast<size_t>(tokens * width)), everywhere(static_cast<size_t>(all_tokens * width));
+      const Tensor own{here.data(), dtype, {tokens, width}}, whole{everywhere.data(), dtype, {all_tokens, width}};
+      check([&] { tp.begin_enter(own, whole).wait(); });
+      check([&] { tp.leave(whole, own, [](int64_t, int64_t) {}); });
+      check([&] { tp.begin_leave_backward(own, whole).wait(); });
+      check([&] { tp.begin_enter_backward(whole, own).wait(); });
+    };
+    const auto passes = [](const auto& crossing) { EXPECT_NO_THROW(crossing()); };
+    each_crossing(8, DType::f32, passes);
+    each_crossing(16, DType::bf16, passes);
+    each_crossing(16, DType::f32, [](const auto& crossing) {
+      EXPECT_EQ(error_of(crossing),
+                "tokens of 16 F32 enter or leave a region whose tokens have 32 bytes; cut into other parts they would "
+                "change places: give them the width and type of the stream");
+    });
+    each_crossing(8, DType::bf16, [](const auto& crossing) { EXPECT_NE(error_of(crossing), ""); });
+  }
 }
 
 // Calls among the tensor-parallel ranks since the mesh was made.

@@ -124,8 +124,7 @@ class Kernels {
 
   // Tokens of a product where the ranks gather its operand, or sum its result, part by part (model/linear.h).
   int64_t part_tokens() const {
-    const int64_t bytes = T * H * size_of(bench_.settings.dtype);
-    return own_tokens_of_a_part(*bench_.backend, S, T / S, bytes) * (T / S);
+    return own_tokens_of_a_part(*bench_.backend, S, T / S, H * size_of(bench_.settings.dtype)) * (T / S);
   }
   int64_t gathered_tokens() const { return S < T ? part_tokens() : T; }
   int64_t summed_tokens(bool split) const { return split && tensor_ranks_ > 1 ? part_tokens() : T; }

@@ -26,7 +26,10 @@ class Attention {
         layout_(layout),
         weights_(weights),
         runtime_(runtime),
-        tp_(runtime.groups.tensor, runtime.backend, layout.attention_split, layout.sequence_parallel) {}
+        tp_(runtime.groups.tensor, runtime.backend,
+            {.split = layout.attention_split,
+             .sequence_parallel = layout.sequence_parallel,
+             .token_bytes = config.hidden * size_of(runtime.dtype)}) {}
 
   // Memory of `saved` for T tokens: kept until backward, or (generation) inside a frame, with the cache's keys and
   // values.

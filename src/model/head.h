@@ -20,7 +20,10 @@ class Head {
         slice_(slice),
         multiplier_(multiplier),
         runtime_(runtime),
-        tp_(runtime.groups.tensor, runtime.backend, slice.split, slice.sequence_parallel) {}
+        tp_(runtime.groups.tensor, runtime.backend,
+            {.split = slice.split,
+             .sequence_parallel = slice.sequence_parallel,
+             .token_bytes = weight.shape[1] * size_of(runtime.dtype)}) {}
 
   // loss[0] += Σ of −log p(target) over the targets of `batch` that are not ignored ([1] f64). x: [S, H], the normed
   // hidden states; targets: [T].

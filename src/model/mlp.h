@@ -21,7 +21,10 @@ class Mlp {
         layout_(layout),
         weights_(weights),
         runtime_(runtime),
-        tp_(runtime.groups.tensor, runtime.backend, layout.mlp_split, layout.sequence_parallel) {}
+        tp_(runtime.groups.tensor, runtime.backend,
+            {.split = layout.mlp_split,
+             .sequence_parallel = layout.sequence_parallel,
+             .token_bytes = config.hidden * size_of(runtime.dtype)}) {}
 
   MlpSaved push_saved(int64_t tokens) const;
   MlpSaved take_saved(Frame& frame, int64_t tokens) const;

@@ -22,8 +22,10 @@ Transformer::Transformer(const ModelConfig& config, Parameters& parameters, Runt
       runtime_(runtime),
       recompute_(options.recompute),
       fsdp_(parameters, runtime, options.fsdp, config.layers),
-      embedding_tp_(runtime.groups.tensor, runtime.backend, parameters.embedding_slice().split,
-                    parameters.embedding_slice().sequence_parallel),
+      embedding_tp_(runtime.groups.tensor, runtime.backend,
+                    {.split = parameters.embedding_slice().split,
+                     .sequence_parallel = parameters.embedding_slice().sequence_parallel,
+                     .token_bytes = config.hidden * size_of(runtime.dtype)}),
       head_(parameters.head(), parameters.head_slice(), config.logits_multiplier, runtime) {
   for (int64_t layer = 0; layer < config.layers; layer++)
     blocks_.emplace_back(config_, parameters_.layout(layer), parameters_.block(layer), runtime_);

@@ -1,27 +1,33 @@
-// Megatron's f and g (Shoeybi et al. 2019), and g with a bar (Korthikanti et al. 2022): how activations enter and leave
-// a region whose weights are split over the tensor-parallel ranks.
+// How activations enter and leave a region, attention or mlp, whose weights are split over the tensor-parallel ranks.
+// T: the tokens of a forward; S: those that this rank holds between the regions; H: hidden.
 //
-//              whole between the regions     sequence-parallel: each rank holds 1/ranks of the tokens
-//              forward       backward        forward           backward
-//   enter      the same      all-reduce      all-gather        reduce-scatter
-//   leave      all-reduce    the same        reduce-scatter    all-gather
+//                          whole: S = T      sequence-parallel: S = T / ranks
+//   begin_enter            nothing           all-gather        [S, H] → [T, H]
+//   leave                  all-reduce        reduce-scatter    [T, H] → [S, H]
+//   begin_leave_backward   nothing           all-gather        [S, H] → [T, H]
+//   begin_enter_backward   all-reduce        reduce-scatter    [T, H] → [S, H]
 //
-// Each one's backward is the other's forward. In a region that the plan does not split (its modules are "replicated")
-// nothing is partial: it sends nothing, or under sequence parallelism gathers and then keeps its own tokens.
+// Why sums: a rank has some of the region's channels or heads, and what its last product makes of these alone is one
+// term of a sum over the ranks (leave). All ranks read the region's input, so its gradient is such a sum, too (enter's
+// backward). The backward of one is the forward of the other. Whole, enter is f and leave g of Shoeybi et al. 2019;
+// sequence-parallel, enter is g and leave ḡ of Korthikanti et al. 2022.
 //
-// A forward's tokens go in parts, where the backend says so: then a part's collective runs beside the product of another,
-// which is what Megatron calls overlap of tensor-parallel communication. Under sequence parallelism every part is divided
-// over the ranks, so that each one's collective is one of neighbouring tokens: rank r holds the r-th piece of each part.
+// In a region that the plan does not split (its modules are "replicated") nothing is partial: nothing is sent, or,
+// sequence-parallel, all ranks gather and compute all tokens, and each keeps its own.
+//
+// Where the backend says so the tokens go in parts, so that one part's collective runs beside another's product
+// (Megatron-LM: tp-comm-overlap). Sequence-parallel, each part is divided over the ranks by itself: rank r holds the r-th
+// piece of every part. So all that enter and leave in a forward must be cut alike, or tokens change places; they are, as
+// all have the same bytes a token.
 //
 // What begin_… starts goes on beside other work: do not overwrite its input or read its output until it was waited for.
-//
-// T: the tokens of a forward; S: those of this rank between the regions, T / ranks or T.
 #pragma once
 
 #include <array>
 
 #include "backend/arena.h"
 #include "backend/backend.h"
+#include "base/error.h"
 #include "base/parts.h"
 #include "parallel/communicator.h"
 
@@ -60,15 +66,26 @@ class InFlight {
   size_t count_ = 0;
 };
 
-// Of `own` tokens, which each of `ranks` has of a forward's, those of a part; `bytes`: of all tokens of all ranks.
-inline int64_t own_tokens_of_a_part(const Backend& backend, int64_t own, int64_t ranks, int64_t bytes) {
-  return parts_of(own, backend.token_parts(own * ranks, bytes));
+// How many of its `own` tokens a rank has in a part, where each of `ranks` has so many.
+inline int64_t own_tokens_of_a_part(const Backend& backend, int64_t own, int64_t ranks, int64_t token_bytes) {
+  const int64_t tokens = own * ranks;
+  return parts_of(own, backend.token_parts(tokens, tokens * token_bytes));
 }
 
 class TensorParallel {
  public:
-  TensorParallel(Communicator& group, Backend& backend, bool split, bool sequence)
-      : group_(&group), backend_(&backend), split_(split), sequence_(sequence) {}
+  struct Region {
+    bool split = false;              // its weights, over the ranks
+    bool sequence_parallel = false;  // the tokens outside of it are divided over the ranks
+    int64_t token_bytes = 0;         // of all that enters and leaves: [H] of the run's type
+  };
+
+  TensorParallel(Communicator& group, Backend& backend, const Region& region)
+      : group_(&group),
+        backend_(&backend),
+        split_(region.split),
+        sequence_(region.sequence_parallel),
+        token_bytes_(region.token_bytes) {}
 
   // S of `tokens`, which the ranks divide under sequence parallelism.
   int64_t own_tokens(int64_t tokens) const { return tokens / divisor(); }
@@ -76,13 +93,13 @@ class TensorParallel {
   // Whether anything is sent.
   bool communicates() const { return group_->size() > 1 && (sequence_ || split_); }
 
-  // [T, H] inside of a region for what is own: [S, H] between them: itself where it is whole, else taken from the frame.
+  // Memory for the [T, H] of the region that belongs to `own`, [S, H] outside of it. Whole they are one tensor: own.
   Tensor take_whole(Frame& frame, const Tensor& own) const {
     if (!sequence_) return own;
     return frame.take(Category::transient, {own.shape[0] * group_->size(), own.shape[1]}, own.dtype);
   }
 
-  // The same in what was taken for another one that is needed no more.
+  // The same without taking memory: in `taken`, take_whole's for another one that is not read any more.
   Tensor whole_in(const Tensor& taken, const Tensor& own) const { return sequence_ ? taken : own; }
 
   // x: [S, H] becomes [T, H], in a tensor from take_whole.
@@ -106,7 +123,7 @@ class TensorParallel {
   // dy: [S, H], the gradient of what left, becomes [T, H], likewise.
   InFlight begin_leave_backward(const Tensor& dy, const Tensor& whole) const { return begin_gather(dy, whole); }
 
-  // A bias after a row-parallel product must be added once: by the first rank's partial sum.
+  // A bias after a row-parallel product must be added once: to the first rank's partial sum.
   bool adds_bias() const { return !split_ || group_->rank() == 0; }
 
  private:
@@ -116,9 +133,11 @@ class TensorParallel {
   // long.
   template <class Body>
   void each_part_of_own(const Tensor& own, const Body& body) const {
-    const int64_t tokens = own.shape[0], ranks = divisor();
-    each_part(tokens, communicates() ? own_tokens_of_a_part(*backend_, tokens, ranks, own.bytes() * ranks) : tokens,
-              body);
+    const int64_t tokens = own.shape[0];
+    require(own.bytes() == tokens * token_bytes_, "tokens of ", own.shape[1], " ", name_of(own.dtype),
+            " enter or leave a region whose tokens have ", token_bytes_,
+            " bytes; cut into other parts they would change places: give them the width and type of the stream");
+    each_part(tokens, communicates() ? own_tokens_of_a_part(*backend_, tokens, divisor(), token_bytes_) : tokens, body);
   }
 
   InFlight begin_gather(const Tensor& own, const Tensor& whole) const {
@@ -158,6 +177,7 @@ class TensorParallel {
   Communicator* group_;
   Backend* backend_;
   bool split_, sequence_;
+  int64_t token_bytes_;
 };
 
 }  // namespace llama_tp
