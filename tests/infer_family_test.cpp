@@ -99,7 +99,7 @@ using Places = std::map<std::pair<std::string, int64_t>, std::pair<std::string, 
 Places places(const ModelConfig& config) {
   const Parameters table(config, 0, 1);
   Places all;
-  for (const Parameter& row : table.rows()) all[{row.weight->name, row.row}] = {row.name, row.file_row};
+  for (const Parameter& row : table.rows()) all[{row.weight->name, row.weight_row}] = {row.name, row.file_row};
   return all;
 }
 

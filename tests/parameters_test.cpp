@@ -156,10 +156,10 @@ TEST(Parameters, EveryElementIsHeldByItsReplicasAndCountedOnce) {
         ASSERT_LE(row.begin + row.count, static_cast<int64_t>(held.size())) << row.name;
         for (int64_t at = row.begin; at < row.begin + row.count; at++) {
           held[static_cast<size_t>(at)]++;
-          counted[static_cast<size_t>(at)] += row.counted;
+          counted[static_cast<size_t>(at)] += row.counts_in_norm;
         }
         elements += local_elements(row);
-        EXPECT_EQ(row.sum == GradientSum::kv_replicas, row.replicas > 1) << row.name;
+        EXPECT_EQ(row.summed_over == GradientSum::kv_replicas, row.replicas > 1) << row.name;
       }
       const int64_t copies = first.axis < 0 ? tp : first.replicas;
       EXPECT_EQ(held, std::vector<int64_t>(held.size(), copies)) << first.name;
@@ -179,9 +179,9 @@ TEST(Parameters, NormsAreSummedOverTheRanksUnderSequenceParallelismAlone) {
       for (size_t i = 0; i < by_tokens.rows().size(); i++) {
         const Parameter &row = by_tokens.rows()[i], &whole = ranks[static_cast<size_t>(rank)]->rows()[i];
         const bool norm = row.name.find("norm") != std::string::npos;
-        EXPECT_EQ(row.sum, norm ? GradientSum::tensor_parallel : whole.sum) << row.name;
-        EXPECT_EQ(row.counted, whole.counted) << row.name;
-        EXPECT_NE(whole.sum, GradientSum::tensor_parallel) << row.name;
+        EXPECT_EQ(row.summed_over, norm ? GradientSum::tensor_parallel : whole.summed_over) << row.name;
+        EXPECT_EQ(row.counts_in_norm, whole.counts_in_norm) << row.name;
+        EXPECT_NE(whole.summed_over, GradientSum::tensor_parallel) << row.name;
       }
     }
   });
@@ -217,8 +217,8 @@ TEST(Parameters, PartsFillTheStoredTensors) {
         std::vector<int64_t>& rows = filled[row.weight];
         rows.resize(static_cast<size_t>(row.weight->shape[0]));
         const int64_t count = row.axis == 0 ? row.count : row.shape[0];
-        ASSERT_LE(row.row + count, row.weight->shape[0]) << row.name;
-        for (int64_t r = row.row; r < row.row + count; r++) rows[static_cast<size_t>(r)]++;
+        ASSERT_LE(row.weight_row + count, row.weight->shape[0]) << row.name;
+        for (int64_t r = row.weight_row; r < row.weight_row + count; r++) rows[static_cast<size_t>(r)]++;
         const int64_t columns = row.shape.rank() == 1 ? 0 : row.axis == 1 ? row.count : row.shape[1];
         EXPECT_EQ(row.weight->shape[1], columns) << row.name;
       }
@@ -290,7 +290,7 @@ TEST(Parameters, ShardsDivideEachSliceWithoutGapOrOverlap) {
           const Piece piece = rank.piece(row, shard);
           if (piece.count == 0) continue;
           const Weight& weight = *row.weight;
-          const int64_t first = weight.offset + (row.row * row.slice_columns());
+          const int64_t first = weight.offset + (row.weight_row * row.slice_columns());
           EXPECT_EQ(piece.begin, next) << row.name;
           EXPECT_EQ(shard * rank.unit_of(row).shard_elements() + piece.at, first + piece.begin) << row.name;
           EXPECT_LE(piece.at + piece.count, rank.unit_of(row).shard_elements()) << row.name;

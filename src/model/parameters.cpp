@@ -36,7 +36,7 @@ void Unit::bind_gradients(const Tensor& whole) const {
 
 Piece Parameters::piece(const Parameter& row, int shard) const {
   const int64_t columns = row.slice_columns();
-  return unit_of(row).piece(row.weight->offset + row.row * columns, row.slice_rows() * columns, shard);
+  return unit_of(row).piece(row.weight->offset + row.weight_row * columns, row.slice_rows() * columns, shard);
 }
 
 Parameters& Parameters::allocate(Runtime& runtime, Holds holds) {

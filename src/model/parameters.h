@@ -28,7 +28,7 @@ struct Weight {
   bool decays = true;  // weight decay; not on biases and norms
   int64_t offset = 0;  // of its first element in the unit
   Tensor value;        // of the run's type
-  Tensor gradient;     // f32
+  Tensor gradient;  // f32: a sum over tokens, micro-batches and ranks; in bf16 a term below 1/512 of it would be lost
 };
 
 // Elements after which a weight may begin: aligned in every type that is stored.
@@ -96,13 +96,13 @@ struct Parameter {
   Shape shape;            // of the part, global
   std::string style;      // of the plan
   Weight* weight = nullptr;
-  int64_t row = 0;               // the part's first row in the stored tensor
+  int64_t weight_row = 0;        // the part's first row in the stored tensor
   int axis = -1;                 // split over: 0 out, 1 in, −1 not at all
   int64_t begin = 0, count = 0;  // this rank's slice of that axis (of axis 0 where there is no split)
   int64_t stride = 0;            // slices of successive ranks begin so far apart; the last ones may be shorter
   int64_t replicas = 1;          // consecutive tp ranks that hold the same slice
-  bool counted = true;           // in the norm, by this rank
-  GradientSum sum = GradientSum::none;
+  bool counts_in_norm = true;    // on this rank; of those that hold the same, one does
+  GradientSum summed_over = GradientSum::none;
   Initial initial = Initial::normal;
 
   int64_t columns() const { return file_shape.rank() > 1 ? file_shape[1] : 1; }  // of the file's tensor and the part

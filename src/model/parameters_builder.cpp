@@ -46,13 +46,13 @@ class ParametersBuilder {
 
  private:
   LayerLayout layout_of(const TensorParallelPlan::Layer& layer, size_t number) const {
-    const int64_t attention = layer.attention ? size_ : 1, mlp = layer.mlp ? size_ : 1;
-    const int64_t replicas = std::max<int64_t>(1, attention / config_.kv_heads);
+    const int64_t attention_ranks = layer.attention ? size_ : 1, mlp_ranks = layer.mlp ? size_ : 1;
+    const int64_t replicas = std::max<int64_t>(1, attention_ranks / config_.kv_heads);
     return {.attention_split = layer.attention,
             .mlp_split = layer.mlp,
-            .heads = config_.heads / attention,
-            .kv_heads = config_.kv_heads * replicas / attention,
-            .ffn = config_.ffn / mlp,
+            .heads = config_.heads / attention_ranks,
+            .kv_heads = config_.kv_heads * replicas / attention_ranks,
+            .ffn = config_.ffn / mlp_ranks,
             .kv_replicas = replicas,
             .sequence_parallel = sequence_parallel_,
             .rotary = config_.rotary_layers[number],
@@ -125,7 +125,7 @@ class ParametersBuilder {
   // Where a part lies: the stored tensors and its first row in them.
   struct Place {
     Weight *weight, *bias;
-    int64_t row;
+    int64_t weight_row;
   };
   Place place_of(Part part, int64_t layer) {
     if (part == Part::embedding) return {out_.embedding_, nullptr, 0};
@@ -169,7 +169,7 @@ class ParametersBuilder {
     Parameter base;
     base.style = style;
     base.file_row = file_row;
-    base.row = place.row;
+    base.weight_row = place.weight_row;
     if (is_norm(part)) {
       add_norm(base, part, layer, module, place);
       return;
@@ -206,8 +206,8 @@ class ParametersBuilder {
     const bool partial = of_heads ? out_.layout(layer).attention_split : sequence_parallel_;
     row.file_shape = row.shape = {rows_of(part)};
     row.count = row.stride = rows_of(part);
-    row.counted = rank_ == 0;
-    row.sum = partial ? GradientSum::tensor_parallel : GradientSum::none;
+    row.counts_in_norm = rank_ == 0;
+    row.summed_over = partial ? GradientSum::tensor_parallel : GradientSum::none;
     row.name = module + ".weight";
     row.weight = place.weight;
     const float offset = of_heads ? 0 : config_.norm.kind.offset;
@@ -229,22 +229,23 @@ class ParametersBuilder {
       row.begin = vocabulary.begin;
       row.count = vocabulary.count;
       row.stride = vocabulary.rows;
-      row.counted = vocabulary.split || rank_ == 0;
+      row.counts_in_norm = vocabulary.split || rank_ == 0;
       return;
     }
     const LayerLayout& layout = out_.layout(layer);
     const bool attention = part == Part::q || part == Part::k || part == Part::v || part == Part::o;
     if (axis < 0 || !(attention ? layout.attention_split : layout.mlp_split)) {
-      row.counted = rank_ == 0;
+      row.counts_in_norm = rank_ == 0;
       return;
     }
     const bool kv = part == Part::k || part == Part::v;
     row.replicas = kv ? layout.kv_replicas : 1;
     row.axis = axis;
+    // The axis has ranks / replicas slices; rank r holds slice ⌊r / replicas⌋, and the first that holds it counts it.
     row.count = row.stride = row.shape[axis] * row.replicas / size_;
     row.begin = rank_ / row.replicas * row.count;
-    row.counted = rank_ % row.replicas == 0;
-    row.sum = row.replicas > 1 ? GradientSum::kv_replicas : GradientSum::none;
+    row.counts_in_norm = rank_ % row.replicas == 0;
+    row.summed_over = row.replicas > 1 ? GradientSum::kv_replicas : GradientSum::none;
   }
 
   const ModelConfig& config_;

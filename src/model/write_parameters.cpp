@@ -141,7 +141,7 @@ class Gathering {
   // Relative to the slice's row `begin`.
   Piece piece_of(int rank, int64_t begin, int64_t rows) const {
     const int64_t columns = row_.slice_columns();
-    return parameters_.unit_of(row_).piece(row_.weight->offset + (row_.row + begin) * columns,
+    return parameters_.unit_of(row_).piece(row_.weight->offset + (row_.weight_row + begin) * columns,
                                            rows_sent(rank % tp_, begin, rows) * columns, rank / tp_);
   }
 

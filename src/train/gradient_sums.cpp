@@ -15,10 +15,11 @@ void GradientSums::begin(const Unit& unit) {
 
 void GradientSums::sum_over_tensor_ranks(const Unit& unit) {
   for (const Parameter& row : parameters_.rows()) {
-    if (row.sum == GradientSum::none || &parameters_.unit_of(row) != &unit) continue;
+    if (row.summed_over == GradientSum::none || &parameters_.unit_of(row) != &unit) continue;
     const Piece piece = parameters_.piece(row);
     if (piece.count == 0) continue;
-    Communicator& group = row.sum == GradientSum::kv_replicas ? runtime_.groups.kv_replicas : runtime_.groups.tensor;
+    Communicator& group =
+        row.summed_over == GradientSum::kv_replicas ? runtime_.groups.kv_replicas : runtime_.groups.tensor;
     group.all_reduce(piece.of(unit.gradient)).wait();
   }
 }

@@ -1,6 +1,10 @@
-// The sums of a step's gradients over ranks, unit by unit: over those that saw a part of a weight's use each, then over
-// the replicas. A unit's begin as soon as backward has all of its gradient; where collectives run beside operations,
-// the replicas' goes on while backward is at the units below it.
+// The sums of a step's gradients over ranks, unit by unit. Over tensor ranks most weights need none: each rank has all
+// that the gradient of its slice takes, and what else is whole has seen the same on all of them. But three kinds are on
+// several ranks each of which saw a part of their use: key/value heads that ranks share (each its own queries), norms of
+// heads (its own heads) and, sequence-parallel, the norms of the stream (its own tokens); Parameter::summed_over says
+// which. Then all gradients are summed over the replicas, which saw other samples. A unit's sums begin as soon as
+// backward has all of its gradient; where collectives run beside operations, the replicas' goes on while backward is at
+// the units below it.
 #pragma once
 
 #include <vector>

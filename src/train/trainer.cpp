@@ -27,30 +27,34 @@ void Trainer::begin(int64_t micro_batches) {
   model_.open_step();
 }
 
-void Trainer::accumulate(const HostBatch& batch, int64_t targets) {
+void Trainer::accumulate(const HostBatch& batch, int64_t target_count) {
   require(micro_batches_left_-- > 0, "a step has more micro-batches than it began with");
   upload(runtime_.backend, batch, batch_);
-  model_.train(batch_, 1.0f / static_cast<float>(std::max<int64_t>(1, targets)), loss_, [this](const Unit& unit) {
+  model_.train(batch_, 1.0f / static_cast<float>(std::max<int64_t>(1, target_count)), loss_, [this](const Unit& unit) {
     if (micro_batches_left_ == 0) sums_.begin(unit);
   });
 }
 
-StepResult Trainer::finish(int64_t targets) {
+StepResult Trainer::finish(int64_t target_count) {
   require(micro_batches_left_ == 0, "a step has fewer micro-batches than it began with");
   runtime_.ledger.enter(Phase::gradient_sync);
   model_.reduce_norms();
   sums_.begin(parameters_.norm_unit());
+  // Shards and replicas have the loss of their own samples each. Tensor ranks have all computed the same one, from
+  // statistics that they exchanged (Head).
   runtime_.groups.shards.all_reduce(loss_).wait();
   runtime_.groups.replicas.all_reduce(loss_).wait();
   sums_.end();
   runtime_.ledger.enter(Phase::optimizer);
+  // Σ g², every element once: tensor ranks hold different slices, and of what several hold one counts it; shards hold
+  // different pieces. Replicas hold the same by now.
   runtime_.backend.zero(squared_norm_);
   for (const Parameter& row : parameters_.rows())
-    if (const Piece piece = parameters_.piece(row); row.counted && piece.count > 0)
+    if (const Piece piece = parameters_.piece(row); row.counts_in_norm && piece.count > 0)
       runtime_.backend.add_sum_of_squares(piece.of(parameters_.unit_of(row).gradient), squared_norm_);
   runtime_.groups.tensor.all_reduce(squared_norm_).wait();
   runtime_.groups.shards.all_reduce(squared_norm_).wait();
-  return {scalar(loss_) / static_cast<double>(std::max<int64_t>(1, targets)), std::sqrt(scalar(squared_norm_))};
+  return {scalar(loss_) / static_cast<double>(std::max<int64_t>(1, target_count)), std::sqrt(scalar(squared_norm_))};
 }
 
 void Trainer::update(const AdamWOptions& options) {
@@ -112,7 +116,7 @@ void rehearse_training(const ModelConfig& config, const TrainerOptions& options,
 MemoryPlan plan_training(const ModelConfig& config, const TrainerOptions& options, Backend& backend,
                          const Runtime& runtime) {
   TrainerOptions one = options;
-  one.batch.accumulation = 1;  // each forward and backward ends as it began
+  one.batch.accumulation = 1;  // a second forward and backward takes no more memory than the first
   return rehearse(backend, runtime, [&](Runtime& rehearsal) { rehearse_training(config, one, rehearsal); });
 }
 

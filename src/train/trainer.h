@@ -31,11 +31,12 @@ class Trainer {
 
   // A step is: begin, accumulate for each of its micro-batches, finish, update.
   void begin(int64_t micro_batches = 1);
-  // Adds the gradients of Σ loss / targets; targets: those of the whole global batch. Behind the step's last backward of
-  // a unit the sums of its gradients over ranks begin.
-  void accumulate(const HostBatch& batch, int64_t targets);
+  // Adds the gradients of Σ loss / target_count, which is of the whole global batch, on every rank and of every
+  // micro-batch. So gradients are sums, never means of means: however samples are dealt out, each target weighs the same.
+  // Behind the step's last backward of a unit the sums of its gradients over ranks begin.
+  void accumulate(const HostBatch& batch, int64_t target_count);
   // Ends the sums over the ranks. The gradients are those of the global batch from here on.
-  StepResult finish(int64_t targets);
+  StepResult finish(int64_t target_count);
   // One AdamW step; the gradients are zero afterwards.
   void update(const AdamWOptions& options);
 

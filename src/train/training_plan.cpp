@@ -46,7 +46,7 @@ std::vector<int> first_of_runs(const Parameters& parameters, int shards) {
   };
   for (const Parameter& row : parameters.rows()) {
     const int64_t columns = row.slice_columns();
-    add(parameters.unit_of(row), row.weight->offset + row.row * columns, row.slice_rows() * columns);
+    add(parameters.unit_of(row), row.weight->offset + row.weight_row * columns, row.slice_rows() * columns);
   }
   for (const Unit& unit : parameters.units())
     for (const Weight* weight : unit.weights) add(unit, weight->offset, weight->shape.elements());
@@ -58,7 +58,7 @@ std::vector<int> first_of_runs(const Parameters& parameters, int shards) {
 std::vector<int64_t> likeness(const Parameters& parameters, int64_t rank) {
   std::vector<int64_t> numbers{rank == 0 ? 1 : 0};
   for (const Parameter& row : parameters.rows())
-    numbers.insert(numbers.end(), {row.count, row.counted ? 1 : 0, static_cast<int64_t>(row.sum)});
+    numbers.insert(numbers.end(), {row.count, row.counts_in_norm ? 1 : 0, static_cast<int64_t>(row.summed_over)});
   return numbers;
 }
 
@@ -71,11 +71,11 @@ std::vector<int64_t> likeness_of_shard(const Parameters& parameters, int shard, 
   for (const Parameter& row : parameters.rows()) {
     const Piece piece = parameters.piece(row, shard);
     if (piece.count == 0) continue;
-    if (row.sum != GradientSum::none) {
-      sums[static_cast<size_t>(row.sum)]++;
-      summed[static_cast<size_t>(row.sum)] += piece.count;
+    if (row.summed_over != GradientSum::none) {
+      sums[static_cast<size_t>(row.summed_over)]++;
+      summed[static_cast<size_t>(row.summed_over)] += piece.count;
     }
-    if (!row.counted) continue;
+    if (!row.counts_in_norm) continue;
     counted += piece.count;
     workspace = std::max(workspace, backend.add_sum_of_squares_workspace(piece.of(parameters.unit_of(row).gradient)));
   }
