@@ -30,6 +30,8 @@ class Shape {
 // "[2, 16]"
 std::string text(const Shape& shape);
 
+// const is the view, not its elements, as of a std::span: operations write through a const Tensor&, and the comment of
+// each says through which.
 struct Tensor {
   void* data = nullptr;
   DType dtype = DType::f32;

@@ -30,6 +30,7 @@ class Mesh {
   Mesh(MeshShape shape, int rank, int kv_replicas, Backend& backend);
 
   const MeshShape& shape() const { return shape_; }
+  // (d · fsdp + f) · tensor + t: tensor_rank() is t, fsdp_rank() f, copy_index() d, and data_rank() d · fsdp + f.
   int rank() const { return rank_; }
   // Among those that see data of their own.
   int data_rank() const { return rank_ / shape_.tensor; }
