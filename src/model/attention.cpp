@@ -24,8 +24,12 @@ AttentionSaved Attention::push_saved(int64_t tokens) const {
 
 AttentionSaved Attention::take_saved(Frame& frame, int64_t tokens, const Tensor& keys, const Tensor& values) const {
   const int64_t heads = layout_.heads, head_dim = config_.head_dim;
-  return {frame.take(Category::transient, {heads, tokens, head_dim}, runtime_.dtype),  keys, values,
-          frame.take(Category::transient, {tokens, heads * head_dim}, runtime_.dtype), {},   {}};
+  return {.q = frame.take(Category::transient, {heads, tokens, head_dim}, runtime_.dtype),
+          .k = keys,
+          .v = values,
+          .out = frame.take(Category::transient, {tokens, heads * head_dim}, runtime_.dtype),
+          .lse = {},
+          .qkv = {}};
 }
 
 AttentionSaved Attention::with_heads(Frame& frame, const AttentionSaved& saved) const {
@@ -34,7 +38,12 @@ AttentionSaved Attention::with_heads(Frame& frame, const AttentionSaved& saved) 
   const auto take = [&](int64_t heads) {
     return frame.take(Category::transient, {heads, tokens, config_.head_dim}, runtime_.dtype);
   };
-  return {take(layout_.heads), take(layout_.kv_heads), take(layout_.kv_heads), saved.out, saved.lse, saved.qkv};
+  return {.q = take(layout_.heads),
+          .k = take(layout_.kv_heads),
+          .v = take(layout_.kv_heads),
+          .out = saved.out,
+          .lse = saved.lse,
+          .qkv = saved.qkv};
 }
 
 void Attention::apply_rope(const Tensor& qkv, const Batch& batch, const Tensor& rope,
@@ -67,14 +76,15 @@ void Attention::backward(const Tensor& dy, const Tensor& x, const Batch& batch, 
                          const AttentionSaved& saved, const Tensor& dx) const {
   Frame frame(runtime_.step);
   const Tensor dqkv = frame.take(Category::transient, {batch.tokens(), width()}, runtime_.dtype);  // [T, (A + 2G) D]
-  const Tensor left = tp_.take_whole(frame, dy), entered = tp_.whole_in(left, x);                  // [T, H]
-  InFlight entering(entered);
+  const Tensor whole_dy = tp_.take_whole(frame, dy);                                               // [T, H]
+  const Tensor whole_x = tp_.whole_in(whole_dy, x);  // [T, H]  in the same memory, once whole_dy is not read any more
+  InFlight entering(whole_x);                        // nothing is on its way yet
   {
     Frame inner(runtime_.step);
     const Tensor dout = inner.take(Category::transient, saved.out.shape, saved.out.dtype);  // [T, A D]
-    row_parallel_backward_input(runtime_, tp_, dy, left, weights_.o, dout);
-    linear_backward_weight(runtime_.backend, left, saved.out, weights_.o);
-    entering = tp_.begin_enter(x, entered);  // beside attention: the products of q, k and v are short
+    row_parallel_backward_input(runtime_, tp_, dy, whole_dy, weights_.o, dout);
+    linear_backward_weight(runtime_.backend, whole_dy, saved.out, weights_.o);  // the last to read whole_dy
+    entering = tp_.begin_enter(x, whole_x);  // beside attention: the products of q, k and v are too short
     attend_backward(dout, batch, rope, saved, dqkv);
   }
   if (config_.qk_norm)

@@ -11,8 +11,9 @@ namespace llama_tp {
 
 // What forward leaves for backward. A: this rank's heads, G: its key/value heads, D: head size.
 struct AttentionSaved {
-  Tensor q;    // [A, T, D]  turned; where heads have norms, training keeps qkv instead of q, k and v
-  Tensor k;    // [G, C, D]  turned; C = T in training, the cache's rows in generation
+  // q and k after the rotary positions. Where heads have norms, training keeps qkv instead, and computes q, k, v again.
+  Tensor q;    // [A, T, D]
+  Tensor k;    // [G, C, D]  C = T in training, the cache's rows in generation
   Tensor v;    // [G, C, D]
   Tensor out;  // [T, A·D]   before the output projection
   Tensor lse;  // [A, T] f32 log Σ exp of the scores; absent in generation
@@ -48,7 +49,7 @@ class Attention {
 
  private:
   AttentionOptions options() const { return {config_.attention_scale, layout_.window}; }
-  // What this layer turns by: where it has no rotary positions, a table of no columns, by which nothing turns.
+  // What this layer rotates by: where it has no rotary positions, a table of no columns, which rotates nothing.
   Tensor rope_of_layer(const Tensor& rope) const {
     return layout_.rotary ? rope : Tensor{nullptr, DType::f32, {rope.shape[0], 0}};
   }

@@ -16,39 +16,43 @@ BlockSaved Block::push_saved(int64_t tokens, const Stream& in) const {
 
 BlockSaved Block::take_saved(Frame& frame, int64_t tokens, const Tensor& keys, const Tensor& values,
                              const Stream& in) const {
-  return {attention_.take_saved(frame, tokens, keys, values), in.residual, in.statistics,
-          mlp_.take_saved(frame, tokens)};
+  return {.attention = attention_.take_saved(frame, tokens, keys, values),
+          .middle = in.residual,
+          .middle_statistics = in.statistics,
+          .mlp = mlp_.take_saved(frame, tokens)};
 }
 
 void Block::forward_to_up(const Stream& in, const Batch& batch, const Tensor& rope, const BlockSaved& saved) const {
   Frame frame(runtime_.step);
   const Tensor part = frame.take(Category::transient, in.residual.shape, runtime_.dtype);    // [S, H]
   const Tensor normed = frame.take(Category::transient, in.residual.shape, runtime_.dtype);  // [S, H]
-  attention_.attend(in.normed, batch, rope, saved.attention);
-  attention_.project(saved.attention, part);
+  attention_.attend(in.normed, batch, rope, saved.attention);  // enters: sequence-parallel, all-gather
+  attention_.project(saved.attention, part);                   // leaves: all-reduce or reduce-scatter
   multiply(runtime_.backend, part, config_.residual_multiplier);
   const Norm& norm = weights_.mlp_norm;
   runtime_.backend.add_norm_forward(part, in.residual, norm.weight->value, norm.bias_value(), config_.norm,
                                     saved.middle, normed, saved.middle_statistics);
-  mlp_.expand(normed, saved.mlp);
+  mlp_.expand(normed, saved.mlp);  // enters
 }
 
 void Block::forward_from_up(const BlockSaved& saved, const Norm& next_norm, const Stream& out) const {
   Frame frame(runtime_.step);
   const Tensor part = frame.take(Category::transient, saved.middle.shape, runtime_.dtype);  // [S, H]
-  mlp_.contract(saved.mlp, part);
+  mlp_.contract(saved.mlp, part);                                                           // leaves
   multiply(runtime_.backend, part, config_.residual_multiplier);
   runtime_.backend.add_norm_forward(part, saved.middle, next_norm.weight->value, next_norm.bias_value(), config_.norm,
                                     out.residual, out.normed, out.statistics);
 }
 
+// dx is the gradient of the sum, residual + part, and so of both. As the residual's it stays where it is; what comes
+// through the part, norm_backward adds to it: dx += ….
 void Block::backward(const Tensor& dx, const Stream& in, const Batch& batch, const Tensor& rope,
                      const BlockSaved& saved) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const auto take = [&] { return frame.take(Category::transient, dx.shape, runtime_.dtype); };
   const Tensor normed = take();  // [S, H]
-  // Its gradient has a place of its own where ranks sum it while normed is read.
+  // Its gradient has a place of its own where ranks sum it whole, while normed is still read (linear.h).
   const Tensor dnormed = runtime_.groups.tensor.size() > 1 && !sequence_parallel_ ? take() : normed;
 
   const Norm& second = weights_.mlp_norm;

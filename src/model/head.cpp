@@ -5,20 +5,22 @@
 
 namespace llama_tp {
 
-void Head::product(const Tensor& x, const Tensor& logits) const {
+void Head::compute_logits(const Tensor& x, const Tensor& logits) const {
   runtime_.backend.linear_forward(x, weight_.value, {}, logits);
   multiply(runtime_.backend, logits, multiplier_);
 }
 
-void Head::piece(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits, const Tensor& loss) const {
+void Head::add_loss_of_piece(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits,
+                             const Tensor& loss) const {
   Frame frame(runtime_.step);
   Backend& backend = runtime_.backend;
   const int64_t tokens = x.shape[0];
   const bool in_place = dlogits.exists() && dlogits.dtype == DType::f32;
+  // f32, as the product's sums are: a likely token's loss is a small difference of large logits, finer than bf16 has them.
   const Tensor logits = in_place ? dlogits : frame.take(Category::logits, {tokens, slice_.rows}, DType::f32);
   const Tensor statistics = frame.take(Category::logits, {tokens, 3}, DType::f32);
   const Tensor lse = frame.take(Category::logits, {tokens, 2}, DType::f32);
-  product(x, logits);
+  compute_logits(x, logits);
   backend.cross_entropy_statistics(logits, targets, slice_.begin, slice_.count, statistics);
   if (ranks() > 1) {
     const Tensor gathered = frame.take(Category::communication, {ranks(), tokens, 3}, DType::f32);
@@ -31,25 +33,26 @@ void Head::piece(const Tensor& x, const Tensor& targets, float scale, const Tens
     backend.cross_entropy_backward(logits, targets, lse, slice_.begin, slice_.count, scale * multiplier_, dlogits);
 }
 
-void Head::pieces(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits,
-                  const Tensor& loss) const {
+void Head::add_loss_of_pieces(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits,
+                              const Tensor& loss) const {
   each_part(x.shape[0], loss_tokens().piece, [&](int64_t begin, int64_t count) {
-    piece(x.rows(begin, count), targets.rows(begin, count), scale,
-          dlogits.exists() ? dlogits.rows(begin, count) : dlogits, loss);
+    add_loss_of_piece(x.rows(begin, count), targets.rows(begin, count), scale,
+                      dlogits.exists() ? dlogits.rows(begin, count) : dlogits, loss);
   });
 }
 
-void Head::chunk(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const {
+void Head::add_loss_and_gradient_of_chunk(const Tensor& x, const Tensor& targets, float scale,
+                                          const Tensor& loss) const {
   Frame frame(runtime_.step);
   const Tensor dlogits = frame.take(Category::logits, {x.shape[0], slice_.rows}, runtime_.dtype);
-  pieces(x, targets, scale, dlogits, loss);
+  add_loss_of_pieces(x, targets, scale, dlogits, loss);
   runtime_.backend.linear_backward_weight(dlogits, x, weight_.gradient);
   runtime_.backend.linear_backward_input(dlogits, weight_.value, x);
 }
 
 void Head::add_loss(const Tensor& x, const Tensor& targets, const Tensor& loss) const {
   Frame frame(runtime_.step);
-  pieces(tp_.begin_enter(x, tp_.take_whole(frame, x)).wait(), targets, 0, {}, loss);
+  add_loss_of_pieces(tp_.begin_enter(x, tp_.take_whole(frame, x)).wait(), targets, 0, {}, loss);
 }
 
 // Under sequence parallelism all tokens are gathered before the first chunk: where they are not gathered in parts, a chunk
@@ -60,7 +63,7 @@ void Head::add_loss_and_gradient(const Tensor& x, const Tensor& targets, float s
   const Tensor whole =
       tp_.begin_enter(x, tp_.take_whole(frame, x)).wait();  // [T, H]; its own gradient once its chunk is done
   each_part(whole.shape[0], loss_tokens().chunk, [&](int64_t begin, int64_t count) {
-    chunk(whole.rows(begin, count), targets.rows(begin, count), scale, loss);
+    add_loss_and_gradient_of_chunk(whole.rows(begin, count), targets.rows(begin, count), scale, loss);
   });
   tp_.begin_enter_backward(whole, x).wait();  // each rank had it through its part of the vocabulary
 }
@@ -73,11 +76,11 @@ void Head::gathered_logits(const Tensor& x, const Tensor& logits) const {
   Frame frame(runtime_.step);
   const Shape own{x.shape[0], slice_.rows};
   if (ranks() == 1) {
-    product(x, logits.reshaped(own));
+    compute_logits(x, logits.reshaped(own));
     return;
   }
   const Tensor part = frame.take(Category::logits, own, DType::f32);
-  product(x, part);
+  compute_logits(x, part);
   runtime_.groups.tensor.all_gather(part, logits).wait();
 }
 

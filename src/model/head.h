@@ -1,7 +1,8 @@
-// The last product and the loss. The vocabulary is split over the tensor-parallel ranks and logits are never gathered
-// in training: each rank tells the others three numbers a token (Shoeybi et al. 2019). Tokens go through in pieces, so
-// that f32 logits are never held whole; the gradients of some pieces' logits, a chunk, go straight on to the weight and
-// to the hidden states, whose place they take.
+// The last product and the loss. The vocabulary is split over the tensor-parallel ranks, and in training logits are
+// never gathered: of each token a rank tells the others three numbers (the largest logit, Σ exp, the target's logit;
+// Shoeybi et al. 2019). Tokens are taken in chunks, and a chunk in pieces, so that the logits of all tokens never exist
+// at once: of each piece the f32 logits, the loss, and dlogits in the run's type; then, of the whole chunk, dW +=
+// dlogitsᵀ · x and dx = dlogits · W, which is written over x.
 #pragma once
 
 #include "model/batch.h"
@@ -40,12 +41,14 @@ class Head {
 
  private:
   // loss[0] += the loss of x: [n, H]; dlogits: [n, V], written, or nothing.
-  void piece(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits, const Tensor& loss) const;
-  void pieces(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits, const Tensor& loss) const;
+  void add_loss_of_piece(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits,
+                         const Tensor& loss) const;
+  void add_loss_of_pieces(const Tensor& x, const Tensor& targets, float scale, const Tensor& dlogits,
+                          const Tensor& loss) const;
   // The loss and all gradients of x: [n, H].
-  void chunk(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const;
+  void add_loss_and_gradient_of_chunk(const Tensor& x, const Tensor& targets, float scale, const Tensor& loss) const;
   // logits[n, V] = multiplier · x[n, H] · Wᵀ
-  void product(const Tensor& x, const Tensor& logits) const;
+  void compute_logits(const Tensor& x, const Tensor& logits) const;
   LossTokens loss_tokens() const { return runtime_.backend.loss_tokens(slice_.rows, runtime_.dtype); }
   int64_t ranks() const { return slice_.split ? runtime_.groups.tensor.size() : 1; }
 

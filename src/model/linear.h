@@ -1,4 +1,9 @@
-// A product with a stored weight and its optional bias, forward and backward.
+// Column- and row-parallel products: a matrix product and the collective that belongs to it, forward and backward.
+//
+//   column_parallel   y[T, N] = enter(x[S, K]) · Wᵀ    W: this rank's rows of [out, in]; y is split by columns
+//   row_parallel      y[S, N] = leave(x[T, K] · Wᵀ)    W: this rank's columns; x is split by columns
+//
+// linear_… are the products alone. W is stored [out, in] = [N, K], as PyTorch's are. S, T: tensor_parallel.h.
 #pragma once
 
 #include "backend/backend.h"
@@ -14,7 +19,8 @@ inline void linear_forward(Backend& backend, const Tensor& x, const Linear& line
   backend.linear_forward(x, linear.weight->value, with_bias ? linear.bias_value() : Tensor{}, y);
 }
 
-// dW += dyᵀ · x; dbias += Σ dy
+// dW += dyᵀ · x; dbias += Σ dy. Of a row-parallel product every rank does so, though one alone adds the bias: dy is whole
+// on all of them, so the copies of the bias get the same gradient and stay equal without a sum.
 inline void linear_backward_weight(Backend& backend, const Tensor& dy, const Tensor& x, const Linear& linear) {
   backend.linear_backward_weight(dy, x, linear.weight->gradient);
   if (linear.bias != nullptr) backend.bias_backward(dy, linear.bias->gradient);
@@ -27,8 +33,7 @@ inline void linear_backward(Backend& backend, const Tensor& dy, const Tensor& x,
   backend.linear_backward_input(dy, linear.weight->value, dx);
 }
 
-// y[T, N] = enter(x) · Wᵀ (+ bias), of x [S, K]: column-parallel. A part of the tokens is multiplied while the next one is
-// gathered.
+// y[T, N] = enter(x[S, K]) · Wᵀ (+ bias). A part of the tokens is multiplied while the next one is gathered.
 inline void column_parallel_forward(Runtime& runtime, const TensorParallel& tp, const Tensor& x, const Linear& linear,
                                     const Tensor& y) {
   Frame frame(runtime.step);
@@ -38,10 +43,11 @@ inline void column_parallel_forward(Runtime& runtime, const TensorParallel& tp, 
   });
 }
 
-// Its backward: what linear_backward computes, with dy [T, N] and dx [S, K]; entering: what begin_enter(x) gave. Collectives
-// run beside products: x is gathered while dy · W is computed, and that is summed while dW is (as in Megatron-LM, whose
-// linear layers do so with gradients that are added in place). dx may take x's place but where the ranks sum it whole,
-// since x is read then.
+// Its backward: dx[S, K] = enter_backward(dy[T, N] · W), and dW += dyᵀ · x; entering: what begin_enter(x) gave. Collectives
+// run beside products: x is gathered while dy · W is computed, and that is summed over the ranks while dW is computed
+// (Megatron-LM: LinearWithGradAccumulationAndAsyncCommunication). For this dx comes before dW, which reads x. So dx may
+// take x's place where nothing is sent, as dW comes first then, and sequence-parallel, as dW reads the gathered copy; where
+// ranks sum it whole it must not.
 inline void column_parallel_backward(Runtime& runtime, const TensorParallel& tp, const Tensor& dy, InFlight entering,
                                      const Linear& linear, const Tensor& dx) {
   Backend& backend = runtime.backend;
@@ -55,8 +61,9 @@ inline void column_parallel_backward(Runtime& runtime, const TensorParallel& tp,
   sum.wait();
 }
 
-// y[S, N] = leave(x · Wᵀ + bias), of x [T, K]: row-parallel. A part of the tokens is summed over the ranks while the next
-// one is multiplied.
+// y[S, N] = leave(x[T, K] · Wᵀ + bias). A part of the tokens is summed over the ranks while the next one is multiplied.
+// Each rank's term is rounded to the run's type before it is summed, as in Megatron-LM; f32 terms would double the bytes
+// of bf16. So in bf16 the result differs from one rank's by these roundings, in f32 by the order of the sum alone.
 inline void row_parallel_forward(Runtime& runtime, const TensorParallel& tp, const Tensor& x, const Linear& linear,
                                  const Tensor& y) {
   Frame frame(runtime.step);
@@ -66,7 +73,7 @@ inline void row_parallel_forward(Runtime& runtime, const TensorParallel& tp, con
   });
 }
 
-// dx[T, K] = dy · W, of dy [S, N], which is gathered likewise into `whole`: [T, N], from take_whole(dy), which
+// Its backward: dx[T, K] = leave_backward(dy[S, N]) · W. dy is gathered into `whole`: [T, N], from take_whole(dy), which
 // linear_backward_weight needs then.
 inline void row_parallel_backward_input(Runtime& runtime, const TensorParallel& tp, const Tensor& dy,
                                         const Tensor& whole, const Linear& linear, const Tensor& dx) {

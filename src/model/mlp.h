@@ -10,8 +10,8 @@ namespace llama_tp {
 
 // What forward leaves for backward. F: this rank's width.
 struct MlpSaved {
-  Tensor up;  // [T, 2F] gate and up, before the activation ([T, F] where there is no gate); backward writes its
-              // gradient over it
+  Tensor gate_up;  // [T, 2F] before the activation ([T, F], up alone, where there is no gate); backward writes its
+                   // gradient over it
 };
 
 class Mlp {
@@ -29,17 +29,17 @@ class Mlp {
   MlpSaved push_saved(int64_t tokens) const;
   MlpSaved take_saved(Frame& frame, int64_t tokens) const;
 
-  // saved.up = x · Wᵘᵖ from x = norm(residual): [S, H].
+  // saved.gate_up = x · W_gate_upᵀ from x = norm(residual): [S, H].
   void expand(const Tensor& x, const MlpSaved& saved) const;
-  // y[S, H] = activation(saved.up) · Wᵈᵒʷⁿ, summed over the ranks.
+  // y[S, H] = activation(saved.gate_up) · W_downᵀ, summed over the ranks.
   void contract(const MlpSaved& saved, const Tensor& y) const;
 
-  // From dy [S, H], the gradients of the weights added on the way; activation(up) comes anew with its gradient, and in its
-  // place. x: [S, H] as expand saw it; dx: its gradient (where it may take x's place: linear.h).
+  // From dy [S, H], the gradients of the weights added on the way; the activation is computed again. x: [S, H] as expand
+  // saw it; dx: its gradient (where it may take x's place: linear.h).
   void backward(const Tensor& dy, const Tensor& x, const MlpSaved& saved, const Tensor& dx) const;
 
  private:
-  Shape up_shape(int64_t tokens) const { return {tokens, (config_.activation.gated ? 2 : 1) * layout_.ffn}; }
+  Shape gate_up_shape(int64_t tokens) const { return {tokens, (config_.activation.gated ? 2 : 1) * layout_.ffn}; }
 
   const ModelConfig& config_;
   const LayerLayout& layout_;

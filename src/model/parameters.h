@@ -80,8 +80,8 @@ struct Norm {
 
 struct BlockWeights {
   Norm attention_norm, mlp_norm;
-  Norm q_norm, k_norm;      // of each head; absent in most families
-  Linear qkv, o, up, down;  // up: gate and up one after another
+  Norm q_norm, k_norm;           // of each head; absent in most families
+  Linear qkv, o, gate_up, down;  // gate_up: up alone where there is no gate
 };
 
 enum class Initial : uint8_t { normal, zeros, ones };

@@ -98,8 +98,8 @@ class ParametersBuilder {
     }
     block.o = linear(prefix + "o", unit, config_.hidden, q, config_.o_bias);
     block.mlp_norm = norm(prefix + "mlp_norm");
-    block.up =
-        linear(prefix + "up", unit, (config_.activation.gated ? 2 : 1) * layout.ffn, config_.hidden, config_.mlp_bias);
+    block.gate_up = linear(prefix + "gate_up", unit, (config_.activation.gated ? 2 : 1) * layout.ffn, config_.hidden,
+                           config_.mlp_bias);
     block.down = linear(prefix + "down", unit, config_.hidden, layout.ffn, config_.mlp_bias);
     return block;
   }
@@ -152,9 +152,9 @@ class ParametersBuilder {
       case Part::mlp_norm:
         return {block.mlp_norm.weight, block.mlp_norm.bias, 0};
       case Part::gate:
-        return {block.up.weight, block.up.bias, 0};
+        return {block.gate_up.weight, block.gate_up.bias, 0};
       case Part::up:
-        return {block.up.weight, block.up.bias, config_.activation.gated ? layout.ffn : 0};
+        return {block.gate_up.weight, block.gate_up.bias, config_.activation.gated ? layout.ffn : 0};
       case Part::down:
         return {block.down.weight, block.down.bias, 0};
       default:

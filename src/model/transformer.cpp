@@ -60,7 +60,7 @@ void Transformer::train(const Batch& batch, float scale, const Tensor& loss, con
     head_.add_loss_and_gradient(x, batch.targets, scale, loss);  // x is its own gradient from here on
     head.reduce();
   }
-  if (!config_.tied) on_gradient_ready(head_unit());
+  if (!config_.tied) on_gradient_ready(head_unit());  // a tied weight's gradient still lacks the embedding's
   runtime_.ledger.enter(Phase::backward);
   backward(batch, rope, x, on_gradient_ready);
 }
@@ -73,8 +73,8 @@ void Transformer::forward(const Batch& batch, const Tensor& rope, const Tensor& 
   for (size_t layer = 0; layer < blocks_.size(); layer++) {
     const Block& block = blocks_[layer];
     gathered_blocks.gather(static_cast<int64_t>(layer));
-    // With recompute the stream behind the block is pushed first: what the block saved can then be popped at once. Else
-    // as late as can be, where forward_to_up needs no memory for its transients any more.
+    // With recompute streams alone are kept: the next one is pushed first, so that what the block saves lies behind it
+    // and can be popped. Else last, so that it is not there yet while forward_to_up has its transients.
     if (recompute_) streams_[layer + 1] = push_stream(normed);
     const size_t before = runtime_.step.mark();
     saved_[layer] = block.push_saved(batch.tokens(), streams_[layer]);
@@ -119,6 +119,7 @@ void Transformer::backward_blocks(const Batch& batch, const Tensor& rope, const 
       PushScope again(runtime_.step);
       const Norm& norm = block.first_norm();
       const BlockSaved saved = block.push_saved(batch.tokens(), in);
+      // in.normed is train's x, as in all streams; the final norm's backward was the last to read it, as dnormed.
       runtime_.backend.norm_apply(in.residual, norm.weight->value, norm.bias_value(), config_.norm, in.statistics,
                                   in.normed);
       block.forward_to_up(in, batch, rope, saved);
