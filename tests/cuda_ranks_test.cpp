@@ -188,9 +188,9 @@ TEST_F(CudaRanks, CollectivesOfAllGroupsShareAStreamWhereNcclDoesNotStartThemInO
     for (int times = 0; times < 2; times++) {  // the stream is there again for the groups of a second mesh
       const Mesh mesh(ranks(), data_and_model, 1, *backend_);
       mesh.groups().tensor.all_reduce(value_).wait();
-      mesh.groups().shards.all_reduce(value_).wait();
+      mesh.groups().fsdp.all_reduce(value_).wait();
       mesh.groups().tensor.all_reduce(value_).wait();
-      EXPECT_EQ(streams.size(), version < 22600 || mesh.groups().shards.size() == 1 ? 1u : 2u);
+      EXPECT_EQ(streams.size(), version < 22600 || mesh.groups().fsdp.size() == 1 ? 1u : 2u);
       streams.clear();
     }
   }

@@ -39,11 +39,11 @@ struct DeviceModel : GoldenModel {
       : GoldenModel(name, dtype, "config.json", mesh_options),
         tensor(mesh->groups().tensor, backend),
         kv_replicas(mesh->groups().kv_replicas, backend),
-        shards(mesh->groups().shards, backend),
+        fsdp(mesh->groups().fsdp, backend),
         replicas(mesh->groups().replicas, backend) {
     runtime.reset();
     backend = std::make_unique<EmulatedBackend>();
-    runtime = std::make_unique<Runtime>(*backend, MeshGroups{tensor, kv_replicas, shards, replicas}, dtype);
+    runtime = std::make_unique<Runtime>(*backend, MeshGroups{tensor, kv_replicas, fsdp, replicas}, dtype);
   }
   ~DeviceModel() override { runtime.reset(); }
 
@@ -52,7 +52,7 @@ struct DeviceModel : GoldenModel {
     poison(*runtime);
   }
 
-  LateCommunicator tensor, kv_replicas, shards, replicas;
+  LateCommunicator tensor, kv_replicas, fsdp, replicas;
 };
 
 // Every mesh of the ranks that the model's sizes allow.
@@ -130,8 +130,8 @@ TEST(DeviceMemory, CollectivesRunBesideProducts) {
   DeviceModel model(a_model(), DType::f32, {1, size, 1});
   take_a_step(model, false);
   const int64_t all_but_one = (model.config.layers - 1) * model.rounds();
-  EXPECT_EQ(model.shards.beside_products(Collective::all_gather), 2 * all_but_one);
-  EXPECT_EQ(model.shards.beside_products(Collective::reduce_scatter), all_but_one);
+  EXPECT_EQ(model.fsdp.beside_products(Collective::all_gather), 2 * all_but_one);
+  EXPECT_EQ(model.fsdp.beside_products(Collective::reduce_scatter), all_but_one);
   DeviceModel copies(a_model(), DType::f32, {size, 1, 1});
   take_a_step(copies, false);
   EXPECT_EQ(copies.replicas.beside_products(Collective::all_reduce), copies.config.layers);

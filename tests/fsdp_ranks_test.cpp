@@ -77,7 +77,7 @@ void expect_formula(const char* name, const FsdpOptions& fsdp) {
   const int64_t ends = parameters.unit_of(trainer->parameters().embedding()).elements +
                        parameters.unit_of(trainer->parameters().head()).elements,
                 norms = parameters.norm_unit().elements, again = fsdp.reshard_after_forward ? 2 : 1;
-  const auto traffic = [&](Collective kind) { return model.mesh->groups().shards.traffic(kind); };
+  const auto traffic = [&](Collective kind) { return model.mesh->groups().fsdp.traffic(kind); };
   const Traffic gathered = traffic(Collective::all_gather), scattered = traffic(Collective::reduce_scatter);
   EXPECT_EQ(gathered.calls, model.rounds() * (again * model.config.layers + 2) + 1);
   EXPECT_EQ(gathered.bytes, (model.rounds() * (again * blocks + ends) + norms) * size_of(DType::bf16));

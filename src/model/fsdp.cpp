@@ -28,13 +28,13 @@ void Fsdp::reduce_norms() const {
 }
 
 Pending Fsdp::gather(const Unit& unit, const Tensor& whole) const {
-  return runtime_.groups.shards.all_gather(unit.value, whole);
+  return runtime_.groups.fsdp.all_gather(unit.value, whole);
 }
 
 void Fsdp::reduce(const Unit& unit, const Tensor& whole) const {
   Frame frame(runtime_.step);
   const Tensor part = frame.take(Category::communication, unit.gradient.shape, DType::f32);
-  runtime_.groups.shards.reduce_scatter(whole, part).wait();
+  runtime_.groups.fsdp.reduce_scatter(whole, part).wait();
   runtime_.backend.add(part, unit.gradient);
 }
 
@@ -76,7 +76,7 @@ BlockLoop::BlockLoop(Fsdp& fsdp, Frame& frame, Pass pass) : fsdp_(fsdp), pass_(p
   }
   if (pass_ == Pass::backward && prefetch)
     part_ =
-        frame.take(Category::communication, {fsdp_.block_elements_ / fsdp_.runtime_.groups.shards.size()}, DType::f32);
+        frame.take(Category::communication, {fsdp_.block_elements_ / fsdp_.runtime_.groups.fsdp.size()}, DType::f32);
 }
 
 Tensor& BlockLoop::buffer(int64_t layer) {
@@ -121,8 +121,7 @@ void BlockLoop::reduce(int64_t layer, const OnGradientReady& on_gradient_ready) 
   }
   end_reduce(on_gradient_ready);
   reducing_ = &unit;
-  pending_part_ =
-      fsdp_.runtime_.groups.shards.reduce_scatter(gradients(layer), part_.rows(0, unit.gradient.elements()));
+  pending_part_ = fsdp_.runtime_.groups.fsdp.reduce_scatter(gradients(layer), part_.rows(0, unit.gradient.elements()));
 }
 
 void BlockLoop::end_reduce(const OnGradientReady& on_gradient_ready) {

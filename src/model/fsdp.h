@@ -32,7 +32,7 @@ class Fsdp {
   // Takes the norms' whole buffers from the state arena. blocks: their number.
   Fsdp(Parameters& parameters, Runtime& runtime, const FsdpOptions& options, int64_t blocks);
 
-  bool is_sharded() const { return runtime_.groups.shards.size() > 1; }
+  bool is_sharded() const { return runtime_.groups.fsdp.size() > 1; }
   // Before a step's first forward: the norms' weights are whole and their gradients zero; after its last backward they
   // are summed.
   void open_norms() const;

@@ -40,7 +40,7 @@ Piece Parameters::piece(const Parameter& row, int shard) const {
 }
 
 Parameters& Parameters::allocate(Runtime& runtime, Holds holds) {
-  allocate(runtime.state, runtime.dtype, holds, {runtime.groups.shards.rank(), runtime.groups.shards.size()});
+  allocate(runtime.state, runtime.dtype, holds, {runtime.groups.fsdp.rank(), runtime.groups.fsdp.size()});
   return *this;
 }
 

@@ -9,8 +9,8 @@ MemoryPlan rehearse(Backend& backend, const Runtime& like, const std::function<v
   MetaBackend meta(backend);
   const auto as = [](const Communicator& group) { return MetaCommunicator(group.rank(), group.size()); };
   MetaCommunicator tensor = as(like.groups.tensor), kv_replicas = as(like.groups.kv_replicas),
-                   shards = as(like.groups.shards), replicas = as(like.groups.replicas);
-  Runtime rehearsal(meta, {tensor, kv_replicas, shards, replicas}, like.dtype);
+                   fsdp = as(like.groups.fsdp), replicas = as(like.groups.replicas);
+  Runtime rehearsal(meta, {tensor, kv_replicas, fsdp, replicas}, like.dtype);
   work(rehearsal);
   return rehearsal.high_water();
 }

@@ -94,7 +94,7 @@ Mesh::Mesh(const Launch& launch, MeshShape shape, int kv_replicas, Backend& back
     return communicator(launch, members, name, backend);
   };
   tensor_ = group(ranks(rank_ - tensor_rank(), shape.tensor, 1), GroupName::tensor);
-  shards_ = group(ranks(copy_index() * copy + tensor_rank(), shape.fsdp, shape.tensor), GroupName::fsdp);
+  fsdp_ = group(ranks(copy_index() * copy + tensor_rank(), shape.fsdp, shape.tensor), GroupName::fsdp);
   replicas_ = group(ranks(rank_ % copy, shape.data, copy), GroupName::data);
   kv_replicas_ = group(ranks(rank_ - tensor_rank() % kv_replicas, kv_replicas, 1), GroupName::kv_replicas);
 }
@@ -106,7 +106,7 @@ Mesh::Mesh(MeshShape shape, int rank, int kv_replicas, Backend& backend) : shape
   world_host_ = make_lone_host_group();
   copy_host_ = make_lone_host_group();
   tensor_ = alone(tensor_rank(), shape.tensor);
-  shards_ = alone(fsdp_rank(), shape.fsdp);
+  fsdp_ = alone(fsdp_rank(), shape.fsdp);
   replicas_ = alone(copy_index(), shape.data);
   kv_replicas_ = alone(tensor_rank() % kv_replicas, kv_replicas);
 }

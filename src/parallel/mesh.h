@@ -39,7 +39,7 @@ class Mesh {
   // Of the copy of the weights that this rank has a part of.
   int copy_index() const { return rank_ / (shape_.tensor * shape_.fsdp); }
 
-  MeshGroups groups() const { return {*tensor_, *kv_replicas_, *shards_, *replicas_}; }
+  MeshGroups groups() const { return {*tensor_, *kv_replicas_, *fsdp_, *replicas_}; }
   // In host memory: all ranks, and those that hold one copy of the weights together, tensor ranks fastest.
   HostGroup& world() const { return *world_host_; }
   HostGroup& copy_host() const { return *copy_host_; }
@@ -47,7 +47,7 @@ class Mesh {
  private:
   MeshShape shape_;
   int rank_;
-  std::unique_ptr<Communicator> tensor_, kv_replicas_, shards_, replicas_;
+  std::unique_ptr<Communicator> tensor_, kv_replicas_, fsdp_, replicas_;
   std::unique_ptr<HostGroup> world_host_, copy_host_;
 };
 

@@ -14,10 +14,10 @@ inline constexpr std::array<const char*, mesh_group_count> mesh_group_names{"ten
 struct MeshGroups {
   Communicator& tensor;       // ranks with a slice each of the same weights, which see the same data
   Communicator& kv_replicas;  // of those the ones with the same key/value heads; one rank where heads suffice for all
-  Communicator& shards;       // ranks that share the weights of this one's slice (FSDP)
-  Communicator& replicas;     // ranks that hold the same as this one and see other data
+  Communicator& fsdp;         // ranks that share the weights of this one's slice (--fsdp)
+  Communicator& replicas;     // ranks that hold the same as this one and see other data (--data-parallel)
 
-  std::array<Communicator*, mesh_group_count> all() const { return {&tensor, &kv_replicas, &shards, &replicas}; }
+  std::array<Communicator*, mesh_group_count> all() const { return {&tensor, &kv_replicas, &fsdp, &replicas}; }
 };
 
 }  // namespace llama_tp

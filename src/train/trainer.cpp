@@ -40,20 +40,20 @@ StepResult Trainer::finish(int64_t target_count) {
   runtime_.ledger.enter(Phase::gradient_sync);
   model_.reduce_norms();
   sums_.begin(parameters_.norm_unit());
-  // Shards and replicas have the loss of their own samples each. Tensor ranks have all computed the same one, from
+  // FSDP's ranks and replicas have the loss of their own samples each. Tensor ranks have all computed the same one, from
   // statistics that they exchanged (Head).
-  runtime_.groups.shards.all_reduce(loss_).wait();
+  runtime_.groups.fsdp.all_reduce(loss_).wait();
   runtime_.groups.replicas.all_reduce(loss_).wait();
   sums_.end();
   runtime_.ledger.enter(Phase::optimizer);
-  // Σ g², every element once: tensor ranks hold different slices, and of what several hold one counts it; shards hold
-  // different pieces. Replicas hold the same by now.
+  // Σ g², every element once: tensor ranks hold different slices, and of what several hold one counts it; FSDP's
+  // ranks hold different pieces. Replicas hold the same by now.
   runtime_.backend.zero(squared_norm_);
   for (const Parameter& row : parameters_.rows())
     if (const Piece piece = parameters_.piece(row); row.counts_in_norm && piece.count > 0)
       runtime_.backend.add_sum_of_squares(piece.of(parameters_.unit_of(row).gradient), squared_norm_);
   runtime_.groups.tensor.all_reduce(squared_norm_).wait();
-  runtime_.groups.shards.all_reduce(squared_norm_).wait();
+  runtime_.groups.fsdp.all_reduce(squared_norm_).wait();
   return {scalar(loss_) / static_cast<double>(std::max<int64_t>(1, target_count)), std::sqrt(scalar(squared_norm_))};
 }
 
