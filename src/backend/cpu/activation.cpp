@@ -1,5 +1,5 @@
-// The feed-forward's activations, with and without a gate. Each activation is a type that gives act and act and its
-// derivative together; the loops are written once for all of them.
+// The feed-forward's activations, with and without a gate. Each activation is a type that gives its value and its
+// derivative together, of which forward uses the value; the loops are written once for all of them.
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/rows.h"
 #include "backend/cpu/vector.h"
@@ -15,8 +15,7 @@ struct Slope {
 Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
 
 struct Silu {
-  static Floats value(Floats x) { return x * sigmoid(x); }
-  static Slope slope(Floats x) {
+  static Slope at(Floats x) {
     const Floats s = sigmoid(x);
     return {x * s, s * (1.0f + x * (1.0f - s))};
   }
@@ -26,17 +25,17 @@ struct Silu {
 // (Hendrycks & Gimpel 2016)
 struct GeluTanh {
   static constexpr float twice_root = 1.5957691216f, cubic = 0.044715f;  // 2√(2/π)
-  static Floats value(Floats x) { return x * sigmoid(twice_root * (x + cubic * x * x * x)); }
-  static Slope slope(Floats x) {
+  static Slope at(Floats x) {
     const Floats s = sigmoid(twice_root * (x + cubic * x * x * x));
     return {x * s, s + x * s * (1.0f - s) * (twice_root * (1.0f + 3.0f * cubic * x * x))};
   }
 };
 
 struct ReluSquared {
-  static Floats positive(Floats x) { return x > 0.0f ? x : Floats{}; }
-  static Floats value(Floats x) { return positive(x) * positive(x); }
-  static Slope slope(Floats x) { return {value(x), 2.0f * positive(x)}; }
+  static Slope at(Floats x) {
+    const Floats positive = x > 0.0f ? x : Floats{};
+    return {positive * positive, 2.0f * positive};
+  }
 };
 
 template <class Kernel>
@@ -54,9 +53,9 @@ void with_activation(Activation kind, const Kernel& kernel) {
 template <class Act, class X>
 void forward_row(const X* input, bool gated, X* y, int64_t width) {
   if (gated)
-    each_lanes(width, [&](auto i) { store(y, i, Act::value(load(input, i)) * load(input + width, i)); });
+    each_lanes(width, [&](auto i) { store(y, i, Act::at(load(input, i)).value * load(input + width, i)); });
   else
-    each_lanes(width, [&](auto i) { store(y, i, Act::value(load(input, i))); });
+    each_lanes(width, [&](auto i) { store(y, i, Act::at(load(input, i)).value); });
 }
 
 // dy becomes y, and input its gradient.
@@ -64,7 +63,7 @@ template <class Act, class X>
 void backward_row(X* dy, X* input, bool gated, int64_t width) {
   if (gated)
     each_lanes(width, [&](auto i) {
-      const Slope act = Act::slope(load(input, i));
+      const Slope act = Act::at(load(input, i));
       const Floats up = load(input + width, i), d = load(dy, i);
       store(input, i, d * up * act.derivative);
       store(input + width, i, d * act.value);
@@ -72,7 +71,7 @@ void backward_row(X* dy, X* input, bool gated, int64_t width) {
     });
   else
     each_lanes(width, [&](auto i) {
-      const Slope act = Act::slope(load(input, i));
+      const Slope act = Act::at(load(input, i));
       store(input, i, load(dy, i) * act.derivative);
       store(dy, i, act.value);
     });
