@@ -68,6 +68,8 @@ TEST(Config, EveryKeyIsHeard) {
   ASSERT_EQ(config.plan.layers.size(), 2u);
   EXPECT_TRUE(config.plan.layers[0].mlp && !config.plan.layers[1].mlp);
   EXPECT_FALSE(read_config(Json{{"pad_token_id", -1}}).pad_id);  // as some files say "none"
+  EXPECT_EQ(read_config(Json{{"hidden_act", "swish"}}).activation.kind, Activation::silu);
+  EXPECT_EQ(read_config(Json{{"hidden_act", "gelu_new"}}).activation.kind, Activation::gelu_tanh);
   EXPECT_TRUE(read_config(Json{{"attention_dropout", 0.0}, {"resid_pdrop", 0}}).dropouts.empty());
   for (const char* key :
        {"attention_dropout", "resid_pdrop", "embd_pdrop", "residual_dropout", "hidden_dropout", "embedding_dropout"})

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include "base/json.h"
@@ -39,13 +40,21 @@ DType read_dtype(const ConfigReader& reader) {
   return *dtype;
 }
 
+// Of config.json; some have two words, as in transformers.
+constexpr std::pair<std::string_view, Activation> activations[]{{"silu", Activation::silu},
+                                                                {"swish", Activation::silu},
+                                                                {"gelu_pytorch_tanh", Activation::gelu_tanh},
+                                                                {"gelu_new", Activation::gelu_tanh},
+                                                                {"relu2", Activation::relu_squared}};
+
 Activation read_activation(const ConfigReader& reader) {
   const std::string word = reader.word("activation");
-  if (word == "silu" || word == "swish") return Activation::silu;
-  if (word == "gelu_pytorch_tanh" || word == "gelu_new") return Activation::gelu_tanh;
-  if (word == "relu2") return Activation::relu_squared;
-  fail(reader.source(), ": ", reader.option("activation").name, " \"", word,
-       "\" is not implemented; known: silu, gelu_pytorch_tanh, relu2");
+  std::string known;
+  for (const auto& [name, activation] : activations) {
+    if (name == word) return activation;
+    known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  fail(reader.source(), ": ", reader.option("activation").name, " \"", word, "\" is not implemented; known: ", known);
 }
 
 NormKind read_norm(const ConfigReader& reader) {
