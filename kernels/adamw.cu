@@ -1,13 +1,13 @@
 // AdamW in one pass over memory (Loshchilov & Hutter 2019), in torch's order of operations:
 //
-//   g = grad · min(1, max_grad_norm / (sqrt(squared_norm) + 1e-6));   w = w · (1 − lr · decay)
+//   g = grad · clip_coefficient(max_grad_norm, squared_norm);   w = w · (1 − lr · decay)
 //   m += (1 − β1)(g − m);   v = β2 v + (1 − β2) g²;   w −= lr / (1 − β1ᵗ) · m / (sqrt(v / (1 − β2ᵗ)) + ε);   grad = 0
 //
 // grad, m, v: f32. w: f32, or bf16 with rest (i16), which together are an f32 master (base/split_float.h). Bound by
 // memory: reads and writes 16 bytes a parameter; the gradient's zero is among them. A thread takes four parameters.
-#include <cmath>
 #include <type_traits>
 
+#include "base/optimizer_step.h"
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
 
@@ -16,32 +16,6 @@ namespace llama_tp::kernels {
 namespace {
 
 constexpr int threads = 256;
-
-// One step's scalars, computed in f64 and rounded to f32 where torch does.
-struct Step {
-  float max_grad_norm, keep, beta1_rest, beta2, beta2_rest, root_correction2, epsilon, minus_step_size;
-};
-
-Step step_of(const AdamWOptions& options) {
-  const double rate = options.learning_rate;
-  const auto count = static_cast<double>(options.step);
-  Step step{};
-  step.max_grad_norm = static_cast<float>(options.max_grad_norm);
-  step.keep = static_cast<float>(1 - rate * options.weight_decay);
-  step.beta1_rest = static_cast<float>(1 - options.beta1);
-  step.beta2 = static_cast<float>(options.beta2);
-  step.beta2_rest = static_cast<float>(1 - options.beta2);
-  step.root_correction2 = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, count)));
-  step.epsilon = static_cast<float>(options.epsilon);
-  step.minus_step_size = static_cast<float>(-rate / (1 - std::pow(options.beta1, count)));
-  return step;
-}
-
-// NaN in the norm reaches every weight, as in torch: hiding it would train on garbage.
-__device__ __forceinline__ float clip_coefficient(float max_grad_norm, double squared_norm) {
-  const float coefficient = max_grad_norm / (static_cast<float>(sqrt(squared_norm)) + 1e-6f);
-  return coefficient > 1 ? 1.0f : coefficient;
-}
 
 // f32 master weights; an f32 weight is its own. NaN has one form, since rounding could carry a NaN's bits over into
 // those of a number.
@@ -91,15 +65,16 @@ using MastersOf = std::conditional_t<sizeof(X) == sizeof(float), Masters<n>, Spl
 // n parameters a thread, whose loads are under way while the first thread looks at the norm.
 template <int n, class X>
 __global__ void __launch_bounds__(threads)
-    adamw_kernel(Step step, AdamWTensors<X> tensors, const double* squared_norm, int64_t count) {
+    adamw_kernel(AdamWStep step, AdamWTensors<X> tensors, const double* squared_norm, int64_t count) {
   auto& clip = shared_memory<float>();
-  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * n, from = smaller(i, count - n);
+  const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) * n;
+  const int64_t from = smaller(i, count - n);  // past the end the last n, since all threads come to the barrier
   const MastersOf<n, X> masters(tensors, from);
   float g[n], m[n], v[n], w[n];
   load(g, tensors.grad + from);
   load(m, tensors.m + from);
   load(v, tensors.v + from);
-  if (threadIdx.x == 0) clip = squared_norm == nullptr ? 1.0f : clip_coefficient(step.max_grad_norm, *squared_norm);
+  if (threadIdx.x == 0) clip = clip_coefficient(step.max_grad_norm, *squared_norm);
   __syncthreads();
   if (i >= count) return;
   masters.get(w);
@@ -121,10 +96,9 @@ __global__ void __launch_bounds__(threads)
 template <class X>
 void adamw(Stream stream, const AdamWOptions& options, const AdamWTensors<X>& tensors, const double* squared_norm,
            int64_t n) {
-  const double* const norm = options.max_grad_norm > 0 ? squared_norm : nullptr;
   with_width<float>(n, {tensors.w, tensors.rest, tensors.grad, tensors.m, tensors.v}, [&]<int width>() {
     launch(stream, "adamw", grid_of("adamw", parts_of(n, int64_t{threads} * width)), threads, sizeof(float),
-           adamw_kernel<width, X>, step_of(options), tensors, norm, n);
+           adamw_kernel<width, X>, step_of(options), tensors, squared_norm, n);
   });
 }
 

@@ -202,7 +202,7 @@ void bias_backward(Stream stream, const X* dy, float* db, int64_t tokens, int64_
 
 void add_sum_of_squares(Stream stream, const float* x, double* result, int64_t n, void* workspace);
 
-// ---- adamw.cu: rest is null for float; squared_norm is null without clipping
+// ---- adamw.cu: rest is null for float
 
 template <class X>
 struct AdamWTensors {

@@ -36,8 +36,12 @@ State split(const Owned& weights) {
   return state;
 }
 
-void update(Device& device, const AdamWOptions& options, State& state, Owned& grad, const Tensor& squared_norm = {}) {
+void update(Device& device, const AdamWOptions& options, State& state, Owned& grad, const Tensor& squared_norm) {
   device->adamw(options, state.w, state.rest_or_none(), grad, state.m, state.v, squared_norm);
+}
+// Without clipping, where the norm does not matter: not a number, it would show.
+void update(Device& device, const AdamWOptions& options, State& state, Owned& grad) {
+  update(device, options, state, grad, Owned({1}, DType::f64, [](int64_t) { return NAN; }));
 }
 
 AdamWOptions options_of_step(int64_t step) {

@@ -232,7 +232,7 @@ class Backend {
   // result[0] += Σ x², in an order that depends on x's size alone. x: f32; result: [1] f64.
   void add_sum_of_squares(const Tensor& x, const Tensor& result);
   // One AdamW step (Loshchilov & Hutter 2019) in torch's order of operations, then grad = 0. The gradient is first scaled
-  // by min(1, max_grad_norm / (sqrt(squared_norm[0]) + 1e-6)). squared_norm: [1] f64; absent: no clipping.
+  // by min(1, max_grad_norm / (sqrt(squared_norm[0]) + 1e-6)), unless max_grad_norm is 0. squared_norm: [1] f64.
   // f32: w is the weight, rest is absent. bf16: w (bf16) and rest (i16) together are the f32 master weight, exactly:
   // bits(master) = (bits(w) << 16) + rest, w = master rounded half up, so that rest fits 16 signed bits.
   void adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad, const Tensor& m,

@@ -149,8 +149,7 @@ void Backend::adamw(const AdamWOptions& options, const Tensor& w, const Tensor& 
          "one size");
   expect(grad.dtype == DType::f32 && m.dtype == DType::f32 && v.dtype == DType::f32, op,
          "gradient and moments are f32");
-  expect(!squared_norm.exists() || (squared_norm.shape == Shape{1} && squared_norm.dtype == DType::f64), op,
-         "squared_norm is [1] f64");
+  expect(squared_norm.shape == Shape{1} && squared_norm.dtype == DType::f64, op, "squared_norm is [1] f64");
   count(op, 15 * elements_of(w), 2 * bytes_of({&w, &rest, &grad, &m, &v}));
   run_adamw(options, w, rest, grad, m, v, squared_norm);
 }

@@ -9,11 +9,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define LLAMA_TP_FOR_BOTH __host__ __device__
-#else
-#define LLAMA_TP_FOR_BOTH
-#endif
+#include "base/for_both.h"
 
 namespace llama_tp {
 

@@ -65,8 +65,7 @@ void Trainer::update(const AdamWOptions& options) {
     AdamWOptions own = options;
     if (!weight.decays) own.weight_decay = 0;
     runtime_.backend.adamw(own, piece.of(unit.value), unit.rest.exists() ? piece.of(unit.rest) : Tensor{},
-                           piece.of(unit.gradient), piece.of(unit.m), piece.of(unit.v),
-                           options.max_grad_norm > 0 ? squared_norm_ : Tensor{});
+                           piece.of(unit.gradient), piece.of(unit.m), piece.of(unit.v), squared_norm_);
   }
 }
 

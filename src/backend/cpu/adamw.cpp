@@ -1,41 +1,12 @@
 // AdamW in one pass over memory: 16 bytes a parameter are read and written once, the gradient's zero among them.
-#include <cmath>
-
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/rows.h"
 #include "backend/cpu/vector.h"
+#include "base/optimizer_step.h"
 
 namespace llama_tp {
 
 namespace {
-
-// One step's scalars, computed in f64 and rounded to f32 where torch does.
-struct Step {
-  float clip, keep, beta1_rest, beta2, beta2_rest, root_correction2, epsilon, minus_step_size;
-};
-
-// NaN in the norm reaches every weight, as in torch: hiding it would train on garbage.
-float clip_coefficient(const AdamWOptions& options, const Tensor& squared_norm) {
-  if (!squared_norm.exists() || options.max_grad_norm <= 0) return 1;
-  const auto norm = static_cast<float>(std::sqrt(*squared_norm.as<double>()));
-  const float coefficient = static_cast<float>(options.max_grad_norm) / (norm + 1e-6f);
-  return coefficient > 1 ? 1.0f : coefficient;
-}
-
-Step step_of(const AdamWOptions& options, const Tensor& squared_norm) {
-  const double rate = options.learning_rate, beta1 = options.beta1, beta2 = options.beta2;
-  const auto count = static_cast<double>(options.step);
-  Step step{};
-  step.clip = clip_coefficient(options, squared_norm);
-  step.keep = static_cast<float>(1 - rate * static_cast<double>(options.weight_decay));
-  step.beta1_rest = static_cast<float>(1 - beta1);
-  step.beta2 = static_cast<float>(beta2);
-  step.beta2_rest = static_cast<float>(1 - beta2);
-  step.root_correction2 = static_cast<float>(std::sqrt(1 - std::pow(beta2, count)));
-  step.epsilon = static_cast<float>(options.epsilon);
-  step.minus_step_size = static_cast<float>(-rate / (1 - std::pow(beta1, count)));
-  return step;
-}
 
 // The f32 master weight of a bf16 weight and its rest, and back. NaN has one form, since rounding could carry a NaN's
 // bits over into those of a number.
@@ -64,14 +35,14 @@ void store_master(float* w, int16_t*, Where i, Floats master) {
 }
 
 template <class X>
-void update(const Step& step, X* w, int16_t* rest, float* grad, float* m, float* v, int64_t count) {
+void update(const AdamWStep& step, float clip, X* w, int16_t* rest, float* grad, float* m, float* v, int64_t count) {
   each_lanes(count, [&](auto i) {
     prefetch(grad, i);
     prefetch(w, i);
     prefetch(m, i);
     prefetch(v, i);
     if constexpr (sizeof(X) == 2) prefetch(rest, i);
-    const Floats g = load(grad, i) * step.clip;
+    const Floats g = load(grad, i) * clip;
     const Floats weight = load_master(w, rest, i) * step.keep;
     const Floats first = load(m, i) + step.beta1_rest * (g - load(m, i));
     const Floats second = load(v, i) * step.beta2 + step.beta2_rest * g * g;
@@ -87,11 +58,12 @@ void update(const Step& step, X* w, int16_t* rest, float* grad, float* m, float*
 
 void CpuBackend::run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
                            const Tensor& m, const Tensor& v, const Tensor& squared_norm) {
-  const Step step = step_of(options, squared_norm);
+  const AdamWStep step = step_of(options);
+  const float clip = clip_coefficient(step.max_grad_norm, *squared_norm.as<double>());
   with_type(w.dtype, [&]<class X>(X) {
     const auto block = [&](int64_t begin, int64_t count) {
       int16_t* low = rest.exists() ? rest.as<int16_t>() + begin : nullptr;
-      update(step, w.as<X>() + begin, low, grad.as<float>() + begin, m.as<float>() + begin, v.as<float>() + begin,
+      update(step, clip, w.as<X>() + begin, low, grad.as<float>() + begin, m.as<float>() + begin, v.as<float>() + begin,
              count);
     };
     each_block(threads_, w.elements(), block, 5);  // as many arrays
