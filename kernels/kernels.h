@@ -205,13 +205,13 @@ void add_sum_of_squares(Stream stream, const float* x, double* result, int64_t n
 // ---- adamw.cu: rest is null for float
 
 template <class X>
-struct AdamWTensors {
+struct OptimizerTensors {
   X* w;
   int16_t* rest;
-  float *grad, *m, *v;
+  float *gradient, *m, *v;
 };
 template <class X>
-void adamw(Stream stream, const AdamWOptions& options, const AdamWTensors<X>& tensors, const double* squared_norm,
+void adamw(Stream stream, const AdamWOptions& options, const OptimizerTensors<X>& tensors, const double* squared_norm,
            int64_t n);
 
 // ---- matrix_vector.cu: y[tokens, n] = x[tokens, k] · w[n, k]ᵀ + bias[n] for few tokens; bias may be null

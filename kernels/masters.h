@@ -13,9 +13,9 @@ template <int n>
 struct Masters {
   Packed<n, float> w;
 
-  __device__ __forceinline__ Masters(const AdamWTensors<float>& tensors, int64_t i) : w(tensors.w + i) {}
+  __device__ __forceinline__ Masters(const OptimizerTensors<float>& tensors, int64_t i) : w(tensors.w + i) {}
   __device__ __forceinline__ void get(float (&masters)[n]) const { w.unpack(masters); }
-  static __device__ __forceinline__ void store(const AdamWTensors<float>& tensors, int64_t i,
+  static __device__ __forceinline__ void store(const OptimizerTensors<float>& tensors, int64_t i,
                                                const float (&masters)[n]) {
     kernels::store(tensors.w + i, masters);
   }
@@ -26,7 +26,7 @@ struct SplitMasters {
   Packed<n, bf16> w;
   Packed<n, int16_t> rest;
 
-  __device__ __forceinline__ SplitMasters(const AdamWTensors<bf16>& tensors, int64_t i)
+  __device__ __forceinline__ SplitMasters(const OptimizerTensors<bf16>& tensors, int64_t i)
       : w(tensors.w + i), rest(tensors.rest + i) {}
   __device__ __forceinline__ void get(float (&masters)[n]) const {
     for (int j = 0; j < n; j++) {
@@ -34,7 +34,7 @@ struct SplitMasters {
       masters[j] = float_of_bits((w.words[j / 2] >> j % 2 * 16 << 16) + static_cast<uint32_t>(int32_t{signed_rest}));
     }
   }
-  static __device__ __forceinline__ void store(const AdamWTensors<bf16>& tensors, int64_t i,
+  static __device__ __forceinline__ void store(const OptimizerTensors<bf16>& tensors, int64_t i,
                                                const float (&masters)[n]) {
     SplitMasters split;
     for (int j = 0; j < n; j++) {

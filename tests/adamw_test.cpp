@@ -37,7 +37,7 @@ State split(const Owned& weights) {
 }
 
 void update(Device& device, const AdamWOptions& options, State& state, Owned& grad, const Tensor& squared_norm) {
-  device->adamw(options, state.w, state.rest_or_none(), grad, state.m, state.v, squared_norm);
+  device->adamw(options, {state.w, state.rest_or_none(), grad, state.m, state.v}, squared_norm);
 }
 // Without clipping, where the norm does not matter: not a number, it would show.
 void update(Device& device, const AdamWOptions& options, State& state, Owned& grad) {

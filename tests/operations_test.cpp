@@ -206,7 +206,9 @@ const std::vector<Call>& calls() {
        4.0 * T * H},
       {adamw,
        {rows, {{T, H}, DType::i16}, {{T, H}, f32}, {{T, H}, f32}, {{T, H}, f32}, {{1}, f64}},
-       [](Backend& backend, const Tensors& t) { backend.adamw({}, t[0], t[1], t[2], t[3], t[4], t[5]); },
+       [](Backend& backend, const Tensors& t) {
+         backend.adamw({}, {t[0], t[1], t[2], t[3], t[4]}, t[5]);
+       },
        15.0 * T * H,
        32.0 * T * H}};
   return all;

@@ -49,6 +49,13 @@ inline Shape statistics_shape(const NormOptions& options, int64_t tokens) {
   return options.kind.centers ? Shape{tokens, 2} : Shape{tokens};
 }
 
+// What an optimizer updates, all of one size. f32: w is the weight, rest is absent. bf16: w (bf16) and rest (i16)
+// together are the f32 master weight, exactly: bits(master) = (bits(w) << 16) + rest, w = master rounded half up, so
+// that rest fits 16 signed bits. gradient, m, v: f32.
+struct OptimizerTensors {
+  Tensor w, rest, gradient, m, v;
+};
+
 enum class Operation : uint8_t {
   linear_forward,
   linear_backward_input,
@@ -231,12 +238,9 @@ class Backend {
 
   // result[0] += Σ x², in an order that depends on x's size alone. x: f32; result: [1] f64.
   void add_sum_of_squares(const Tensor& x, const Tensor& result);
-  // One AdamW step (Loshchilov & Hutter 2019) in torch's order of operations, then grad = 0. The gradient is first scaled
-  // by min(1, max_grad_norm / (sqrt(squared_norm[0]) + 1e-6)), unless max_grad_norm is 0. squared_norm: [1] f64.
-  // f32: w is the weight, rest is absent. bf16: w (bf16) and rest (i16) together are the f32 master weight, exactly:
-  // bits(master) = (bits(w) << 16) + rest, w = master rounded half up, so that rest fits 16 signed bits.
-  void adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad, const Tensor& m,
-             const Tensor& v, const Tensor& squared_norm);
+  // One AdamW step (Loshchilov & Hutter 2019) in torch's order of operations, then gradient = 0. The gradient is first
+  // scaled by min(1, max_grad_norm / (sqrt(squared_norm[0]) + 1e-6)), unless max_grad_norm is 0. squared_norm: [1] f64.
+  void adamw(const AdamWOptions& options, const OptimizerTensors& tensors, const Tensor& squared_norm);
 
   // ---- memory and the host
 
@@ -342,8 +346,7 @@ class Backend {
   virtual void run_zero(const Tensor& x) = 0;
   virtual void run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) = 0;
   virtual void run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) = 0;
-  virtual void run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
-                         const Tensor& m, const Tensor& v, const Tensor& squared_norm) = 0;
+  virtual void run_adamw(const AdamWOptions& options, const OptimizerTensors& tensors, const Tensor& squared_norm) = 0;
 
  private:
   friend class Workspace;

@@ -138,20 +138,20 @@ void Backend::add_sum_of_squares(const Tensor& x, const Tensor& result) {
   run_add_sum_of_squares(x, result, scratch(frame, add_sum_of_squares_workspace(x)).data);
 }
 
-void Backend::adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
-                    const Tensor& m, const Tensor& v, const Tensor& squared_norm) {
+void Backend::adamw(const AdamWOptions& options, const OptimizerTensors& tensors, const Tensor& squared_norm) {
   constexpr auto op = Operation::adamw;
+  const auto& [w, rest, gradient, m, v] = tensors;
   expect(is_activation(w.dtype) && (w.dtype == DType::bf16) == rest.exists(), op,
          "bf16 weights have a rest, f32 weights none");
   expect(!rest.exists() || (rest.dtype == DType::i16 && rest.elements() == w.elements()), op,
          "rest is i16, as large as w");
-  expect(grad.elements() == w.elements() && m.elements() == w.elements() && v.elements() == w.elements(), op,
+  expect(gradient.elements() == w.elements() && m.elements() == w.elements() && v.elements() == w.elements(), op,
          "one size");
-  expect(grad.dtype == DType::f32 && m.dtype == DType::f32 && v.dtype == DType::f32, op,
+  expect(gradient.dtype == DType::f32 && m.dtype == DType::f32 && v.dtype == DType::f32, op,
          "gradient and moments are f32");
   expect(squared_norm.shape == Shape{1} && squared_norm.dtype == DType::f64, op, "squared_norm is [1] f64");
-  count(op, 15 * elements_of(w), 2 * bytes_of({&w, &rest, &grad, &m, &v}));
-  run_adamw(options, w, rest, grad, m, v, squared_norm);
+  count(op, 15 * elements_of(w), 2 * bytes_of({&w, &rest, &gradient, &m, &v}));
+  run_adamw(options, tensors, squared_norm);
 }
 
 }  // namespace llama_tp

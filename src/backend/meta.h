@@ -56,8 +56,7 @@ class IdleBackend : public Backend {
   void run_zero(const Tensor&) override {}
   void run_gather_rows(const Tensor&, const Tensor&, const Tensor&) override {}
   void run_add_sum_of_squares(const Tensor&, const Tensor&, void*) override {}
-  void run_adamw(const AdamWOptions&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                 const Tensor&) override {}
+  void run_adamw(const AdamWOptions&, const OptimizerTensors&, const Tensor&) override {}
 };
 
 // What scratch memory an operation would need is asked of the backend that the rehearsal stands for, which also

@@ -248,7 +248,7 @@ class Kernels {
                  v = zeros(all, DType::f32), norm = zeros({1}, DType::f64);
     const Tensor rest = runtime_->dtype == DType::bf16 ? zeros(all, DType::i16) : Tensor{};
     time("sum of squares", [&] { backend.add_sum_of_squares(gradient, norm); });
-    time("AdamW", [&] { backend.adamw({.max_grad_norm = 1}, w, rest, gradient, m, v, norm); });
+    time("AdamW", [&] { backend.adamw({.max_grad_norm = 1}, {w, rest, gradient, m, v}, norm); });
   }
 
   const Bench& bench_;

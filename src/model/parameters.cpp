@@ -18,6 +18,10 @@ Piece Unit::piece(int64_t first, int64_t count, int rank) const {
   return begin < end ? Piece{begin - first, end - begin, begin - shard_begin} : Piece{};
 }
 
+OptimizerTensors Unit::optimizer_tensors(const Piece& piece) const {
+  return {piece.of(value), rest.exists() ? piece.of(rest) : Tensor{}, piece.of(gradient), piece.of(m), piece.of(v)};
+}
+
 namespace {
 
 Tensor view(const Tensor& whole, const Weight& weight) {

@@ -17,6 +17,7 @@
 
 namespace llama_tp {
 
+struct OptimizerTensors;
 struct Runtime;
 
 // A tensor as products see it: [out, in] with out split (column-parallel), in split (row-parallel) or neither. Views of
@@ -53,13 +54,14 @@ struct Unit {
   int64_t elements = 0;  // of all shards
   Sharding sharding;
   Tensor value;           // of the run's type
-  Tensor rest;            // bf16: what completes value to its f32 master (backend.h, adamw)
+  Tensor rest;            // bf16: what completes value to its f32 master (backend.h, OptimizerTensors)
   Tensor gradient, m, v;  // f32; the gradient after it was reduced
 
   int64_t shard_elements() const { return elements / sharding.size; }
   // What shard `rank` holds of elements [first, first + count).
   Piece piece(int64_t first, int64_t count, int rank) const;
   Piece piece(const Weight& weight) const { return piece(weight.offset, weight.shape.elements(), sharding.rank); }
+  OptimizerTensors optimizer_tensors(const Piece& piece) const;
   // Lets the weights be views of these whole buffers; of none: they cannot be used until the next gathering.
   void bind_values(const Tensor& whole) const;
   void bind_gradients(const Tensor& whole) const;

@@ -64,8 +64,7 @@ void Trainer::update(const AdamWOptions& options) {
     if (piece.count == 0) continue;
     AdamWOptions own = options;
     if (!weight.decays) own.weight_decay = 0;
-    runtime_.backend.adamw(own, piece.of(unit.value), unit.rest.exists() ? piece.of(unit.rest) : Tensor{},
-                           piece.of(unit.gradient), piece.of(unit.m), piece.of(unit.v), squared_norm_);
+    runtime_.backend.adamw(own, unit.optimizer_tensors(piece), squared_norm_);
   }
 }
 

@@ -255,13 +255,13 @@ void CudaOperations::run_add_sum_of_squares(const Tensor& x, const Tensor& resul
   kernels::add_sum_of_squares(stream_, x.as<float>(), result.as<double>(), x.elements(), workspace);
 }
 
-void CudaOperations::run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad,
-                               const Tensor& m, const Tensor& v, const Tensor& squared_norm) {
-  with_type(w.dtype, [&]<class X>(X) {
-    kernels::adamw(
-        stream_, options,
-        kernels::AdamWTensors<X>{w.as<X>(), rest.as<int16_t>(), grad.as<float>(), m.as<float>(), v.as<float>()},
-        squared_norm.as<double>(), w.elements());
+void CudaOperations::run_adamw(const AdamWOptions& options, const OptimizerTensors& tensors,
+                               const Tensor& squared_norm) {
+  with_type(tensors.w.dtype, [&]<class X>(X) {
+    const kernels::OptimizerTensors<X> pointers{tensors.w.as<X>(), tensors.rest.as<int16_t>(),
+                                                tensors.gradient.as<float>(), tensors.m.as<float>(),
+                                                tensors.v.as<float>()};
+    kernels::adamw(stream_, options, pointers, squared_norm.as<double>(), tensors.w.elements());
   });
 }
 

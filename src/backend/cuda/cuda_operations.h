@@ -58,8 +58,7 @@ class CudaOperations : public CudaWorkspace<Backend> {
   void run_zero(const Tensor& x) override;
   void run_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y) override;
   void run_add_sum_of_squares(const Tensor& x, const Tensor& result, void* workspace) override;
-  void run_adamw(const AdamWOptions& options, const Tensor& w, const Tensor& rest, const Tensor& grad, const Tensor& m,
-                 const Tensor& v, const Tensor& squared_norm) override;
+  void run_adamw(const AdamWOptions& options, const OptimizerTensors& tensors, const Tensor& squared_norm) override;
 
   kernels::Stream stream_ = nullptr;
 };
