@@ -143,8 +143,10 @@ void SavedTraining::load(const Launch& launch, HostGroup& world, Parameters& par
     load_masters(weights, parts_.at(rest_part), parameters, backend);
   else
     load_weights(weights, config_, parameters, backend);
-  load_tensors(parts_.at(m_part), &Unit::m, parameters, backend);
-  load_tensors(parts_.at(v_part), &Unit::v, parameters, backend);
+  // What is left is the optimizer's.
+  for (const CheckpointPart& part : checkpoint_parts(saved_.dtype, saved_.save_dtype))
+    if (part.tensor != &Unit::value && part.tensor != &Unit::rest)
+      load_tensors(parts_.at(part.folder), part.tensor, parameters, backend);
   parts_.clear();
 }
 
