@@ -48,7 +48,8 @@ struct TrainingState {
   DType save_dtype = DType::f32;  // of the weights in model.safetensors
   std::string date;               // that its conversations tell (chat_template.h), "" where it is not known
   // The fixed ones say which samples step k takes: with others a resumed run would be another one. The free ones may
-  // change on the way.
+  // change on the way. One that is new here is unknown to checkpoints of earlier versions, which a fixed one then
+  // refuses: value_of (saved_training.cpp) has to know what they were.
   NamedOptions fixed, free;
 };
 
