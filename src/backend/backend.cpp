@@ -38,6 +38,7 @@ std::string_view name_of(Operation operation) {
       "gather_rows",
       "add_sum_of_squares",
       "adamw"};
+  static_assert(!names.back().empty(), "a name for each");
   return names[static_cast<size_t>(operation)];
 }
 

@@ -13,6 +13,7 @@ std::string_view name_of(Category category) {
                                                                       "communication",  "workspace",
                                                                       "kv_cache",       "data",
                                                                       "alignment"};
+  static_assert(!names.back().empty(), "a name for each");
   return names[static_cast<size_t>(category)];
 }
 
@@ -26,6 +27,7 @@ std::string_view name_of(MemoryGroup group) {
   static constexpr std::array<std::string_view, memory_groups.size()> names{
       "weights, gradients and optimizer", "gathered weights, unsharded gradients", "activations", "logits and loss",
       "communication, workspace, data, alignment"};
+  static_assert(!names.back().empty(), "a name for each");
   return names[static_cast<size_t>(group)];
 }
 
@@ -65,6 +67,7 @@ int64_t sum_of(const CategoryBytes& bytes, MemoryGroup group) {
 std::string_view name_of(Phase phase) {
   static constexpr std::array<std::string_view, phase_count> names{"load",          "forward",   "loss",     "backward",
                                                                    "gradient_sync", "optimizer", "evaluate", "save"};
+  static_assert(!names.back().empty(), "a name for each");
   return names[static_cast<size_t>(phase)];
 }
 

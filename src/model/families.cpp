@@ -19,9 +19,10 @@ constexpr std::pair<const char*, const char*> family_files[] = {
 
 constexpr const char* family_mend = "; docs/families.md shows what a family has";
 
-constexpr std::array<std::string_view, 14> part_names{"embedding", "attention_norm", "q",          "k",        "v",
-                                                      "o",         "q_norm",         "k_norm",     "mlp_norm", "gate",
-                                                      "up",        "down",           "final_norm", "head"};
+constexpr std::array<std::string_view, static_cast<size_t>(Part::head) + 1> part_names{
+    "embedding", "attention_norm", "q",    "k",  "v",    "o",          "q_norm",
+    "k_norm",    "mlp_norm",       "gate", "up", "down", "final_norm", "head"};
+static_assert(!part_names.back().empty(), "a name for each");
 
 Part part_named(const std::string& name, const std::string& source) {
   const auto found = std::find(part_names.begin(), part_names.end(), name);

@@ -23,6 +23,7 @@ void check_parts(const char* collective, const Tensor& part, const Tensor& whole
 std::string_view name_of(Collective collective) {
   static constexpr std::array<std::string_view, static_cast<size_t>(Collective::count_)> names{
       "all_reduce", "all_gather", "reduce_scatter", "broadcast"};
+  static_assert(!names.back().empty(), "a name for each");
   return names[static_cast<size_t>(collective)];
 }
 

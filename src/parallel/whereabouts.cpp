@@ -24,6 +24,8 @@ constexpr Names<Meeting> meeting_names{"setup",     "all_reduce", "all_gather", 
                                        "broadcast", "barrier",    "gather"};
 constexpr Names<Activity> activity_names{"starting", "reading data", "loading weights",   "computing", "evaluating",
                                          "saving",   "generating",   "waiting for input", "measuring"};
+static_assert(!group_names.back().empty() && !meeting_names.back().empty() && !activity_names.back().empty(),
+              "a name for each");
 
 // Only the rank itself writes its page, and others read what has not changed for seconds: single values need no order.
 constexpr auto relaxed = std::memory_order_relaxed;
