@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(warps* warp_size)
   const bf16 *const k = inputs.k + first_row * head_dim, *const v = inputs.v + first_row * head_dim;
   const int begin = sequence.visible(first_query, options.window).begin / tile * tile;
   const int end = sequence.visible(first_query + queries - 1, options.window).end;
-  const float scale = options.scale * log2_of_e;
+  const float scale = options.scale * log2_of_e;  // of scores as powers of two: the GPU's exponential is 2ˣ
 
   RunningSoftmax running;
   Sums<head_dim> sums;

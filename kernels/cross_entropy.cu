@@ -24,8 +24,7 @@ constexpr float minus_infinity = -__builtin_huge_valf();
 // What to subtract before exp: the maximum, but never −inf − (−inf).
 __device__ __forceinline__ float shift_of(float maximum) { return maximum == minus_infinity ? 0.0f : maximum; }
 
-// x is a logit without the largest one, and perhaps the log of the sum: what its rounding does to the result, theirs
-// has done already.
+// x is a difference of logits, and rounded as such; its product with log2 e is rounded once more, by as much.
 __device__ __forceinline__ float exponential(float x) { return power_of_two(x * log2_of_e); }
 
 struct StatisticsScratch {

@@ -4,7 +4,7 @@
 //   dtable[ids[t] − first_row] += dy[t] in the order of t; the row of skip_id gets nothing
 //
 // ids: [T] i32; table: [V, H]; dtable: [V, H] f32; y, dy: [T, H]. Forward, a block takes a token. Backward, a block takes
-// some columns of every so-manieth row of the table, goes through all ids, and adds the gradients of its rows as they
+// some columns of every gridDim.x-th row of the table, goes through all ids, and adds the gradients of its rows as they
 // come: so no two blocks meet in a value and the order is fixed. Neighbouring rows are of different blocks, since ids that
 // are frequent are often neighbours. Bound by memory: forward reads and writes a value an element, backward reads dy and
 // reads and writes f32; a row of many tokens by eight of them in the time from a load to its data.
