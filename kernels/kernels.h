@@ -72,8 +72,8 @@ void head_norm_backward(Stream stream, const X* qkv, const HeadNormWeights<X>& w
 // ---- rope.cu
 
 struct RopeShape {
-  int64_t heads, kv_heads, head_dim, turned;  // turned: R
-  int64_t tokens, cache;                      // rows of q, and of k and v
+  int64_t heads, kv_heads, head_dim, rotary_dim;  // rotary_dim: R
+  int64_t tokens, cache;                          // rows of q, and of k and v
 };
 void rope_table(Stream stream, const int32_t* positions, const float* frequencies, float scale, float* table,
                 int64_t tokens, int64_t pairs);

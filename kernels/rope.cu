@@ -1,9 +1,9 @@
-// Rotary positions (Su et al. 2021, in Hugging Face's half-split layout): of each head, elements i and i + R/2 turn by
+// Rotary positions (Su et al. 2021, in Hugging Face's half-split layout): of each head, elements i and i + R/2 rotate by
 // the angle p_t · f_i; what is past R stays.
 //
 //   table[t] = scale · {cos(p_t f_0) …, sin(p_t f_0) …}                                   [T, R] f32
 //   forward:  packed qkv [T, (A + 2G)·D]  →  q [A, T, D], k, v [G, C, D], token t in row slots[t] of k and v
-//   backward: dq [A, T, D], dk, dv [G, T, D]  →  dqkv, turned back
+//   backward: dq [A, T, D], dk, dv [G, T, D]  →  dqkv, rotated back
 //
 // A block takes a part of a token, a thread 16 bytes of both halves of a head. Bound by memory: reads and writes every
 // value once.
@@ -47,7 +47,7 @@ __device__ __forceinline__ void copy(const X* from, X* to) {
 }
 
 template <int n, class X>
-__device__ __forceinline__ void turn(const X* from, const float* table, float sign, int64_t half, X* to) {
+__device__ __forceinline__ void rotate(const X* from, const float* table, float sign, int64_t half, X* to) {
   float a[n], b[n], cosine[n], sine[n], first[n], second[n];
   load(a, from);
   load(b, from + half);
@@ -61,21 +61,21 @@ __device__ __forceinline__ void turn(const X* from, const float* table, float si
   store(to + half, second);
 }
 
-// How a head is divided into the pieces of threads, of n elements: those of the first half, which turn with those of
+// How a head is divided into the pieces of threads, of n elements: those of the first half, which rotate with those of
 // the second, and what stays.
 struct Pieces {
-  int turning, all;
+  int rotating, all;
   Pieces(const RopeShape& shape, int n)
-      : turning(static_cast<int>(shape.turned / 2 / n)),
-        all(turning + static_cast<int>((shape.head_dim - shape.turned) / n)) {}
+      : rotating(static_cast<int>(shape.rotary_dim / 2 / n)),
+        all(rotating + static_cast<int>((shape.head_dim - shape.rotary_dim) / n)) {}
 };
 
-// forward: packed is read, heads are written; else the other way round, turned back. grid: tokens, parts of their pieces
+// forward: packed is read, heads are written; else the other way round, rotated back. grid: tokens, parts of their pieces
 template <bool forward, int n, class X>
 __global__ void __launch_bounds__(piece_threads)
     rope_kernel(X* packed, const float* table, const int32_t* slots, RopeShape shape, Heads<X> heads, Pieces pieces) {
   begin_behind_grids_ahead();
-  const int64_t t = blockIdx.x, slot = slots == nullptr ? t : slots[t], half = shape.turned / 2;
+  const int64_t t = blockIdx.x, slot = slots == nullptr ? t : slots[t], half = shape.rotary_dim / 2;
   const int piece = static_cast<int>(blockIdx.y * piece_threads + threadIdx.x);
   const int head = piece / pieces.all, part = piece % pieces.all;
   const int all_heads = static_cast<int>(shape.heads + 2 * shape.kv_heads);
@@ -84,12 +84,12 @@ __global__ void __launch_bounds__(piece_threads)
   X* const row = heads.row(shape, head, t, slot);
   const X* const from = forward ? token : row;
   X* const to = forward ? row : token;
-  const float* const turns = table + t * shape.turned;
+  const float* const rotation = table + t * shape.rotary_dim;
   const int64_t i = int64_t{part} * n, past = half + i;  // i within the first half, or past it and the second half
-  if (part >= pieces.turning) {
+  if (part >= pieces.rotating) {
     copy<n>(from + past, to + past);
   } else if (head < shape.heads + shape.kv_heads) {
-    turn<n>(from + i, turns + i, forward ? 1.0f : -1.0f, half, to + i);
+    rotate<n>(from + i, rotation + i, forward ? 1.0f : -1.0f, half, to + i);
   } else {
     copy<n>(from + i, to + i);
     copy<n>(from + half + i, to + half + i);
@@ -99,9 +99,9 @@ __global__ void __launch_bounds__(piece_threads)
 // As many elements at once as divide every part of a head.
 template <class X, class Start>
 void with_pieces(const RopeShape& shape, std::initializer_list<const void*> pointers, const Start& start) {
-  require(shape.turned % 2 == 0 && shape.turned <= shape.head_dim, "rope: ", shape.turned, " of ", shape.head_dim,
-          " elements of a head turn; an even number of them can");
-  const int64_t half = shape.turned / 2;
+  require(shape.rotary_dim % 2 == 0 && shape.rotary_dim <= shape.head_dim, "rope: ", shape.rotary_dim, " of ",
+          shape.head_dim, " elements of a head rotate; an even number of them can");
+  const int64_t half = shape.rotary_dim / 2;
   const bool wide = half % per_16_bytes<X> == 0 && shape.head_dim % per_16_bytes<X> == 0;
   with_width<X>(wide ? shape.head_dim : 1, pointers, start);
 }

@@ -200,7 +200,7 @@ TEST(Config, WindowsAreThoseOfTheLayers) {
 }
 
 // SmolLM3Config's: what its list says, which may be longer than there are layers; else all but every fourth, or n-th.
-// Without layer_types those that do not turn have the window.
+// Without layer_types those that do not rotate have the window.
 TEST(Config, RotaryLayersAreThoseThatTurn) {
   const auto read = [](const char* type, const Json& more) {
     Json changes{{"model_type", type}, {"num_hidden_layers", 5}};

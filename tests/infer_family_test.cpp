@@ -150,7 +150,7 @@ TEST(Infer, AMadeUpFamilyComputesWhatTheKnownOneDoes) {
   const std::string model = " -m " + scratch.path(), family = scratch / "family.json";
   const CommandResult inferred = run_command(llama_tp_with(2) + " inspect" + model + " --infer " + family);
   ASSERT_EQ(inferred.status, 0) << inferred.err;
-  EXPECT_TRUE(holds(inferred.err, family + ": written; --family ", "not by 1 + w", "normed before they turn",
+  EXPECT_TRUE(holds(inferred.err, family + ": written; --family ", "not by 1 + w", "normed before they rotate",
                     "(i, i + d/2)", "embedding is not scaled"));
   const CommandResult known = run_command(llama_tp_with(2) + " eval -m " + golden + samples),
                       found = run_command(llama_tp_with(2) + " eval" + model + " --family " + family + samples);

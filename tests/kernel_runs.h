@@ -80,10 +80,10 @@ void run_head_norms(const HeadNormShape& shape, int64_t tokens) {
 
 template <class X>
 void run_rope(const RopeShape& shape) {
-  const int64_t pairs = shape.turned / 2, q_size = shape.heads * shape.tokens * shape.head_dim;
+  const int64_t pairs = shape.rotary_dim / 2, q_size = shape.heads * shape.tokens * shape.head_dim;
   auto qkv = values<X>(shape.tokens * (shape.heads + 2 * shape.kv_heads) * shape.head_dim);
   auto q = values<X>(q_size), k = values<X>(shape.kv_heads * shape.cache * shape.head_dim), v = k;
-  auto table = values<float>(shape.tokens * shape.turned);
+  auto table = values<float>(shape.tokens * shape.rotary_dim);
   const auto frequencies = values<float>(pairs);
   const auto positions = indices(shape.tokens, shape.tokens);
   rope_table(nullptr, positions.data(), frequencies.data(), 1, table.data(), shape.tokens, pairs);

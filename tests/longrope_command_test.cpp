@@ -1,5 +1,5 @@
 // `llama_tp generate` of models whose rotation depends on the length: no text mixes two rotations, and a prompt among
-// others turns as it would alone.
+// others rotates as it would alone.
 #include <gtest/gtest.h>
 
 #include "scratch_folder.h"

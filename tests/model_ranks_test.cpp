@@ -188,7 +188,7 @@ TEST_P(Training, FiftyStepsFollowTorch) {
 
 // Where rotary frequencies follow the length, samples of several lengths in one forward, the goldens' being of forwards
 // of their own.
-TEST(Golden, SamplesOfOneForwardTurnAsTheyWouldAlone) {
+TEST(Golden, SamplesOfOneForwardRotateAsTheyWouldAlone) {
   for (const std::string& name : divided({"rope_dynamic", "phi3_longrope"}))
     for (const int64_t sequence_ranks : {1, ranks().size()}) {
       GoldenModel model(name, DType::f32);

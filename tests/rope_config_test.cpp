@@ -32,15 +32,15 @@ double dynamic(double plain, int64_t length) {
 
 // Llama 3.1's paper and code: long waves are stretched, short ones kept, between them a line in 1 / wavelength.
 double llama3(double plain, int64_t) {
-  const double turns = 48 * plain / (2 * pi);  // in the original context
-  const double kept = std::clamp((turns - 1) / (4 - 1), 0.0, 1.0);
+  const double rotations = 48 * plain / (2 * pi);  // in the original context
+  const double kept = std::clamp((rotations - 1) / (4 - 1), 0.0, 1.0);
   return plain * (kept + (1 - kept) / 8);
 }
 
 // The index i of θ^(−i/8), as a real number.
 double index_of(double plain) { return -8 * std::log(plain) / std::log(theta); }
 
-// YaRN's paper, section 3.2: a pair that turns 4 times in the original 48 positions is kept, one that turns half a time
+// YaRN's paper, section 3.2: a pair that rotates 4 times in the original 48 positions is kept, one that rotates half a time
 // is stretched by 8, and between their indices the share falls by a line.
 double yarn(double plain, int64_t) {
   const double first = index_of(4 * 2 * pi / 48), last = index_of(0.5 * 2 * pi / 48);
@@ -110,7 +110,7 @@ TEST(Rope, EveryScalingIsItsFormulaInEverySpelling) {
       }
 }
 
-// What the turned elements are multiplied by: YaRN's equation 22, LongRoPE's square root, or what the file says.
+// What the rotated elements are multiplied by: YaRN's equation 22, LongRoPE's square root, or what the file says.
 TEST(Rope, LongContextsHaveAMagnitude) {
   const auto magnitude = [](const char* kind, const Json& more) {
     Json scaling{{"rope_type", kind}};
@@ -257,9 +257,9 @@ TEST(Rope, OfBothSpellingsTheOlderCounts) {
   EXPECT_EQ(read_config(Json{{"rope_parameters", newer}, {"rope_scaling", Json::object()}}).rope.theta, 777);
 }
 
-// How much of a head turns is of them as well; the other object adds nothing.
-TEST(Rope, TheShareThatTurnsIsOfTheValuesThatCount) {
-  const auto turning = [](const char* type, const Json& changes) {
+// How much of a head rotates is of them as well; the other object adds nothing.
+TEST(Rope, TheShareThatRotatesIsOfTheValuesThatCount) {
+  const auto rotating = [](const char* type, const Json& changes) {
     Json all{{"model_type", type}};
     all.merge_patch(changes);
     return read_config(all).rotary_dim;
@@ -269,20 +269,20 @@ TEST(Rope, TheShareThatTurnsIsOfTheValuesThatCount) {
     const Json bare{{"rope_type", kind}, {"factor", 2}};
     Json older = bare;
     older["partial_rotary_factor"] = 0.75;
-    EXPECT_EQ(turning("nemotron", Json{{"rope_scaling", older}}), 12);
-    EXPECT_EQ(turning("nemotron", Json{{"rope_scaling", older}, {"rope_parameters", newer}}), 12);
-    EXPECT_EQ(turning("nemotron", Json{{"rope_scaling", bare}, {"rope_parameters", newer}}), 8);
-    EXPECT_EQ(turning("phi3", Json{{"rope_scaling", bare}, {"rope_parameters", newer}}), 16);
-    EXPECT_EQ(turning("phi3", Json{{"rope_scaling", bare}, {"rope_parameters", newer}, {"partial_rotary_factor", 0.5}}),
-              8);
+    EXPECT_EQ(rotating("nemotron", Json{{"rope_scaling", older}}), 12);
+    EXPECT_EQ(rotating("nemotron", Json{{"rope_scaling", older}, {"rope_parameters", newer}}), 12);
+    EXPECT_EQ(rotating("nemotron", Json{{"rope_scaling", bare}, {"rope_parameters", newer}}), 8);
+    EXPECT_EQ(rotating("phi3", Json{{"rope_scaling", bare}, {"rope_parameters", newer}}), 16);
+    EXPECT_EQ(
+        rotating("phi3", Json{{"rope_scaling", bare}, {"rope_parameters", newer}, {"partial_rotary_factor", 0.5}}), 8);
   }
-  EXPECT_EQ(turning("nemotron", Json{{"rope_parameters", newer}}), 4);
+  EXPECT_EQ(rotating("nemotron", Json{{"rope_parameters", newer}}), 4);
   const Json lists{{"short_factor", Json(std::vector<int>(4, 1))}, {"long_factor", Json(std::vector<int>(4, 2))}};
   Json longrope = lists;
   longrope.update({{"type", "longrope"}, {"partial_rotary_factor", 0.5}});
-  EXPECT_EQ(turning("phi3", Json{{"rope_scaling", longrope}}), 8);
+  EXPECT_EQ(rotating("phi3", Json{{"rope_scaling", longrope}}), 8);
   EXPECT_TRUE(holds(error_of([&] {
-                      turning("phi3", Json{{"rope_scaling", {{"partial_rotary_factor", "half"}}}});
+                      rotating("phi3", Json{{"rope_scaling", {{"partial_rotary_factor", "half"}}}});
                     }),
                     "rope_scaling.partial_rotary_factor is \"half\""));
 }

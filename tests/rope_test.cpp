@@ -1,4 +1,4 @@
-// Rotary positions against the turning of complex numbers in f64.
+// Rotary positions against the rotation of complex numbers in f64.
 #include <complex>
 
 #include "operation_fixture.h"
@@ -7,7 +7,7 @@ namespace llama_tp {
 namespace {
 
 struct Case {
-  int64_t tokens, cached, queries, groups, dim, turned;
+  int64_t tokens, cached, queries, groups, dim, rotary_dim;
   int64_t width() const { return (queries + 2 * groups) * dim; }
 };
 
@@ -16,24 +16,24 @@ const std::vector<Case> cases{{1, 1, 1, 1, 2, 2},     {5, 9, 4, 2, 8, 8},   {7, 
                               {5, 9, 4, 2, 8, 0},     {7, 7, 3, 1, 10, 0}};
 
 Owned random_table(const Case& of, Random& random) {
-  Owned table({of.tokens, of.turned}, DType::f32);
-  const int64_t half = of.turned / 2;
+  Owned table({of.tokens, of.rotary_dim}, DType::f32);
+  const int64_t half = of.rotary_dim / 2;
   for (int64_t t = 0; t < of.tokens; t++)
     for (int64_t i = 0; i < half; i++) {
       const double angle = 3 * random.normal();
-      table.set(t * of.turned + i, std::cos(angle));
-      table.set(t * of.turned + half + i, std::sin(angle));
+      table.set(t * of.rotary_dim + i, std::cos(angle));
+      table.set(t * of.rotary_dim + half + i, std::sin(angle));
     }
   return table;
 }
 
-// Element i of a head of token t, turned forward or back.
-double turned(const Case& of, const Owned& table, int64_t t, const Owned& head, int64_t begin, int64_t i, bool back) {
-  if (i >= of.turned) return head[begin + i];
-  const int64_t half = of.turned / 2, pair = i % half;
+// Element i of a head of token t, rotated forward or back.
+double rotated(const Case& of, const Owned& table, int64_t t, const Owned& head, int64_t begin, int64_t i, bool back) {
+  if (i >= of.rotary_dim) return head[begin + i];
+  const int64_t half = of.rotary_dim / 2, pair = i % half;
   const std::complex<double> value(head[begin + pair], head[begin + half + pair]);
-  const std::complex<double> turn(table[t * of.turned + pair], table[t * of.turned + half + pair]);
-  const std::complex<double> result = value * (back ? std::conj(turn) : turn);
+  const std::complex<double> rotation(table[t * of.rotary_dim + pair], table[t * of.rotary_dim + half + pair]);
+  const std::complex<double> result = value * (back ? std::conj(rotation) : rotation);
   return i < half ? result.real() : result.imag();
 }
 
@@ -62,7 +62,7 @@ TEST(Rope, TableIsTheCosineAndSineOfTheAngleInF32) {
   }
 }
 
-TEST(Rope, ForwardTurnsPairsAndLaysHeadsOutBySlot) {
+TEST(Rope, ForwardRotatesPairsAndLaysHeadsOutBySlot) {
   Random random(1);
   Device device;
   for (const DType dtype : activation_types)
@@ -81,7 +81,7 @@ TEST(Rope, ForwardTurnsPairsAndLaysHeadsOutBySlot) {
         for (int64_t head = 0; head < of.queries + 2 * of.groups; head++)
           for (int64_t i = 0; i < of.dim; i++) {
             const int64_t begin = t * of.width() + head * of.dim, g = (head - of.queries) % of.groups;
-            const double expected = turned(of, table, t, qkv, begin, i, false);
+            const double expected = rotated(of, table, t, qkv, begin, i, false);
             // Two products of up to 3.5, and their sum.
             if (head < of.queries)
               expect_close(q, (head * of.tokens + t) * of.dim + i, expected, 2, 4);
@@ -101,7 +101,7 @@ TEST(Rope, ForwardTurnsPairsAndLaysHeadsOutBySlot) {
     }
 }
 
-TEST(Rope, BackwardTurnsBackAndPacks) {
+TEST(Rope, BackwardRotatesBackAndPacks) {
   Random random(2);
   Device device;
   for (const DType dtype : activation_types)
@@ -117,9 +117,9 @@ TEST(Rope, BackwardTurnsBackAndPacks) {
             const int64_t at = t * of.width() + head * of.dim + i, g = (head - of.queries) % of.groups;
             const auto begin = [&](int64_t h) { return (h * of.tokens + t) * of.dim; };
             if (head < of.queries)
-              expect_close(dqkv, at, turned(of, table, t, dq, begin(head), i, true), 2, 4);
+              expect_close(dqkv, at, rotated(of, table, t, dq, begin(head), i, true), 2, 4);
             else if (head < of.queries + of.groups)
-              expect_close(dqkv, at, turned(of, table, t, dk, begin(g), i, true), 2, 4);
+              expect_close(dqkv, at, rotated(of, table, t, dk, begin(g), i, true), 2, 4);
             else
               ASSERT_EQ(dqkv[at], dv[begin(g) + i]);
           }

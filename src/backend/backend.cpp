@@ -209,7 +209,7 @@ void Backend::rope_table(const Tensor& positions, const Tensor& frequencies, flo
 }
 
 namespace {
-void expect_turns(Operation op, const Tensor& table, const Tensor& q) {
+void expect_rope_table(Operation op, const Tensor& table, const Tensor& q) {
   expect(table.shape.rank() == 2 && table.shape[0] == q.shape[1] && table.shape[1] <= q.shape[2] &&
              table.dtype == DType::f32,
          op, "table is [T, R ≤ D] f32");
@@ -223,7 +223,7 @@ void Backend::rope_forward(const Tensor& qkv, const Tensor& table, const Tensor&
          "q is [A, T, D], k, v [G, C, D]");
   const int64_t tokens = q.shape[1], width = (q.shape[0] + 2 * k.shape[0]) * q.shape[2];
   expect(is_matrix(qkv, tokens, width), op, "qkv is [T, (A + 2G) D]");
-  expect_turns(op, table, q);
+  expect_rope_table(op, table, q);
   expect(slots.shape == Shape{tokens} && slots.dtype == DType::i32, op, "slots are [T] i32");
   expect(is_activation(qkv.dtype) && q.dtype == qkv.dtype && k.dtype == qkv.dtype && v.dtype == qkv.dtype, op,
          "one type");
@@ -237,7 +237,7 @@ void Backend::rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv
   expect(dq.shape.rank() == 3 && dk.shape.rank() == 3 && dv.shape == dk.shape && dk.shape[1] == dq.shape[1], op,
          "dq is [A, T, D], dk, dv [G, T, D]");
   expect(is_matrix(dqkv, dq.shape[1], (dq.shape[0] + 2 * dk.shape[0]) * dq.shape[2]), op, "dqkv is [T, (A + 2G) D]");
-  expect_turns(op, table, dq);
+  expect_rope_table(op, table, dq);
   expect(is_activation(dqkv.dtype) && dq.dtype == dqkv.dtype && dk.dtype == dqkv.dtype && dv.dtype == dqkv.dtype, op,
          "one type");
   count(op, 3 * elements_of(dqkv), 2 * bytes_of({&dqkv}) + bytes_of({&table}));

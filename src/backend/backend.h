@@ -143,7 +143,7 @@ class Backend {
   void norm_backward(const Tensor& dy, const Tensor& x, const Tensor& w, const NormOptions& options,
                      const Tensor& statistics, const Tensor& dx, const Tensor& dw, const Tensor& db);
 
-  // ---- a norm on each head of q and k before they turn (Henry et al. 2020)
+  // ---- a norm on each head of q and k before they rotate (Henry et al. 2020)
 
   // y = packed qkv [T, (A + 2G)·D] in which each head x of q or k is x / sqrt(mean(x²) + ε) · w, w: norms.q or norms.k;
   // v is copied. y may be qkv itself.
@@ -157,13 +157,13 @@ class Backend {
 
   // table[t] = scale · {cos(p_t f_0) … cos(p_t f_{R/2−1}), sin(p_t f_0) … sin(p_t f_{R/2−1})}
   // positions p: [T] i32; frequencies f: [R/2] f32, radians a position; table: [T, R] f32. R ≤ D: only the first R
-  // elements of each head turn.
+  // elements of each head rotate.
   void rope_table(const Tensor& positions, const Tensor& frequencies, float scale, const Tensor& table);
-  // Takes packed qkv [T, (A + 2G)·D] apart, turns q and k (by a table of R = 0 nothing), and lays them out head by head:
+  // Takes packed qkv [T, (A + 2G)·D] apart, rotates q and k (by a table of R = 0 nothing), and lays them out head by head:
   // q: [A, T, D]; k, v: [G, C, D], token t written to row slots[t] (i32 [T]).
   void rope_forward(const Tensor& qkv, const Tensor& table, const Tensor& slots, const Tensor& q, const Tensor& k,
                     const Tensor& v);
-  // The conjugate: dq [A, T, D], dk, dv [G, T, D] turned back and packed into dqkv [T, (A + 2G)·D].
+  // The conjugate: dq [A, T, D], dk, dv [G, T, D] rotated back and packed into dqkv [T, (A + 2G)·D].
   void rope_backward(const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& table, const Tensor& dqkv);
 
   // ---- attention (grouped queries: Ainslie et al. 2023)

@@ -46,7 +46,7 @@ class Session {
   // The context for prompts of which the longest, that of `where`, has so many tokens. Errors: it does not fit.
   int64_t settle_context(int64_t longest_prompt, const std::string& where = "") const;
   // The tokens that are read of the text of a prompt of so many in a context: fewer where longrope changes its frequencies,
-  // by which the keys in the cache were not turned.
+  // by which the keys in the cache were not rotated.
   int64_t room_of(int64_t prompt, int64_t context) const;
   // Reserves `memory` and loads the weights; tells what the run is. Collective, as all below.
   void open(int64_t context, int64_t sequences, const MemoryPlan& memory);

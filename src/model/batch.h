@@ -9,7 +9,7 @@
 
 namespace llama_tp {
 
-// Successive tokens that turn by the rotary frequencies of a sequence of this length.
+// Successive tokens that rotate by the rotary frequencies of a sequence of this length.
 struct RotaryRun {
   int64_t tokens = 0, length = 0;
 };
@@ -22,7 +22,7 @@ struct Batch {
   Tensor slots;      // [T] i32, the row of keys and values that token t fills
   Sequences sequences;
   int64_t window = 0;             // of the model's windowed attention, whose pairs `sequences` counts
-  std::vector<RotaryRun> rotary;  // of all tokens: each sequence turns as it would alone, whatever shares its forward
+  std::vector<RotaryRun> rotary;  // of all tokens: each sequence rotates as it would alone, whatever shares its forward
   std::vector<int32_t> staging;   // numbers in host memory, to upload them from; empty in a rehearsal
 
   int64_t tokens() const { return ids.shape[0]; }

@@ -145,10 +145,10 @@ void read_options(const ConfigReader& reader, ModelConfig& config) {
   config.tied = reader.flag("tied");
   const double share = reader.positive("rotary_fraction");
   require(share <= 1, reader.source(), ": ", reader.option("rotary_fraction").name, " is ", share,
-          "; no more than all of a head can turn: 1");
+          "; no more than all of a head can rotate: 1");
   config.rotary_dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * share);
   require(config.rotary_dim >= 2 && config.rotary_dim % 2 == 0, reader.source(), ": head_dim (", config.head_dim,
-          ") gives ", config.rotary_dim, " rotary elements; rotary positions turn pairs, so this must be even");
+          ") gives ", config.rotary_dim, " rotary elements; rotary positions rotate pairs, so this must be even");
   config.rotary_layers = read_rotary_layers(reader, config.layers);
   config.windows = read_windows(reader, config.rotary_layers);
   const bool scaled = !reader.option("attention_multiplier").value.is_null();

@@ -27,7 +27,7 @@ struct RopeConfig {
   bool whole_bounds = true;                        // yarn: between them a ramp from a whole index to another
   std::vector<float> short_factors, long_factors;  // longrope: [rotary_dim / 2], up to the original length or past it
   int64_t original_max_positions = 0;              // of all kinds but standard and linear
-  double magnitude = 1;                            // of the turned elements (yarn, longrope)
+  double magnitude = 1;                            // of the rotated elements (yarn, longrope)
   std::vector<std::string> unread;                 // keys of config.json: "rope_scaling.attn_factor"
 };
 
@@ -52,9 +52,9 @@ struct ModelConfig {
   bool norm_bias = false;
   ActivationOptions activation;
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
-  bool qk_norm = false;             // an RMSNorm on each head of q and k before they turn
-  int64_t rotary_dim = 0;           // the first elements of each head that turn; the rest stays
-  std::vector<bool> rotary_layers;  // does each layer turn its queries and keys?
+  bool qk_norm = false;             // an RMSNorm on each head of q and k before they rotate
+  int64_t rotary_dim = 0;           // the first elements of each head that rotate; the rest stays
+  std::vector<bool> rotary_layers;  // does each layer rotate its queries and keys?
   std::vector<int64_t> windows;     // of each layer's attention (AttentionOptions::window): one size, or 0
   float attention_scale = 1;        // of q·k
   // What a block adds to the residual stream, what the embedding gives and what the head gives are multiplied by these.

@@ -208,7 +208,8 @@ class Inference {
 // Models differ in what they do with logits_scaling: Granite divides by it, HyperCLOVAX multiplies.
 std::string assumed_of(const OrderedJson& config) {
   std::string assumed =
-      "norms multiply by w, not by 1 + w; q and k are normed before they turn; the pairs that turn are (i, i + d/2); "
+      "norms multiply by w, not by 1 + w; q and k are normed before they rotate; the pairs that rotate are (i, i + "
+      "d/2); "
       "the embedding is not scaled unless a key says so; what is packed lies in the order q, k, v and gate, up";
   if (config.contains("logits_scaling")) assumed += "; the logits are divided by logits_scaling, not multiplied";
   return assumed;

@@ -120,7 +120,7 @@ struct LayerLayout {
   int64_t heads = 0, kv_heads = 0, ffn = 0;
   int64_t kv_replicas = 1;  // consecutive tp ranks that hold the same key/value heads
   bool sequence_parallel = false;
-  bool rotary = true;  // do its queries and keys turn?
+  bool rotary = true;  // do its queries and keys rotate?
   int64_t window = 0;  // of its attention (AttentionOptions)
 };
 

@@ -33,12 +33,12 @@ float llama3_frequency(const RopeConfig& rope, float frequency) {
   return (1 - smooth) * frequency / factor + smooth * frequency;
 }
 
-// YaRN (Peng et al. 2023): pairs that turn more often than fast_rotations in the original context are kept, those that
-// turn less often than slow_rotations are stretched by `factor`, with a ramp over their indices between them.
+// YaRN (Peng et al. 2023): pairs that rotate more often than fast_rotations in the original context are kept, those that
+// rotate less often than slow_rotations are stretched by `factor`, with a ramp over their indices between them.
 struct YarnRamp {
   explicit YarnRamp(const ModelConfig& config) {
     const RopeConfig& rope = config.rope;
-    // The index of the pair that turns so often, as a real number.
+    // The index of the pair that rotates so often, as a real number.
     const auto index = [&](double rotations) {
       const double wavelength = static_cast<double>(rope.original_max_positions) / (rotations * 2 * std::numbers::pi);
       return static_cast<double>(config.rotary_dim) * std::log(wavelength) / (2 * std::log(rope.theta));

@@ -1,4 +1,4 @@
-// Rotary positions: how far a model's reach, and the frequencies by which heads turn, f32 arithmetic in the order that
+// Rotary positions: how far a model's reach, and the frequencies by which heads rotate, f32 arithmetic in the order that
 // transformers' modeling_rope_utils uses, so that f32 runs agree with it.
 #pragma once
 

@@ -61,11 +61,11 @@ class RopeValues {
             "; it must be true or false");
     return values_[name].get<bool>();
   }
-  // A positive number for each pair of elements that turns.
+  // A positive number for each pair of elements that rotates.
   std::vector<float> list(const char* name, int64_t count) const {
     need(name);
     require(values_[name].is_array() && static_cast<int64_t>(values_[name].size()) == count, reader_.source(), ": ",
-            named(name), " must be an array of ", count, " numbers, one for each pair of elements that turns");
+            named(name), " must be an array of ", count, " numbers, one for each pair of elements that rotates");
     std::vector<float> numbers;
     for (const OrderedJson& value : values_[name])
       numbers.push_back(static_cast<float>(reader_.number_of(named(name), value)));

@@ -6,7 +6,7 @@
 
 namespace llama_tp {
 
-// rotary_dim: how many elements of a head turn; max_positions: of config.json. Errors: a kind that is not implemented,
+// rotary_dim: how many elements of a head rotate; max_positions: of config.json. Errors: a kind that is not implemented,
 // a value missing, of another type or not fitting another.
 RopeConfig read_rope(const ConfigReader& reader, int64_t rotary_dim, int64_t max_positions);
 

@@ -12,7 +12,7 @@ namespace {
 
 // Where the heads of a token lie in the packed row: A of q, then G of k, then G of v.
 struct Heads {
-  int64_t queries, groups, dim, turned;  // turned: R, the part of each head that rotates
+  int64_t queries, groups, dim, rotary_dim;  // rotary_dim: R, the part of each head that rotates
   int64_t width() const { return (queries + 2 * groups) * dim; }
 };
 
@@ -21,18 +21,18 @@ void copy(const X* from, X* to, int64_t count) {
   std::memcpy(static_cast<void*>(to), from, static_cast<size_t>(count) * sizeof(X));
 }
 
-// to[i], to[i + R/2] = the pair from[i], from[i + R/2] turned by the angle whose cosine and sine the table has; what is
-// past R is copied. sign = −1 turns back.
+// to[i], to[i + R/2] = the pair from[i], from[i + R/2] rotated by the angle whose cosine and sine the table has; what is
+// past R is copied. sign = −1 rotates back.
 template <class X>
-void turn(const X* from, const float* table, float sign, const Heads& heads, X* to) {
-  const int64_t half = heads.turned / 2;
+void rotate(const X* from, const float* table, float sign, const Heads& heads, X* to) {
+  const int64_t half = heads.rotary_dim / 2;
   each_lanes(half, [&](auto i) {
     const Floats a = load(from, i), b = load(from + half, i);
     const Floats cosine = load(table, i), sine = sign * load(table + half, i);
     store(to, i, a * cosine - b * sine);
     store(to + half, i, b * cosine + a * sine);
   });
-  if (heads.turned < heads.dim) copy(from + heads.turned, to + heads.turned, heads.dim - heads.turned);
+  if (heads.rotary_dim < heads.dim) copy(from + heads.rotary_dim, to + heads.rotary_dim, heads.dim - heads.rotary_dim);
 }
 
 }  // namespace
@@ -58,12 +58,12 @@ void CpuBackend::run_rope_forward(const Tensor& qkv, const Tensor& table, const 
   with_type(qkv.dtype, [&]<class X>(X) {
     each_row(threads_, tokens, heads.width(), [&](int64_t t) {
       const X* packed = qkv.as<X>() + t * heads.width();
-      const float* turns = table.as<float>() + t * heads.turned;
+      const float* rotation = table.as<float>() + t * heads.rotary_dim;
       const int64_t slot = slots.as<int32_t>()[t];
       for (int64_t a = 0; a < heads.queries; a++, packed += dim)
-        turn(packed, turns, 1.0f, heads, q.as<X>() + (a * tokens + t) * dim);
+        rotate(packed, rotation, 1.0f, heads, q.as<X>() + (a * tokens + t) * dim);
       for (int64_t g = 0; g < heads.groups; g++, packed += dim)
-        turn(packed, turns, 1.0f, heads, k.as<X>() + (g * cached + slot) * dim);
+        rotate(packed, rotation, 1.0f, heads, k.as<X>() + (g * cached + slot) * dim);
       for (int64_t g = 0; g < heads.groups; g++, packed += dim)
         copy(packed, v.as<X>() + (g * cached + slot) * dim, dim);
     });
@@ -77,11 +77,11 @@ void CpuBackend::run_rope_backward(const Tensor& dq, const Tensor& dk, const Ten
   with_type(dqkv.dtype, [&]<class X>(X) {
     each_row(threads_, tokens, heads.width(), [&](int64_t t) {
       X* packed = dqkv.as<X>() + t * heads.width();
-      const float* turns = table.as<float>() + t * heads.turned;
+      const float* rotation = table.as<float>() + t * heads.rotary_dim;
       for (int64_t a = 0; a < heads.queries; a++, packed += dim)
-        turn(dq.as<X>() + (a * tokens + t) * dim, turns, -1.0f, heads, packed);
+        rotate(dq.as<X>() + (a * tokens + t) * dim, rotation, -1.0f, heads, packed);
       for (int64_t g = 0; g < heads.groups; g++, packed += dim)
-        turn(dk.as<X>() + (g * tokens + t) * dim, turns, -1.0f, heads, packed);
+        rotate(dk.as<X>() + (g * tokens + t) * dim, rotation, -1.0f, heads, packed);
       for (int64_t g = 0; g < heads.groups; g++, packed += dim) copy(dv.as<X>() + (g * tokens + t) * dim, packed, dim);
     });
   });

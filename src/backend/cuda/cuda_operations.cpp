@@ -15,7 +15,7 @@ kernels::RopeShape rope_shape(const Tensor& q, const Tensor& k, const Tensor& ta
   return {.heads = q.shape[0],
           .kv_heads = k.shape[0],
           .head_dim = q.shape[2],
-          .turned = table.shape[1],
+          .rotary_dim = table.shape[1],
           .tokens = q.shape[1],
           .cache = k.shape[1]};
 }
