@@ -111,7 +111,7 @@ void with_activation(const ActivationOptions& options, const Start& start) {
 
 // Errors: more pieces than 32 bits can number, which are as many as 24 bits of blocks.
 dim3 blocks_for(int64_t elements, int n) {
-  const int64_t blocks = parts_of(elements, int64_t{threads} * n);
+  const int64_t blocks = ceil_div(elements, int64_t{threads} * n);
   require(blocks < 1 << 24, "cuda: activation: ", elements, " elements are more than it can number");
   return grid_of("activation", blocks);
 }

@@ -50,7 +50,7 @@ template <class X>
 void adamw(Stream stream, const AdamWOptions& options, const OptimizerTensors<X>& tensors, const double* squared_norm,
            int64_t n) {
   with_width<float>(n, {tensors.w, tensors.rest, tensors.gradient, tensors.m, tensors.v}, [&]<int width>() {
-    launch(stream, "adamw", grid_of("adamw", parts_of(n, int64_t{threads} * width)), threads, sizeof(float),
+    launch(stream, "adamw", grid_of("adamw", ceil_div(n, int64_t{threads} * width)), threads, sizeof(float),
            adamw_kernel<width, X>, step_of(options), tensors, squared_norm, n);
   });
 }

@@ -49,8 +49,8 @@ template <Side side>
 dim3 grid_of_tiles(const AttentionShape& shape, int rows) {
   const bool of_queries = side == Side::queries;
   const int64_t places = (of_queries ? shape.tokens : shape.cache) / rows + shape.sequences;
-  const int64_t z = parts_of(places, most_blocks_on_y);
-  return grid_of("attention", of_queries ? shape.heads : shape.kv_heads, parts_of(places, larger(z, 1)), z);
+  const int64_t z = ceil_div(places, most_blocks_on_y);
+  return grid_of("attention", of_queries ? shape.heads : shape.kv_heads, ceil_div(places, larger(z, 1)), z);
 }
 
 struct HeldTile {

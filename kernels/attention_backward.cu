@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(warps* warp_size) backward_keys_kernel(Call ca
   const int keys = static_cast<int>(smaller(held, sequence.keys - first_key)), own = warp_of_block() * 16;
   const int64_t row = sequence.first_key + first_key;
   const Range viewers = sequence.viewers(first_key, first_key + keys, window);
-  const int parts = static_cast<int>(parts_of(viewers.end - viewers.begin, streamed));  // of the queries of one head
+  const int parts = static_cast<int>(ceil_div(viewers.end - viewers.begin, streamed));  // of the queries of one head
   const int steps = static_cast<int>(group) * parts;
   const float scale = call.options.scale * log2_of_e;
 

@@ -36,9 +36,9 @@ __device__ __forceinline__ Range visible_in_chunk(const Sequence& sequence, int6
 // As large as leave warps_wanted.
 inline Chunks chunks_of(const AttentionShape& shape) {
   if (shape.tokens > splitting_tokens) return {1, shape.longest_key};
-  const int64_t even = parts_of(shape.longest_key * shape.heads * shape.tokens, warps_wanted);
-  const int64_t keys = smaller(larger(parts_of(even, least_chunk), 1) * least_chunk, most_chunk);
-  return {larger(parts_of(shape.longest_key, keys), 1), keys};
+  const int64_t even = ceil_div(shape.longest_key * shape.heads * shape.tokens, warps_wanted);
+  const int64_t keys = smaller(larger(ceil_div(even, least_chunk), 1) * least_chunk, most_chunk);
+  return {larger(ceil_div(shape.longest_key, keys), 1), keys};
 }
 
 // Nothing where one chunk is all.

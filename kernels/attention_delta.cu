@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(warps* warp_size)
 template <class X>
 void attention_delta(Stream stream, const AttentionOutputs<X>& outputs, float* delta, const AttentionShape& shape) {
   with_row(shape.head_dim, [&]<class Row>() {
-    launch(stream, "attention_delta", grid_of("attention", shape.tokens, parts_of(shape.heads, warps)),
+    launch(stream, "attention_delta", grid_of("attention", shape.tokens, ceil_div(shape.heads, warps)),
            warps * warp_size, 0, attention_delta_kernel<Row, X>, outputs.dout, outputs.out, delta, shape);
   });
 }

@@ -51,7 +51,7 @@ struct Work {
     end = sequence.visible(held.first + queries - 1, call.options.window).end;
   }
   __device__ __forceinline__ bool has_queries() const { return queries > 0; }
-  __device__ __forceinline__ int tiles() const { return static_cast<int>(parts_of(larger(end - begin, 0), tile_keys)); }
+  __device__ __forceinline__ int tiles() const { return static_cast<int>(ceil_div(larger(end - begin, 0), tile_keys)); }
 };
 
 // ---- the warp that brings the tiles

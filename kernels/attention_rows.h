@@ -112,7 +112,7 @@ __host__ __device__ __forceinline__ int64_t heads_a_block(const AttentionShape& 
   return smaller(shape.heads / shape.kv_heads, most_heads);
 }
 __host__ __device__ __forceinline__ int64_t blocks_a_group(const AttentionShape& shape) {
-  return parts_of(shape.heads / shape.kv_heads, heads_a_block(shape));
+  return ceil_div(shape.heads / shape.kv_heads, heads_a_block(shape));
 }
 inline int64_t blocks_of_heads(const AttentionShape& shape) { return shape.kv_heads * blocks_a_group(shape); }
 // Sequences lie on z: calls start(shape) with as many as fit there each time.

@@ -109,7 +109,7 @@ void launch_early(Stream stream, const char* name, dim3 blocks, int threads, siz
 
 constexpr int warp_size = 32;
 
-constexpr __host__ __device__ int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
+constexpr __host__ __device__ int64_t ceil_div(int64_t n, int64_t divisor) { return (n + divisor - 1) / divisor; }
 constexpr __host__ __device__ int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr __host__ __device__ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 

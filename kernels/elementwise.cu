@@ -66,7 +66,7 @@ __global__ void feed_choices_kernel(const int32_t* ids, int32_t* next, int32_t* 
 template <class X>
 void scale(Stream stream, const X* x, float factor, X* y, int64_t n) {
   with_width<X>(n, {x, y}, [&]<int width>() {
-    launch(stream, "scale", grid_of("scale", parts_of(n, int64_t{threads} * width * scaled_pieces)), threads, 0,
+    launch(stream, "scale", grid_of("scale", ceil_div(n, int64_t{threads} * width * scaled_pieces)), threads, 0,
            scale_kernel<width, X>, x, factor, y, n);
   });
 }
@@ -74,14 +74,14 @@ void scale(Stream stream, const X* x, float factor, X* y, int64_t n) {
 template <class X>
 void add(Stream stream, const X* x, X* y, int64_t n) {
   with_width<X>(n, {x, y}, [&]<int width>() {
-    launch(stream, "add", grid_of("add", parts_of(n, int64_t{threads} * width)), threads, 0, add_kernel<width, X>, x, y,
+    launch(stream, "add", grid_of("add", ceil_div(n, int64_t{threads} * width)), threads, 0, add_kernel<width, X>, x, y,
            n);
   });
 }
 
 void zero(Stream stream, void* x, int64_t bytes) {
   const auto start = [&](void (*kernel)(char*, int64_t), int64_t step) {
-    launch(stream, "zero", grid_of("zero", parts_of(bytes, threads * step)), threads, 0, kernel, static_cast<char*>(x),
+    launch(stream, "zero", grid_of("zero", ceil_div(bytes, threads * step)), threads, 0, kernel, static_cast<char*>(x),
            bytes);
   };
   if (reinterpret_cast<uintptr_t>(x) % 16 == 0)
@@ -99,7 +99,7 @@ void gather_rows(Stream stream, const X* x, const int32_t* rows, X* y, int64_t n
 }
 
 void feed_choices(Stream stream, const int32_t* ids, int32_t* next, int32_t* recent, int64_t n) {
-  launch_early(stream, "feed_choices", grid_of("feed_choices", parts_of(n, threads)), threads, 0, feed_choices_kernel,
+  launch_early(stream, "feed_choices", grid_of("feed_choices", ceil_div(n, threads)), threads, 0, feed_choices_kernel,
                ids, next, recent, n);
 }
 

@@ -144,7 +144,7 @@ void embedding_backward(Stream stream, const int32_t* ids, const X* dy, const Em
   const OwnRows own{static_cast<int32_t>(rows.first_row), static_cast<int32_t>(skip_id),
                     static_cast<uint32_t>(rows.rows)};
   with_width<float>(hidden, {dy, dtable}, [&]<int n>() {  // 16 bytes of dtable
-    const int64_t columns = parts_of(hidden, threads * n), most_rows = larger(most_blocks / columns, 1);
+    const int64_t columns = ceil_div(hidden, threads * n), most_rows = larger(most_blocks / columns, 1);
     const auto apart = std::bit_floor(static_cast<uint64_t>(smaller(rows.rows, most_rows)));
     launch(stream, "embedding_backward", {static_cast<unsigned>(apart), static_cast<unsigned>(columns)}, threads, 0,
            embedding_backward_kernel<n, X>, ids, dy, own, dtable, tokens, hidden);

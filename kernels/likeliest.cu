@@ -44,7 +44,7 @@ struct Part {
 };
 
 __device__ Part part_of(const float* logits, const SampleShape& shape) {
-  const int64_t parts_of_rank = parts_of(shape.columns, logits_of_part), rank = blockIdx.x / parts_of_rank,
+  const int64_t parts_of_rank = ceil_div(shape.columns, logits_of_part), rank = blockIdx.x / parts_of_rank,
                 begin = blockIdx.x % parts_of_rank * logits_of_part, first_id = rank * shape.columns + begin;
   const int64_t exist = smaller(shape.columns - begin, shape.vocabulary - first_id);
   return {first_id, static_cast<int>(larger(0, smaller(exist, logits_of_part))),

@@ -89,7 +89,7 @@ void matrix_few_tokens(Stream stream, const bf16* x, const bf16* w, const bf16* 
                        int64_t k) {
   require(tokens >= 1 && tokens <= few_tokens, "matrix_few_tokens: ", tokens, " tokens; it is made for 1 to ",
           few_tokens);
-  launch_early(stream, "matrix_few_tokens", grid_of("matrix_few_tokens", parts_of(n, rows_a_block)), warps * warp_size,
+  launch_early(stream, "matrix_few_tokens", grid_of("matrix_few_tokens", ceil_div(n, rows_a_block)), warps * warp_size,
                sizeof(SumsOfWarps), matrix_few_tokens_kernel<Y>, x, w, bias, y, tokens, n, k,
                elements_ahead<bf16>(n, k));
 }

@@ -60,7 +60,7 @@ void start(Stream stream, const X* x, const X* w, const X* bias, Y* y, int64_t t
   if constexpr (on_tensor_cores)
     if (tokens > most_without_tensor_cores) return matrix_few_tokens(stream, x, w, bias, y, tokens, n, k);
   with_tokens<on_tensor_cores ? most_without_tensor_cores : few_tokens>(tokens, [&]<int count>() {
-    launch_early(stream, "matrix_vector", grid_of("matrix_vector", parts_of(n, warps)), warps * warp_size, 0,
+    launch_early(stream, "matrix_vector", grid_of("matrix_vector", ceil_div(n, warps)), warps * warp_size, 0,
                  matrix_vector_kernel<count, width, X, Y>, x, w, bias, y, n, k, elements_ahead<X>(n, k));
   });
 }

@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(most_threads)
 
 // As many threads as hold a row.
 int threads_for(int64_t hidden, int n) {
-  return static_cast<int>(smaller(parts_of(hidden, int64_t{warp_size} * held * n) * warp_size, most_threads));
+  return static_cast<int>(smaller(ceil_div(hidden, int64_t{warp_size} * held * n) * warp_size, most_threads));
 }
 
 }  // namespace

@@ -112,7 +112,7 @@ void start_rope(Stream stream, const char* name, X* packed, const float* table, 
   with_pieces<X>(shape, {packed, table, heads.q, heads.k, heads.v}, [&]<int n>() {
     const Pieces pieces(shape, n);
     const int64_t of_token = (shape.heads + 2 * shape.kv_heads) * pieces.all;
-    launch_early(stream, name, grid_of("rope", shape.tokens, parts_of(of_token, piece_threads)), piece_threads, 0,
+    launch_early(stream, name, grid_of("rope", shape.tokens, ceil_div(of_token, piece_threads)), piece_threads, 0,
                  rope_kernel<forward, n, X>, packed, table, slots, shape, heads, pieces);
   });
 }
@@ -121,7 +121,7 @@ void start_rope(Stream stream, const char* name, X* packed, const float* table, 
 
 void rope_table(Stream stream, const int32_t* positions, const float* frequencies, float scale, float* table,
                 int64_t tokens, int64_t pairs) {
-  launch_early(stream, "rope_table", grid_of("rope", parts_of(tokens * pairs, threads)), threads, 0, rope_table_kernel,
+  launch_early(stream, "rope_table", grid_of("rope", ceil_div(tokens * pairs, threads)), threads, 0, rope_table_kernel,
                positions, frequencies, scale, table, tokens, pairs);
 }
 

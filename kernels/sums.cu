@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(bias_threads)
 }  // namespace
 
 void add_sum_of_squares(Stream stream, const float* x, double* result, int64_t n, void* workspace) {
-  const int64_t blocks = parts_of(n, squares_a_block);
+  const int64_t blocks = ceil_div(n, squares_a_block);
   auto* const sums = static_cast<double*>(workspace);
   with_width<float>(n, {x}, [&]<int width>() {
     launch(stream, "add_sum_of_squares", grid_of("add_sum_of_squares", blocks), threads, sizeof(SquaresScratch),
@@ -86,7 +86,7 @@ void add_sum_of_squares(Stream stream, const float* x, double* result, int64_t n
 template <class X>
 void bias_backward(Stream stream, const X* dy, float* db, int64_t tokens, int64_t width) {
   with_width<X>(width, {dy}, [&]<int n>() {
-    launch(stream, "bias_backward", grid_of("bias_backward", parts_of(width, columns_a_block)), bias_threads,
+    launch(stream, "bias_backward", grid_of("bias_backward", ceil_div(width, columns_a_block)), bias_threads,
            sizeof(BiasScratch), bias_backward_kernel<n, X>, dy, db, tokens, width);
   });
 }

@@ -13,9 +13,9 @@ namespace llama_tp::kernels {
 
 constexpr int64_t most_token_blocks = 256;  // two on each multiprocessor of a large GPU
 inline int64_t tokens_a_block(int64_t tokens) {
-  return std::max<int64_t>(llama_tp::parts_of(tokens, most_token_blocks), 1);
+  return std::max<int64_t>(llama_tp::ceil_div(tokens, most_token_blocks), 1);
 }
-inline int64_t token_blocks(int64_t tokens) { return llama_tp::parts_of(tokens, tokens_a_block(tokens)); }
+inline int64_t token_blocks(int64_t tokens) { return llama_tp::ceil_div(tokens, tokens_a_block(tokens)); }
 
 inline int64_t norm_backward_workspace(const NormOptions& options, int64_t tokens, int64_t hidden) {
   const int64_t sums = options.kind.centers ? 2 : 1;
@@ -38,8 +38,8 @@ constexpr int64_t least_chunk = 16, most_chunk = 64;  // keys; the least are wha
 // the least or any size between give at most the warps that are wanted, and one more for each row.
 inline int64_t attention_forward_rows_workspace(const AttentionShape& shape) {
   if (shape.tokens > splitting_tokens || shape.longest_key <= least_chunk) return 0;
-  const int64_t rows = shape.heads * shape.tokens, few = rows * llama_tp::parts_of(shape.longest_key, most_chunk),
-                many = rows * llama_tp::parts_of(shape.longest_key, least_chunk);
+  const int64_t rows = shape.heads * shape.tokens, few = rows * llama_tp::ceil_div(shape.longest_key, most_chunk),
+                many = rows * llama_tp::ceil_div(shape.longest_key, least_chunk);
   const int64_t chunks = std::max(few, std::min(many, warps_wanted + rows));
   return chunks * (shape.head_dim + 2) * static_cast<int64_t>(sizeof(float));
 }
@@ -53,7 +53,7 @@ inline int64_t attention_backward_workspace(const AttentionShape& shape) {
 
 constexpr int64_t logits_of_part = 8192, most_of_part = 512;
 inline int64_t parts_of_logits(const SampleShape& shape) {
-  return shape.ranks * llama_tp::parts_of(shape.columns, logits_of_part);
+  return shape.ranks * llama_tp::ceil_div(shape.columns, logits_of_part);
 }
 inline int64_t sample_workspace(const SampleShape& shape) {
   const auto of_part = most_of_part * static_cast<int64_t>(sizeof(uint64_t)) + static_cast<int64_t>(sizeof(uint32_t));
@@ -64,7 +64,7 @@ inline int64_t sample_workspace(const SampleShape& shape) {
 
 constexpr int64_t squares_a_block = 65536;
 inline int64_t add_sum_of_squares_workspace(int64_t n) {
-  return llama_tp::parts_of(n, squares_a_block) * static_cast<int64_t>(sizeof(double));
+  return llama_tp::ceil_div(n, squares_a_block) * static_cast<int64_t>(sizeof(double));
 }
 
 }  // namespace llama_tp::kernels

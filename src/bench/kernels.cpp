@@ -164,7 +164,7 @@ class Kernels {
     const int64_t length = bench_.settings.block_size;
     HostBatch host;
     each_part(T, length, [&](int64_t begin, int64_t count) { host.append(tokens(begin, count), {}, 0, begin); });
-    Batch batch = push_batch(runtime_->state, T, parts_of(T, length), bench_.config.window());
+    Batch batch = push_batch(runtime_->state, T, ceil_div(T, length), bench_.config.window());
     upload(runtime_->backend, host, batch);
     return batch;
   }

@@ -55,7 +55,7 @@ void read_plainly(const std::vector<File>& files, int64_t bytes, int64_t skipped
   for (const File& file : files) {
     const int64_t size = file.size(), begin = std::min(skipped, size), count = std::min(size - begin, bytes - done);
     skipped -= begin;
-    for_each_item(parts_of(count, block), count, 0, [&](int64_t item, char*) {
+    for_each_item(ceil_div(count, block), count, 0, [&](int64_t item, char*) {
       const int64_t at = item * block;
       file.read(to + done + at, std::min(block, count - at), begin + at);
     });

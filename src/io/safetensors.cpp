@@ -35,7 +35,7 @@ struct Rows {
 // into `to`.
 void read_row_by_row(const Rows& rows, int64_t staging) {
   const int64_t part_columns = std::min(rows.columns, staging / size_of(rows.from_dtype));
-  const int64_t parts = parts_of(rows.columns, part_columns);
+  const int64_t parts = ceil_div(rows.columns, part_columns);
   const bool direct = rows.from_dtype == rows.to_dtype;
   for_each_item(rows.count * parts, rows.count * rows.from_bytes(), direct ? 0 : staging,
                 [&](int64_t item, char* buffer) {
@@ -51,7 +51,7 @@ void read_row_by_row(const Rows& rows, int64_t staging) {
 // Rows with small gaps between them: as many as fit the staging come with one read, gaps included.
 void read_many_rows_at_once(const Rows& rows, int64_t staging) {
   const int64_t group = std::max<int64_t>(1, (staging - rows.from_bytes()) / rows.file_stride + 1);
-  const int64_t groups = parts_of(rows.count, group);
+  const int64_t groups = ceil_div(rows.count, group);
   for_each_item(groups, rows.count * rows.file_stride, staging, [&](int64_t item, char* buffer) {
     const int64_t first = item * group, count = std::min(group, rows.count - first);
     rows.file.read(buffer, (count - 1) * rows.file_stride + rows.from_bytes(),

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t vocabulary_multiple = 16;
 VocabularySlice slice_vocabulary(int64_t vocabulary, bool split, int64_t rank, int64_t size, bool sequence_parallel) {
   if (!split) return {false, round_up(vocabulary, vocabulary_multiple), 0, vocabulary, sequence_parallel};
-  const int64_t rows = round_up(parts_of(vocabulary, size), vocabulary_multiple);
+  const int64_t rows = round_up(ceil_div(vocabulary, size), vocabulary_multiple);
   const int64_t begin = std::min(rank * rows, vocabulary);
   return {true, rows, begin, std::min(rows, vocabulary - begin), sequence_parallel};
 }

@@ -58,7 +58,7 @@ int lanes_for(int threads, int ranks) {
 struct Pieces {
   int64_t elements, step;
   Pieces(int64_t all, int ranks, int64_t element_bytes)
-      : elements(all), step(round_up(parts_of(all, ranks), line_bytes / element_bytes)) {}
+      : elements(all), step(round_up(ceil_div(all, ranks), line_bytes / element_bytes)) {}
   int64_t begin(int rank) const { return std::min(rank * step, elements); }
   int64_t count(int rank) const { return begin(rank + 1) - begin(rank); }
 };
@@ -125,7 +125,7 @@ SharedWindow::SharedWindow(MpiGroup& group, int threads, const WaitPolicy& polic
 template <class Work>
 void SharedWindow::in_lanes(int64_t units, int64_t unit_bytes, int64_t traffic, const Work& work) {
   const int lanes = static_cast<int>(std::clamp<int64_t>(traffic / least_bytes_of_a_lane, 1, lanes_));
-  const int64_t step = round_up(parts_of(units, lanes), line_bytes / unit_bytes);
+  const int64_t step = round_up(ceil_div(units, lanes), line_bytes / unit_bytes);
   std::exception_ptr error;  // no exception may leave a parallel region
   const auto run = [&](int index) {
     const int64_t begin = std::min(index * step, units), end = std::min(begin + step, units);

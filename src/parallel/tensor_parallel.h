@@ -69,7 +69,7 @@ class InFlight {
 // How many of its `own` tokens a rank has in a part, where each of `ranks` has so many.
 inline int64_t own_tokens_of_a_part(const Backend& backend, int64_t own, int64_t ranks, int64_t token_bytes) {
   const int64_t tokens = own * ranks;
-  return parts_of(own, backend.token_parts(tokens, tokens * token_bytes));
+  return ceil_div(own, backend.token_parts(tokens, tokens * token_bytes));
 }
 
 class TensorParallel {

@@ -30,7 +30,7 @@ struct BatchShape {
   // Of a forward; what its samples leave is filled up with tokens that count for nothing.
   int64_t tokens() const { return round_up(micro_batch * block_size, sequence_ranks); }
   // Ranges of a forward's sequences: its samples' and the pieces that fill up.
-  int64_t sequences() const { return micro_batch * sample_sequences + parts_of(tokens(), block_size); }
+  int64_t sequences() const { return micro_batch * sample_sequences + ceil_div(tokens(), block_size); }
 };
 
 // Of a forward, as far as its sizes are looked at.

@@ -52,8 +52,8 @@ BatchShape batch_shape(const TrainingSettings& settings, const MeshShape& mesh, 
                    settings.sequence_parallel ? mesh.tensor : 1,
                    std::max(data.most_sequences(), validation.most_sequences())};
   // A step that takes all samples takes no more of them in a larger batch.
-  shape.micro_batch = std::min(shape.micro_batch, parts_of(data.samples(), data_ranks));
-  shape.accumulation = std::min(shape.accumulation, parts_of(data.samples(), shape.micro_batch * data_ranks));
+  shape.micro_batch = std::min(shape.micro_batch, ceil_div(data.samples(), data_ranks));
+  shape.accumulation = std::min(shape.accumulation, ceil_div(data.samples(), shape.micro_batch * data_ranks));
   return shape;
 }
 

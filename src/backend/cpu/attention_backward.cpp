@@ -114,7 +114,7 @@ void add_to_dk_and_dv(const Call& call, const Task& task, const QueryTile& tile,
     const Range viewers =
         task.sequence.viewers({task.first_key + key, task.first_key + key + rows}, call.options.window);
     const int64_t begin = std::max(viewers.begin - tile.first, int64_t{0}) / per_word<Word>;
-    const int64_t end = parts_of(std::min(viewers.end - tile.first, tile.count), per_word<Word>);
+    const int64_t end = ceil_div(std::min(viewers.end - tile.first, tile.count), per_word<Word>);
     if (begin >= end) continue;
     const auto product = [&](const Word* a, Rows<Word> b, float* c) {
       multiply_rows(rows, columns, end - begin, Broadcast<Word>{a + begin * key_tile + key, 1, key_tile},
@@ -145,7 +145,7 @@ void take_query_tile(const Call& call, const Task& task, const QueryTile& tile, 
   for (int64_t row = 0; row < tile.count; row += block_rows<Word>) {
     const Range seen = to.seen[row / block_rows<Word>];
     const int64_t first = seen.begin / per_word<Word>;
-    const int64_t end = std::max(parts_of(std::min(seen.end, task.keys), per_word<Word>), first);
+    const int64_t end = std::max(ceil_div(std::min(seen.end, task.keys), per_word<Word>), first);
     multiply_rows(std::min<int64_t>(block_rows<Word>, tile.count - row), columns, end - first,
                   Broadcast<Word>{to.ds_along_keys + row * to.keys + first, to.keys, 1},
                   Rows<Word>{k.words + first * k.stride, k.stride}, FromZero{}, to.dq + row * columns, columns);
@@ -210,7 +210,7 @@ int64_t backward(int threads, Call call, const Sequences& sequences, void* works
   const Sizes& sizes = call.sizes;
   const Tensor& ranges = sequences.ranges;
   const int64_t n = ranges.shape[0];
-  call.tiles = parts_of(sizes.tokens, query_tile) + n;  // no fewer than there are
+  call.tiles = ceil_div(sizes.tokens, query_tile) + n;  // no fewer than there are
   int64_t* const first_task = scratch.take<int64_t>(n + 1);
   int64_t* const first_tile = scratch.take<int64_t>(n + 1);
   call.delta = scratch.take<float>(sizes.heads * sizes.tokens);
@@ -226,7 +226,7 @@ int64_t backward(int threads, Call call, const Sequences& sequences, void* works
   number_tasks(
       ranges, [&](const Sequence& s) { return sizes.tasks_of(s); }, first_task);
   number_tasks(
-      ranges, [&](const Sequence& s) { return parts_of(s.queries, query_tile); }, first_tile);
+      ranges, [&](const Sequence& s) { return ceil_div(s.queries, query_tile); }, first_tile);
   prepare<Element>(threads, call, ranges, first_tile);
   const int team = threads_for(elements_of(ranges, sizes.heads, sizes.kv_heads, sizes.head_dim), threads);
   parallel_tasks(team, first_task[n], [&](int64_t index, int thread) {

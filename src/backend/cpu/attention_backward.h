@@ -21,7 +21,7 @@ struct Sizes {
         columns(round_up(head_dim, lanes)),
         group(heads / kv_heads) {}
 
-  int64_t tasks_of(const Sequence& sequence) const { return kv_heads * parts_of(sequence.keys, key_tile); }
+  int64_t tasks_of(const Sequence& sequence) const { return kv_heads * ceil_div(sequence.keys, key_tile); }
 
   int64_t heads, tokens, head_dim, kv_heads, columns, group;
 };
@@ -32,7 +32,7 @@ struct Buffers {
   static constexpr int64_t keys = key_tile / per_word<Word>, queries = query_tile / per_word<Word>;  // words
 
   Buffers(Scratch& scratch, const Sizes& sizes)
-      : depth(parts_of(sizes.head_dim, per_word<Word>)),
+      : depth(ceil_div(sizes.head_dim, per_word<Word>)),
         depth_stride(round_up(depth, lanes)),
         k_transposed(scratch.take<Word>(depth_stride * key_tile)),
         v_transposed(scratch.take<Word>(depth_stride * key_tile)),

@@ -99,7 +99,7 @@ void take_key_tile(const Call& call, const Task& task, const Buffers<Word>& to, 
   }
   for (int64_t row = 0; row < task.rows(); row += block_rows<Word>) {
     const Range seen = to.seen[row / block_rows<Word>];
-    const int64_t first = seen.begin / per_word<Word>, end = parts_of(std::min(seen.end, keys), per_word<Word>);
+    const int64_t first = seen.begin / per_word<Word>, end = ceil_div(std::min(seen.end, keys), per_word<Word>);
     if (first >= end) continue;
     constexpr int64_t stride = key_tile / per_word<Word>;
     multiply_rows(std::min<int64_t>(block_rows<Word>, task.rows() - row), sizes.columns, end - first,

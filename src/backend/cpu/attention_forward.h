@@ -23,15 +23,15 @@ struct Sizes {
         cache(k.shape[1]),
         columns(round_up(head_dim, lanes)),
         group(heads / kv_heads),
-        head_blocks(parts_of(group, most_heads)),
-        heads_together(parts_of(group, head_blocks)),
+        head_blocks(ceil_div(group, most_heads)),
+        heads_together(ceil_div(group, head_blocks)),
         query_tile(std::max<int64_t>(rows_wanted / heads_together / tile_rows * tile_rows, tile_rows)),
-        chunks(tokens <= splitting_tokens ? std::max<int64_t>(parts_of(cache, key_chunk), 1) : 1) {}
+        chunks(tokens <= splitting_tokens ? std::max<int64_t>(ceil_div(cache, key_chunk), 1) : 1) {}
 
   int64_t rows() const { return heads_together * query_tile; }
-  int64_t chunks_of(const Sequence& sequence) const { return chunks == 1 ? 1 : parts_of(sequence.keys, key_chunk); }
+  int64_t chunks_of(const Sequence& sequence) const { return chunks == 1 ? 1 : ceil_div(sequence.keys, key_chunk); }
   int64_t tasks_of(const Sequence& sequence) const {
-    return kv_heads * head_blocks * parts_of(sequence.queries, query_tile) * chunks_of(sequence);
+    return kv_heads * head_blocks * ceil_div(sequence.queries, query_tile) * chunks_of(sequence);
   }
 
   int64_t heads, tokens, head_dim, kv_heads, cache, columns, group, head_blocks, heads_together, query_tile, chunks;
@@ -53,7 +53,7 @@ struct Partial {
 template <class Word>
 struct Buffers {
   Buffers(Scratch& scratch, const Sizes& sizes)
-      : depth(parts_of(sizes.head_dim, per_word<Word>)),
+      : depth(ceil_div(sizes.head_dim, per_word<Word>)),
         depth_stride(round_up(depth, lanes)),
         q(scratch.take<Word>(sizes.rows() * depth_stride)),
         k(scratch.take<Word>(depth_stride * key_tile)),
@@ -100,7 +100,7 @@ struct Task {
 
   Task(const Call& call, const Sequence& from, int64_t index) : sequence(from) {
     const Sizes& sizes = call.sizes;
-    const int64_t chunks = sizes.chunks_of(sequence), tiles = parts_of(sequence.queries, sizes.query_tile);
+    const int64_t chunks = sizes.chunks_of(sequence), tiles = ceil_div(sequence.queries, sizes.query_tile);
     chunk = index % chunks;
     // The last queries see the most keys: longest tasks first.
     const int64_t tile = tiles - 1 - index / chunks % tiles, block = index / chunks / tiles;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t squares_block = 65536;  // elements; part of the result
 
-int64_t blocks_of(int64_t n) { return parts_of(n, squares_block); }
+int64_t blocks_of(int64_t n) { return ceil_div(n, squares_block); }
 
 // Always sixteen running sums, whatever the processor: the square of a float is exact in f64, so that the result
 // depends on nothing but x.

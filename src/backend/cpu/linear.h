@@ -29,7 +29,7 @@ inline Blocking whole(int64_t all) { return {all, all}; }
 // About equal ones of about `most`, multiples of oneDNN's own.
 inline Blocking in_blocks(int64_t all, int64_t most) {
   constexpr int64_t granule = 64;
-  return {all, std::min(all, round_up(parts_of(all, parts_of(all, most)), granule))};
+  return {all, std::min(all, round_up(ceil_div(all, ceil_div(all, most)), granule))};
 }
 
 // Operands of this many tokens and as many rows of a weight stay in the caches; what a product of more needs beside them

@@ -132,7 +132,7 @@ void CpuBackend::run_bias_backward(const Tensor& dy, const Tensor& db, void* /*w
   constexpr int64_t columns = 64;
   const int64_t tokens = dy.shape[0], n = dy.shape[1];
   with_type(dy.dtype, [&]<class Y>(Y) {
-    each_row(threads_, parts_of(n, columns), tokens * columns, [&](int64_t block) {
+    each_row(threads_, ceil_div(n, columns), tokens * columns, [&](int64_t block) {
       const int64_t begin = block * columns;
       float* sums = db.as<float>() + begin;
       float added[columns] = {};

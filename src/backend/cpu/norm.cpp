@@ -91,7 +91,7 @@ void backward_row(const X* dy, const X* x, const X* w, const NormOptions& option
   });
 }
 
-int64_t blocks_of(int64_t rows) { return parts_of(rows, rows_a_block); }
+int64_t blocks_of(int64_t rows) { return ceil_div(rows, rows_a_block); }
 
 // total[i] += Σ_block partial[block, i], in the order of the blocks.
 void add_blocks(int threads, const float* partial, int64_t blocks, int64_t stride, float* total, int64_t hidden) {

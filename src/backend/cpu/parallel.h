@@ -21,7 +21,7 @@ struct Range {
 // Part `part` of `parts` of [0, count), in whole granules; sizes differ by one granule at most, later parts may be
 // empty.
 inline Range part_of(int64_t count, int64_t granule, int part, int parts) {
-  const int64_t granules = parts_of(count, granule);
+  const int64_t granules = ceil_div(count, granule);
   const int64_t share = granules / parts, extra = granules % parts;
   const int64_t begin = part * share + std::min<int64_t>(part, extra);
   const int64_t end = begin + share + (part < extra ? 1 : 0);

@@ -22,7 +22,7 @@ void each_row(int threads, int64_t rows, int64_t elements, const Kernel& kernel)
 inline constexpr int64_t flat_block = 16384;
 template <class Kernel>
 void each_block(int threads, int64_t n, const Kernel& kernel, int64_t each = 1) {
-  each_row(threads, parts_of(n, flat_block), flat_block * each, [&](int64_t block) {
+  each_row(threads, ceil_div(n, flat_block), flat_block * each, [&](int64_t block) {
     const int64_t begin = block * flat_block;
     kernel(begin, std::min(flat_block, n - begin));
   });
