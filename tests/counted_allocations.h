@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
+#include <cstdlib>
 #include <functional>
 
 namespace llama_tp {
@@ -41,23 +42,23 @@ void* __libc_malloc(size_t);
 void* __libc_calloc(size_t, size_t);
 void* __libc_realloc(void*, size_t);
 void* __libc_memalign(size_t, size_t);
-void* malloc(size_t size) {
+void* malloc(size_t size) noexcept {
   llama_tp::note_allocation(size);
   return __libc_malloc(size);
 }
-void* calloc(size_t count, size_t size) {
+void* calloc(size_t count, size_t size) noexcept {
   llama_tp::note_allocation(count * size);
   return __libc_calloc(count, size);
 }
-void* realloc(void* old, size_t size) {
+void* realloc(void* old, size_t size) noexcept {
   llama_tp::note_allocation(size);
   return __libc_realloc(old, size);
 }
-void* aligned_alloc(size_t alignment, size_t size) {
+void* aligned_alloc(size_t alignment, size_t size) noexcept {
   llama_tp::note_allocation(size);
   return __libc_memalign(alignment, size);
 }
-int posix_memalign(void** result, size_t alignment, size_t size) {
+int posix_memalign(void** result, size_t alignment, size_t size) noexcept {
   llama_tp::note_allocation(size);
   *result = __libc_memalign(alignment, size);
   return *result == nullptr ? ENOMEM : 0;
