@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/nearest_names.h"
 #include "base/parse_count.h"
 #include "support/error_of.h"
 #include "support/refusal.h"
@@ -44,11 +45,28 @@ TEST(ParseCount, TakesDigitsAloneAndNothingOutOfItsBounds) {
   EXPECT_EQ(parse_count("9223372036854775808", 0, INT64_MAX), std::nullopt);
 }
 
+TEST(NearestNames, DifferInAThirdAtMostOrContinueEachOther) {
+  using Names = std::vector<std::string>;
+  const Names names{"temp", "top-p", "top-k", "tensor-parallel"};
+  EXPECT_EQ(nearest_names("temperature", names), Names{"temp"});
+  EXPECT_EQ(nearest_names("tensor", names), Names{"tensor-parallel"});
+  EXPECT_EQ(nearest_names("tesnor-paralell", names), Names{"tensor-parallel"});
+  EXPECT_EQ(nearest_names("top-n", names), (Names{"top-p", "top-k"}));
+  EXPECT_EQ(nearest_names("top-kk", names), Names{"top-k"});  // and not top-p, which is farther
+  EXPECT_EQ(nearest_names("pot-p", names), Names{});          // two letters of five
+  EXPECT_EQ(nearest_names("te", names), Names{});             // begins too many
+  EXPECT_EQ(nearest_names("", names), Names{});
+}
+
 TEST_F(BadOptions, OptionsAreNamedWithTheMend) {
   const std::string tokenize = "tokenize -m " + small_tokenizer() + " ";
   expect_all_refused({
       {"fly", {"\"fly\" is no command", "train, generate, eval, inspect, plan, tokenize"}},
-      {"train --fly 3", {"train: ", "fly", "train --help"}},
+      {"train --fly 3", {"train: --fly is no option; llama_tp train --help"}},
+      {"train --learnig_rate 1e-3",
+       {"train: --learnig-rate is no option; did you mean --learning-rate? llama_tp train"}},
+      {"generate --temperature=1", {"generate: --temperature is no option; did you mean --temp? llama_tp generate"}},
+      {"train --save on", {"; did you mean --save-dtype or --save-steps? llama_tp"}},
       {"generate -x", {"generate: ", "x", "generate --help"}},
       {"inspect --config", {"inspect: ", "config", "argument"}},
       {"eval --file", {"eval: ", "file", "argument"}},

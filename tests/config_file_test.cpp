@@ -120,7 +120,8 @@ TEST_F(ConfigFile, WhatIsNoOptionIsNamed) {
   };
   refused("{\"prompt\": \"a\"", {"options.json: is not a JSON object"});
   refused("[]", {"options.json: is not a JSON object"});
-  refused("{\"promt\": \"a\"}", {"options.json: \"promt\" is no option of generate", "--help"});
+  refused("{\"promt\": \"a\"}",
+          {"options.json: \"promt\" is no option of generate; did you mean --prompt? llama_tp generate --help"});
   refused("{\"config-file\": \"a\"}", {"\"config-file\" is no option"});
   refused("{\"prompt\": [\"a\"]}", {"options.json: prompt is [\"a\"]; a text, a number"});
   refused("{\"echo\": 1}", {"options.json: echo is 1; true or false"});

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "base/json.h"
+#include "base/nearest_names.h"
 #include "io/files.h"
 #include "io/tokenizer/utf8.h"
 
@@ -38,6 +39,23 @@ struct Options::Parser {
   bool is_flag(const std::string& name) const {
     return std::any_of(declared.begin(), declared.end(),
                        [&](const Declared& one) { return one.is_flag && one.name == name; });
+  }
+  bool is_declared(const std::string& name) const {
+    return std::any_of(declared.begin(), declared.end(), [&](const Declared& one) { return one.name == name; });
+  }
+  // What may have been meant by a name that is no option, and where they all are.
+  std::string mend_of(const std::string& unknown) const {
+    std::vector<std::string> names;
+    for (const Declared& one : declared) names.push_back(one.name);
+    std::string meant;
+    for (const std::string& name : nearest_names(unknown, names))
+      meant += (meant.empty() ? "did you mean --" : " or --") + name;
+    return text("; ", meant, meant.empty() ? "" : "? ", "llama_tp ", command, " --help shows the options");
+  }
+  // written: "--max-steps" or "--max-steps=5"
+  void require_declared(const std::string& written) const {
+    const std::string option = written.substr(0, written.find('=')), name = option.substr(2);
+    require(name.size() > 1 && is_declared(name), command, ": ", option, " is no option", mend_of(name));
   }
 };
 
@@ -159,7 +177,9 @@ std::vector<std::string> Options::spelled(const std::vector<std::string>& argume
     if (is_value && names_option(argument))
       fail(parser_->command, ": ", all.back(), " is followed by ", argument,
            ", an option, in its value's place; a value that reads like one goes behind the \"=\" of a long option");
-    all.push_back(!is_value && argument.starts_with("--") ? with_hyphens(argument) : argument);
+    const bool is_long = !is_value && argument.size() > 2 && argument.starts_with("--");
+    all.push_back(is_long ? with_hyphens(argument) : argument);
+    if (is_long) parser_->require_declared(all.back());
     is_value = !is_value && parser_->with_value.contains(all.back());
   }
   return all;
@@ -185,8 +205,7 @@ std::vector<std::string> Options::arguments_of(const std::string& path, const st
     const auto known = std::find_if(parser_->declared.begin(), parser_->declared.end(),
                                     [&, &wanted = name](const auto& option) { return option.name == wanted; });
     require(known != parser_->declared.end() && name != config_file && name != print_config_flag && name != "help",
-            path, ": \"", key, "\" is no option of ", parser_->command, "; llama_tp ", parser_->command,
-            " --help shows the options");
+            path, ": \"", key, "\" is no option of ", parser_->command, parser_->mend_of(name));
     const bool fits = value.is_boolean() || (!known->is_flag && (value.is_string() || value.is_number()));
     require(fits, path, ": ", key, " is ", json_text_in_ascii(value), "; ",
             known->is_flag ? "true or false" : "a text, a number, true (on) or false (off)", " is needed");
