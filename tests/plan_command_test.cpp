@@ -84,6 +84,29 @@ TEST(Plan, TheLongestThatPlanLooksAtIsNotCalledTheLongestThatFits) {
   EXPECT_FALSE(planned(narrow)["schemes"][0]["longer_was_not_tried"]);
 }
 
+// In the words of a run.
+TEST_F(PlanCommand, ALengthBeyondTheModelsPositionsIsSaid) {
+  write_file(folder_ / "config.json", small_config({{"max_position_embeddings", 64}}).dump());
+  const std::string shared = text(" plan --config ", folder_ / "config.json", " --memory 1GiB ");
+  const auto said = [&](const std::string& options, int64_t tokens) {
+    const CommandResult result = run_command(llama_tp_with(0) + shared + options);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return holds(result.out, text("\nsamples of ", tokens, " tokens are longer than the model's 64 positions\n"));
+  };
+  const auto planned_with = [&](const std::string& options) {
+    return planned(text("--config ", folder_ / "config.json", " --memory 1GiB ", options));
+  };
+  const int64_t longest = planned_with("--max-sequence")["block_size"];
+  EXPECT_TRUE(said("--max-sequence", longest));
+  EXPECT_TRUE(said("--block-size 65", 65));
+  EXPECT_FALSE(said("--block-size 64", 64));
+  const std::string schemes = "--compare fsdp=2 tp=2 --block-size 64";
+  const Json compared = planned_with(schemes);
+  int64_t of_all = 0;
+  for (const Json& scheme : compared["schemes"]) of_all = std::max(of_all, scheme["longest_block_size"].get<int64_t>());
+  EXPECT_TRUE(said(schemes, of_all));
+}
+
 // A device's memory is what CUDA reports of it, and a plan leaves room for what it does not count.
 TEST(Plan, FitsBesideWhatIsReserved) {
   const std::string step = "--config llama-3.1-8b --per-device-train-batch-size 1 --block-size 1024 ";

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "bench/equal_work.h"
 #include "report/format.h"
+#include "train/describe_samples.h"
 
 namespace llama_tp {
 
@@ -151,6 +152,13 @@ std::string why(const PlannedScheme& more, const PlannedScheme& less, int64_t sa
               less.scheme.name, ": ", said, unlike_samples(more, less, samples, unit), ".");
 }
 
+// Of all whose length is printed.
+int64_t longest_sample(const SchemesToPlan& asked, const PlannedComparison& planned) {
+  int64_t tokens = asked.block_size;
+  for (const PlannedScheme& one : planned.schemes) tokens = std::max(tokens, one.longest.tokens);
+  return tokens;
+}
+
 // The fewest samples that all schemes can have in flight; 0: PlannedComparison.
 int64_t equal_samples(const SchemesToPlan& asked) {
   const int64_t samples = fewest_equal_samples(asked.schemes);
@@ -213,6 +221,8 @@ void print_comparison(const SchemesToPlan& asked, const PlannedComparison& plann
     if (peak(one) > peak(least)) std::printf("%s\n", why(one, least, planned.samples_in_flight, table.unit()).c_str());
   if (std::any_of(all.begin(), all.end(), [](const PlannedScheme& one) { return one.longest.longer_was_not_tried; }))
     std::printf("+: no longer sample was tried.\n");
+  if (const std::string beyond = beyond_positions(longest_sample(asked, planned), asked.config); !beyond.empty())
+    std::printf("%s\n", beyond.c_str());
   if (asked.memory) std::printf("A rank may take %s.\n", asked.memory->words.c_str());
   std::printf("Workspace is that of %s.\n", asked.backend->description().c_str());
 }

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "report/format.h"
+#include "train/describe_samples.h"
 #include "train/memory_json.h"
 #include "train/model_flops.h"
 
@@ -241,6 +242,8 @@ void print_plan(const PlannedStep& step, bool by_phase) {
       step.options.batch.sequence_ranks > 1 ? ", sequence-parallel" : "",
       static_cast<long long>(step.options.batch.micro_batch), with_commas(step.options.batch.block_size).c_str(),
       text(step.options.recompute ? ", recomputed" : "", longest_words(step)).c_str());
+  if (const std::string beyond = beyond_positions(step.options.batch.block_size, step.config); !beyond.empty())
+    std::printf("%s\n", beyond.c_str());
   print_summary(step);
   print_memory(step.ranks, by_phase);
   std::printf("workspace is that of %s\n", step.backend->description().c_str());
