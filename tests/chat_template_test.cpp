@@ -98,7 +98,7 @@ class ChatTemplates : public testing::Test {
   std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(goldens + "/chatml");
 
   std::string refusal(const std::vector<Message>& messages, const std::string& name = "chatml") const {
-    return error_of([&] { find_chat_template("", *tokenizer, name).render(messages, true); });
+    return error_of([&] { find_chat_template("", *tokenizer, {name}).render(messages, true); });
   }
   static std::string jinja_of(const std::string& name) {
     return Json::parse(read_text(goldens + "/" + name + "/tokenizer_config.json"))["chat_template"];
@@ -147,13 +147,13 @@ TEST_F(ChatTemplates, AnUnknownOneIsNeverTakenForAnother) {
       holds(not_found({{"chat_template", "{{ '<|im_start|>system\\nYou are Nobody.' }}" + chatml}}), "none that"));
   EXPECT_TRUE(holds(not_found({{"chat_template", "{{ message['content'] | trim }}" + chatml}}), "none that"));
   EXPECT_TRUE(
-      holds(error_of([&] { find_chat_template("", *tokenizer, "alpaca"); }), "--chat-template alpaca", "zephyr"));
+      holds(error_of([&] { find_chat_template("", *tokenizer, {"alpaca"}); }), "--chat-template alpaca", "zephyr"));
 }
 
 // EOS is written, or a token ends an answer, that the tokenizer has not: nothing would end an answer.
 TEST_F(ChatTemplates, OneWhoseTokensTheTokenizerLacksIsRefused) {
   auto bare = load_tokenizer("tests/goldens/tokenizers/llama2");  // names no EOS
-  const auto refused = [&](const char* name) { return error_of([&] { find_chat_template("", *bare, name); }); };
+  const auto refused = [&](const char* name) { return error_of([&] { find_chat_template("", *bare, {name}); }); };
   EXPECT_TRUE(holds(refused("zephyr"), "--chat-template zephyr writes a token", "eos_token in tokenizer_config.json"));
   EXPECT_TRUE(holds(refused("chatml"), "--chat-template chatml ends an answer with <|im_end|>, which is no token"));
   const ScratchFolder folder;
@@ -286,7 +286,7 @@ TEST_F(ChatTemplates, AnEmptySystemMessageIsLeftOutWhereTheJinjaTextDoesSo) {
   const ChatTemplate chat = find_chat_template(folder.path(), *own);
   EXPECT_EQ(chat.name(), "phi-3");
   EXPECT_EQ(chat.render(messages, true).text, "<|user|>\nu<|end|>\n<|assistant|>\n");
-  EXPECT_EQ(find_chat_template("", *own, "phi-3").render(messages, true).text,
+  EXPECT_EQ(find_chat_template("", *own, {"phi-3"}).render(messages, true).text,
             "<|system|>\n<|end|>\n<|user|>\nu<|end|>\n<|assistant|>\n");
 }
 

@@ -136,6 +136,70 @@ TEST(FineTuning, WhatARunTokenizedOutlivesItWhereItsWeightsCannotBeLoaded) {
   EXPECT_TRUE(holds(again.out, "tokenized by an earlier run: "));
 }
 
+// Whatever reads conversations for it takes that one without --chat-template, though its tokenizer has one of its own; an
+// option wins.
+TEST(FineTuning, ACheckpointKeepsTheChatTemplateOfItsRun) {
+  const ScratchFolder folder;
+  const std::string out = folder / "out", zephyr = " --chat-template zephyr", chatml = " --chat-template chatml";
+  const auto run = [](int ranks, const std::string& arguments) {
+    const CommandResult result = run_command(llama_tp_with(ranks) + " " + arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  const auto training = [&](const std::string& to, int steps, const std::string& options, const std::string& from) {
+    return "train --model " + from + " --train-file " + messages + " --dtype float32 --lr-scheduler-type constant" +
+           " --max-steps " + std::to_string(steps) + " --output-dir " + (folder / to) + options;
+  };
+  const auto kept_in = [](const std::string& checkpoint) {
+    return Json::parse(whole_file(checkpoint + "/config.json")).value("llama_tp_chat_template", "none");
+  };
+  const auto weights = [&](const std::string& name) { return whole_file(folder / (name + "/model.safetensors")); };
+  run(2, training("out", 2, zephyr, model));
+  EXPECT_EQ(kept_in(out + "/checkpoint-2"), "zephyr");
+  run(0, training("plain", 2, "", model));
+  EXPECT_EQ(kept_in(folder / "plain/checkpoint-2"), "none");
+
+  write_file(folder / "prompts.jsonl", R"({"messages": [{"role": "user", "content": "Hi"}]})");
+  for (const std::string& command :
+       {"eval --json -m " + out + " --file " + messages, "inspect -m " + out + " --data " + messages,
+        "generate -m " + out + " --temp 0 -n 4 --logprobs --prompts-file " + (folder / "prompts.jsonl")}) {
+    const std::string said = run(0, command);
+    EXPECT_EQ(said, run(0, command + zephyr));
+    EXPECT_NE(said, run(0, command + chatml));
+  }
+
+  run(2, training("out", 4, " --resume-from-checkpoint", model));
+  run(2, training("whole", 4, zephyr, model));
+  EXPECT_TRUE(weights("out/checkpoint-4") == weights("whole/checkpoint-4"));
+  EXPECT_EQ(kept_in(out + "/checkpoint-4"), "zephyr");
+  expect_refused(0, training("out", 6, " --resume-from-checkpoint" + chatml, model),
+                 {"checkpoint-4/config.json: its run has another chat template; leave --chat-template out"});
+  run(0, training("next", 1, "", out));
+  run(0, training("next_as_told", 1, zephyr, out));
+  EXPECT_TRUE(weights("next/checkpoint-1") == weights("next_as_told/checkpoint-1"));
+  EXPECT_EQ(kept_in(folder / "next/checkpoint-1"), "zephyr");
+  run(0, training("other", 1, chatml, out));
+  EXPECT_EQ(kept_in(folder / "other/checkpoint-1"), "chatml");
+
+  const std::string file = out + "/checkpoint-4/config.json", eval = "eval -m " + out + " --file " + messages;
+  Json config = Json::parse(whole_file(file));
+  const auto keep = [&](const Json& name) {
+    config["llama_tp_chat_template"] = name;
+    write_file(file, config.dump());
+  };
+  keep("alpaca");
+  expect_refused(2, eval,
+                 {"config.json: llama_tp_chat_template alpaca is not known; choose one with --chat-template: "});
+  run(0, eval + zephyr);
+  keep(7);
+  expect_refused(0, eval, {"config.json: llama_tp_chat_template is 7; it must be the name of a chat template"});
+  // A checkpoint of a version that kept none.
+  config.erase("llama_tp_chat_template");
+  write_file(file, config.dump());
+  run(2, training("out", 5, " --resume-from-checkpoint" + zephyr, model));
+  EXPECT_EQ(kept_in(out + "/checkpoint-5"), "zephyr");
+}
+
 TEST(FineTuning, RefusesWhatItCannotLearn) {
   const ScratchFolder folder;
   const std::string start = "train --output-dir " + (folder / "out") + " --model " + model + " --train-file ";

@@ -36,10 +36,10 @@ TEST(FineTuning, WhateverChangesTheTokensChangesTheFingerprint) {
   const std::string first = fingerprint({});
   EXPECT_EQ(fingerprint({}), first);
   EXPECT_EQ(DataTokenizer(folder, {}).fingerprint(), first);
-  EXPECT_NE(fingerprint({"", false}), first);
-  EXPECT_NE(fingerprint({"zephyr", true}), first);
-  EXPECT_NE(fingerprint({"llama-3.2", true, "03 Feb 2025"}), fingerprint({"llama-3.2", true, "04 Feb 2025"}));
-  EXPECT_EQ(fingerprint({"", true, "03 Feb 2025"}), first);  // its template tells no date
+  EXPECT_NE(fingerprint({{""}, false}), first);
+  EXPECT_NE(fingerprint({{"zephyr"}, true}), first);
+  EXPECT_NE(fingerprint({{"llama-3.2"}, true, "03 Feb 2025"}), fingerprint({{"llama-3.2"}, true, "04 Feb 2025"}));
+  EXPECT_EQ(fingerprint({{""}, true, "03 Feb 2025"}), first);  // its template tells no date
   EXPECT_NE(DataTokenizer("", {}).fingerprint(), first);
   write_text(scratch / "special_tokens_map.json", "{}");
   EXPECT_NE(fingerprint({}), first);
@@ -52,11 +52,11 @@ TEST(FineTuning, ConversationsHaveTheTokensAndMasksOfTransformers) {
   EXPECT_EQ(ours.tokens, theirs.tokens);
   EXPECT_EQ(ours.labels, theirs.labels);
   EXPECT_EQ(ours.starts, theirs.starts);
-  EXPECT_EQ(read("messages.jsonl", {"", false}).labels, theirs.tokens);
+  EXPECT_EQ(read("messages.jsonl", {{""}, false}).labels, theirs.tokens);
 }
 
 TEST(FineTuning, CompletionsHaveTheTokensAndMasksOfTransformers) {
-  const Dataset ours = read("completions.jsonl"), whole = read("completions.jsonl", {"", false});
+  const Dataset ours = read("completions.jsonl"), whole = read("completions.jsonl", {{""}, false});
   const nlohmann::json samples = golden()["completions"];
   ASSERT_EQ(ours.samples(), static_cast<int64_t>(samples.size()));
   for (int64_t i = 0; i < ours.samples(); i++) {

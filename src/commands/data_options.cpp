@@ -3,13 +3,15 @@
 namespace llama_tp {
 
 void declare_data(Options& options) {
-  options.value("chat-template", "a known one, for messages (default: the tokenizer's own)", "NAME");
+  options.value("chat-template",
+                "a known one, for messages (default: the one of the model's training, else the tokenizer's own)",
+                "NAME");
   options.value("assistant-only-loss",
                 "on: of messages only the answers count, of prompt and completion only the completion", "on|off", "on");
 }
 
 DataTokenizerOptions data_options(const Options& options) {
-  return {options.word("chat-template"), options.is_on("assistant-only-loss")};
+  return {{options.word("chat-template")}, options.is_on("assistant-only-loss")};
 }
 
 void declare_reading(Options& options) {

@@ -62,6 +62,7 @@ class Evaluation {
   void read_data() {
     if (leads()) {
       DataTokenizerOptions reading = data_options(options_);
+      reading.chat_template = reading.chat_template.or_else(model_.config.chat_template);
       reading.date = saved_date(model_.folder);  // as in the run's own evaluation
       const DataTokenizer tokenizer(holds_tokenizer(model_.folder) ? model_.folder : "", reading);
       const DatasetOptions options = tokenizer.dataset_options(block_size(), model_.config.vocabulary,

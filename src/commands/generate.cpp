@@ -51,7 +51,8 @@ void declare_generation_options(Options& options) {
       "64");
   options.flag("chat", "a conversation at the terminal, by the model's chat template");
   options.value("system", "with --chat: the system message", "TEXT");
-  options.value("chat-template", "a known one (default: the model's own)", "NAME");
+  options.value("chat-template", "a known one (default: the one of the model's training, else its tokenizer's own)",
+                "NAME");
   options.flag("special", "take the names of special tokens in prompts as these tokens");
   options.flag("logprobs", "a JSON line comes out, with ids and the logarithms of their probabilities");
   options.value("n,n-predict", "tokens to generate at most; -1: until the end of the text or of the context", "N",
@@ -98,7 +99,7 @@ GenerationSettings generation_settings(const Options& options) {
   settings.batch_size = options.integer("batch-size", 1);
   settings.chat = options.is_set("chat");
   settings.system = options.word("system");
-  settings.chat_template = options.word("chat-template");
+  settings.chat_template.name = options.word("chat-template");
   settings.special = options.is_set("special");
   settings.log_probabilities = options.is_set("logprobs");
   settings.tokens = options.integer("n-predict", -1, largest_context);

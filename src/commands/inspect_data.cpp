@@ -119,13 +119,12 @@ void inspect_data(const Options& options, bool in_colour) {
   require(!place.empty(), "inspect --data needs -m DIR, or --tokenizer PATH");
   DataTokenizerOptions reading = data_options(options);
   if (!folder.empty()) reading.date = saved_date(folder);
-  const DataTokenizer tokenizer(place, reading);
   const bool has_config = !folder.empty() && file_exists(folder + "/config.json");
   ModelConfig config;
-  if (has_config)
-    config = read_config_without_plan(folder + "/config.json", read_family_file(options.word("family")));
-  else
-    config.vocabulary = tokenizer.tokenizer().vocabulary_size();
+  if (has_config) config = read_config_without_plan(folder + "/config.json", read_family_file(options.word("family")));
+  reading.chat_template = reading.chat_template.or_else(config.chat_template);
+  const DataTokenizer tokenizer(place, reading);
+  if (!has_config) config.vocabulary = tokenizer.tokenizer().vocabulary_size();
   const Dataset data =
       read_dataset(options.word("data"),
                    with_reading(options, tokenizer.dataset_options(options.integer("block-size", 2), config.vocabulary,

@@ -95,7 +95,8 @@ void Session::refuse_special(const std::string& message) const {
 }
 
 ChatTemplate Session::find_chat() {
-  ChatTemplate chat = find_chat_template(model_.folder, *tokenizer_, settings_.chat_template);
+  ChatTemplate chat =
+      find_chat_template(model_.folder, *tokenizer_, settings_.chat_template.or_else(model_.config.chat_template));
   for (const std::string& stop : chat.stops()) turn_ends_.push_back(tokenizer_->id_of(stop).value());
   return chat;
 }

@@ -7,6 +7,7 @@
 
 #include "base/dtype.h"
 #include "base/operation_options.h"
+#include "io/chat/chat_template.h"
 #include "io/generation_config.h"
 
 namespace llama_tp {
@@ -18,7 +19,8 @@ struct GenerationSettings {
   std::string prompts_file;         // or many of them,
   int64_t batch_size = 64;          // of which so many are continued at once,
   bool chat = false;                // or a conversation
-  std::string system, chat_template;
+  std::string system;
+  ChatTemplateChoice chat_template;
   int64_t tokens = -1;           // at most so many of a text; below 0: until the end or until the context is full
   int64_t context = 0;           // 0: as many as are needed, at most the model's positions
   std::optional<uint64_t> seed;  // none: drawn, and said

@@ -29,7 +29,7 @@ DataTokenizer::DataTokenizer(const std::string& place, const DataTokenizerOption
     chat_ = find_chat_template(folder_beside(place), *tokenizer_, options.chat_template);
     if (!options.date.empty()) chat_->set_today(options.date);
   } catch (const Error& error) {
-    if (!options.chat_template.empty()) throw;
+    if (!options.chat_template.name.empty()) throw;
     no_chat_ = error.what();
   }
 }

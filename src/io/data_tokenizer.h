@@ -12,7 +12,7 @@
 namespace llama_tp {
 
 struct DataTokenizerOptions {
-  std::string chat_template;        // a known one's name; "": the tokenizer's own
+  ChatTemplateChoice chat_template = {};
   bool assistant_only_loss = true;  // false: all tokens of a conversation and of a prompt are learned, too
   std::string date = {};            // that a template tells, as today(); "": the clock's
 };
@@ -20,7 +20,7 @@ struct DataTokenizerOptions {
 class DataTokenizer {
  public:
   // place: of the tokenizer, a folder or a file; "": there is none. Errors: load_tokenizer's; a chat template that was
-  // asked for and is not known. One that is missing is an error only for who has conversations.
+  // chosen and is not known. One that is missing is an error only for who has conversations.
   DataTokenizer(const std::string& place, const DataTokenizerOptions& options);
 
   // For reading data of a model with so many ids and with these ends of a text, of which the first is EOS where the

@@ -270,6 +270,7 @@ ModelConfig read_config_without_plan(const std::filesystem::path& file, FamilyPo
   config.rope = read_rope(reader, config.rotary_dim, config.max_positions);
   config.dtype = read_dtype(reader);
   config.unread = reader.unread_keys();
+  config.chat_template = reader.chat_template();
   config.names_code = reader.has("auto_map");
   return config;
 }
@@ -296,7 +297,12 @@ FamilyPointer kept_family(const std::filesystem::path& file) {
   return json.is_object() ? family_kept_in(json, file.string()) : nullptr;
 }
 
-std::string saved_config_text(const ModelConfig& config, DType dtype) {
+ChatTemplateChoice kept_chat_template(const std::filesystem::path& file) {
+  const OrderedJson json = parse_ordered_json_or_discard(config_text(file.string()));
+  return json.is_object() ? chat_template_kept_in(json, file.string()) : ChatTemplateChoice();
+}
+
+std::string saved_config_text(const ModelConfig& config, DType dtype, const std::string& chat_template) {
   OrderedJson json = parse_ordered_json_or_discard(config_text(config.source));
   require(json.is_object(), config.source, ": not a JSON object any more; it changed while the program ran");
   json.erase("_name_or_path");
@@ -305,6 +311,7 @@ std::string saved_config_text(const ModelConfig& config, DType dtype) {
   if (has_new_key) json.erase("torch_dtype");  // its older name, which would say another one
   json[has_new_key ? "dtype" : "torch_dtype"] = torch_name_of(dtype);
   if (!config.family->text.empty()) json[family_key] = parse_ordered_json_or_discard(config.family->text);
+  if (!chat_template.empty()) json[chat_template_key] = chat_template;
   return json_text(json, 2) + "\n";
 }
 

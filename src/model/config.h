@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "io/chat/chat_template.h"
 #include "model/families.h"
 
 namespace llama_tp {
@@ -68,6 +69,7 @@ struct ModelConfig {
   std::vector<int64_t> eos_ids;
   std::vector<std::string> unmet_ids;  // "eos_token_id 151643": that begin or end no text, outside of the vocabulary
   std::vector<std::string> unread;     // keys of config.json that the family does not take, nor anything else
+  ChatTemplateChoice chat_template;    // that the file keeps (saved_config_text)
   bool names_code = false;             // auto_map: classes that transformers takes from files beside config.json
   std::vector<std::string> dropouts;   // keys of config.json that ask for some: no operation here drops anything
   // A TP plan in config.json: module pattern → style, in the order of the file.
@@ -93,11 +95,13 @@ ModelConfig read_config_without_plan(const std::filesystem::path& file, FamilyPo
 std::vector<std::string> left_out_of(const ModelConfig& config);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are
-// written now, and with the family that a file gave. Where a family is the program's own transformers has its classes,
+// written now, with the family that a file gave, and with the name of a chat template where one is given. Where a family is the program's own transformers has its classes,
 // too: auto_map, which names others in files beside config.json, is left out.
-std::string saved_config_text(const ModelConfig& config, DType dtype);
+std::string saved_config_text(const ModelConfig& config, DType dtype, const std::string& chat_template = "");
 // The family in such a config.json; null where it has none, or is not JSON. Errors: what is kept is no family.
 FamilyPointer kept_family(const std::filesystem::path& file);
+// The chat template in one; none where it has none, or is not JSON. Errors: what is kept is no name.
+ChatTemplateChoice kept_chat_template(const std::filesystem::path& file);
 
 // The shape of a part's weight, [rows, columns]; of a norm, [rows].
 int64_t rows_of_part(const ModelConfig& config, Part part);

@@ -31,7 +31,8 @@ const std::set<std::string> keys_of_all{
     "vocab_size",     "rope_theta",        "rope_scaling",         "rope_parameters",
     "bos_token_id",   "eos_token_id",      "torch_dtype",          "dtype",
     "tp_plan",        "use_cache",         "transformers_version", "_name_or_path",
-    "attention_bias", "mlp_bias",          "tie_word_embeddings",  family_key};
+    "attention_bias", "mlp_bias",          "tie_word_embeddings",  family_key,
+    chat_template_key};
 
 }  // namespace
 
@@ -45,6 +46,14 @@ std::string shown(const OrderedJson& value) {
 FamilyPointer family_kept_in(const OrderedJson& config, const std::string& source) {
   const auto kept = config.find(family_key);
   return kept == config.end() ? nullptr : parse_family(json_text(*kept), source + ": " + family_key);
+}
+
+ChatTemplateChoice chat_template_kept_in(const OrderedJson& config, const std::string& source) {
+  const auto kept = config.find(chat_template_key);
+  if (kept == config.end() || kept->is_null()) return {};
+  const std::string given_by = source + ": " + chat_template_key;
+  require(kept->is_string(), given_by, " is ", shown(*kept), "; it must be the name of a chat template");
+  return {kept->get<std::string>(), given_by};
 }
 
 ConfigReader::ConfigReader(const std::filesystem::path& file, FamilyPointer family)

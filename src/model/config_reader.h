@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "io/chat/chat_template.h"
 #include "model/families.h"
 
 namespace llama_tp {
@@ -24,6 +25,9 @@ inline constexpr const char* family_key = "llama_tp_family";
 
 // The family that a config.json keeps; null where it keeps none. Errors: parse_family's.
 FamilyPointer family_kept_in(const OrderedJson& config, const std::string& source);
+
+// The chat template whose name a config.json keeps, if it keeps one. Errors: no string.
+ChatTemplateChoice chat_template_kept_in(const OrderedJson& config, const std::string& source);
 
 // Keys that ask for dropout, which no operation here has.
 inline constexpr std::array dropout_keys{"attention_dropout", "resid_pdrop",    "embd_pdrop",
@@ -39,6 +43,7 @@ class ConfigReader {
 
   const std::string& source() const { return source_; }
   const FamilyPointer& family() const { return family_; }
+  ChatTemplateChoice chat_template() const { return chat_template_kept_in(json_, source_); }
   bool contains(const char* key) const { return json_.contains(key); }  // null, too
   bool has(const char* key) const { return contains(key) && !json_[key].is_null(); }
   const OrderedJson& operator[](const char* key) const { return json_[key]; }

@@ -48,11 +48,16 @@ Json model_options(const std::string& path, const std::string& contents) {
 
 void refuse_other_config(const std::string& checkpoint, const ModelConfig& config, const std::string& config_text) {
   const std::string path = checkpoint + "/config.json";
-  const Json saved = model_options(path, read_text(path)), ours = model_options(config.source, config_text);
+  const Json saved = model_options(path, read_text(path));
+  Json ours = model_options(config.source, config_text);
+  // Checkpoints of earlier versions do not name it; there a difference shows in the data.
+  if (!saved.contains(chat_template_key)) ours.erase(chat_template_key);
   const auto difference = first_difference(saved, ours);
   if (!difference) return;
   require(difference->key != family_key, path,
           ": its run has another family; leave --family out, and the checkpoint's is taken");
+  require(difference->key != chat_template_key, path,
+          ": its run has another chat template; leave --chat-template out, and the checkpoint's is taken");
   fail(path, ": ", difference->key, " is ", difference->first, ", but ", difference->second, " in ", config.source,
        "; a run is resumed with the model that it began with: give that --config or --model");
 }

@@ -46,10 +46,14 @@ std::string date_of_run(const std::string& checkpoint) {
   return saved.empty() ? today() : saved;
 }
 
-// Sets the date among the settings.
+// Sets the date and the chat template among the settings: the one asked for, else that of the run that goes on, else
+// that of the model's own training.
 TrainingData read_data(TrainingSettings& settings, const std::string& checkpoint, const ModelConfig& config,
                        const TrainingSource& source, const Mesh& mesh) {
   settings.data.date = mesh.world().broadcast(date_of_run(checkpoint), 0);
+  const ChatTemplateChoice of_run =
+      checkpoint.empty() ? ChatTemplateChoice() : kept_chat_template(checkpoint + "/config.json");
+  settings.data.chat_template = settings.data.chat_template.or_else(of_run).or_else(config.chat_template);
   return {settings, config, source.tokenizer, mesh.world()};
 }
 
@@ -90,7 +94,6 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
     : settings(std::move(asked_for)),
       source(find_source(settings)),
       config(read_model_config(source.config_file, family_of_all(settings, launch))),
-      config_text(saved_config_text(config, settings.stored_dtype())),
       backend(make_backend(settings.backend, launch.place())),
       mesh(make_mesh(launch, config, settings.mesh, *backend)),
       output(open_output(settings.output_dir, launch)),
@@ -98,6 +101,7 @@ TrainingSetup::TrainingSetup(TrainingSettings asked_for, const Launch& launch)
       unseen_by(name_others(sharing, launch)),
       checkpoint(checkpoint_to_resume(settings, output.get(), mesh->world(), launch)),
       data(read_data(settings, checkpoint, config, source, *mesh)),
+      config_text(saved_config_text(config, settings.stored_dtype(), settings.data.chat_template.name)),
       contents{settings.save_only_model,
                output ? files_of_checkpoints(source, config, config_text) : std::vector<CarriedFile>(),
                writers(sharing, mesh->shape())},

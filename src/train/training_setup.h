@@ -29,10 +29,9 @@ struct TrainingSetup {
 
   // In the order of their making, which has effects: a later stage needs all before it, and errors come in this order.
   // 1. The model.
-  TrainingSettings settings;  // as asked for; stage 4 adds the date and the number of steps
+  TrainingSettings settings;  // as asked for; stage 4 adds date, chat template and the number of steps
   TrainingSource source;
   ModelConfig config;
-  std::string config_text;  // for the checkpoints; the file may change before the last one
   // 2. Device and ranks. Collective.
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Mesh> mesh;
@@ -43,6 +42,7 @@ struct TrainingSetup {
   std::string checkpoint;                // or ""
   // 4. The data, read and tokenized. Collective.
   TrainingData data;
+  std::string config_text;      // for the checkpoints; the file may change before the last one
   CheckpointContents contents;  // of its checkpoints; read where the tokenizer is known to be one
   BatchShape shape;
   EpochBatches batches;

@@ -197,15 +197,17 @@ std::string ChatTemplate::content_of(const std::string& answer) const {
   return answer.starts_with(in_front) ? answer.substr(in_front.size()) : answer;
 }
 
-ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer, const std::string& name) {
+ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer,
+                                const ChatTemplateChoice& choice) {
+  const auto& [name, given_by] = choice;
   const std::string jinja = name.empty() ? read_jinja(folder) : "", plain = with_plain_literals(jinja);
   for (const auto& [known, content] : template_files) {
     ChatTemplate found(known, content, plain);
     if (name.empty() ? !found.is_written_by(jinja, plain) : name != known) continue;
-    found.set_tokens(tokenizer, name.empty() ? folder + ": its chat template" : "--chat-template " + name);
+    found.set_tokens(tokenizer, name.empty() ? folder + ": its chat template" : text(given_by, " ", name));
     return found;
   }
-  require(name.empty(), "--chat-template ", name, " is not known; it can be one of ", known_names());
+  require(name.empty(), given_by, " ", name, " is not known; choose one with --chat-template: ", known_names());
   fail(folder,
        ": its chat template is none that this program knows; if it is written like one of these, choose it with "
        "--chat-template: ",

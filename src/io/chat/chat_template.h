@@ -43,6 +43,17 @@ struct RenderedChat {
   std::vector<ByteRange> learned;  // what the assistant wrote, each with the token that ends it, if it has one
 };
 
+// The key of a checkpoint's config.json that keeps the name of the template that its run was told to take.
+inline constexpr const char* chat_template_key = "llama_tp_chat_template";
+
+// A known template by its name, and who gives it, for errors: an option, or a key of a file.
+struct ChatTemplateChoice {
+  std::string name = {};  // "": none was chosen, and the tokenizer's own is taken
+  std::string given_by = "--chat-template";
+
+  const ChatTemplateChoice& or_else(const ChatTemplateChoice& other) const { return name.empty() ? other : *this; }
+};
+
 // "03 Feb 2025", by the clock: Jinja's strftime_now("%d %b %Y") in English.
 std::string today();
 
@@ -62,7 +73,7 @@ class ChatTemplate {
   const std::vector<std::string>& stops() const { return stops_; }
 
  private:
-  friend ChatTemplate find_chat_template(const std::string&, const Tokenizer&, const std::string&);
+  friend ChatTemplate find_chat_template(const std::string&, const Tokenizer&, const ChatTemplateChoice&);
   ChatTemplate(std::string name, const std::string& content, const std::string& jinja);
   // plain: the same Jinja text with one spelling of literals.
   bool is_written_by(const std::string& jinja, const std::string& plain) const;
@@ -82,9 +93,10 @@ class ChatTemplate {
   std::string bos_, eos_, today_;
 };
 
-// The template of a tokenizer's folder (chat_template.jinja, else tokenizer_config.json), or the known one of this
-// name. Errors: no such name; no template in the folder, or one that is not known;
+// The template of a tokenizer's folder (chat_template.jinja, else tokenizer_config.json), or the one that was
+// chosen. Errors: no such name; no template in the folder, or one that is not known;
 // a tokenizer without the tokens of the template.
-ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer, const std::string& name = "");
+ChatTemplate find_chat_template(const std::string& folder, const Tokenizer& tokenizer,
+                                const ChatTemplateChoice& choice = {});
 
 }  // namespace llama_tp
