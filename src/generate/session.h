@@ -40,7 +40,8 @@ class Session {
   // Errors: a message holds the name of a special token, which a template would take for the token itself, and there is
   // no --special. Rank 0.
   void refuse_special(const std::string& message) const;
-  // The chat template of --chat-template, else the one that config.json keeps, else the tokenizer's; what it names ends a turn. Rank 0.
+  // The chat template of --chat-template, else the one that config.json keeps, else the tokenizer's; what it names ends
+  // a turn. Rank 0.
   ChatTemplate find_chat();
 
   // The context for prompts of which the longest, that of `where`, has so many tokens. Errors: it does not fit.

@@ -95,8 +95,9 @@ ModelConfig read_config_without_plan(const std::filesystem::path& file, FamilyPo
 std::vector<std::string> left_out_of(const ModelConfig& config);
 
 // config.json for a checkpoint of this program: the file as it was read, with the dtype of the weights as they are
-// written now, with the family that a file gave, and with the name of a chat template where one is given. Where a family is the program's own transformers has its classes,
-// too: auto_map, which names others in files beside config.json, is left out.
+// written now, with the family that a file gave, and with the name of a chat template where one is given. Where a family
+// is the program's own transformers has its classes, too: auto_map, which names others in files beside config.json, is
+// left out.
 std::string saved_config_text(const ModelConfig& config, DType dtype, const std::string& chat_template = "");
 // The family in such a config.json; null where it has none, or is not JSON. Errors: what is kept is no family.
 FamilyPointer kept_family(const std::filesystem::path& file);
