@@ -37,8 +37,9 @@ __device__ __forceinline__ Sequence sequence_at(const int32_t* ranges, int64_t i
 // Queries, or keys, are cut into tiles of so many rows, each of one sequence, and a block has a place among them. The tiles
 // of sequence s, whose n rows begin at f, have the places s + ⌊f / rows⌋ and on. Sequences ascend from row 0, and
 // ⌈n / rows⌉ ≤ ⌊(f + n) / rows⌋ − ⌊f / rows⌋ + 1, so there is room for all tiles of one in front of the next, at most one
-// place of each has no tile, and whose a place is can be told without counting the tiles ahead of it. Of tiles of 64 rows, and sequences of
-// 100 and 30 rows, the first has places 0 and 1; the second begins at row 100, and so has place 1 + ⌊100 / 64⌋ = 2.
+// place of each has no tile, and whose a place is can be told without counting the tiles ahead of it. Of tiles of 64 rows,
+// and sequences of 100 and 30 rows, the first has places 0 and 1; the second begins at row 100, and so has place
+// 1 + ⌊100 / 64⌋ = 2.
 enum class Side { queries, keys };
 
 // All heads of one place come before the next place, so that blocks come longest first: the last queries see the most

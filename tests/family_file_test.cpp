@@ -140,7 +140,12 @@ TEST(Family, AFileOfTheFirstReleaseStillLoads) {
 TEST(Family, AFileThatIsNoneIsRefused) {
   const auto refused = [](const std::string& text) { return error_of([&] { parse_family(text, "mine.json"); }); };
   EXPECT_TRUE(holds(refused("[]"), "mine.json: holds JSON of type array; it must be an object"));
-  EXPECT_TRUE(holds(refused("{\"model_type\": \"llama\"}"), "mine.json: has no use for \"model_type\""));
+  EXPECT_TRUE(holds(refused("{\"model_type\": \"llama\"}"), "mine.json: \"family\" is missing"));
+  EXPECT_TRUE(holds(refused(R"({"family": "x", "like": null})"), "mine.json: \"like\" is null; docs/families.md"));
+  for (const char* key : {"model_types", "modules", "only", "options"})
+    EXPECT_TRUE(
+        holds(refused(text(R"({"family": "x", "like": "llama", ")", key, R"(": null})")), "mine.json: ", key, "null"))
+        << key;
   EXPECT_TRUE(holds(refused("{}"), "mine.json: \"family\" is missing"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "like": "y"})"), "mine.json: like \"y\"", "phi3"));
   EXPECT_TRUE(holds(refused(R"({"family": "x", "modules": [{"part": "wheel", "name": "a", "style": "colwise"}]})"),

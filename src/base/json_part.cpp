@@ -58,7 +58,7 @@ double JsonPart::number(std::string_view key, double least, double most) const {
 double JsonPart::positive(std::string_view key) const {
   const JsonPart part = need(key);
   const double value = part.node_->is_number() ? part.node_->get<double>() : NAN;
-  part.check(value > 0 && value < 1e18, "a positive number");
+  part.check(value > 0 && value < 1e18, "a positive number below 1e18");
   return value;
 }
 
@@ -111,7 +111,7 @@ const Json* JsonPart::find(std::string_view key) const {
 
 JsonPart JsonPart::need(std::string_view key) const {
   const Json* found = find(key);
-  require(found != nullptr, where_, ": \"", key, "\" is missing", mend_);
+  require(found != nullptr, where_, ": \"", key, "\" is ", node_->contains(key) ? "null" : "missing", mend_);
   return JsonPart(*found, place(key), mend_);
 }
 

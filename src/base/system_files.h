@@ -8,7 +8,8 @@
 
 namespace llama_tp {
 
-// What stands behind a word at the start of a line: "23420372 kB" of "MemAvailable:   23420372 kB". "" where no line has it.
+// What stands behind a word at the start of a line: "23420372 kB" of "MemAvailable:   23420372 kB". "" where no line has
+// it.
 std::string text_behind(std::string_view word, const std::filesystem::path& file);
 
 // The folders of this process's group and of each above it, whose limits are its limits, too. controller: "" for version 2.

@@ -77,7 +77,7 @@ void Attention::backward(const Tensor& dy, const Tensor& x, const Batch& batch, 
   Frame frame(runtime_.step);
   const Tensor dqkv = frame.take(Category::transient, {batch.tokens(), width()}, runtime_.dtype);  // [T, (A + 2G) D]
   const Tensor whole_dy = tp_.take_whole(frame, dy);                                               // [T, H]
-  const Tensor whole_x = tp_.whole_in(whole_dy, x);  // [T, H]  in the same memory, once whole_dy is not read any more
+  const Tensor whole_x = tp_.whole_in(whole_dy, x);  // [T, H]  if gathered, where whole_dy was, once that is done with
   InFlight entering(whole_x);                        // nothing is on its way yet
   {
     Frame inner(runtime_.step);

@@ -80,7 +80,7 @@ std::map<std::string, std::string> all_options() {
 // What a file builds on. One without "like" brings all modules, but an option that it lacks may be younger than it is:
 // checkpoints keep files of earlier versions.
 Family base_of(const JsonPart& file) {
-  if (file.has("like")) return shipped_family(file.text("like"), file.where());
+  if (file.json().contains("like")) return shipped_family(file.text("like"), file.where());
   Family base;
   base.options = all_options();
   return base;
@@ -105,14 +105,16 @@ void place_only(const JsonPart& only, Family& family) {
 Family read_family(const std::string& source, const std::string& content) {
   const Json json = parse_json_object(content, source, family_mend);
   const auto file = JsonPart::of_file(json, source, family_mend);
+  const std::string name = file.text("family");  // what has none is another kind of file
   file.check_keys({"family", "model_types", "like", "modules", "only", "options"});
+  const auto has = [&](const char* key) { return json.contains(key); };  // null, too, which is then refused
   Family family = base_of(file);
-  family.name = file.text("family");
-  if (file.has("model_types")) family.model_types = words(file, "model_types");
-  if (file.has("modules"))
+  family.name = name;
+  if (has("model_types")) family.model_types = words(file, "model_types");
+  if (has("modules"))
     for (const JsonPart& module : file.list("modules")) place_module(module, family.modules);
-  if (file.has("only")) place_only(file.at("only"), family);
-  if (file.has("options")) place_options(file.at("options"), family);
+  if (has("only")) place_only(file.at("only"), family);
+  if (has("options")) place_options(file.at("options"), family);
   return family;
 }
 

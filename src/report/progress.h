@@ -14,7 +14,7 @@ namespace llama_tp {
 struct StepMetrics {
   int64_t step = 0, steps = 0;
   double epoch = 0, loss = 0, gradient_norm = 0, learning_rate = 0;
-  int64_t tokens = 0;  // trained on so far
+  int64_t tokens = 0;  // read so far, those among them whose loss does not count
   double tokens_per_second = 0;
   double model_flops_per_second = 0;  // of a rank (train/model_flops.h)
   double seconds = 0;                 // of this step

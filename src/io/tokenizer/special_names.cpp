@@ -146,7 +146,8 @@ std::vector<AddedToken> read_decoder(const SmallFile& config) {
     int32_t id = -1;
     const char* const end = key.data() + key.size();
     const JsonPart place(entry, config.path + ": added_tokens_decoder." + key);
-    if (std::from_chars(key.data(), end, id).ptr != end) place.refuse("its key is not a token id");
+    if (const auto read = std::from_chars(key.data(), end, id); read.ptr != end || read.ec != std::errc())
+      place.refuse("its key is not a token id");
     if (entry.is_object()) entry["id"] = id;
     added.push_back(AddedToken::read(place));
   }
