@@ -309,7 +309,7 @@ TEST(Plan, RefusesInOneLine) {
   sheet["link_latency"] = -1;
   write_file(scratch / "full.json", sheet.dump());
   refused(config + "--device " + (scratch / "full.json"),
-          "full.json: link_latency: is -1; it must be a positive number; data/devices/h100.json shows the keys");
+          "full.json: link_latency: is -1; it must be a positive number below 1e18; data/devices/h100.json shows the keys");
   sheet.erase("source");
   write_file(scratch / "full.json", sheet.dump());
   refused(config + "--device " + (scratch / "full.json"), "full.json: \"source\" is missing; data/devices/h100.json");

@@ -67,7 +67,7 @@ TEST(TunedProducts, WhatIsNoSuchFileIsRefusedWithTheMend) {
         Case{changed("bfloat16", "float16"), "products[0]: in is neither float32 nor bfloat16"},
         Case{changed(digits, digits + "f"), "products[0]: algorithm is not 64 bytes in hexadecimal digits"},
         Case{changed("ff\"", "fg\""), "products[0]: algorithm is not 64 bytes in hexadecimal digits"},
-        Case{changed("0.1,", "-0.1,"), "products[0].first_seconds: is -0.1; it must be a positive number"},
+        Case{changed("0.1,", "-0.1,"), "products[0].first_seconds: is -0.1; it must be a positive number below 1e18"},
         Case{changed("\"m\":6144,\"n\":16384,\"k\":4096,\"accumulate\":false,\"bias\":true",
                      "\"m\":6144,\"n\":16384,\"k\":4096,\"accumulate\":false,\"bias\":1"),
              "products[1].bias: is 1; it must be true or false"}}) {
