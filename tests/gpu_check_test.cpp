@@ -17,7 +17,8 @@ class GpuCheck : public testing::Test {
     for (const char* folder : {"bin", "tools", "data/configs", "data/devices"})
       std::filesystem::create_directories(folder_ / folder);
     std::filesystem::create_directories(folder_ / "scripts/lib");
-    for (const char* script : {"gpu_check", "lib/say.sh", "lib/gpu_stages.sh", "lib/gvisor.sh", "lib/torch_peer.py"})
+    for (const char* script :
+         {"gpu_check", "lib/say.sh", "lib/gpu_stages.sh", "lib/gpu_sanitizer.sh", "lib/gvisor.sh", "lib/torch_peer.py"})
       std::filesystem::copy_file(std::string("scripts/") + script, folder_ / ("scripts/" + std::string(script)));
     for (const char* config : {"llama-3.1-8b", "bench-134m"})
       write_file(folder_ / ("data/configs/" + std::string(config) + ".json"), "{\"num_hidden_layers\": 1}");
@@ -235,7 +236,7 @@ TEST_F(GpuCheck, ASanitizerThatShowsNothingUnderGVisorIsSkipped) {
 }
 
 TEST_F(GpuCheck, TheSanitizerIsThatOfTheToolkitInUseElseOfTheNewest) {
-  const auto found = [&] { return run("bash -c 'source scripts/lib/gpu_stages.sh; sanitizer_below toolkits'").out; };
+  const auto found = [&] { return run("bash -c 'source scripts/lib/gpu_sanitizer.sh; sanitizer_below toolkits'").out; };
   EXPECT_EQ(found(), "");
   for (const char* toolkit : {"cuda-9.2", "cuda-12.4", "cuda-12.10"})
     add_program("toolkits/" + std::string(toolkit) + "/bin/compute-sanitizer", "");
