@@ -129,8 +129,10 @@ class Interop:
         want, loss = reference.forward_backward(self.model, lines, targets)
         largest = max(logits.abs().max().item() for logits in want)
         got = load_file(dump)
-        if set(got) != {f"logits.{i}" for i in range(len(lines))}:
+        if set(got) != {f"{name}.{i}" for name in ("logits", "input_ids") for i in range(len(lines))}:
             raise Failed(f"--dump-logits wrote {sorted(got)}")
+        if any(got[f"input_ids.{i}"].tolist() != line["input_ids"] for i, line in enumerate(lines)):
+            raise Failed("--dump-logits wrote other tokens than it was given")
         difference = max(largest_difference(got[f"logits.{i}"], logits) for i, logits in enumerate(want))
         if difference > LOGITS_TOLERANCE * largest:
             raise Failed(f"logits differ by {difference:.2e}, {difference / largest:.1e} of the largest")

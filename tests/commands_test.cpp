@@ -104,7 +104,7 @@ TEST(EvalCommand, RefusesADumpOfMoreSamplesThanAFileCanName) {
                                            (folder / "ids.jsonl") + " --dump-logits " + (folder / "logits"));
   EXPECT_EQ(result.status, 1);
   EXPECT_EQ(result.errors().size(), 1u);
-  EXPECT_TRUE(holds(result.err, "llama_tp: logits: its header, of 1300000 tensors, would take ", "take fewer"));
+  EXPECT_TRUE(holds(result.err, "llama_tp: logits: its header, of 2600000 tensors, would take ", "take fewer"));
   EXPECT_FALSE(file_exists(folder / "logits"));
 }
 
@@ -113,31 +113,31 @@ TEST(EvalCommand, DumpsTheLogitsThatMakeItsLoss) {
   const ScratchFolder folder;
   const std::string file = folder / "ids.jsonl";
   write_file(file, "{\"input_ids\": [1, 2, 3, 4, 5, 6]}\n{\"input_ids\": [9, 8, 7], \"labels\": [-100, -100, 50]}\n");
-  std::map<int, std::vector<std::pair<std::string, StoredValues>>> dumped;
+  std::map<int, std::vector<DumpedSample>> dumped;
   for (const int ranks : {0, 2, 4}) {
     const std::string dump = folder / "logits";
     const CommandResult result =
         run(ranks, "eval --json -m tests/goldens/models/kv_replicated --file " + file + " --dump-logits " + dump);
-    dumped[ranks] = read_tensors(dump);
-    const auto& tensors = dumped[ranks];
-    ASSERT_EQ(tensors.size(), 2u);
-    EXPECT_EQ(tensors[0].first, "logits.0");
-    EXPECT_EQ(tensors[1].first, "logits.1");
-    const int64_t vocabulary = tensors[0].second.shape.at(1);
-    EXPECT_EQ(tensors[0].second.shape, (std::vector<int64_t>{6, vocabulary}));
-    EXPECT_EQ(tensors[1].second.shape, (std::vector<int64_t>{3, vocabulary}));
+    dumped[ranks] = read_dump(dump);
+    const auto& samples = dumped[ranks];
+    ASSERT_EQ(samples.size(), 2u);
+    EXPECT_EQ(samples[0].ids, (std::vector<int32_t>{1, 2, 3, 4, 5, 6}));
+    EXPECT_EQ(samples[1].ids, (std::vector<int32_t>{9, 8, 7}));
+    const int64_t vocabulary = samples[0].logits.shape.at(1);
+    EXPECT_EQ(samples[0].logits.shape, (std::vector<int64_t>{6, vocabulary}));
+    EXPECT_EQ(samples[1].logits.shape, (std::vector<int64_t>{3, vocabulary}));
     const std::vector<std::array<int, 3>> targets{{0, 0, 2}, {0, 1, 3}, {0, 2, 4}, {0, 3, 5}, {0, 4, 6}, {1, 1, 50}};
     double sum = 0;
     for (const auto& [sample, position, id] : targets) {
-      const float* row = tensors[static_cast<size_t>(sample)].second.values.data() + position * vocabulary;
+      const float* row = samples[static_cast<size_t>(sample)].logits.values.data() + position * vocabulary;
       double normalizer = 0;
       for (int64_t i = 0; i < vocabulary; i++) normalizer += std::exp(double(row[i]));
       sum += std::log(normalizer) - double(row[id]);
     }
     EXPECT_EQ(Json::parse(result.out)["tokens"], 6);
     EXPECT_NEAR(loss_of(result), sum / 6, 1e-5);
-    for (size_t i = 0; i < tensors[0].second.values.size(); i++)
-      ASSERT_NEAR(tensors[0].second.values[i], dumped[0][0].second.values[i], 1e-4);
+    for (size_t i = 0; i < samples[0].logits.values.size(); i++)
+      ASSERT_NEAR(samples[0].logits.values[i], dumped[0][0].logits.values[i], 1e-4);
   }
 }
 

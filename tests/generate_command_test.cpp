@@ -101,7 +101,7 @@ std::vector<int> greedy_by_eval(std::vector<int> ids, int count, const std::stri
     write_file(folder / "ids.jsonl", Json{{"input_ids", ids}}.dump() + "\n");
     run_command(llama_tp_with(0) + " eval -m " + model + " --file " + (folder / "ids.jsonl") + " --dump-logits " +
                 folder / "logits");
-    const StoredValues logits = read_tensors(folder / "logits").at(0).second;
+    const StoredValues logits = read_dump(folder / "logits").at(0).logits;
     EXPECT_EQ(logits.shape, (std::vector<int64_t>{static_cast<int64_t>(ids.size()), small_vocabulary}));
     const auto row = logits.values.end() - small_vocabulary;
     added.push_back(static_cast<int>(std::max_element(row, logits.values.end()) - row));

@@ -150,7 +150,7 @@ TEST_F(Prompts, LogarithmsOfProbabilitiesAreThoseOfTheWholeText) {
   write_file(path("ids.jsonl"), Json{{"input_ids", whole}}.dump());
   run(llama_tp_with(0) + " eval -m " + path("out") + " --file " + path("ids.jsonl") + " --dump-logits " +
       path("logits"));
-  const StoredValues logits = read_tensors(path("logits")).at(0).second;
+  const StoredValues logits = read_dump(path("logits")).at(0).logits;
   const auto vocabulary = static_cast<size_t>(logits.shape.at(1));
   for (size_t i = 0; i < ids.size(); i++) {
     const float* const row = logits.values.data() + (prompt - 1 + i) * vocabulary;

@@ -88,13 +88,16 @@ class Evaluation {
 
   void plan_dump() {
     std::vector<PlannedTensor> planned;
-    for (int64_t i = 0; i < data_.samples(); i++)
-      planned.push_back(
-          {name(i), DType::f32, {static_cast<int64_t>(data_.sample(i).tokens.size()), model_.config.vocabulary}});
+    for (int64_t i = 0; i < data_.samples(); i++) {
+      const int64_t tokens = std::ssize(data_.sample(i).tokens);
+      planned.push_back({logits_name(i), DType::f32, {tokens, model_.config.vocabulary}});
+      planned.push_back({ids_name(i), DType::i32, {tokens}});
+    }
     dump_plan_ = plan_file(name_of_file(dump_path()), planned);
   }
 
-  static std::string name(int64_t sample) { return "logits." + std::to_string(sample); }
+  static std::string logits_name(int64_t sample) { return "logits." + std::to_string(sample); }
+  static std::string ids_name(int64_t sample) { return "input_ids." + std::to_string(sample); }
 
   void evaluate() {
     double sum = 0;
@@ -124,10 +127,11 @@ class Evaluation {
 
   void dump(int64_t sample, const HostBatch& batch) {
     const auto row_bytes = model_.config.vocabulary * size_of(DType::f32);
-    evaluator_->logits(batch, static_cast<int64_t>(data_.sample(sample).tokens.size()),
-                       [&](int64_t t, std::span<const float> row) {
-                         if (dump_ != nullptr) dump_->write(name(sample), t * row_bytes, row.data(), row_bytes);
-                       });
+    const std::span<const int32_t> ids = data_.sample(sample).tokens;
+    if (dump_ != nullptr) dump_->write(ids_name(sample), 0, ids.data(), static_cast<int64_t>(ids.size_bytes()));
+    evaluator_->logits(batch, std::ssize(ids), [&](int64_t t, std::span<const float> row) {
+      if (dump_ != nullptr) dump_->write(logits_name(sample), t * row_bytes, row.data(), row_bytes);
+    });
   }
 
   void report(double loss, int64_t targets) const {
@@ -171,8 +175,11 @@ int evaluate_command(const Arguments& arguments) {
     options.flag(
         "json",
         "one JSON object on stdout: loss, perplexity (null where it is beyond a double, of a loss above 709), tokens");
-    options.value("dump-logits", "write logits.0, logits.1, … as safetensors, f32 [sequence, vocabulary] a sample",
-                  "FILE");
+    options.value(
+        "dump-logits",
+        "write as safetensors, of each sample, logits.0, logits.1, …: f32 [sequence, vocabulary], and the tokens "
+        "that they are behind, input_ids.0, …: i32 [sequence]",
+        "FILE");
     declare_backend(options);
     if (!options.parse(arguments, launch.rank() == 0)) return 0;
     require(options.given("model"), "-m is missing; give a model folder");

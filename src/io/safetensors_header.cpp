@@ -252,7 +252,7 @@ std::string make_safetensors_header(const std::string& file, std::vector<StoredT
   const auto bytes = static_cast<int64_t>(text.size());
   require(bytes <= safetensors_largest_header, file, ": its header, of ", tensors.size(), " tensors, would take ",
           bytes, " bytes; at most ", safetensors_largest_header,
-          " are allowed: write fewer of them into one file (of --dump-logits, each sample is one: take fewer)");
+          " are allowed: write fewer of them into one file (of --dump-logits, each sample is two: take fewer)");
   for (StoredTensor& tensor : tensors) tensor.offset += safetensors_length_bytes + bytes;
 
   std::string length(safetensors_length_bytes, '\0');

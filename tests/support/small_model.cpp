@@ -105,15 +105,42 @@ std::vector<int> checkpoint_steps(const std::string& output_folder) {
   return steps;
 }
 
+namespace {
+
+template <class Value>
+std::vector<Value> values_of(const SafetensorsFile& file, const StoredTensor& tensor, DType dtype) {
+  const Region region = whole(tensor);
+  std::vector<Value> values(static_cast<size_t>(region.rows() * region.columns()));
+  file.read(tensor, region, dtype, values.data());
+  return values;
+}
+
+const StoredTensor& tensor_named(const SafetensorsFile& file, const std::string& name) {
+  const auto found = std::ranges::find(file.tensors(), name, &StoredTensor::name);
+  require(found != file.tensors().end(), file.path(), ": has no ", name);
+  return *found;
+}
+
+}  // namespace
+
+std::vector<DumpedSample> read_dump(const std::string& path) {
+  const SafetensorsFile file(path);
+  std::vector<DumpedSample> samples;
+  for (size_t i = 0; i < file.tensors().size() / 2; i++) {
+    const StoredTensor &logits = tensor_named(file, text("logits.", i)),
+                       &ids = tensor_named(file, text("input_ids.", i));
+    samples.push_back(
+        {{logits.shape, values_of<float>(file, logits, DType::f32)}, values_of<int32_t>(file, ids, DType::i32)});
+  }
+  require(file.tensors().size() == 2 * samples.size(), path, ": has more than logits and ids");
+  return samples;
+}
+
 std::vector<std::pair<std::string, StoredValues>> read_tensors(const std::string& path) {
   const SafetensorsFile file(path);
   std::vector<std::pair<std::string, StoredValues>> tensors;
-  for (const StoredTensor& tensor : file.tensors()) {
-    const Region region = whole(tensor);
-    StoredValues stored{tensor.shape, std::vector<float>(static_cast<size_t>(region.rows() * region.columns()))};
-    file.read(tensor, region, DType::f32, stored.values.data());
-    tensors.emplace_back(tensor.name, std::move(stored));
-  }
+  for (const StoredTensor& tensor : file.tensors())
+    tensors.emplace_back(tensor.name, StoredValues{tensor.shape, values_of<float>(file, tensor, DType::f32)});
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   return tensors;
 }

@@ -38,4 +38,12 @@ struct StoredValues {
 // Every tensor of a safetensors file, as f32.
 std::vector<std::pair<std::string, StoredValues>> read_tensors(const std::string& path);
 
+// Of a sample that eval --dump-logits wrote.
+struct DumpedSample {
+  StoredValues logits;  // [sequence, vocabulary]
+  std::vector<int32_t> ids;
+};
+// All of a file, in the samples' order. Errors: the file has other tensors as well.
+std::vector<DumpedSample> read_dump(const std::string& path);
+
 }  // namespace llama_tp
